@@ -1,0 +1,77 @@
+# `make` lists the targets. The first call of any of them makes .venv; a later one does only what has changed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MANIFEST := dbt_project/target/manifest.json
+DBT_SOURCES := $(shell find dbt_project -name target -prune -o -name logs -prune -o -type f -print 2>/dev/null)
+# What dg and dagster look at: which environment, and that nobody wants to be counted.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DG_CLI_TELEMETRY_ENABLED := 0
+READY := $(INSTALLED) $(MANIFEST)
+PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
+
+.PHONY: help install demo dev backfill test check format lock stop clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(READY) ## Make .venv with everything in it
+
+demo: $(READY) ## Load the sample shop and build the whole lakehouse
+	@$(BIN)/lakehouse demo
+
+dev: $(READY) ## UI and daemon at http://localhost:3000
+	@$(BIN)/lakehouse dev
+
+backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
+	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Say which dates: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
+	@$(BIN)/lakehouse backfill $(FROM) $(TO)
+
+test: $(READY) ## All tests, against real Postgres and Delta
+	@$(BIN)/pytest
+
+check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint dbt_project
+	@$(BIN)/dbt parse --quiet --no-partial-parse --project-dir dbt_project --profiles-dir dbt_project
+	@$(BIN)/dg check defs
+
+format: $(READY) ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/sqlfluff fix --quiet dbt_project
+
+lock: $(INSTALLED) ## Pin the requirements anew
+	@$(BIN)/uv pip compile pyproject.toml --extra local --extra dev $(PIN) --upgrade -o requirements-dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.txt $(PIN) --upgrade -o requirements.txt
+
+stop: ## Stop the embedded Postgres
+	@test ! -x $(BIN)/lakehouse || $(BIN)/lakehouse stop
+
+clean: stop ## Remove .lakehouse, .venv and everything generated
+	rm -rf .lakehouse .make.lock $(VENV) dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# One at a time: two calls of make on a fresh clone would install into the same folder.
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@flock .make.lock $(MAKE) --no-print-directory venv
+
+.PHONY: venv
+venv:
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Found $$($(PYTHON) --version); expected Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "The venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt \
+		|| $(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(INSTALLED)
+
+$(MANIFEST): $(DBT_SOURCES) | $(INSTALLED)
+	@flock .make.lock $(BIN)/dbt parse --quiet --project-dir dbt_project --profiles-dir dbt_project
+	@touch $@

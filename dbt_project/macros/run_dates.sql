@@ -1,0 +1,58 @@
+{#-
+    Which dates a run is about. Everything that filters by the run's dates does so through `run_dates`: the
+    select of a fact, the delete before it, and the tests after it.
+-#}
+
+{#-
+    A condition that holds for the run's dates, `from_date` to `to_date`. A fact that is built for the first
+    time, or refreshed in full, takes all dates whatever the variables say: a table made from a part of its
+    dates would look complete.
+-#}
+{% macro run_dates(column, as_date_id=false) -%}
+    {%- set first_build = model.resource_type != 'test' and not is_incremental() -%}
+    {%- if first_build or should_full_refresh() -%}
+        true
+    {%- else -%}
+        {%- set first, last = iso_date('from_date'), iso_date('to_date') -%}
+        {%- if first > last -%}
+            {{ exceptions.raise_compiler_error("from_date " ~ first ~ " lies after to_date " ~ last) }}
+        {%- endif -%}
+        {%- if as_date_id -%}
+            {{ column }} between {{ first | replace('-', '') }} and {{ last | replace('-', '') }}
+        {%- else -%}
+            {{ column }} between date '{{ first }}' and date '{{ last }}'
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The date in a variable. It becomes a part of SQL statements, so nothing but a date may stand in it. -#}
+{% macro iso_date(variable) -%}
+    {%- set value = var(variable) | string -%}
+    {%- if not modules.re.fullmatch('\d{4}-\d{2}-\d{2}', value) -%}
+        {{ exceptions.raise_compiler_error(variable ~ " is '" ~ value ~ "'; pass a date, as YYYY-MM-DD") }}
+    {%- endif -%}
+    {{ return(value) }}
+{%- endmacro %}
+
+{#-
+    The pre-hook of a fact. It runs in the transaction of the insert that follows, so no reader sees a date
+    empty, and a date whose orders have all moved away is emptied too, which no strategy by key would do.
+-#}
+{% macro delete_run_dates() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where {{ run_dates('date_id', as_date_id=true) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+    dbt renders a test's `where` before the project's macros are known. A test on a fact therefore says
+    `where: __run_dates__`, and the condition is put in here, where dbt asks for the relation under test.
+-#}
+{% macro get_where_subquery(relation) -%}
+    {%- set where = config.get('where', '') -%}
+    {%- if where -%}
+        {%- set where = where | replace('__run_dates__', run_dates('date_id', as_date_id=true)) -%}
+        {%- do return('(select * from ' ~ relation ~ ' where ' ~ where ~ ') as tested') -%}
+    {%- endif -%}
+    {%- do return(relation) -%}
+{%- endmacro %}

@@ -1,0 +1,1 @@
+"""A Dagster lakehouse for e-commerce orders."""

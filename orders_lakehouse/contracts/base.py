@@ -1,0 +1,129 @@
+"""What a contract is: a Pandera model whose rules are also Narwhals expressions.
+
+A rule stands once, in a model. `rules_of` compiles it to named expressions (the split into cleansed and quarantined
+rows, the data dictionary), and Pandera runs the very same rule on stored data (the asset check).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import narwhals as nw
+import pandera.polars as pa
+import polars as pl
+from pandera.api.checks import Check
+from pandera.api.polars.types import PolarsData
+
+_EXPRESSION = "rule_expression"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One reason to quarantine a row.
+
+    Attributes:
+        reason: Name of the rule; what a quarantine row says.
+        valid: Boolean expression; a null counts as valid, because presence is a rule of its own.
+        description: What the rule demands, for people.
+    """
+
+    reason: str
+    valid: nw.Expr
+    description: str
+
+
+class Contract(pa.DataFrameModel):
+    """Base of every table's model: columns are closed, types are exact, rules are named."""
+
+    class Config:
+        """No column beside the declared ones."""
+
+        strict = True
+        metadata: ClassVar[dict[str, str]] = {"version": "1"}
+
+
+def rule(expression: Callable[[Any], nw.Expr]) -> Any:
+    """Make a rule over several columns of a method that returns a Narwhals expression.
+
+    The method's name is the reason, its docstring the description.
+    """
+
+    def check(cls: Any, data: PolarsData) -> Any:
+        return nw.from_native(data.lazyframe).select(expression(cls).alias("valid")).to_native()
+
+    # Pandera names the check after its function; a name given by argument would be lost on the second subclass.
+    check.__name__, check.__doc__ = expression.__name__, expression.__doc__
+    method = pa.dataframe_check(check)
+    # Pandera finds the method by its own marker, `rules_of` finds the expression by this one.
+    setattr(method, _EXPRESSION, expression)
+    return method
+
+
+# How each of Pandera's built-in checks reads as an expression, and how its reason is called.
+_BUILT_IN: Mapping[str, tuple[str, Callable[[nw.Expr, Mapping[str, Any]], nw.Expr], str]] = {
+    "greater_than": ("not_above_{min_value}", lambda c, s: c > s["min_value"], "greater than {min_value}"),
+    "greater_than_or_equal_to": ("below_{min_value}", lambda c, s: c >= s["min_value"], "at least {min_value}"),
+    "less_than_or_equal_to": ("above_{max_value}", lambda c, s: c <= s["max_value"], "at most {max_value}"),
+    "isin": ("not_in_list", lambda c, s: c.is_in(list(s["allowed_values"])), "one of the allowed values"),
+    "str_matches": ("malformed", lambda c, s: c.str.contains(s["pattern"]), "of the form {pattern}"),
+}
+
+
+def _column_rule(column: str, check: Check, metadata: Mapping[str, Any]) -> Rule:
+    try:
+        suffix, expression, demand = _BUILT_IN[str(check.name)]
+    except KeyError:
+        raise NotImplementedError(
+            f"the check {check.name!r} on column {column!r} has no expression; "
+            f"use one of {', '.join(sorted(_BUILT_IN))}, or a @rule"
+        ) from None
+    statistics = check.statistics or {}
+    reason = metadata.get("reason") or f"{column}_{suffix.format(**statistics)}"
+    return Rule(
+        reason,
+        expression(nw.col(column), statistics),
+        f"{column} is {metadata.get('demand') or demand.format(**statistics)}",
+    )
+
+
+def rules_of(model: type[Contract]) -> list[Rule]:
+    """Every rule of a contract as a named Narwhals expression, in the order of the model.
+
+    Args:
+        model: The contract.
+
+    Returns:
+        For each column: `<column>_missing` where it may not be null, then its checks; then the rules over several
+        columns.
+    """
+    rules: list[Rule] = []
+    for name, column in model.to_schema().columns.items():
+        metadata = column.metadata or {}
+        if not column.nullable:
+            rules.append(Rule(f"{name}_missing", ~nw.col(name).is_null(), f"{name} is present"))
+        rules.extend(_column_rule(name, check, metadata) for check in column.checks)
+    seen: set[str] = set()
+    for base in model.__mro__:
+        for name, member in vars(base).items():
+            expression = getattr(member, _EXPRESSION, None)
+            if expression is not None and name not in seen:
+                seen.add(name)
+                rules.append(Rule(name, expression(model), " ".join((expression.__doc__ or "").split())))
+    for check in model.to_schema().checks:
+        if check.name not in seen:
+            raise NotImplementedError(
+                f"the check {check.name!r} of {model.__name__} has no expression; make it a @rule"
+            )
+    return rules
+
+
+def contract_version(model: type[Contract]) -> str:
+    """Version of a contract; a quarantine row says which version rejected it."""
+    return str(model.Config.metadata["version"])
+
+
+def polars_schema(model: type[Contract]) -> pl.Schema:
+    """Column names and Polars types of a contract: its own columns first, then those of its bases."""
+    columns = model.to_schema().columns
+    names = [name for base in model.__mro__ for name in vars(base).get("__annotations__", {}) if name in columns]
+    return pl.Schema({name: columns[name].dtype.type for name in dict.fromkeys(names)})

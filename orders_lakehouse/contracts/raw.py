@@ -1,0 +1,100 @@
+"""Raw tables: row versions as the shop has them, with minimal typing and no rule.
+
+Numbers of the source's `numeric` columns stay text, because text holds every value that Postgres does (NaN, any
+precision); the cleansed layer reads them. `captured_on` is the partition: the date of the row's change clock.
+"""
+
+import pandera.polars as pa
+import polars as pl
+
+from orders_lakehouse.contracts.base import Contract
+from orders_lakehouse.contracts.types import Instant
+
+LINEAGE = ("captured_on", "captured_at", "run_id", "source")
+
+
+class Raw(Contract):
+    """Columns that every raw table ends with."""
+
+    updated_at: Instant = pa.Field(nullable=True, description="The source's change clock")
+    deleted_at: Instant = pa.Field(nullable=True, description="When the source marked the row as deleted")
+    captured_on: pl.Date = pa.Field(description="Date of updated_at; the capture date where the clock is out of range")
+    captured_at: Instant = pa.Field(description="The source's now() when this version was read")
+    run_id: pl.String = pa.Field(description="Run that read this version")
+    source: pl.String = pa.Field(description="Where this version was read")
+
+
+class Customers(Raw):
+    """Versions of customers."""
+
+    customer_id: pl.String = pa.Field(nullable=True, description="Key of the customer")
+    full_name: pl.String = pa.Field(nullable=True, description="Name", metadata={"pii": True})
+    email: pl.String = pa.Field(nullable=True, description="E-mail address", metadata={"pii": True})
+    date_of_birth: pl.Date = pa.Field(nullable=True, description="Date of birth", metadata={"pii": True})
+    registered_at: Instant = pa.Field(nullable=True, description="When the customer registered")
+    address: pl.String = pa.Field(nullable=True, description="Street and number", metadata={"pii": True})
+    city: pl.String = pa.Field(nullable=True, description="City")
+    state: pl.String = pa.Field(nullable=True, description="State or province")
+    postal_code: pl.String = pa.Field(nullable=True, description="Postal code", metadata={"pii": True})
+    country_code: pl.String = pa.Field(nullable=True, description="Country, ISO 3166-1 alpha-2")
+
+
+class Products(Raw):
+    """Versions of products."""
+
+    product_id: pl.String = pa.Field(nullable=True, description="Key of the product")
+    product_name: pl.String = pa.Field(nullable=True, description="Name")
+    category: pl.String = pa.Field(nullable=True, description="Category")
+    manufacturer: pl.String = pa.Field(nullable=True, description="Manufacturer")
+    unit_price: pl.String = pa.Field(nullable=True, description="List price in currency, as text")
+    currency: pl.String = pa.Field(nullable=True, description="Currency, ISO 4217")
+
+
+class Orders(Raw):
+    """Versions of orders."""
+
+    order_id: pl.String = pa.Field(nullable=True, description="Key of the order")
+    customer_id: pl.String = pa.Field(nullable=True, description="Customer; null is a guest")
+    ordered_at: Instant = pa.Field(nullable=True, description="When the order was placed")
+    status: pl.String = pa.Field(nullable=True, description="State of the order")
+    currency: pl.String = pa.Field(nullable=True, description="Currency, ISO 4217")
+    shipped_at: Instant = pa.Field(nullable=True, description="When it was shipped")
+    delivered_at: Instant = pa.Field(nullable=True, description="When it was delivered")
+
+
+class OrderItems(Raw):
+    """Versions of order lines."""
+
+    order_id: pl.String = pa.Field(nullable=True, description="Order of the line")
+    line_number: pl.Int32 = pa.Field(nullable=True, description="Number of the line in its order")
+    product_id: pl.String = pa.Field(nullable=True, description="Product sold")
+    quantity: pl.Int32 = pa.Field(nullable=True, description="Units sold")
+    unit_price: pl.String = pa.Field(nullable=True, description="Price of one unit as sold, before discount, as text")
+    discount: pl.String = pa.Field(nullable=True, description="Discount of the whole line, as text")
+
+
+class Payments(Raw):
+    """Versions of payments."""
+
+    payment_id: pl.String = pa.Field(nullable=True, description="Key of the payment")
+    order_id: pl.String = pa.Field(nullable=True, description="Order that is paid")
+    method: pl.String = pa.Field(nullable=True, description="Method of payment")
+    amount: pl.String = pa.Field(nullable=True, description="Amount in currency, as text")
+    currency: pl.String = pa.Field(nullable=True, description="Currency, ISO 4217")
+    status: pl.String = pa.Field(nullable=True, description="State of the payment")
+    paid_at: Instant = pa.Field(nullable=True, description="When it was paid")
+
+
+class KeyDates(Contract):
+    """Index of raw: which capture dates hold the versions of an order's rows.
+
+    A superset of raw: it is written before raw is, and a row without its version is harmless.
+    """
+
+    table_name: pl.String = pa.Field(description="Raw table of the version")
+    key: pl.String = pa.Field(
+        nullable=True, description="By which a row's history is found: order_id, for payments payment_id"
+    )
+    order_id: pl.String = pa.Field(nullable=True, description="Order that the version is, or names")
+    captured_on: pl.Date = pa.Field(description="Partition of the raw table that holds the version")
+    order_date: pl.Date = pa.Field(nullable=True, description="Date the version of an order counts at; null for others")

@@ -1,0 +1,24 @@
+"""Jobs: everything, or one layer, for a date or a range of dates."""
+
+import dagster as dg
+
+from orders_lakehouse.partitions import DAILY
+
+refresh_all_job = dg.define_asset_job(
+    "refresh_all_job",
+    selection=dg.AssetSelection.all(),
+    partitions_def=DAILY,
+    description="From the shop to the tested star schema, for a range of dates.",
+)
+
+_LAYERS = {"raw": ["raw"], "cleansed": ["cleansed"], "curated": ["curated"], "marts": ["warehouse", "staging", "marts"]}
+
+layer_jobs = [
+    dg.define_asset_job(
+        f"refresh_{layer}_job",
+        selection=dg.AssetSelection.groups(*groups),
+        partitions_def=DAILY,
+        description=f"The layer {layer} alone, for a range of dates, from what the layers before it have stored.",
+    )
+    for layer, groups in _LAYERS.items()
+]

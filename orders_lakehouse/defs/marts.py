@@ -1,0 +1,93 @@
+"""Marts: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+
+from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.defs.metadata import key_of
+from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
+from orders_lakehouse.liveness import sign_run
+from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.settings import DBT_PROJECT, settings
+from orders_lakehouse.warehouse.load import require_loaded
+
+# Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
+DBT_POOL = "dbt"
+PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
+
+
+# What a fact follows date by date. Between them lie assets without dates; through those alone a range of dates that is
+# launched in the UI would not find its way to the facts, and would end without them and without a word.
+_FOLLOWS = {"fct_order_lines": [ORDER_LINES], "fct_orders": [ORDERS, PAYMENTS, ORDER_LINES]}
+
+
+class Translator(DagsterDbtTranslator):
+    """Models become `[marts, <model>]`; descriptions and tests come from the models' yml."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Layer and name; sources say in their yml which asset they are."""
+        if dbt_resource_props["resource_type"] == "model":
+            return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """The spec of a model, with the lake tables that a fact follows."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        return spec.merge_attributes(deps=[key_of(table) for table in _FOLLOWS.get(spec.key.path[-1], [])])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """The schema: staging or marts."""
+        return str(dbt_resource_props["schema"])
+
+
+TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=False))
+
+
+@dbt_assets(
+    manifest=PROJECT.manifest_path,
+    project=PROJECT,
+    name="dimensions",
+    exclude="tag:partitioned",
+    dagster_dbt_translator=TRANSLATOR,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=DBT_POOL,
+)
+def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    """Staging views and dimensions, with their tests."""
+    yield from _build(context, dbt)
+
+
+@dbt_assets(
+    manifest=PROJECT.manifest_path,
+    project=PROJECT,
+    name="facts",
+    select="tag:partitioned",
+    dagster_dbt_translator=TRANSLATOR,
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=DBT_POOL,
+)
+def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    """Facts of the run's dates, each replaced in one transaction, with their tests."""
+    first, last = run_dates(context)
+    with failures(context):
+        require_loaded()
+    yield from _build(context, dbt, {"from_date": first.isoformat(), "to_date": last.isoformat()})
+
+
+def _build(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, variables: Mapping[str, str] | None = None
+) -> Iterator[Any]:
+    if settings().executor == "in_process":
+        # Whoever waits for the pool's slot must be able to tell when the process of the run that has it is gone.
+        sign_run(context.instance, context.run_id)
+    with failures(context):
+        export_warehouse_to_dbt()
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if variables:
+        arguments += ["--vars", json.dumps(dict(variables))]
+    yield from dbt.cli(arguments, context=context).stream()

@@ -1,0 +1,76 @@
+"""What assets work with, and how their failures reach Dagster. Nothing here connects to anything."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import dagster as dg
+from dagster_dbt import DbtCliResource
+from packaging.version import Version
+
+from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.postgres import database_url, parse_url
+from orders_lakehouse.settings import DBT_PROJECT, settings
+
+_RETRIES = 3
+
+
+@contextmanager
+def failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+    """Retry with back-off what may pass by itself; fail at once, with the message alone, on what will not.
+
+    Anything else is a defect and raises as it is.
+    """
+    try:
+        yield
+    except TransientError as error:
+        if context.retry_number < _RETRIES:
+            context.log.warning("%s Trying again.", error)
+            raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=2**context.retry_number) from error
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except ExpectedError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def export_warehouse_to_dbt() -> None:
+    """Put the warehouse in force where dbt's profile reads it."""
+    parts = parse_url(database_url("warehouse")) or {}
+    os.environ.update(
+        # Each invocation leaves its logs and artifacts in a folder of its own; they belong to the home, not the code.
+        DBT_TARGET_PATH=os.fspath(settings().home / "dbt"),
+        DBT_WAREHOUSE_HOST=parts.get("host", "localhost"),
+        DBT_WAREHOUSE_PORT=parts.get("port", "5432"),
+        DBT_WAREHOUSE_USER=parts.get("user", "postgres"),
+        DBT_ENV_SECRET_WAREHOUSE_PASSWORD=parts.get("password", ""),
+        DBT_WAREHOUSE_DBNAME=parts.get("dbname", "postgres"),
+        DBT_WAREHOUSE_SSLMODE=parts.get("sslmode", "prefer"),
+    )
+
+
+class Dbt(DbtCliResource):
+    """The dbt of this environment."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        # The parent starts `dbt --version` before each invocation, which takes as long as a small build. Should the
+        # parent stop asking, this is no longer called, and nothing else changes.
+        return Version(metadata.version("dbt-core"))
+
+
+RESOURCES = {
+    "lake": Lake(settings().lake_url, settings().timezone),
+    "dbt": Dbt(
+        project_dir=os.fspath(DBT_PROJECT),
+        profiles_dir=os.fspath(DBT_PROJECT),
+        # Whether or not the environment is activated.
+        dbt_executable=shutil.which("dbt", path=os.fspath(Path(sys.executable).parent)) or "dbt",
+    ),
+}
+# A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.
+EXECUTOR = dg.in_process_executor if settings().executor == "in_process" else dg.multiprocess_executor

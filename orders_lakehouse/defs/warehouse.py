@@ -1,0 +1,61 @@
+"""Warehouse: copies of lake tables in Postgres, for dbt. Unpartitioned: a load takes whatever dates have changed."""
+
+from datetime import date
+
+import dagster as dg
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import ORDERS
+from orders_lakehouse.defs.metadata import ROW_COUNT, key_of
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.settings import settings
+from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
+from orders_lakehouse.warehouse.load import COPIES, Copy, load
+
+
+def _warehouse(copy: Copy) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["warehouse", copy.name],
+        group_name="warehouse",
+        description=f"Copy of {copy.table.path} in the warehouse's schema lake.",
+        kinds={"postgres"},
+        owners=["team:data-platform"],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[key_of(copy.table)],
+        metadata={"dagster/relation_identifier": f"lake.{copy.name}"},
+    )
+    def loaded(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        with failures(context):
+            done = load(lake, copy)
+        return dg.MaterializeResult(
+            metadata={
+                "rows_copied": done.rows,
+                "dates_replaced": "all" if done.dates is None else str(done.dates),
+                "delta_version": done.version,
+            }
+        )
+
+    return loaded
+
+
+warehouse_assets = [_warehouse(copy) for copy in COPIES]
+
+
+@dg.asset(
+    key=["warehouse", "calendar"],
+    group_name="warehouse",
+    kinds={"postgres"},
+    owners=["team:data-platform"],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[key_of(ORDERS)],
+    metadata={"dagster/relation_identifier": "lake.calendar"},
+)
+def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+    """Every day from the first partition to the end of the year after the last order, with public holidays."""
+    with failures(context):
+        first = configured_calendar().start
+        last = date(lake.latest_date(ORDERS, default=first).year + 1, 12, 31)
+        days = calendar_days(first, last, settings().holidays_country)
+        load_calendar(days)
+    return dg.MaterializeResult(metadata={ROW_COUNT: days.height})

@@ -1,0 +1,1 @@
+"""Delta tables: where they are, reading, replacing dates, inserting what is new."""

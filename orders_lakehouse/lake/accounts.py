@@ -1,0 +1,124 @@
+"""The accounts of a table: captured versions = current + superseded + deleted + quarantined."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_OF, Table
+from orders_lakehouse.lake.delta import Lake, partition_rows, rows_of
+from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
+from orders_lakehouse.transforms.orders import with_order, with_order_date
+from orders_lakehouse.transforms.versions import current_versions, valid_intervals
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Where the captured versions of a table are.
+
+    Attributes:
+        captured: Rows of raw.
+        current: Rows of the cleansed table that stand.
+        superseded: Versions that a newer one replaced.
+        deleted: Rows of the cleansed table that are tombstones.
+        quarantined: Rows of the quarantine table.
+    """
+
+    captured: int
+    current: int
+    superseded: int
+    deleted: int
+    quarantined: int
+
+    @property
+    def missing(self) -> int:
+        """Captured versions that are nowhere; negative when some are counted twice."""
+        return self.captured - self.current - self.superseded - self.deleted - self.quarantined
+
+
+def accounts(lake: Lake, table: Table) -> Accounts:
+    """The accounts of a cleansed table over all dates.
+
+    They balance when every business date has been derived since its rows were last captured.
+    """
+    standing = lake.scan(table)
+    if _is_dimension(table):
+        # A dimension keeps every version: the last one of a key is current, the others are superseded.
+        latest = valid_intervals(standing, table.key[0]).filter(nw.col("valid_to").is_null())
+    else:
+        latest = standing
+    by_state = rows_of(latest.group_by("is_deleted").agg(rows=nw.len()))
+    of = dict(by_state.iter_rows())
+    quarantine = QUARANTINE_OF[table.name]
+    quarantined = row_count(lake, quarantine)
+    current, deleted = of.get(False, 0), of.get(True, 0)
+    return Accounts(
+        captured=row_count(lake, RAW_OF[table.name]),
+        current=current,
+        superseded=_versions(lake, table) - current - deleted + _versions(lake, quarantine) - quarantined,
+        deleted=deleted,
+        quarantined=quarantined,
+    )
+
+
+def balance(lake: Lake, table: Table, first: date, last: date, calendar: Calendar) -> pl.DataFrame:
+    """The accounts of a cleansed table by date, as far as dates tell.
+
+    Args:
+        lake: The lake.
+        table: A cleansed table.
+        first: First partition.
+        last: Last partition.
+        calendar: First partition of all and time zone.
+
+    Returns:
+        date, captured (versions in raw whose row counts at the date), accounted (versions that the cleansed and the
+        quarantine table stand for); the dates on which there is anything.
+    """
+    partition = str(table.partitioned_by)
+    if _is_dimension(table):
+        raw = lake.scan(RAW_OF[table.name], between=(first, last)).with_columns(versions=nw.lit(1))
+    elif table is ORDERS:
+        raw = with_order_date(current_versions(versions_of_orders(lake, first, last), table.key), calendar).filter(
+            nw.col(partition).is_between(nw.lit(first), nw.lit(last))
+        )
+    else:
+        versions, states = children_of_orders(lake, RAW_OF[table.name], first, last)
+        raw = with_order(current_versions(versions, table.key), states, first, last)
+    stored = nw.concat(
+        [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _places(table)]
+    )
+    captured = raw.group_by(nw.col(partition).alias("date")).agg(captured=nw.col("versions").sum())
+    accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
+    both = rows_of(captured).join(rows_of(accounted), on="date", how="full", coalesce=True)
+    return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
+
+
+def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool:
+    """Whether every date at which raw rows of a cleansed table may count lies in the range."""
+    if _is_dimension(table):
+        known = partition_rows(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+    else:
+        index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date"))
+        known = pl.concat([index["captured_on"], index["order_date"].drop_nulls().rename("captured_on")])
+    return known.is_empty() or bool(known.is_between(first, last).all())
+
+
+def row_count(lake: Lake, table: Table) -> int:
+    """Rows of a table, from its log alone."""
+    files = pl.DataFrame(lake.open(table).get_add_actions(flatten=True))
+    return int(files["num_records"].sum()) if files.height else 0
+
+
+def _places(table: Table) -> tuple[Table, Table]:
+    return table, QUARANTINE_OF[table.name]
+
+
+def _versions(lake: Lake, table: Table) -> int:
+    return int(rows_of(lake.scan(table).select(nw.col("versions").sum())).item() or 0)
+
+
+def _is_dimension(table: Table) -> bool:
+    return table.partitioned_by == "captured_on"

@@ -1,0 +1,327 @@
+"""The writer and reader of the lake. Every overwrite carries a predicate; nothing else in the project writes Delta."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TypeVar
+
+import narwhals as nw
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.errors import ExpectedError, TransientError
+
+log = logging.getLogger(__name__)
+
+# Writers of disjoint dates retry their commit on a newer log; the default of 15 loses under some thirty writers.
+_COMMIT_RETRIES = 100
+_COMMIT = CommitProperties(max_commit_retries=_COMMIT_RETRIES)
+_ATTEMPTS = 20
+
+Result = TypeVar("Result")
+
+
+class LakeError(ExpectedError):
+    """The lake cannot be used as it is; trying again does not help."""
+
+
+class StorageUnavailableError(TransientError):
+    """The lake's storage does not answer at the moment; trying again may help."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The Delta tables under one root.
+
+    Attributes:
+        url: Directory or object store URL; a table lies at `<url>/<layer>/<name>`.
+        timezone: Time zone in which dates are cut; written into every table.
+    """
+
+    url: str
+    timezone: str
+
+    def open(self, table: Table) -> DeltaTable:
+        """Open a table, creating it when it is not there.
+
+        Raises:
+            LakeError: The table was made with another time zone.
+        """
+        location = f"{self.url}/{table.path}"
+        try:
+            handle = DeltaTable(location)
+        except TableNotFoundError:
+            handle = self._create(table, location)
+        found = handle.metadata().description or ""
+        if found != self._stamp:
+            raise LakeError(
+                f"{table.path} was made with {found!r}, the setting is {self._stamp!r}. Dates in the lake do not move: "
+                f"set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and backfill."
+            )
+        return handle
+
+    def _create(self, table: Table, location: str) -> DeltaTable:
+        try:
+            return DeltaTable.create(
+                location,
+                schema=pl.DataFrame(schema=table.schema).to_arrow().schema,
+                partition_by=[table.partitioned_by] if table.partitioned_by else None,
+                name=table.path,
+                description=self._stamp,
+                mode="error",
+                # Retried, the loser of a race would commit the table's making a second time.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except DeltaError:
+            # Another process made it in the meantime; whatever else went wrong shows again here.
+            return DeltaTable(location)
+
+    @property
+    def _stamp(self) -> str:
+        return f"timezone={self.timezone}"
+
+    def scan(
+        self,
+        table: Table,
+        *,
+        between: tuple[date, date] | None = None,
+        dates: Sequence[date] | None = None,
+    ) -> Frame:
+        """Rows of a table, lazily.
+
+        Args:
+            table: The table.
+            between: First and last partition to read, inclusive.
+            dates: Partitions to read, alternatively.
+
+        Returns:
+            The table's columns.
+        """
+        handle = self.open(table)
+        if between is not None:
+            return nw.from_native(pl.scan_delta(handle).filter(pl.col(str(table.partitioned_by)).is_between(*between)))
+        if dates is not None:
+            return self.scan_at(handle, table, dates)
+        return nw.from_native(pl.scan_delta(handle))
+
+    def scan_at(self, handle: DeltaTable, table: Table, dates: Sequence[date]) -> Frame:
+        """Rows of some partitions of a table at the version of an open handle, lazily."""
+        return nw.from_native(pl.scan_delta(handle).filter(pl.col(str(table.partitioned_by)).is_in(list(dates))))
+
+    def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
+        """Insert the rows that are not there yet; what is there stays as it is.
+
+        A MERGE, pruned by the partitions of `rows`: two racing inserts of a row leave one.
+
+        Args:
+            table: The table.
+            rows: The table's columns.
+            identity: Columns that nearly identify a row and are hardly ever null; they and all columns beside the
+                lineage decide whether a row is there.
+
+        Returns:
+            Number of rows inserted.
+        """
+        # A merge joins on what is equal, and a null equals nothing: rows with one are compared null by null.
+        complete = pl.all_horizontal(pl.col(identity).is_not_null())
+        parts = [
+            (rows.filter(complete), self._is_there(table, identity)),
+            (rows.filter(~complete), self._is_there(table, ())),
+        ]
+        return sum(self._merge(table, part, predicate) for part, predicate in parts if not part.is_empty())
+
+    def _is_there(self, table: Table, equal: Sequence[str]) -> str:
+        """When a row of the table is the new one: the columns in `equal` are never null."""
+        lineage = {"captured_at", "run_id", "source", *equal, str(table.partitioned_by)}
+        others = [name for name in table.columns if name not in lineage]
+        return " AND ".join(
+            [
+                *(f"target.{name} = new.{name}" for name in (str(table.partitioned_by), *equal)),
+                *(f"(target.{name} IS NOT DISTINCT FROM new.{name})" for name in others),
+            ]
+        )
+
+    def _merge(self, table: Table, rows: pl.DataFrame, is_there: str) -> int:
+        partition = str(table.partitioned_by)
+        partitions = ", ".join(f"'{value}'" for value in rows[partition].unique().sort())
+
+        def merge() -> int:
+            metrics = (
+                self.open(table)
+                .merge(
+                    rows.select(table.columns),
+                    f"target.{partition} IN ({partitions}) AND {is_there}",
+                    source_alias="new",
+                    target_alias="target",
+                    commit_properties=_COMMIT,
+                )
+                .when_not_matched_insert_all()
+                .execute()
+            )
+            return int(metrics["num_target_rows_inserted"])
+
+        return _again_on_conflict(merge)
+
+    def count_present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
+        """How many of the rows stand in the table, found by partition and identity."""
+        if rows.is_empty():
+            return 0
+        on = [str(table.partitioned_by), *identity]
+        stored = rows_of(self.scan(table, dates=rows[on[0]].unique().to_list()).select(on))
+        return rows.select(on).join(stored, on=on, how="semi", nulls_equal=True).height
+
+    def latest_date(self, table: Table, default: date | None = None) -> date:
+        """The last partition that has rows, from the log alone; `default` when there is none.
+
+        Raises:
+            LakeError: There is none, and no default.
+        """
+        dates = partition_rows(self.open(table), table)["date"]
+        latest = dates.max()
+        found = latest if isinstance(latest, date) else default
+        if found is None:
+            raise LakeError(f"{table.path} is empty; materialize it for a date that has orders first")
+        return found
+
+    def count_dates(self, table: Table) -> int:
+        """Number of partitions that have rows, from the log alone."""
+        return partition_rows(self.open(table), table)["date"].n_unique()
+
+    def append(self, table: Table, rows: pl.DataFrame) -> None:
+        """Append rows as they are; for tables in which a row that stands twice is harmless."""
+        if not rows.is_empty():
+            write_deltalake(self.open(table), rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+
+    def replace_dates(
+        self,
+        tables: Sequence[Table],
+        first: date,
+        last: date,
+        derive: Callable[[], Sequence[Frame]],
+    ) -> list[pl.DataFrame]:
+        """Replace a range of dates of one or more tables by what `derive` makes of the stages before.
+
+        The targets' handles are opened before `derive` reads anything, and the commits go through them: when somebody
+        else wrote one of the dates in between, everything is read and derived again, so that a late writer never puts
+        stale rows over fresh ones.
+
+        Args:
+            tables: Targets, partitioned by a date.
+            first: First date.
+            last: Last date.
+            derive: Makes the new rows of each target, within the dates.
+
+        Returns:
+            The rows written, a frame for each target.
+        """
+
+        def replace() -> list[pl.DataFrame]:
+            handles = [self.open(table) for table in tables]
+            frames = collect(*derive())
+            for table, handle, rows in zip(tables, handles, frames, strict=True):
+                column = table.partitioned_by
+                write_deltalake(
+                    handle,
+                    _conform(rows, table),
+                    mode="overwrite",
+                    predicate=f"{column} >= '{first}' AND {column} <= '{last}'",
+                    commit_properties=_claiming(handle, _days(first, last)),
+                )
+            return frames
+
+        return _again_on_conflict(replace)
+
+    def replace_all(self, table: Table, derive: Callable[[], Frame]) -> pl.DataFrame:
+        """Replace an unpartitioned table, with the same care as `replace_dates`."""
+
+        def replace() -> pl.DataFrame:
+            handle = self.open(table)
+            (rows,) = collect(derive())
+            write_deltalake(
+                handle,
+                _conform(rows, table),
+                mode="overwrite",
+                predicate="true",
+                commit_properties=_claiming(handle, ["all"]),
+            )
+            return rows
+
+        return _again_on_conflict(replace)
+
+
+def _days(first: date, last: date) -> list[str]:
+    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
+
+
+def _claiming(handle: DeltaTable, parts: Sequence[str]) -> CommitProperties:
+    """A commit that collides with every other one since `handle` was opened that claims one of the same parts.
+
+    Delta compares files, and a date that somebody found empty and left empty has none; the claim leaves a trace.
+    """
+    version = handle.version() + 1
+    claims = [Transaction(app_id=f"replaced/{part}", version=version) for part in parts]
+    return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims)
+
+
+def partition_rows(handle: DeltaTable, table: Table) -> pl.DataFrame:
+    """What each file of a partitioned table holds, from the log alone: path, date, rows."""
+    column = f"partition.{table.partitioned_by}"
+    files = pl.DataFrame(handle.get_add_actions(flatten=True))
+    if files.is_empty():
+        return pl.DataFrame(schema={"path": pl.String, "date": pl.Date, "rows": pl.Int64})
+    return files.select("path", date=pl.col(column).cast(pl.Date), rows=pl.col("num_records")).filter(
+        pl.col("rows") > 0
+    )
+
+
+def collect(*frames: Frame) -> list[pl.DataFrame]:
+    """Run several plans at once; what they share is computed once."""
+    return pl.collect_all([nw.to_native(frame) for frame in frames], engine="streaming")
+
+
+def rows_of(frame: Frame) -> pl.DataFrame:
+    """Run one plan."""
+    (rows,) = collect(frame)
+    return rows
+
+
+def keep(frame: Frame) -> Frame:
+    """Compute a frame now, for plans that use it several times."""
+    return nw.from_native(rows_of(frame).lazy())
+
+
+def _conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Columns in the table's order; an exact type or an error, never a silent cast (nulls of no type aside)."""
+    ordered = rows.select(table.columns)
+    if table.partitioned_by is not None:
+        # A writer that meets its partitions one after the other holds one open file, not one for each date.
+        ordered = ordered.sort(table.partitioned_by)
+    wrong = [
+        f"{name}: expected {expected}, found {found}"
+        for (name, expected), found in zip(table.schema.items(), ordered.dtypes, strict=True)
+        if found not in (expected, pl.Null)
+    ]
+    if wrong:
+        raise LakeError(f"rows for {table.path} do not fit its contract: {'; '.join(wrong)}")
+    return ordered.cast({name: dtype for name, dtype in table.schema.items() if ordered.schema[name] == pl.Null})
+
+
+def _again_on_conflict(work: Callable[[], Result]) -> Result:
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return work()
+        except CommitFailedError as error:
+            log.info("another writer was faster, deriving again (attempt %s): %s", attempt, error)
+            time.sleep(random.uniform(0.05, 0.1) * min(attempt, 10))  # noqa: S311 (jitter, not a secret)
+    try:
+        return work()
+    except CommitFailedError as error:
+        raise StorageUnavailableError(
+            f"other writers were faster {_ATTEMPTS} times in a row: {error}. Is something writing these dates for ever?"
+        ) from error

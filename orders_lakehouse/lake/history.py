@@ -1,0 +1,114 @@
+"""All versions that a range of business dates needs, found by the index `raw/key_dates`, and no others."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.cleansed import UNKNOWN
+from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.lake.delta import Lake, keep, rows_of
+from orders_lakehouse.transforms.orders import order_states, with_order_date
+
+# By which a row's history is found: all versions of an order's lines share its order_id, but a payment may name another
+# order from one version to the next.
+_KEY = {"orders": "order_id", "order_items": "order_id", "payments": "payment_id"}
+
+
+def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.DataFrame | None:
+    """Index entries of rows that are about to be captured.
+
+    Args:
+        table: Raw table of the rows.
+        rows: Columns of that table.
+        calendar: First partition and time zone.
+
+    Returns:
+        Rows of `raw/key_dates`, each once; None for a table that the index does not hold.
+    """
+    if table.name not in _KEY:
+        return None
+    frame = nw.from_native(rows.lazy())
+    if table.name == RAW_ORDERS.name:
+        frame = with_order_date(frame, calendar)
+    else:
+        frame = frame.with_columns(order_date=nw.lit(None).cast(nw.Date))
+    entries = frame.select(
+        nw.lit(table.name).alias("table_name"),
+        nw.col(_KEY[table.name]).alias("key"),
+        "order_id",
+        "captured_on",
+        "order_date",
+    )
+    return rows_of(entries.unique())
+
+
+def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> None:
+    """Write the index entries of rows that are about to be captured, those that are not there yet."""
+    entries = key_dates_of(table, rows, calendar)
+    if entries is None:
+        return
+    captured: list[date] = entries["captured_on"].unique().to_list()
+    known = _index(lake, table).filter(nw.col("captured_on").is_in(captured))
+    new = entries.join(rows_of(known), on=list(KEY_DATES.key), how="anti", nulls_equal=True)
+    lake.append(KEY_DATES, new.sort("captured_on", "order_date", "key"))
+
+
+def versions_of_orders(lake: Lake, first: date, last: date) -> Frame:
+    """All versions of the orders that ever counted at a date from `first` to `last`: rows of `raw/orders`."""
+    index = _index(lake, RAW_ORDERS)
+    keys = index.filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+    return _versions(lake, RAW_ORDERS, keys.select("key").unique())
+
+
+def children_of_orders(lake: Lake, table: Table, first: date, last: date) -> tuple[Frame, Frame]:
+    """What the lines or payments of a range of dates are derived from.
+
+    Args:
+        lake: The lake.
+        table: `raw/order_items` or `raw/payments`.
+        first: First business date.
+        last: Last business date.
+
+    Returns:
+        All versions of the rows that name, or ever named, an order of the dates, or that were captured within them and
+        name an order that is not known; and the states of those orders (order_id, order_date, order_state).
+    """
+    states = keep(
+        order_states(
+            lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
+        )
+    )
+    named = lake.scan(table, between=(first, last)).select(nw.col(_KEY[table.name]).alias("key"), "order_id").unique()
+    orphans = keep(_without_order(lake, keep(named)))
+    unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
+    of_orders = _index(lake, table).join(states.select("order_id"), on="order_id", how="semi").select("key")
+    keys = nw.concat([of_orders, orphans.select("key")]).unique()
+    return _versions(lake, table, keys), nw.concat([states, unknown.with_columns(order_state=nw.lit(UNKNOWN))])
+
+
+def _without_order(lake: Lake, named: Frame) -> Frame:
+    """The rows whose order has never been captured. The index alone does not tell: it may be ahead of raw."""
+    order_ids = named.select("order_id").unique()
+    known = _versions(lake, RAW_ORDERS, order_ids.select(nw.col("order_id").alias("key"))).select("order_id")
+    return named.join(known, on="order_id", how="anti")
+
+
+def _index(lake: Lake, table: Table) -> Frame:
+    return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
+
+
+def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
+    """All rows of a raw table with one of the keys, read from the capture dates that hold them."""
+    keys = keep(keys)
+    dates = keep(_index(lake, table).join(keys, on="key", how="semi").select("captured_on").unique())
+    rows = lake.scan(table, dates=_column(dates, "captured_on"))
+    return rows.join(keys, left_on=_KEY[table.name], right_on="key", how="semi")
+
+
+def _column(frame: Frame, name: str) -> Sequence[date]:
+    values: list[date] = rows_of(frame)[name].to_list()
+    return values

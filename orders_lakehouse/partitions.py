@@ -1,0 +1,24 @@
+"""The one daily partitions definition that every partitioned asset shares, and the dates of a run."""
+
+from datetime import date
+
+import dagster as dg
+
+from orders_lakehouse.settings import settings
+
+# One definition serves capture dates (raw) and business dates (everything after raw), so that a range can be asked
+# for across all layers. `end_offset=2` keeps today and tomorrow open: rows change today, and a clock that runs up to a
+# day ahead writes tomorrow. Dates are cut in the lake's time zone, so "today" begins at the shop's midnight.
+DAILY = dg.DailyPartitionsDefinition(
+    start_date=settings().start_date.isoformat(), timezone=settings().timezone, end_offset=2
+)
+
+
+def run_dates(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[date, date]:
+    """First and last date, inclusive, that this run is asked for; all partitions when it names none."""
+    if context.has_partition_key_range:
+        keys = context.partition_key_range
+        return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+    if context.has_partition_key:
+        return date.fromisoformat(context.partition_key), date.fromisoformat(context.partition_key)
+    return settings().start_date, date.fromisoformat(str(DAILY.get_last_partition_key()))

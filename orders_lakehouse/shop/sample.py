@@ -1,0 +1,106 @@
+"""The sample shop as a whole: its five tables as frames, and loaded into Postgres.
+
+What in them is real and what is made up stands in `complete_journey.py`.
+"""
+
+import logging
+from collections.abc import Callable
+from importlib import resources
+
+import polars as pl
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.shop.complete_journey import (
+    CompleteJourney,
+    baskets,
+    order_items,
+    products,
+    read_complete_journey,
+    sale_lines,
+)
+from orders_lakehouse.shop.households import customers
+from orders_lakehouse.shop.order_events import order_events, orders, payments
+
+_logger = logging.getLogger(__name__)
+
+_TAKE_LOADER_LOCK = "SELECT pg_advisory_xact_lock(hashtext('orders_lakehouse.shop.sample'));\n"
+_COUNT_ROWS = """
+    SELECT
+        (SELECT count(*) FROM shop.customers) AS customers,
+        (SELECT count(*) FROM shop.products) AS products,
+        (SELECT count(*) FROM shop.orders) AS orders,
+        (SELECT count(*) FROM shop.order_items) AS order_items,
+        (SELECT count(*) FROM shop.payments) AS payments
+"""
+_ANALYZE = "ANALYZE shop.customers, shop.products, shop.orders, shop.order_items, shop.payments"
+
+
+def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame]:
+    """Build the shop's tables, the same at every call.
+
+    Args:
+        journey: what to build them from; the whole data set if not given.
+
+    Returns:
+        The frames of customers, products, orders, order_items and payments, with the columns of `schema.sql`.
+
+    Raises:
+        ModuleNotFoundError: the extra `local` is not installed.
+    """
+    journey = journey or read_complete_journey()
+    lines = sale_lines(journey.transactions)
+    sold = baskets(lines)
+    events = order_events(sold)
+    return {
+        "customers": customers(sold, journey.demographics),
+        "products": products(journey.products, lines),
+        "orders": orders(events),
+        "order_items": order_items(lines),
+        "payments": payments(events),
+    }
+
+
+def load_sample_shop(url: str, *, report: Callable[[str], None] = _logger.info) -> dict[str, int]:
+    """Load the sample shop into a Postgres, in one transaction, unless it holds orders already.
+
+    The tables are created where they are missing. A second loader waits for the first and then finds its orders.
+
+    Args:
+        url: of the database.
+        report: is told in a line what was done.
+
+    Returns:
+        The rows of each of the five tables.
+
+    Raises:
+        ModuleNotFoundError: the extra `local` is not installed.
+        ValueError: the shop has no orders but rows in another table, so it is not ours to fill.
+    """
+    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        # One script, because `executescript` commits what was done before it, and with it a lock taken there.
+        cursor.executescript(_TAKE_LOADER_LOCK + schema)
+        rows = _count_rows(cursor)
+        if rows["orders"]:
+            connection.commit()
+            report(f"The shop has {rows['orders']:,} orders already and was left alone.")
+            return rows
+        if any(rows.values()):
+            found = ", ".join(f"shop.{table} ({count:,})" for table, count in rows.items() if count)
+            raise ValueError(
+                f"Found rows in {found}, but none in shop.orders: expected an empty shop to load the sample into. "
+                "Give another database, or empty the tables of the schema `shop` first."
+            )
+        for table, frame in build_shop().items():
+            cursor.adbc_ingest(table, frame, mode="append", db_schema_name="shop")
+        rows = _count_rows(cursor)
+        cursor.execute(_ANALYZE)
+        connection.commit()
+    report("Loaded the sample shop: " + ", ".join(f"{count:,} {table}" for table, count in rows.items()) + ".")
+    return rows
+
+
+def _count_rows(cursor: dbapi.Cursor) -> dict[str, int]:
+    cursor.execute(_COUNT_ROWS)
+    counts = cursor.fetch_arrow_table().to_pylist()[0]
+    return {str(table): int(count) for table, count in counts.items()}

@@ -1,0 +1,1 @@
+"""How rows arrive: one file for each kind of source."""

@@ -1,0 +1,53 @@
+"""Cleaning of single columns: text, numbers that arrive as text, dates in the lake's time zone."""
+
+from datetime import date
+
+import narwhals as nw
+
+
+def trimmed(column: str) -> nw.Expr:
+    """Text without surrounding white space; empty becomes null."""
+    text = nw.col(column).str.strip_chars()
+    return nw.when(text != "").then(text).alias(column)
+
+
+def key_or_null(column: str) -> nw.Expr:
+    """A foreign key as the source has it (never trimmed or re-cased); blank becomes null."""
+    return nw.when(nw.col(column).str.strip_chars() != "").then(nw.col(column)).alias(column)
+
+
+def upper(column: str) -> nw.Expr:
+    """Trimmed text in upper case, for codes."""
+    return trimmed(column).str.to_uppercase().alias(column)
+
+
+def lower(column: str) -> nw.Expr:
+    """Trimmed text in lower case."""
+    return trimmed(column).str.to_lowercase().alias(column)
+
+
+def decimal(column: str, scale: int) -> nw.Expr:
+    """Decimal(18, scale) of a number that arrived as text.
+
+    Null where the text is no number, has more significant decimals than `scale`, or more digits than fit: a number is
+    never rounded on the way in.
+    """
+    text = nw.col(column)
+    readable = text.str.contains(rf"^-?[0-9]{{1,{18 - scale}}}(\.[0-9]{{0,{scale}}}0*)?$")
+    return nw.when(readable).then(text).cast(nw.Decimal(18, scale)).alias(column)
+
+
+def local_date(column: str, timezone: str) -> nw.Expr:
+    """Date of an instant in the given time zone."""
+    return nw.col(column).dt.convert_time_zone(timezone).dt.date()
+
+
+def days_between(column: str, until: date) -> nw.Expr:
+    """Days from a date column to a date, as an integer.
+
+    Counted from the proleptic Gregorian ordinal (`date.toordinal`), because not every engine subtracts dates alike.
+    """
+    years_before = nw.col(column).dt.year().cast(nw.Int64) - 1
+    leap_days = years_before // 4 - years_before // 100 + years_before // 400
+    ordinal = years_before * 365 + leap_days + nw.col(column).dt.ordinal_day().cast(nw.Int64)
+    return nw.lit(until.toordinal()) - ordinal

@@ -1,0 +1,141 @@
+"""Curated tables from cleansed ones."""
+
+from datetime import date
+
+import narwhals as nw
+
+from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDER_LINES
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.transforms.columns import days_between
+from orders_lakehouse.transforms.versions import valid_intervals
+
+# Orders in these states brought no revenue in the end.
+_REVERSED = ("cancelled", "returned")
+
+
+def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) -> Frame:
+    """Lines with their order, and with product and customer as they were when it was placed.
+
+    Args:
+        items: Rows of `cleansed/order_items` of some dates.
+        orders: Rows of `cleansed/orders` of the same dates.
+        customers: All rows of `cleansed/customers`.
+        products: All rows of `cleansed/products`.
+
+    Returns:
+        Rows of `curated/order_lines`. A customer or product without a valid version leaves its attributes null.
+    """
+    # The date is a part of the key: an order that moved stands at both dates until the one it left is derived again.
+    key = ["order_id", "order_date"]
+    placed = orders.filter(~nw.col("is_deleted")).select(
+        *key, "ordered_at", "customer_id", "currency", order_status="status"
+    )
+    lines = (
+        items.filter(~nw.col("is_deleted"))
+        .select(
+            "order_id", "line_number", "order_date", "product_id", "quantity", "unit_price", "discount", "total_price"
+        )
+        .join(placed, on=key, how="inner")
+    )
+    customer = valid_intervals(customers, "customer_id").select(
+        "customer_id",
+        "valid_from",
+        "valid_to",
+        customer_name="full_name",
+        customer_city="city",
+        customer_country_code="country_code",
+    )
+    product = valid_intervals(products, "product_id").select(
+        "product_id", "valid_from", "valid_to", "product_name", "category", "manufacturer"
+    )
+    # Customers are looked up for orders, not for lines: an order has one customer and many lines.
+    placed_by = _as_of(placed.select(*key, "customer_id", "ordered_at"), customer, "customer_id").drop(
+        "customer_id", "ordered_at"
+    )
+    return _as_of(lines, product, "product_id").join(placed_by, on=key, how="left").select(ORDER_LINES.columns)
+
+
+def _as_of(facts: Frame, versions: Frame, key: str) -> Frame:
+    """Join the version that was valid at `ordered_at`; without one the attributes are null."""
+    at = nw.col("ordered_at")
+    joined = facts.join(versions, on=key, how="left")
+    started = nw.col("valid_from").is_null() | (at >= nw.col("valid_from"))
+    not_ended = nw.col("valid_to").is_null() | (at < nw.col("valid_to"))
+    return joined.filter(started & not_ended).drop("valid_from", "valid_to")
+
+
+def daily_sales(lines: Frame) -> Frame:
+    """Sales by date and currency.
+
+    Args:
+        lines: Rows of `curated/order_lines`.
+
+    Returns:
+        Rows of `curated/daily_sales`.
+    """
+    net = nw.when(~nw.col("order_status").is_in(_REVERSED)).then(nw.col("total_price"))
+    by_order = (
+        lines.with_columns(net=net)
+        .group_by("order_date", "currency", "order_id")
+        .agg(
+            lines=nw.len(),
+            units=nw.col("quantity").cast(nw.Int64).sum(),
+            gross=nw.col("total_price").sum(),
+            net=nw.col("net").sum(),
+        )
+    )
+    money = nw.Decimal(18, 2)
+    return (
+        by_order.group_by("order_date", "currency")
+        .agg(
+            orders=nw.len().cast(nw.Int64),
+            lines=nw.col("lines").sum().cast(nw.Int64),
+            units=nw.col("units").sum().cast(nw.Int64),
+            gross=nw.col("gross").sum().cast(money),
+            net=nw.col("net").sum().cast(money),
+        )
+        .select(DAILY_SALES.columns)
+    )
+
+
+def customer_profile(lines: Frame, latest_order_date: date) -> Frame:
+    """What each customer bought, and how recently.
+
+    Args:
+        lines: All rows of `curated/order_lines`.
+        latest_order_date: Date of the shop's latest order; recency counts from it, never from today.
+
+    Returns:
+        Rows of `curated/customer_profile`.
+    """
+    by_order = (
+        lines.filter(~nw.col("customer_id").is_null(), ~nw.col("order_status").is_in(_REVERSED))
+        .group_by("customer_id", "currency", "order_id", "order_date")
+        .agg(units=nw.col("quantity").cast(nw.Int64).sum(), spend=nw.col("total_price").sum())
+    )
+    profile = by_order.group_by("customer_id", "currency").agg(
+        orders=nw.len().cast(nw.Int64),
+        units=nw.col("units").sum().cast(nw.Int64),
+        spend=nw.col("spend").sum().cast(nw.Decimal(18, 2)),
+        first_order_on=nw.col("order_date").min(),
+        last_order_on=nw.col("order_date").max(),
+    )
+    recency = nw.col("recency_days")
+    segment = (
+        nw.when(recency > 180)
+        .then(nw.lit("dormant"))
+        .otherwise(
+            nw.when(recency > 90)
+            .then(nw.lit("at_risk"))
+            .otherwise(
+                nw.when(nw.col("orders") >= 50)
+                .then(nw.lit("champion"))
+                .otherwise(nw.when(nw.col("orders") >= 10).then(nw.lit("loyal")).otherwise(nw.lit("recent")))
+            )
+        )
+    )
+    return (
+        profile.with_columns(recency_days=days_between("last_order_on", latest_order_date))
+        .with_columns(segment=segment)
+        .select(CUSTOMER_PROFILE.columns)
+    )

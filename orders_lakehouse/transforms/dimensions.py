@@ -1,0 +1,50 @@
+"""Customers and products: every version, typed and judged alone."""
+
+import narwhals as nw
+
+from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.transforms import columns as c
+from orders_lakehouse.transforms.split import keeping_original, split
+
+
+def cleanse_customers(versions: Frame, timezone: str) -> tuple[Frame, Frame]:
+    """Versions of customers, split by their contract.
+
+    Args:
+        versions: Rows of `raw/customers`.
+        timezone: Time zone in which the date of registration is cut.
+
+    Returns:
+        Rows of `cleansed/customers` and of `quarantine/customers`.
+    """
+    judged = _versions(versions).with_columns(
+        *(c.trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")),
+        c.lower("email"),
+        c.upper("country_code"),
+        registration_date=c.local_date("registered_at", timezone),
+    )
+    return split(judged, CUSTOMERS)
+
+
+def cleanse_products(versions: Frame) -> tuple[Frame, Frame]:
+    """Versions of products, split by their contract.
+
+    Args:
+        versions: Rows of `raw/products`.
+
+    Returns:
+        Rows of `cleansed/products` and of `quarantine/products`.
+    """
+    judged = _versions(versions).with_columns(
+        *(c.trimmed(name) for name in ("product_name", "category", "manufacturer")),
+        c.upper("currency"),
+        c.decimal("unit_price", 2),
+    )
+    return split(judged, PRODUCTS)
+
+
+def _versions(versions: Frame) -> Frame:
+    return keeping_original(versions).with_columns(
+        is_deleted=~nw.col("deleted_at").is_null(), versions=nw.lit(1).cast(nw.Int64)
+    )

@@ -1,0 +1,160 @@
+"""Orders and their children: from all versions to the current, judged rows of a range of business dates."""
+
+from datetime import date
+
+import narwhals as nw
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.cleansed import DELETED, QUARANTINED, UNKNOWN, VALID
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.transforms import columns as c
+from orders_lakehouse.transforms.money import total_price
+from orders_lakehouse.transforms.split import keeping_original, split
+from orders_lakehouse.transforms.versions import current_versions, effective_at
+
+
+def with_order_date(orders: Frame, calendar: Calendar) -> Frame:
+    """Add the dates of an order version.
+
+    Args:
+        orders: Rows with `ordered_at` and `captured_on`.
+        calendar: First partition and time zone.
+
+    Returns:
+        The rows with `business_date` (date of ordered_at; null without one) and `order_date`, the partition that they
+        count in: the business date where it is a partition at the time of capture (from the first one to the day after
+        the capture), else the capture date.
+    """
+    dated = orders.with_columns(business_date=c.local_date("ordered_at", calendar.timezone))
+    business, captured = nw.col("business_date"), nw.col("captured_on")
+    in_range = (business >= nw.lit(calendar.start)) & (business <= captured.dt.offset_by("1d"))
+    return dated.with_columns(order_date=nw.when(in_range).then(business).otherwise(captured))
+
+
+def cleanse_orders(versions: Frame, first: date, last: date, calendar: Calendar) -> tuple[Frame, Frame]:
+    """Current orders of the business dates from `first` to `last`, split by their contract.
+
+    Args:
+        versions: `raw/orders`, all versions of the orders that ever had one of the dates.
+        first: First business date.
+        last: Last business date.
+        calendar: First partition and time zone.
+
+    Returns:
+        Rows of `cleansed/orders` and of `quarantine/orders`.
+    """
+    judged = (
+        with_order_date(keeping_original(current_versions(versions, ORDERS.key)), calendar)
+        .filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+        .with_columns(
+            c.key_or_null("customer_id"),
+            c.trimmed("status"),
+            c.upper("currency"),
+            is_deleted=~nw.col("deleted_at").is_null(),
+        )
+    )
+    return split(judged, ORDERS)
+
+
+def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
+    """What became of each order.
+
+    Args:
+        cleansed: Rows of `cleansed/orders`.
+        quarantined: Rows of `quarantine/orders`.
+
+    Returns:
+        order_id, order_date, order_state, each order once.
+    """
+    clock = ["updated_at", "captured_at"]
+    state = nw.when(nw.col("is_deleted")).then(nw.lit(DELETED)).otherwise(nw.lit(VALID))
+    states = nw.concat(
+        [
+            cleansed.select("order_id", "order_date", *clock, order_state=state),
+            quarantined.select("order_id", "order_date", *clock, order_state=nw.lit(QUARANTINED)),
+        ]
+    )
+    # An order that moved stands at both dates until the date it left is derived again; its newest version counts.
+    newest = states.with_columns(effective_at=effective_at()).unique(
+        subset=["order_id"], keep="last", order_by=["effective_at", *clock, "order_date"]
+    )
+    return newest.drop("effective_at", *clock)
+
+
+def cleanse_order_items(versions: Frame, states: Frame, first: date, last: date) -> tuple[Frame, Frame]:
+    """Current order lines of the orders of a range of dates, split by their contract.
+
+    Args:
+        versions: `raw/order_items`, all versions of the lines that name an order of `states`.
+        states: order_id, order_date, order_state; an unknown order has no order_date.
+        first: First business date.
+        last: Last business date.
+
+    Returns:
+        Rows of `cleansed/order_items` and of `quarantine/order_items`.
+    """
+    current = keeping_original(current_versions(versions, ORDER_ITEMS.key))
+    judged = (
+        with_order(current, states, first, last)
+        .with_columns(
+            c.key_or_null("product_id"),
+            c.decimal("unit_price", 4),
+            # A null discount means none; one that cannot be read stays null and is rejected.
+            nw.when(nw.col("discount").is_null())
+            .then(nw.lit("0").cast(nw.Decimal(18, 2)))
+            .otherwise(c.decimal("discount", 2))
+            .alias("discount"),
+        )
+        .with_columns(total_price=total_price("quantity", "unit_price", "discount"))
+    )
+    return split(_with_deletion(judged), ORDER_ITEMS)
+
+
+def cleanse_payments(versions: Frame, states: Frame, first: date, last: date) -> tuple[Frame, Frame]:
+    """Current payments of the orders of a range of dates, split by their contract.
+
+    Args:
+        versions: `raw/payments`, all versions of the payments that name, or ever named, an order of `states`.
+        states: order_id, order_date, order_state; an unknown order has no order_date.
+        first: First business date.
+        last: Last business date.
+
+    Returns:
+        Rows of `cleansed/payments` and of `quarantine/payments`.
+    """
+    current = keeping_original(current_versions(versions, PAYMENTS.key))
+    judged = with_order(current, states, first, last).with_columns(
+        c.key_or_null("order_id"),
+        c.trimmed("method"),
+        c.trimmed("status"),
+        c.upper("currency"),
+        c.decimal("amount", 2),
+    )
+    return split(_with_deletion(judged), PAYMENTS)
+
+
+def with_order(current: Frame, states: Frame, first: date, last: date) -> Frame:
+    """Join what became of the order, and keep the rows that count in the dates.
+
+    Args:
+        current: Current lines or payments.
+        states: order_id, order_date, order_state; an unknown order has no order_date.
+        first: First business date.
+        last: Last business date.
+
+    Returns:
+        The rows with order_date and order_state. A row without an order counts at its capture date; a row whose order
+        is neither among `states` nor missing counts at another date.
+    """
+    joined = current.join(states, on="order_id", how="left")
+    state = nw.when(nw.col("order_id").is_null()).then(nw.lit(UNKNOWN)).otherwise(nw.col("order_state"))
+    dated = joined.with_columns(order_state=state).with_columns(
+        order_date=nw.when(nw.col("order_state") == UNKNOWN).then(nw.col("captured_on")).otherwise(nw.col("order_date"))
+    )
+    return dated.filter(~nw.col("order_state").is_null(), nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+
+
+def _with_deletion(children: Frame) -> Frame:
+    """A child counts as deleted when it is, or when its order is."""
+    return children.with_columns(is_deleted=~nw.col("deleted_at").is_null() | (nw.col("order_state") == DELETED))

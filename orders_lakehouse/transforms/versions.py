@@ -1,0 +1,63 @@
+"""Which version of a row counts."""
+
+from collections.abc import Sequence
+
+import narwhals as nw
+
+from orders_lakehouse.contracts.types import Frame
+
+# By the change clock; at an equal clock the last captured wins.
+_CLOCK = ("updated_at", "captured_at", "captured_on")
+
+
+def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
+    """The current version of each row, and how many versions it has.
+
+    Args:
+        versions: Raw rows, all versions of each key that occurs.
+        key: Columns that identify a row.
+
+    Returns:
+        One row for each key with the columns of `versions` and `versions` (int): the number of rows of that key.
+    """
+    columns = versions.collect_schema().names()
+    counted = versions.with_columns(versions=nw.len().over(*key).cast(nw.Int64))
+    content = [name for name in columns if name not in (*_CLOCK, *key)]
+    # Most rows have one version; only the others are worth sorting. The content breaks ties, so that the result does
+    # not depend on the order of the rows.
+    several = (
+        counted.filter(nw.col("versions") > 1)
+        .with_columns(effective_at=effective_at())
+        .unique(subset=list(key), keep="last", order_by=["effective_at", *_CLOCK, *content])
+        .drop("effective_at")
+    )
+    return nw.concat([counted.filter(nw.col("versions") == 1), several])
+
+
+def effective_at() -> nw.Expr:
+    """By which versions follow one another.
+
+    The change clock, unless it ran ahead of its capture: then a correction made since must be able to win.
+    """
+    clock, captured = nw.col("updated_at"), nw.col("captured_at")
+    return nw.when(clock > captured.dt.offset_by("24h")).then(captured).otherwise(clock)
+
+
+def valid_intervals(versions: Frame, key: str) -> Frame:
+    """When each version of a dimension row is valid.
+
+    Args:
+        versions: Valid versions with `updated_at`, `captured_at`, `captured_on`.
+        key: Column that identifies a row.
+
+    Returns:
+        The rows of `versions` that ever are valid, with `valid_from` (null: from the beginning of time) and
+        `valid_to` (null: until further notice), half open.
+    """
+    columns = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
+    winners = versions.unique(subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns])
+    clock = nw.col("updated_at")
+    return winners.with_columns(
+        valid_from=nw.when(~clock.shift(1).over(key, order_by="updated_at").is_null()).then(clock),
+        valid_to=clock.shift(-1).over(key, order_by="updated_at"),
+    )

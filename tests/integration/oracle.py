@@ -1,0 +1,134 @@
+"""What the marts ought to show, from `oracle.sql`, beside what they do show."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adbc_driver_postgresql import dbapi
+
+Row = tuple[Any, ...]
+Rows = Callable[[str], list[Row]]
+
+_SQL = Path(__file__).with_name("oracle.sql").read_text()
+
+# What the marts do show, in the columns of the oracle's views of the same name.
+MARTS: Mapping[str, str] = {
+    "fct_order_lines": """
+        SELECT
+            f.order_id, f.line_number::text, f.date_id::text, f.customer_id, f.product_id, f.quantity::text,
+            f.unit_price::text, f.discount::text, f.total_price::text, f.currency, f.order_status, f.ordered_at::text,
+            CASE WHEN c.customer_id IS NOT NULL THEN c.customer_name END, c.address, c.city, c.country_code,
+            p.product_name, p.category, p.manufacturer, p.unit_price::text
+        FROM marts.fct_order_lines AS f
+        LEFT JOIN marts.dim_customers AS c USING (customer_key)
+        LEFT JOIN marts.dim_products AS p USING (product_key)
+    """,
+    "fct_orders": """
+        SELECT
+            f.order_id, f.date_id::text, c.customer_id, CASE WHEN c.customer_id IS NOT NULL THEN c.customer_name END,
+            c.address, m.method, f.lines::text, f.units::text, f.total_price::text, f.paid_amount::text, f.currency,
+            f.status, f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
+            f.hours_to_deliver::text
+        FROM marts.fct_orders AS f
+        LEFT JOIN marts.dim_customers AS c USING (customer_key)
+        LEFT JOIN marts.dim_payment_methods AS m USING (payment_method_key)
+    """,
+    "per_date": """
+        SELECT
+            date_id::text, coalesce(lines, 0)::text, orders::text, coalesce(units, 0)::text,
+            coalesce(total_price, 0.00)::text, paid_amount::text
+        FROM (
+            SELECT date_id, count(*) AS orders, sum(paid_amount) AS paid_amount FROM marts.fct_orders GROUP BY date_id
+        ) AS orders
+        FULL JOIN (
+            SELECT date_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
+            FROM marts.fct_order_lines GROUP BY date_id
+        ) AS lines USING (date_id)
+    """,
+    "dim_customers": """
+        SELECT
+            customer_id, customer_name, customer_email, date_of_birth::text, registration_date::text, address, city,
+            state, postal_code, country_code, is_deleted::text
+        FROM marts.dim_customers WHERE is_current AND NOT is_inferred AND customer_id IS NOT NULL
+    """,
+    "dim_products": """
+        SELECT product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text
+        FROM marts.dim_products WHERE is_current AND NOT is_inferred AND product_id IS NOT NULL
+    """,
+}
+
+# Columns of the curated tables that the oracle has as well; its order_lines are its fct_order_lines.
+CURATED_COLUMNS: Mapping[str, list[str]] = {
+    "order_lines": [
+        *("order_id", "line_number", "customer_id", "product_id", "quantity", "unit_price", "discount", "total_price"),
+        *("currency", "customer_name", "product_name", "category", "manufacturer"),
+    ],
+    "daily_sales": ["order_date", "currency", "orders", "lines", "units", "gross", "net"],
+    "customer_profile": [
+        *("customer_id", "currency", "orders", "units", "spend", "first_order_on", "last_order_on", "recency_days"),
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Rows that only one side has.
+
+    Attributes:
+        missing: Rows that ought to be there.
+        unexpected: Rows that ought not.
+    """
+
+    missing: list[Row]
+    unexpected: list[Row]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The oracle, in the database of the shop.
+
+    Attributes:
+        url: Database of the shop.
+    """
+
+    url: str
+
+    def install(self, timezone: str = "UTC", start_date: str = "2017-01-01") -> None:
+        """Make the schema `oracle`; the schema `shop` has to be there."""
+        self._execute(_SQL)
+        self._execute(f"UPDATE oracle.setting SET timezone = '{timezone}', start_date = '{start_date}'")
+
+    def look(self) -> None:
+        """Remember the versions of customers and products that stand in the shop now."""
+        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT oracle.look()")
+            cursor.fetchall()
+            connection.commit()
+
+    def rows(self, view: str, columns: str = "*") -> list[Row]:
+        """Rows of one of the oracle's views."""
+        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(f"SELECT {columns} FROM oracle.{view}")
+            return list(cursor.fetchall())
+
+    def differences(self, warehouse_rows: Rows) -> dict[str, Differences]:
+        """Marts that do not show what they ought to, with the rows that differ."""
+        found = {mart: compare(self.rows(mart), warehouse_rows(query)) for mart, query in MARTS.items()}
+        return {mart: differing for mart, differing in found.items() if differing is not None}
+
+    def _execute(self, script: str) -> None:
+        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.executescript(script)
+            connection.commit()
+
+
+def compare(expected: list[Row], found: list[Row]) -> Differences | None:
+    """Compare rows whatever their order; None when they are the same."""
+    there, ought = Counter(found), Counter(expected)
+    missing, unexpected = ought - there, there - ought
+    if not missing and not unexpected:
+        return None
+    return Differences(sorted(missing.elements(), key=str), sorted(unexpected.elements(), key=str))

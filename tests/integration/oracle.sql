@@ -1,0 +1,325 @@
+-- What the contract says about a shop, in SQL over shop.* alone. Nothing here knows how the lakehouse works.
+--
+-- The views show what ought to be in the marts. A shop holds only the current version of a row, so customers and
+-- products are also remembered: `SELECT oracle.look()` notes every version that stands in the shop at the moment.
+
+CREATE SCHEMA oracle;
+
+CREATE TABLE oracle.setting AS
+SELECT
+    'UTC'::text AS timezone,
+    DATE '2017-01-01' AS start_date;
+
+CREATE TABLE oracle.iso_4217 AS
+SELECT string_to_table(
+    'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF '
+    'CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD '
+    'HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD '
+    'MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN '
+    'PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD '
+    'TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW', ' '
+) AS code;
+
+CREATE TABLE oracle.iso_3166 AS
+SELECT string_to_table(
+    'AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA '
+    'CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA '
+    'GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP '
+    'KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS '
+    'MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS '
+    'RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW '
+    'TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW', ' '
+) AS code;
+
+-- Text without surrounding white space; nothing counts as null.
+CREATE FUNCTION oracle.trimmed(value text) RETURNS text
+RETURN nullif(regexp_replace(value, '^\s+|\s+$', '', 'g'), '');
+
+-- A number that is one: at least zero, neither NaN nor infinite.
+CREATE FUNCTION oracle.is_amount(value numeric) RETURNS boolean
+RETURN coalesce(value >= 0 AND value < 'Infinity'::numeric, false);
+
+CREATE FUNCTION oracle.day(moment timestamptz) RETURNS date
+RETURN (moment AT TIME ZONE (SELECT timezone FROM oracle.setting))::date;
+
+CREATE FUNCTION oracle.clock_is_sane(updated_at timestamptz) RETURNS boolean
+RETURN updated_at <= now() + interval '24 hours';
+
+CREATE VIEW oracle.orders AS
+SELECT
+    order_id::text AS order_id,
+    CASE WHEN customer_id::text ~ '\S' THEN customer_id::text END AS customer_id,
+    oracle.day(ordered_at) AS order_date,
+    ordered_at,
+    oracle.trimmed(status::text) AS status,
+    upper(oracle.trimmed(currency::text)) AS currency,
+    shipped_at,
+    delivered_at
+FROM shop.orders, oracle.setting
+WHERE
+    deleted_at IS NULL
+    AND order_id::text ~ '\S'
+    AND ordered_at <= updated_at + interval '24 hours'
+    AND oracle.trimmed(status::text) IN ('placed', 'paid', 'shipped', 'delivered', 'cancelled', 'returned')
+    AND upper(oracle.trimmed(currency::text)) IN (SELECT code FROM oracle.iso_4217)
+    AND oracle.clock_is_sane(updated_at)
+    AND oracle.day(ordered_at) BETWEEN start_date AND greatest(oracle.day(updated_at), start_date) + 1;
+
+CREATE VIEW oracle.order_items AS
+SELECT
+    orders.order_id,
+    items.line_number,
+    items.product_id::text AS product_id,
+    items.quantity,
+    items.unit_price,
+    coalesce(items.discount, 0) AS discount,
+    round(items.quantity * items.unit_price - coalesce(items.discount, 0), 2) AS total_price
+FROM shop.order_items AS items
+INNER JOIN oracle.orders AS orders ON items.order_id::text = orders.order_id
+WHERE
+    items.deleted_at IS NULL
+    AND items.product_id::text ~ '\S'
+    AND items.quantity > 0
+    AND oracle.is_amount(items.unit_price)
+    AND oracle.is_amount(coalesce(items.discount, 0))
+    AND round(items.quantity * items.unit_price - coalesce(items.discount, 0), 2) BETWEEN 0 AND 900000000000000
+    AND oracle.clock_is_sane(items.updated_at);
+
+CREATE VIEW oracle.payments AS
+SELECT
+    payments.payment_id::text AS payment_id,
+    orders.order_id,
+    oracle.trimmed(payments.method::text) AS method,
+    payments.amount,
+    oracle.trimmed(payments.status::text) AS status
+FROM shop.payments AS payments
+INNER JOIN oracle.orders AS orders ON payments.order_id::text = orders.order_id
+WHERE
+    payments.deleted_at IS NULL
+    AND payments.payment_id::text ~ '\S'
+    AND oracle.is_amount(payments.amount)
+    AND oracle.trimmed(payments.method::text) IN ('card', 'paypal', 'voucher', 'transfer', 'cash', 'other')
+    AND oracle.trimmed(payments.status::text) IN ('authorised', 'captured', 'refunded', 'failed')
+    AND upper(oracle.trimmed(payments.currency::text)) IN (SELECT code FROM oracle.iso_4217)
+    AND oracle.clock_is_sane(payments.updated_at);
+
+-- Every version that was ever seen, valid or not, in the order in which they were seen.
+CREATE TABLE oracle.seen_customers AS SELECT 0 AS look, customers.* FROM shop.customers WHERE false;
+CREATE TABLE oracle.seen_products AS SELECT 0 AS look, products.* FROM shop.products WHERE false;
+CREATE SEQUENCE oracle.looks;
+
+CREATE FUNCTION oracle.look() RETURNS bigint LANGUAGE sql AS $$
+    SELECT nextval('oracle.looks');
+    INSERT INTO oracle.seen_customers
+    SELECT currval('oracle.looks'), there.* FROM shop.customers AS there
+    WHERE NOT EXISTS (
+        SELECT FROM oracle.seen_customers AS seen WHERE to_jsonb(seen) - 'look' = to_jsonb(there)
+    );
+    INSERT INTO oracle.seen_products
+    SELECT currval('oracle.looks'), there.* FROM shop.products AS there
+    WHERE NOT EXISTS (
+        SELECT FROM oracle.seen_products AS seen WHERE to_jsonb(seen) - 'look' = to_jsonb(there)
+    );
+    SELECT currval('oracle.looks');
+$$;
+
+-- Valid versions with the time for which each of them holds; of two with one clock the last seen counts.
+CREATE VIEW oracle.customers AS
+WITH valid AS (
+    SELECT DISTINCT ON (customer_id::text, updated_at)
+        customer_id::text AS customer_id,
+        oracle.trimmed(full_name) AS customer_name,
+        lower(oracle.trimmed(email)) AS customer_email,
+        date_of_birth,
+        oracle.day(registered_at) AS registration_date,
+        oracle.trimmed(address) AS address,
+        oracle.trimmed(city) AS city,
+        oracle.trimmed(state) AS state,
+        oracle.trimmed(postal_code) AS postal_code,
+        upper(oracle.trimmed(country_code)) AS country_code,
+        deleted_at IS NOT NULL AS is_deleted,
+        updated_at
+    FROM oracle.seen_customers
+    WHERE
+        customer_id::text ~ '\S'
+        AND oracle.clock_is_sane(updated_at)
+        AND (
+            deleted_at IS NOT NULL
+            OR (
+                coalesce(upper(oracle.trimmed(country_code)) IN (SELECT code FROM oracle.iso_3166), true)
+                AND coalesce(oracle.trimmed(email) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$', true)
+                AND coalesce(registered_at <= updated_at + interval '24 hours', true)
+                AND coalesce(date_of_birth >= DATE '1900-01-01', true)
+                AND coalesce(date_of_birth <= oracle.day(registered_at), true)
+            )
+        )
+    ORDER BY customer_id::text, updated_at, look DESC
+)
+
+SELECT
+    *,
+    CASE WHEN lag(updated_at) OVER clock IS NULL THEN '-infinity' ELSE updated_at END AS valid_from,
+    coalesce(lead(updated_at) OVER clock, 'infinity') AS valid_to
+FROM valid
+WINDOW clock AS (PARTITION BY customer_id ORDER BY updated_at);
+
+CREATE VIEW oracle.products AS
+WITH valid AS (
+    SELECT DISTINCT ON (product_id::text, updated_at)
+        product_id::text AS product_id,
+        oracle.trimmed(product_name) AS product_name,
+        oracle.trimmed(category) AS category,
+        oracle.trimmed(manufacturer) AS manufacturer,
+        unit_price::numeric(18, 2) AS unit_price,
+        upper(oracle.trimmed(currency)) AS currency,
+        deleted_at IS NOT NULL AS is_deleted,
+        updated_at
+    FROM oracle.seen_products
+    WHERE
+        product_id::text ~ '\S'
+        AND oracle.clock_is_sane(updated_at)
+        AND (
+            deleted_at IS NOT NULL
+            OR (
+                oracle.is_amount(unit_price)
+                AND upper(oracle.trimmed(currency)) IN (SELECT code FROM oracle.iso_4217)
+            )
+        )
+    ORDER BY product_id::text, updated_at, look DESC
+)
+
+SELECT
+    *,
+    CASE WHEN lag(updated_at) OVER clock IS NULL THEN '-infinity' ELSE updated_at END AS valid_from,
+    coalesce(lead(updated_at) OVER clock, 'infinity') AS valid_to
+FROM valid
+WINDOW clock AS (PARTITION BY product_id ORDER BY updated_at);
+
+-- What the marts ought to show, all of it as text.
+
+CREATE VIEW oracle.fct_order_lines AS
+SELECT
+    items.order_id,
+    items.line_number::text,
+    to_char(orders.order_date, 'YYYYMMDD') AS date_id,
+    orders.customer_id,
+    items.product_id,
+    items.quantity::text,
+    items.unit_price::numeric(18, 4)::text,
+    items.discount::numeric(18, 2)::text,
+    items.total_price::text,
+    orders.currency,
+    orders.status,
+    orders.ordered_at::text,
+    customers.customer_name,
+    customers.address,
+    customers.city,
+    customers.country_code,
+    products.product_name,
+    products.category,
+    products.manufacturer,
+    products.unit_price::text AS list_price
+FROM oracle.order_items AS items
+INNER JOIN oracle.orders AS orders ON items.order_id = orders.order_id
+LEFT JOIN oracle.customers AS customers
+    ON
+        orders.customer_id = customers.customer_id
+        AND orders.ordered_at >= customers.valid_from
+        AND orders.ordered_at < customers.valid_to
+LEFT JOIN oracle.products AS products
+    ON
+        items.product_id = products.product_id
+        AND orders.ordered_at >= products.valid_from
+        AND orders.ordered_at < products.valid_to;
+
+CREATE VIEW oracle.fct_orders AS
+SELECT
+    orders.order_id,
+    to_char(orders.order_date, 'YYYYMMDD') AS date_id,
+    orders.customer_id,
+    customers.customer_name,
+    customers.address,
+    coalesce(main.method, 'unknown') AS method,
+    coalesce(lines.lines, 0)::text AS lines,
+    coalesce(lines.units, 0)::text AS units,
+    coalesce(lines.total_price, 0.00)::text AS total_price,
+    coalesce(paid.amount, 0)::numeric(18, 2)::text AS paid_amount,
+    orders.currency,
+    orders.status,
+    orders.ordered_at::text,
+    orders.shipped_at::text,
+    orders.delivered_at::text,
+    round(extract(EPOCH FROM orders.shipped_at - orders.ordered_at) / 3600, 2)::text AS hours_to_ship,
+    round(extract(EPOCH FROM orders.delivered_at - orders.ordered_at) / 3600, 2)::text AS hours_to_deliver
+FROM oracle.orders AS orders
+LEFT JOIN LATERAL (
+    SELECT count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
+    FROM oracle.order_items WHERE order_id = orders.order_id
+) AS lines ON true
+LEFT JOIN LATERAL (
+    SELECT
+        coalesce(sum(amount) FILTER (WHERE status = 'captured'), 0)
+        - coalesce(sum(amount) FILTER (WHERE status = 'refunded'), 0) AS amount
+    FROM oracle.payments WHERE order_id = orders.order_id
+) AS paid ON true
+LEFT JOIN LATERAL (
+    SELECT method FROM oracle.payments
+    WHERE order_id = orders.order_id AND status = 'captured'
+    ORDER BY amount DESC, payment_id COLLATE "C" LIMIT 1
+) AS main ON true
+LEFT JOIN oracle.customers AS customers
+    ON
+        orders.customer_id = customers.customer_id
+        AND orders.ordered_at >= customers.valid_from
+        AND orders.ordered_at < customers.valid_to;
+
+CREATE VIEW oracle.per_date AS
+SELECT
+    date_id,
+    sum(lines::bigint)::text AS lines,
+    count(*)::text AS orders,
+    sum(units::bigint)::text AS units,
+    sum(total_price::numeric)::text AS total_price,
+    sum(paid_amount::numeric)::text AS paid_amount
+FROM oracle.fct_orders GROUP BY date_id;
+
+CREATE VIEW oracle.dim_customers AS
+SELECT
+    customer_id, customer_name, customer_email, date_of_birth::text, registration_date::text, address, city, state,
+    postal_code, country_code, is_deleted::text
+FROM oracle.customers WHERE valid_to = 'infinity';
+
+CREATE VIEW oracle.dim_products AS
+SELECT product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text
+FROM oracle.products WHERE valid_to = 'infinity';
+
+CREATE VIEW oracle.daily_sales AS
+SELECT
+    orders.order_date::text,
+    orders.currency,
+    count(DISTINCT orders.order_id)::text AS orders,
+    count(*)::text AS lines,
+    sum(items.quantity)::text AS units,
+    sum(items.total_price)::text AS gross,
+    coalesce(sum(items.total_price) FILTER (WHERE orders.status NOT IN ('cancelled', 'returned')), 0.00)::text AS net
+FROM oracle.order_items AS items
+INNER JOIN oracle.orders AS orders ON items.order_id = orders.order_id
+GROUP BY orders.order_date, orders.currency;
+
+CREATE VIEW oracle.customer_profile AS
+SELECT
+    orders.customer_id,
+    orders.currency,
+    count(DISTINCT orders.order_id)::text AS orders,
+    sum(items.quantity)::text AS units,
+    sum(items.total_price)::text AS spend,
+    min(orders.order_date)::text AS first_order_on,
+    max(orders.order_date)::text AS last_order_on,
+    (
+        SELECT max(latest.order_date) FROM oracle.orders AS latest
+        WHERE EXISTS (SELECT FROM oracle.order_items WHERE order_id = latest.order_id)
+    ) - max(orders.order_date) AS recency_days
+FROM oracle.order_items AS items
+INNER JOIN oracle.orders AS orders ON items.order_id = orders.order_id
+WHERE orders.customer_id IS NOT NULL AND orders.status NOT IN ('cancelled', 'returned')
+GROUP BY orders.customer_id, orders.currency;

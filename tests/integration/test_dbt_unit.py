@@ -1,0 +1,64 @@
+"""A shop in which nothing has happened yet, and dbt's unit tests on the warehouse that comes of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orders_lakehouse.contracts.tables import CURATED, RAW
+from orders_lakehouse.defs.resources import export_warehouse_to_dbt
+from orders_lakehouse.settings import DBT_PROJECT
+from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt_unit")]
+
+
+@pytest.fixture(scope="module")
+def empty(shared_lakehouse: Lakehouse) -> Lakehouse:
+    result = shared_lakehouse.run("2017-01-01", "2017-01-03")
+    assert result.success, failures(result)
+    return shared_lakehouse
+
+
+def test_an_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
+    assert [table.path for table in (*RAW, *CURATED) if not empty.lake_rows(table).is_empty()] == []
+    rows = {mart: empty.warehouse_rows(f"SELECT count(*) FROM marts.{mart}")[0][0] for mart in MARTS}
+    # The unknown members stand, six methods of payment beside one of them, and the days of two years.
+    assert rows == dict.fromkeys(FACTS, 0) | {
+        "dim_customers": 1,
+        "dim_products": 1,
+        "dim_payment_methods": 7,
+        "dim_date": 730,
+    }
+    assert empty.wrong_marts() == {}
+
+
+def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", empty.warehouse_url)
+    export_warehouse_to_dbt()
+    manifest = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
+    declared = {test["name"] for test in manifest["unit_tests"].values()}
+    before = empty.mart_checksums()
+
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dbt")),
+            *("--quiet", "test", "--select", "test_type:unit"),
+            *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
+            *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
+        ],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    results = json.loads((tmp_path / "target" / "run_results.json").read_text())["results"]
+    passed = {result["unique_id"].rsplit(".", 1)[-1] for result in results if result["status"] == "pass"}
+    assert passed == declared
+    assert len(declared) > 5
+    assert empty.mart_checksums() == before

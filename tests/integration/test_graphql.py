@@ -1,0 +1,197 @@
+"""The way of the UI: a range launched over the webserver's GraphQL, executed by the daemon."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.settings import PROJECT
+from tests.integration.conftest import SHOP_SCHEMA
+from tests.integration.test_pipeline import SHOP
+
+DATES = ["2017-01-01", "2017-01-02", "2017-01-03"]
+
+LAUNCH = """
+mutation ($backfillParams: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfillParams) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+RUN = """
+mutation ($executionParams: ExecutionParams!) {
+  launchRun(executionParams: $executionParams) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+TARGETS = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill {
+      assetBackfillData {
+        assetBackfillStatuses {
+          ... on AssetPartitionsStatusCounts { assetKey { path } numPartitionsTargeted }
+          ... on UnpartitionedAssetStatus { assetKey { path } }
+        }
+      }
+    }
+  }
+}
+"""
+ASSETS = "{ assetNodes { assetKey { path } partitionDefinition { name } isPartitioned } }"
+MATERIALIZED = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode {
+      assetPartitionStatuses {
+        ... on TimePartitionStatuses { ranges { status startKey endKey } }
+      }
+    }
+  }
+}
+"""
+
+
+class Webserver:
+    """A webserver and a daemon on a lakehouse of their own."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(  # noqa: S310 (our own server)
+            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            found = json.load(answer)
+        assert "errors" not in found, found
+        return found["data"]
+
+
+@pytest.fixture
+def webserver(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Webserver]:
+    shop, warehouse = postgres_url_factory("ui_shop"), postgres_url_factory("ui_warehouse")
+    with dbapi.connect(shop) as connection, connection.cursor() as cursor:
+        cursor.executescript(SHOP_SCHEMA + SHOP)
+        connection.commit()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "LAKEHOUSE_HOME": str(tmp_path),
+        "SHOP_DATABASE_URL": shop,
+        "WAREHOUSE_DATABASE_URL": warehouse,
+    }
+    log = (tmp_path / "dev.log").open("w")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("lakehouse")), "dev", "--port", str(port)],
+        cwd=PROJECT,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        server = Webserver(port)
+        _wait(180, lambda: _answers(server), lambda: (tmp_path / "dev.log").read_text())
+        yield server
+    finally:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        _end_group(process.pid)
+        log.close()
+
+
+def _answers(server: Webserver) -> bool:
+    try:
+        return len(server.ask(ASSETS)["assetNodes"]) > 0
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _end_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _wait(seconds: float, done: Callable[[], bool], explain: Callable[[], str]) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            pytest.fail(f"not done after {seconds} s: {explain()}")
+        time.sleep(1)
+
+
+@pytest.mark.slow
+def test_a_range_launched_in_the_ui_succeeds_and_its_dates_show_as_materialized(webserver: Webserver) -> None:
+    nodes = webserver.ask(ASSETS)["assetNodes"]
+    partitioned = [node["assetKey"] for node in nodes if node["isPartitioned"]]
+    assert len(partitioned) == 14
+
+    launched = webserver.ask(
+        RUN,
+        executionParams={
+            "selector": {
+                "repositoryLocationName": "orders_lakehouse",
+                "repositoryName": "__repository__",
+                "jobName": "refresh_all_job",
+            },
+            "mode": "default",
+            "executionMetadata": {
+                "tags": [
+                    {"key": "dagster/asset_partition_range_start", "value": DATES[0]},
+                    {"key": "dagster/asset_partition_range_end", "value": DATES[-1]},
+                ]
+            },
+        },
+    )["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run = launched["run"]["runId"]
+
+    def status() -> str:
+        return str(webserver.ask(STATUS, id=run)["runOrError"]["status"])
+
+    _wait(180, lambda: status() in ("SUCCESS", "FAILURE", "CANCELED"), status)
+    assert status() == "SUCCESS"
+    for key in partitioned:
+        statuses = webserver.ask(MATERIALIZED, key=key)["assetNodeOrError"]["assetPartitionStatuses"]
+        assert statuses["ranges"] == [{"status": "MATERIALIZED", "startKey": DATES[0], "endKey": DATES[-1]}], key
+
+    # A backfill of assets goes another way and takes minutes (the daemon looks every 30 seconds). What it is going to
+    # do is known at once: it must not leave out what hangs on unpartitioned assets.
+    launched = webserver.ask(
+        LAUNCH,
+        backfillParams={
+            "assetSelection": [node["assetKey"] for node in nodes],
+            "partitionNames": DATES,
+            "fromFailure": False,
+        },
+    )["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    found = webserver.ask(TARGETS, id=launched["backfillId"])["partitionBackfillOrError"]["assetBackfillData"]
+    targets = {tuple(one["assetKey"]["path"]): one for one in found["assetBackfillStatuses"]}
+    assert set(targets) == {tuple(node["assetKey"]["path"]) for node in nodes}
+    assert {targets[tuple(key["path"])]["numPartitionsTargeted"] for key in partitioned} == {len(DATES)}

@@ -1,0 +1,347 @@
+"""From the shop to the marts: every rule of the contract, broken and kept, on a handful of orders."""
+
+import polars as pl
+import pytest
+from adbc_driver_postgresql import dbapi
+from polars.testing import assert_frame_equal
+
+from orders_lakehouse.contracts.base import contract_version, rules_of
+from orders_lakehouse.contracts.tables import (
+    CLEANSED,
+    CUSTOMERS,
+    ORDER_ITEMS,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    QUARANTINE_OF,
+    RAW_OF,
+    Table,
+)
+from orders_lakehouse.lake.accounts import Accounts, accounts
+from tests.integration.conftest import Lakehouse, day, failures
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+FIRST, LAST = "2017-01-01", "2017-01-09"
+
+SHOP = """
+INSERT INTO shop.customers VALUES
+  ('c1', E'\\t Ada Lovelace ', ' Ada@Example.ORG ', '1990-01-01', '2016-12-01', 'Main St 1', 'London', '', 'N1', ' gb ',
+   '2016-12-01', null),
+  ('c2', null, null, null, null, null, null, null, null, null, '2017-01-02 08:00+00', null),
+  ('c3', 'Born today', '', '2016-12-01', '2016-12-01', null, null, null, null, 'DE', '2016-12-02', null),
+  ('c4', 'Left', 'left@example.org', null, '2016-12-01', null, null, null, null, 'FR', '2017-01-03', '2017-01-03'),
+  ('uk', 'U K', null, null, null, null, null, null, null, 'UK', '2017-01-01', null),
+  ('mail', 'No At', 'no at sign', null, null, null, null, null, null, null, '2017-01-01', null),
+  ('early', 'Early', null, null, '2017-01-05', null, null, null, null, null, '2017-01-03', null),
+  ('old', 'Old', null, '1899-12-31', null, null, null, null, null, null, '2017-01-01', null),
+  ('unborn', 'Unborn', null, '2017-01-02', '2017-01-01', null, null, null, null, null, '2017-01-01', null),
+  ('both', 'Both', 'nobody@nowhere', null, null, null, null, null, null, 'ZZ', '2017-01-01', null),
+  ('  ', 'Blank', null, null, null, null, null, null, null, null, '2017-01-01', null),
+  ('later', 'Clock ahead', null, null, null, null, null, null, null, null, '2099-01-01', null);
+INSERT INTO shop.products VALUES
+  ('p1', ' Tea ', 'Food', 'Maker', 3.50, ' eur', '2016-12-01', null),
+  ('p2', null, null, null, 0, 'USD', '2017-01-04', null),
+  ('gone', 'Withdrawn', null, null, 1, 'EUR', '2017-01-02', '2017-01-02'),
+  ('free', 'Negative', null, null, -0.01, 'EUR', '2017-01-01', null),
+  ('nan', 'Not a number', null, null, 'NaN', 'EUR', '2017-01-01', null),
+  ('price', 'No price', null, null, null, null, '2017-01-01', null),
+  ('money', 'No currency', null, null, 1, 'EURO', '2017-01-01', null),
+  (E'\\t', 'Blank', null, null, 1, 'EUR', '2017-01-01', null),
+  ('later', 'Clock ahead', null, null, 1, 'EUR', '2099-01-01', null);
+INSERT INTO shop.orders VALUES
+  ('o1', 'c1', '2017-01-02 10:00+00', ' paid ', 'EUR', '2017-01-02 22:20+00', '2017-01-04 10:00+00',
+   '2017-01-04 10:05+00', null),
+  ('o2', null, '2017-01-03 10:00+00', 'placed', ' usd ', null, null, '2017-01-03 10:00+00', null),
+  ('o3', '  ', '2017-01-03 23:59:59.999999+00', 'placed', 'EUR', null, null, '2017-01-04 10:00+00', null),
+  ('o4', 'nobody knows', '2017-01-04 00:00+00', 'shipped', 'EUR', null, null, '2017-01-04 10:00+00', null),
+  ('o5', 'uk', '2017-01-04 01:00+00', 'returned', 'JPY', null, null, '2017-01-04 10:00+00', null),
+  ('o6', 'c4', '2017-01-04 02:00+00', 'cancelled', 'EUR', null, null, '2017-01-04 10:00+00', null),
+  ('a day ahead', 'c1', '2017-01-06 10:00+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('deleted', 'c1', '2017-01-04 10:00+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', '2017-01-05 10:00+00'),
+  ('deleted and bad', null, null, 'what', '?', null, null, '2017-01-05 10:00+00', '2017-01-05 10:00+00'),
+  (' ', 'c1', '2017-01-04 10:00+00', 'placed', 'EUR', null, null, '2017-01-04 10:00+00', null),
+  ('no date', 'c1', null, 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('too soon', 'c1', '2017-01-06 10:00:00.000001+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('far ahead', 'c1', '2017-03-01', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('before the start', 'c1', '2016-12-31 23:59:59+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('status', 'c1', '2017-01-04 10:00+00', 'Paid', 'EUR', null, null, '2017-01-05 10:00+00', null),
+  ('no status', 'c1', '2017-01-04 10:00+00', '', '', null, null, '2017-01-05 10:00+00', null),
+  ('euro', 'c1', '2017-01-04 10:00+00', 'paid', 'EURO', null, null, '2017-01-05 10:00+00', null),
+  ('later', 'c1', '2017-01-04 10:00+00', 'paid', 'EUR', null, null, '2099-01-01 10:00+00', null);
+INSERT INTO shop.order_items VALUES
+  ('o1', 1, 'p1', 3, 3.3350, 0.01, '2017-01-02 10:00+00', null),
+  ('o1', 2, 'p2', 1, 5.0050, null, '2017-01-02 10:00+00', null),
+  ('o1', 3, 'sold but unknown', 2, 0.0050, 0.00, '2017-01-02 10:00+00', null),
+  ('o1', 4, 'p1', 1, 0.9960, 1.00, '2017-01-02 10:00+00', null),
+  ('o1', 5, 'p1', 1, 1.0000, 0.00, '2017-01-03 10:00+00', '2017-01-03 10:00+00'),
+  ('o1', 6, ' p1', 2000000000, 0.4500, 0.01, '2017-01-02 10:00+00', null),
+  ('o2', 1, 'p1', 0, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 2, 'p1', 2, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 3, 'p1', -1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 4, 'p1', null, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 5, '', 1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 6, null, 1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 7, 'p1', 1, null, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 8, 'p1', 1, -0.0001, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 9, 'p1', 1, 3.5000, -0.01, '2017-01-03 10:00+00', null),
+  ('o2', 10, 'p1', 1, 3.5000, 'NaN', '2017-01-03 10:00+00', null),
+  ('o2', 11, 'p1', 1, 3.4950, 3.50, '2017-01-03 10:00+00', null),
+  ('o2', 12, 'p1', 2000000000, 99999999.9999, 0.00, '2017-01-03 10:00+00', null),
+  ('o2', 13, 'p1', 1, 3.5000, 0.00, '2099-01-01', null),
+  ('o2', 14, null, -1, -3.5000, 0.00, '2017-01-03 10:00+00', null),
+  ('o3', 1, 'gone', 1, 1.0000, 0.00, '2017-01-05 10:00+00', null),
+  ('o4', 1, 'nan', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('o5', 1, 'p1', 1, 100.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('deleted', 1, 'p1', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('deleted', 2, 'p1', -1, -1.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('euro', 1, 'p1', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('euro', 2, 'p1', 0, 1.0000, 0.00, '2017-01-04 10:00+00', null),
+  ('no such order', 1, 'p1', 1, 1.0000, 0.00, '2017-01-07 10:00+00', null);
+INSERT INTO shop.payments VALUES
+  ('y1', 'o1', ' card ', 15.00, 'eur', 'captured', '2017-01-02 10:05+00', '2017-01-02 10:05+00', null),
+  ('y2', 'o1', 'cash', 15.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', null),
+  ('Y3', 'o1', 'voucher', 15.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', null),
+  ('y4', 'o1', 'paypal', 99.00, 'EUR', 'failed', null, '2017-01-02 10:05+00', null),
+  ('y5', 'o1', 'card', 20.50, 'EUR', 'refunded', null, '2017-01-06 10:05+00', null),
+  ('y6', 'o1', 'cash', 1.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', '2017-01-02 10:05+00'),
+  ('y7', 'o2', 'transfer', 0.00, 'EUR', 'authorised', null, '2017-01-03 10:05+00', null),
+  ('cheque', 'o2', 'cheque', 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
+  ('no method', 'o2', null, 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
+  ('negative', 'o2', 'card', -1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
+  ('nothing', 'o2', 'card', null, '', 'captured', null, '2017-01-03 10:05+00', null),
+  ('pending', 'o2', 'card', 1.00, 'EUR', 'pending', null, '2017-01-03 10:05+00', null),
+  ('no status', 'o2', 'card', 1.00, 'BTC', ' ', null, '2017-01-03 10:05+00', null),
+  (' ', 'o2', 'card', 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
+  ('later', 'o2', 'card', 1.00, 'EUR', 'captured', null, '2099-01-01', null),
+  ('of deleted', 'deleted', 'card', 1.00, 'EUR', 'captured', null, '2017-01-05 10:05+00', null),
+  ('of euro', 'euro', 'card', 1.00, 'EUR', 'captured', null, '2017-01-05 10:05+00', null),
+  ('of unknown', 'no such order', 'card', 1.00, 'EUR', 'captured', null, '2017-01-06 10:05+00', null),
+  ('of nobody', null, 'card', 1.00, 'EUR', 'captured', null, '2017-01-06 10:05+00', null);
+"""
+
+
+# What is rejected, and why: the reasons are in the order of the contract.
+REJECTED = {
+    CUSTOMERS: {
+        "  ": "customer_id_missing",
+        "both": "email_malformed, country_code_not_iso_3166",
+        "early": "registered_at_in_future",
+        "later": "updated_at_in_future",
+        "mail": "email_malformed",
+        "old": "date_of_birth_out_of_range",
+        "uk": "country_code_not_iso_3166",
+        "unborn": "date_of_birth_out_of_range",
+    },
+    PRODUCTS: {
+        "\t": "product_id_missing",
+        "free": "unit_price_negative",
+        "later": "updated_at_in_future",
+        "money": "currency_not_iso_4217",
+        "nan": "unit_price_missing",
+        "price": "unit_price_missing, currency_missing",
+    },
+    ORDERS: {
+        " ": "order_id_missing",
+        "before the start": "ordered_at_out_of_range",
+        "euro": "currency_not_iso_4217",
+        "far ahead": "ordered_at_in_future, ordered_at_out_of_range",
+        "later": "updated_at_in_future",
+        "no date": "ordered_at_missing",
+        "no status": "status_missing, currency_missing",
+        "status": "status_not_in_list",
+        "too soon": "ordered_at_in_future",
+    },
+    ORDER_ITEMS: {
+        "euro / 1": "order_quarantined",
+        "euro / 2": "quantity_not_positive, order_quarantined",
+        "no such order / 1": "order_unknown",
+        "o2 / 1": "quantity_not_positive",
+        "o2 / 3": "quantity_not_positive, total_price_negative",
+        "o2 / 4": "quantity_missing",
+        "o2 / 5": "product_id_missing",
+        "o2 / 6": "product_id_missing",
+        "o2 / 7": "unit_price_missing",
+        "o2 / 8": "unit_price_negative",
+        "o2 / 9": "discount_negative",
+        "o2 / 10": "discount_missing",
+        "o2 / 11": "total_price_negative",
+        "o2 / 12": "total_price_out_of_range",
+        "o2 / 13": "updated_at_in_future",
+        "o2 / 14": "product_id_missing, quantity_not_positive, unit_price_negative",
+    },
+    PAYMENTS: {
+        " ": "payment_id_missing",
+        "cheque": "method_not_in_list",
+        "later": "updated_at_in_future",
+        "negative": "amount_negative",
+        "no method": "method_missing",
+        "no status": "currency_not_iso_4217, status_missing",
+        "nothing": "amount_missing, currency_missing",
+        "of euro": "order_quarantined",
+        "of nobody": "order_unknown",
+        "of unknown": "order_unknown",
+        "pending": "status_not_in_list",
+    },
+}
+# Rows of the shop that are marked as deleted, or whose order is.
+DELETED = {CUSTOMERS: 1, PRODUCTS: 1, ORDERS: 2, ORDER_ITEMS: 3, PAYMENTS: 2}
+# What the pipeline itself fills in; no row of a shop can break these.
+NEVER_BROKEN_BY_A_SHOP = {
+    *("is_deleted_missing", "versions_missing", "versions_below_1", "updated_at_missing", "captured_on_missing"),
+    *("captured_at_missing", "order_date_missing", "order_state_missing", "order_state_not_in_list"),
+    # Parts of a line's key.
+    *("order_id_missing", "line_number_missing"),
+}
+
+
+@pytest.fixture(scope="module")
+def done(shared_lakehouse: Lakehouse) -> Lakehouse:
+    """Everything run once. Rows with a clock ahead of the shop's own are captured as of today."""
+    shared_lakehouse.shop(SHOP)
+    shared_lakehouse.oracle.look()
+    ((today,),) = shared_lakehouse.shop_rows("SELECT now()::date::text")
+    for result in (
+        shared_lakehouse.run(today, select="group:raw"),
+        shared_lakehouse.run(FIRST, LAST),
+        shared_lakehouse.run(today, select="group:cleansed"),
+    ):
+        assert result.success, failures(result)
+    return shared_lakehouse
+
+
+def test_the_marts_say_what_the_shop_says(done: Lakehouse) -> None:
+    assert done.wrong_marts() == {}
+    assert done.warehouse_rows("SELECT count(*) FROM marts.fct_order_lines") == [(9,)]
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "noticed_in"),
+    [
+        ("DELETE FROM marts.fct_order_lines WHERE order_id = 'o3'", {"fct_order_lines", "per_date"}),
+        ("DELETE FROM marts.fct_orders WHERE order_id = 'a day ahead'", {"fct_orders", "per_date"}),
+        ("UPDATE marts.fct_order_lines SET total_price = total_price + 0.01", {"fct_order_lines", "per_date"}),
+        ("UPDATE marts.fct_orders SET customer_key = repeat('0', 32)", {"fct_orders"}),
+        ("UPDATE marts.fct_orders SET paid_amount = 0", {"fct_orders", "per_date"}),
+        ("UPDATE marts.dim_payment_methods SET method = 'cash' WHERE method = 'voucher'", {"fct_orders"}),
+        ("DELETE FROM marts.dim_customers WHERE customer_id = 'c2'", {"dim_customers"}),
+        ("UPDATE marts.dim_products SET unit_price = 1 WHERE product_id = 'p1'", {"dim_products", "fct_order_lines"}),
+    ],
+)
+def test_the_oracle_notices_a_wrong_mart(done: Lakehouse, sabotage: str, noticed_in: set[str]) -> None:
+    with dbapi.connect(done.warehouse_url) as connection, connection.cursor() as cursor:
+
+        def rows(query: str) -> list[tuple[object, ...]]:
+            cursor.execute(query)
+            return list(cursor.fetchall())
+
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(sabotage)
+        assert set(done.oracle.differences(rows)) == noticed_in
+        connection.rollback()
+    assert done.wrong_marts() == {}
+
+
+def test_the_curated_tables_say_what_the_shop_says(done: Lakehouse) -> None:
+    assert done.wrong_curated() == {}
+
+
+def test_amounts_are_rounded_half_away_from_zero(done: Lakehouse) -> None:
+    lines = done.warehouse_rows(
+        "SELECT line_number, total_price FROM marts.fct_order_lines WHERE order_id = 'o1' ORDER BY line_number"
+    )
+    # 3 * 3.3350 - 0.01 = 9.995, 5.0050, 2 * 0.0050, 0.9960 - 1.00 = -0.004, 2e9 * 0.45 - 0.01
+    assert lines == [(1, "10.00"), (2, "5.01"), (3, "0.01"), (4, "0.00"), (6, "899999999.99")]
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_the_accounts_balance(done: Lakehouse, table: Table) -> None:
+    ((rows,),) = done.shop_rows(f"SELECT count(*) FROM shop.{table.name}")
+    rejected, deleted = len(REJECTED[table]), DELETED[table]
+
+    books = accounts(done.lake, table)
+
+    assert books == Accounts(
+        captured=rows,
+        current=rows - rejected - deleted,
+        superseded=0,
+        deleted=deleted,
+        quarantined=rejected,
+    )
+    assert books.missing == 0
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_quarantine_says_every_reason_and_the_contract(done: Lakehouse, table: Table) -> None:
+    rows = done.lake_rows(QUARANTINE_OF[table.name])
+    keys = rows.select(key=pl.concat_str([pl.col(name).cast(pl.String) for name in table.key], separator=" / "))
+
+    assert dict(zip(keys["key"], rows["reasons"], strict=True)) == REJECTED[table]
+    assert rows["contract_version"].unique().to_list() == [contract_version(table.model)]
+    assert rows["versions"].unique().to_list() == [1]
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_every_rule_that_a_shop_can_break_is_broken(table: Table) -> None:
+    told = {reason for reasons in REJECTED[table].values() for reason in reasons.split(", ")}
+    can_be_told = {rule.reason for rule in rules_of(table.model)}
+    if table is ORDER_ITEMS or table is PAYMENTS:
+        # A missing key of the order is an order that is not known.
+        can_be_told -= {"order_id_missing"}
+    assert can_be_told - told <= NEVER_BROKEN_BY_A_SHOP
+    assert told <= can_be_told
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_quarantine_keeps_the_values_as_they_came(done: Lakehouse, table: Table) -> None:
+    stored = done.lake_rows(QUARANTINE_OF[table.name])
+    captured = done.lake_rows(RAW_OF[table.name])
+    assert stored.height > 0
+    assert stored.join(captured, on=captured.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_what_is_named_but_not_known_becomes_an_inferred_member(done: Lakehouse) -> None:
+    customers = done.warehouse_rows(
+        "SELECT customer_id, customer_name, valid_from::text, valid_to::text, is_current "
+        "FROM marts.dim_customers WHERE is_inferred ORDER BY 1"
+    )
+    products = done.warehouse_rows("SELECT product_id FROM marts.dim_products WHERE is_inferred ORDER BY 1")
+    ends = ("1900-01-01 00:00:00+00", "9999-12-31 00:00:00+00")
+    # `uk` is known, but no version of it is valid.
+    assert customers == [("nobody knows", None, *ends, True), ("uk", None, *ends, True)]
+    assert products == [(" p1",), ("nan",), ("sold but unknown",)]
+
+
+def test_guests_are_the_unknown_member(done: Lakehouse) -> None:
+    guests = "SELECT order_id FROM marts.{} JOIN marts.dim_customers USING (customer_key) WHERE {} ORDER BY 1"
+    unknown = "customer_name = 'Unknown' AND dim_customers.customer_id IS NULL"
+    assert done.warehouse_rows(guests.format("fct_orders", unknown)) == [("o2",), ("o3",)]
+    assert done.warehouse_rows(guests.format("fct_order_lines", unknown)) == [("o2",), ("o3",)]
+    assert done.warehouse_rows("SELECT count(*) FROM marts.dim_customers WHERE customer_id IS NULL") == [(1,)]
+
+
+def test_a_deleted_product_stays_what_was_sold(done: Lakehouse) -> None:
+    sold = done.warehouse_rows(
+        "SELECT product_name, is_deleted, is_inferred FROM marts.fct_order_lines "
+        "JOIN marts.dim_products USING (product_key) WHERE order_id = 'o3'"
+    )
+    assert sold == [("Withdrawn", True, False)]
+
+
+def test_every_date_of_a_fact_is_a_date(done: Lakehouse) -> None:
+    days = done.warehouse_rows("SELECT min(date), max(date), count(*) FROM marts.dim_date")
+    assert days == [(day("2017-01-01"), day("2018-12-31"), 730)]
+    assert done.warehouse_rows("SELECT is_holiday, holiday_name FROM marts.dim_date WHERE date_id = 20170704") == [
+        (True, "Independence Day")
+    ]
+
+
+def test_the_same_range_again_changes_nothing(done: Lakehouse) -> None:
+    raw, lake, marts = done.raw_tables(), done.lake_tables(), done.mart_checksums()
+
+    result = done.run(FIRST, LAST)
+
+    assert result.success, failures(result)
+    assert done.mart_checksums() == marts
+    for path, rows in {**done.raw_tables(), **done.lake_tables()}.items():
+        assert_frame_equal(rows, {**raw, **lake}[path], check_exact=True)

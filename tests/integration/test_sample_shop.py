@@ -1,0 +1,145 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+import polars as pl
+import pytest
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.shop import sample
+from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.shop.sample import build_shop, load_sample_shop
+
+UrlFactory = Callable[[str], str]
+
+SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+ONE_CUSTOMER = "INSERT INTO shop.customers (customer_id, updated_at) VALUES ('theirs', now());"
+UNKNOWN_PRODUCT = """
+    SELECT count(*)
+    FROM shop.order_items
+    LEFT JOIN shop.products USING (product_id)
+    WHERE products.product_id IS NULL
+"""
+
+WRONG_PAYMENTS = """
+    WITH lines AS (
+        SELECT order_id, quantity, round(quantity * unit_price - discount, 2) AS total_price
+        FROM shop.order_items
+    ),
+
+    orders AS (
+        SELECT order_id, coalesce(sum(total_price) FILTER (WHERE quantity > 0 AND total_price >= 0), 0) AS amount
+        FROM lines
+        GROUP BY order_id
+    )
+
+    SELECT count(*)
+    FROM shop.payments
+    LEFT JOIN orders USING (order_id)
+    WHERE payments.amount IS DISTINCT FROM orders.amount
+"""
+
+
+def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())
+
+
+def one(url: str, query: str) -> Any:
+    return rows_of(url, query)[0][0]
+
+
+@pytest.fixture(scope="module")
+def few_households() -> CompleteJourney:
+    journey = read_complete_journey()
+    return CompleteJourney(
+        journey.transactions.filter(pl.col("household_id") <= 20), journey.products.head(1_000), journey.demographics
+    )
+
+
+@pytest.mark.slow
+def test_the_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
+    url = postgres_url_factory("sample_shop")
+    told: list[str] = []
+
+    loaded = load_sample_shop(url, report=told.append)
+
+    payments = loaded.pop("payments")
+    assert loaded == {"customers": 2_469, "products": 92_331, "orders": 155_848, "order_items": 1_469_307}
+    assert payments > 155_848
+    assert one(url, "SELECT count(*) FROM shop.order_items WHERE quantity = 0") == 8_869
+    assert one(url, WRONG_PAYMENTS) == 0
+    assert one(url, UNKNOWN_PRODUCT) == 4_836
+    for table in (*loaded, "payments"):
+        latest = one(url, f"SELECT max(updated_at) FROM shop.{table}")
+        assert latest <= datetime(2018, 1, 2, tzinfo=UTC), table
+    analyzed = (
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r' AND reltuples > 0"
+    )
+    assert one(url, analyzed) == 5
+
+    assert load_sample_shop(url, report=told.append) == {**loaded, "payments": payments}
+    assert "1,469,307 order_items" in told[0]
+    assert "left alone" in told[1]
+
+
+def test_the_frames_have_the_columns_of_the_tables(
+    few_households: CompleteJourney, postgres_url_factory: UrlFactory
+) -> None:
+    url = postgres_url_factory("sample_columns")
+    shop = build_shop(few_households)
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.executescript(SCHEMA)
+        connection.commit()
+    for table, frame in shop.items():
+        columns = rows_of(
+            url,
+            "SELECT column_name FROM information_schema.columns "
+            f"WHERE table_schema = 'shop' AND table_name = '{table}' ORDER BY ordinal_position",
+        )
+        assert frame.columns == [name for (name,) in columns], table
+
+
+def test_two_loaders_at_once_load_it_once(
+    few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_url_factory("sample_race")
+    shop = build_shop(few_households)
+    monkeypatch.setattr(sample, "build_shop", lambda: shop)
+    told: list[str] = []
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(lambda _: load_sample_shop(url, report=told.append), range(4)))
+
+    assert counts == [{table: frame.height for table, frame in shop.items()}] * 4
+    assert sum("left alone" in line for line in told) == 3
+
+
+def test_a_load_that_fails_leaves_nothing_behind(
+    few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_url_factory("sample_fails")
+    shop = build_shop(few_households)
+    twice = pl.concat([shop["payments"], shop["payments"]])
+    monkeypatch.setattr(sample, "build_shop", lambda: {**shop, "payments": twice})
+
+    with pytest.raises(dbapi.Error, match="payments_pkey"):
+        load_sample_shop(url)
+
+    assert one(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'shop'") == 0
+
+
+def test_a_shop_with_rows_but_no_orders_is_refused(postgres_url_factory: UrlFactory) -> None:
+    url = postgres_url_factory("sample_refused")
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.executescript(SCHEMA + ONE_CUSTOMER)
+        connection.commit()
+
+    with pytest.raises(ValueError, match=r"Found rows in shop\.customers \(1\)"):
+        load_sample_shop(url)
+
+    assert one(url, "SELECT count(*) FROM shop.customers") == 1
+    assert one(url, "SELECT count(*) FROM shop.products") == 0

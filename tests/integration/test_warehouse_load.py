@@ -1,0 +1,391 @@
+"""Copies of lake tables in a real Postgres: only what changed is loaded, and whatever happened, the copy is right."""
+
+import dataclasses
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+import pytest
+from adbc_driver_postgresql import dbapi
+from deltalake import DeltaTable
+
+from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, Table
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
+from orders_lakehouse.warehouse import load as loading
+from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
+from orders_lakehouse.warehouse.load import COPIES, Copy, Loaded, load, loaded_versions, require_loaded
+from tests.unit.rows import at, on, rows
+
+pytestmark = pytest.mark.usefixtures("clean_settings")
+
+COPY = {copy.name: copy for copy in COPIES}
+DAYS = [on("2020-03-01") + timedelta(days=more) for more in range(5)]
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """A warehouse, and the lake that it is loaded from."""
+
+    url: str
+    lake: Lake
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def run(self, script: str) -> None:
+        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.executescript(script)
+            connection.commit()
+
+    def write(self, table: Table, first: date, last: date, *given: Mapping[str, Any]) -> None:
+        frame = rows(table, *given)
+        self.lake.replace_dates([table], first, last, lambda: [nw.from_native(frame.lazy())])
+
+    def lines(self, *days: date, quantity: int = 2) -> None:
+        """Replace all days by one order line on each of some."""
+        self.write(ORDER_LINES, DAYS[0], DAYS[-1], *(_line(day, quantity) for day in days))
+
+    def copied(self) -> dict[date, list[int]]:
+        """Quantities in the copy of the order lines, by date."""
+        found = self.query(
+            "SELECT order_date, array_to_string(array_agg(quantity ORDER BY quantity), ',') "
+            "FROM lake.order_lines GROUP BY 1"
+        )
+        return {day: [int(part) for part in parts.split(",")] for day, parts in found}
+
+
+def _line(day: date, quantity: int = 2) -> dict[str, Any]:
+    return {"order_id": f"o{day}", "order_date": day, "quantity": quantity}
+
+
+@pytest.fixture(scope="module")
+def database(postgres_url_factory: Callable[[str], str]) -> str:
+    return postgres_url_factory("copies")
+
+
+@pytest.fixture
+def warehouse(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", database)
+    made = Warehouse(database, Lake(str(tmp_path / "lake"), "UTC"))
+    made.run("DROP SCHEMA IF EXISTS lake CASCADE")
+    return made
+
+
+def _load(warehouse: Warehouse) -> Loaded:
+    return load(warehouse.lake, COPY["order_lines"])
+
+
+@pytest.mark.parametrize("copy", COPIES, ids=lambda copy: copy.name)
+def test_the_first_load_copies_every_row_with_its_values(warehouse: Warehouse, copy: Copy) -> None:
+    partition = str(copy.table.partitioned_by)
+    nullable = [name for name, column in copy.table.model.to_schema().columns.items() if column.nullable]
+    given = [{copy.table.key[0]: f"k{number}", partition: day} for number, day in enumerate(DAYS)]
+    given.append({copy.table.key[0]: "nothing", partition: DAYS[0], **dict.fromkeys(nullable)})
+    warehouse.write(copy.table, DAYS[0], DAYS[-1], *given)
+    done = load(warehouse.lake, copy)
+    assert (done.rows, done.dates) == (6, None)
+    assert done.version == warehouse.lake.open(copy.table).version()
+    expected = warehouse.lake.scan(copy.table).to_native().collect().select(list(copy.types))
+    with dbapi.connect(warehouse.url) as connection, connection.cursor() as cursor:
+        decimals = {name for name, dtype in expected.schema.items() if isinstance(dtype, pl.Decimal)}
+        names = ", ".join(f"{name}::text AS {name}" if name in decimals else name for name in expected.columns)
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(f"SELECT {names} FROM lake.{copy.name}")
+        found = pl.DataFrame(cursor.fetch_arrow_table()).cast(dict(expected.schema))
+    assert found.sort(copy.table.key).equals(expected.sort(copy.table.key))
+
+
+def test_tombstones_of_orders_are_left_out_and_those_of_dimensions_are_copied(warehouse: Warehouse) -> None:
+    for name in ("orders", "payments", "customers", "products"):
+        table = COPY[name].table
+        day = {str(table.partitioned_by): DAYS[0]}
+        warehouse.write(table, DAYS[0], DAYS[0], day, {**day, table.key[0]: "gone", "is_deleted": True})
+        expected = 2 if name in ("customers", "products") else 1
+        assert load(warehouse.lake, COPY[name]).rows == expected
+        assert warehouse.query(f"SELECT count(*) FROM lake.{name}") == [(expected,)]
+
+
+def test_a_second_load_copies_nothing(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    first = _load(warehouse)
+    assert _load(warehouse) == Loaded(rows=0, dates=0, version=first.version)
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def test_only_dates_that_changed_are_replaced(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    before = dict(warehouse.query("SELECT order_date, ctid::text || xmin::text FROM lake.order_lines"))
+    warehouse.write(ORDER_LINES, DAYS[1], DAYS[2], _line(DAYS[1], 7), _line(DAYS[2]))
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (2, 2)
+    assert warehouse.copied() == {day: [7 if day == DAYS[1] else 2] for day in DAYS}
+    after = dict(warehouse.query("SELECT order_date, ctid::text || xmin::text FROM lake.order_lines"))
+    assert {day for day in DAYS if after[day] == before[day]} == {DAYS[0], DAYS[3], DAYS[4]}
+
+
+def test_changes_of_several_versions_are_made_up_for_at_once(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    for quantity in (3, 4, 5):
+        warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], _line(DAYS[0], quantity))
+        warehouse.write(ORDER_LINES, DAYS[quantity - 2], DAYS[quantity - 2])
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (1, 4)
+    assert warehouse.copied() == {DAYS[0]: [5], DAYS[4]: [2]}
+
+
+def test_an_emptied_date_vanishes_and_can_come_back(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[2], DAYS[2])
+    assert (_load(warehouse).rows, warehouse.copied().get(DAYS[2])) == (0, None)
+    warehouse.write(ORDER_LINES, DAYS[2], DAYS[2], _line(DAYS[2], 9))
+    assert (_load(warehouse).rows, warehouse.copied()[DAYS[2]]) == (1, [9])
+
+
+def test_a_table_without_rows_is_loaded_as_such(warehouse: Warehouse) -> None:
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (0, None)
+    assert warehouse.query("SELECT count(*) FROM lake.order_lines") == [(0,)]
+    assert _load(warehouse).dates == 0
+
+
+def test_a_lake_table_that_was_made_anew_is_loaded_whole(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    before = _load(warehouse)
+    shutil.rmtree(f"{warehouse.lake.url}/{ORDER_LINES.path}")
+    warehouse.lines(DAYS[1], quantity=9)
+    assert warehouse.lake.open(ORDER_LINES).version() == before.version
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (1, None)
+    assert warehouse.copied() == {DAYS[1]: [9]}
+
+
+def test_a_lake_table_that_was_set_back_is_loaded_whole(warehouse: Warehouse, tmp_path: Path) -> None:
+    path = f"{warehouse.lake.url}/{ORDER_LINES.path}"
+    warehouse.lines(*DAYS)
+    shutil.copytree(path, tmp_path / "backup")
+    warehouse.lines(*DAYS, quantity=9)
+    _load(warehouse)
+    shutil.rmtree(path)
+    shutil.copytree(tmp_path / "backup", path)
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (5, None)
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def test_a_version_that_is_not_kept_any_more_is_made_up_for_by_a_whole_load(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    warehouse.lines(*DAYS, quantity=9)
+    handle = warehouse.lake.open(ORDER_LINES)
+    handle.create_checkpoint()
+    for version in range(handle.version()):
+        Path(warehouse.lake.url, ORDER_LINES.path, "_delta_log", f"{version:020}.json").unlink()
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (5, None)
+    assert warehouse.copied() == {day: [9] for day in DAYS}
+
+
+def test_files_that_were_only_rewritten_leave_the_copy_as_it_is(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    warehouse.lake.append(ORDER_LINES, rows(ORDER_LINES, _line(DAYS[0], 3)))
+    _load(warehouse)
+    before = warehouse.copied()
+    DeltaTable(f"{warehouse.lake.url}/{ORDER_LINES.path}").optimize.compact()
+    _load(warehouse)
+    assert warehouse.copied() == before == {DAYS[0]: [2, 3], **{day: [2] for day in DAYS[1:]}}
+
+
+@pytest.mark.parametrize("emptied", ["lake.loaded", "lake.loaded, lake.order_lines"])
+def test_copies_that_a_crash_has_emptied_are_loaded_whole(warehouse: Warehouse, emptied: str) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    warehouse.run(f"TRUNCATE {emptied}")
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (5, None)
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def test_a_copy_of_another_shape_is_made_anew(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    wider = COPY["order_lines"]
+    narrower = dataclasses.replace(wider, without=wider.without | {"discount"})
+    for copy in (narrower, wider, narrower):
+        done = load(warehouse.lake, copy)
+        assert (done.rows, done.dates) == (5, None)
+        (found,) = warehouse.query(
+            "SELECT string_agg(column_name, ',' ORDER BY ordinal_position) FROM information_schema.columns "
+            "WHERE table_schema = 'lake' AND table_name = 'order_lines'"
+        )
+        assert found[0].split(",") == list(copy.types)
+
+
+def test_a_copy_of_another_shape_is_made_anew_after_a_crash(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    wider = COPY["order_lines"]
+    load(warehouse.lake, dataclasses.replace(wider, without=wider.without | {"discount"}))
+    warehouse.run("TRUNCATE lake.loaded, lake.order_lines")
+    assert load(warehouse.lake, wider).rows == 5
+
+
+def test_a_load_that_fails_half_way_changes_nothing_and_is_made_up_for(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.lines(*DAYS)
+    before = _load(warehouse)
+    warehouse.lines(*DAYS, quantity=9)
+    monkeypatch.setattr(loading, "_CHUNK_ROWS", 2)
+    copy_rows, calls = loading._copy_rows, [0]
+
+    def fail_at_the_second(*arguments: Any) -> int:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise ZeroDivisionError
+        return copy_rows(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "_copy_rows", fail_at_the_second)
+        with pytest.raises(ZeroDivisionError):
+            _load(warehouse)
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+    assert loaded_versions() == {"order_lines": before.version}
+    assert _load(warehouse).rows == 5
+    assert warehouse.copied() == {day: [9] for day in DAYS}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_a_load_in_several_chunks_copies_the_same(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(loading, "_CHUNK_ROWS", size)
+    warehouse.lines(*DAYS)
+    assert _load(warehouse).rows == 5
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def _at_once(*work: Callable[[], Any]) -> list[Any]:
+    start = threading.Barrier(len(work))
+    results: list[Any] = [None] * len(work)
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            results[number] = work[number]()
+        except Exception as error:  # noqa: BLE001 (handed to the test)
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results
+
+
+def test_loads_of_one_table_at_once_copy_each_row_once(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    done = _at_once(*(lambda: _load(warehouse) for _ in range(4)))
+    assert sorted(one.rows for one in done) == [0, 0, 0, 5], done
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def test_loads_of_all_tables_at_once_make_the_schema_once(warehouse: Warehouse) -> None:
+    for copy in COPIES:
+        warehouse.write(copy.table, DAYS[0], DAYS[0], {str(copy.table.partitioned_by): DAYS[0]})
+    done = _at_once(
+        *(lambda copy=copy: load(warehouse.lake, copy) for copy in COPIES),
+        lambda: load_calendar(calendar_days(DAYS[0], DAYS[-1], "US")),
+    )
+    assert [one.rows for one in done[:-1]] == [1] * len(COPIES), done
+    assert done[-1] is None
+    assert warehouse.query("SELECT count(*) FROM lake.calendar") == [(5,)]
+
+
+def test_loads_while_the_lake_changes_end_with_the_latest_rows(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS, quantity=1)
+
+    def change_and_load(number: int) -> int:
+        rows_copied = 0
+        for quantity in range(2, 6):
+            warehouse.write(ORDER_LINES, DAYS[number], DAYS[number], _line(DAYS[number], quantity))
+            rows_copied += _load(warehouse).rows
+        return rows_copied
+
+    done = _at_once(*(lambda number=number: change_and_load(number) for number in range(3)))
+    assert all(isinstance(one, int) for one in done), done
+    assert warehouse.copied() == {day: [5 if number < 3 else 1] for number, day in enumerate(DAYS)}
+    assert _load(warehouse).rows == 0
+
+
+def test_what_was_loaded_is_remembered_by_table(warehouse: Warehouse) -> None:
+    assert loaded_versions() == {}
+    warehouse.lines(*DAYS)
+    done = _load(warehouse)
+    load(warehouse.lake, COPY["orders"])
+    assert loaded_versions() == {"order_lines": done.version, "orders": 0}
+
+
+def test_nothing_goes_on_while_a_copy_was_not_loaded(warehouse: Warehouse) -> None:
+    for copy in COPIES[1:]:
+        with pytest.raises(DatabaseError, match=f"no load of .*{copy.name}"):
+            require_loaded()
+        load(warehouse.lake, copy)
+    with pytest.raises(DatabaseError, match=f"no load of {COPIES[0].name}\\. .*Materialize the group warehouse first"):
+        require_loaded()
+    load(warehouse.lake, COPIES[0])
+    require_loaded()
+    warehouse.run("TRUNCATE lake.loaded")
+    with pytest.raises(DatabaseError, match="has not been loaded"):
+        require_loaded()
+
+
+def test_the_ends_of_time_can_be_copied(warehouse: Warehouse) -> None:
+    table = COPY["customers"].table
+    ends = {"registered_at": at("0001-01-01 00:00"), "registration_date": on("0001-01-01")}
+    warehouse.write(table, DAYS[0], DAYS[0], {"captured_on": DAYS[0], "date_of_birth": on("9999-12-31"), **ends})
+    # West of Greenwich the first instant of all has a date before the first of Python's.
+    before_the_first = pl.col("registration_date").dt.offset_by("-1d")
+    frame = rows(table, {"captured_on": DAYS[1], **ends}).with_columns(before_the_first)
+    warehouse.lake.replace_dates([table], DAYS[1], DAYS[1], lambda: [nw.from_native(frame.lazy())])
+    assert load(warehouse.lake, COPY["customers"]).rows == 2
+    found = warehouse.query("SELECT registration_date::text, date_of_birth::text FROM lake.customers ORDER BY 1")
+    assert found == [("0001-01-01", "9999-12-31"), ("0001-12-31 BC", "1990-12-10")]
+
+
+def test_a_warehouse_that_does_not_answer_may_answer_later(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", "postgresql://dbt:s3cr3t@127.0.0.1:1/warehouse")
+    from orders_lakehouse.settings import settings
+
+    settings.cache_clear()
+    with pytest.raises(DatabaseUnavailableError, match="WAREHOUSE_DATABASE_URL") as raised:
+        load(warehouse.lake, COPY["orders"])
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_the_calendar_is_replaced(warehouse: Warehouse) -> None:
+    load_calendar(calendar_days(DAYS[0], DAYS[-1], "US"))
+    load_calendar(calendar_days(on("2020-07-04"), on("2020-07-05"), "US"))
+    found = warehouse.query("SELECT date, is_holiday, holiday_name FROM lake.calendar ORDER BY 1")
+    assert found == [(on("2020-07-04"), True, "Independence Day"), (on("2020-07-05"), False, None)]
+
+
+def test_every_copy_leaves_out_only_columns_that_its_table_has() -> None:
+    for copy in COPIES:
+        assert copy.without <= set(copy.table.columns), copy.name
+        assert copy.partition in copy.types
+        assert set(copy.table.key) <= set(copy.types)
+    assert COPY["orders"].table is ORDERS

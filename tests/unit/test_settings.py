@@ -1,0 +1,247 @@
+"""The environment: defaults, what is refused and how, and that no message ever shows a password."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from orders_lakehouse.settings import PROJECT, Settings, SettingsError, settings
+
+SECRET = "s3cr3t"
+
+
+pytestmark = pytest.mark.usefixtures("clean_settings")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the environment nor a person's .env says anything."""
+    for name in ("LAKEHOUSE_HOME", "LAKE_URL", "SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+def _refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        settings()
+    # Nothing that a traceback would print along with it.
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+    return str(raised.value)
+
+
+def test_everything_has_a_default() -> None:
+    found = settings()
+    assert found.home == PROJECT / ".lakehouse"
+    assert found.lake_url == str(PROJECT / ".lakehouse" / "lake")
+    assert found.dagster_home == PROJECT / ".lakehouse" / "dagster"
+    assert found.shop_database_url is None
+    assert found.warehouse_database_url is None
+    assert found.start_date == date(2017, 1, 1)
+    assert found.timezone == "UTC"
+    assert found.holidays_country == "US"
+    assert found.engine == "polars"
+    assert found.executor == "in_process"
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://reader:x@shop.example.com:5433/shop?sslmode=require")
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", "postgres://dbt@/warehouse?host=/run/postgres")
+    monkeypatch.setenv("LAKEHOUSE_START_DATE", "2023-02-28")
+    monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "de")
+    monkeypatch.setenv("LAKEHOUSE_EXECUTOR", "multiprocess")
+    found = settings()
+    assert found.lake_url == str(tmp_path / "lake")
+    assert found.dagster_home == tmp_path / "dagster"
+    assert found.shop_database_url == "postgresql://reader:x@shop.example.com:5433/shop?sslmode=require"
+    assert found.warehouse_database_url == "postgres://dbt@/warehouse?host=/run/postgres"
+    assert found.start_date == date(2023, 2, 28)
+    assert found.timezone == "Europe/Berlin"
+    assert found.holidays_country == "DE"
+    assert found.executor == "multiprocess"
+
+
+def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHOP_DATABASE_URL", "LAKE_URL", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_START_DATE", "LAKEHOUSE_HOME"):
+        monkeypatch.setenv(name, "")
+    assert settings() == Settings.model_validate({})
+
+
+def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = settings()
+    monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Asia/Tokyo")
+    assert settings() is before
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("s3://bucket/prefix/", "s3://bucket/prefix"),
+        ("s3://bucket", "s3://bucket"),
+        ("/srv/lake/", "/srv/lake"),
+        ("/srv/../lake", "/lake"),
+    ],
+)
+def test_the_root_of_the_lake_has_no_trailing_slash(monkeypatch: pytest.MonkeyPatch, given: str, expected: str) -> None:
+    monkeypatch.setenv("LAKE_URL", given)
+    assert settings().lake_url == expected
+
+
+def test_directories_are_absolute_wherever_the_process_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LAKEHOUSE_HOME", "~/house")
+    monkeypatch.setenv("LAKE_URL", "lake")
+    assert settings().home == tmp_path / "house"
+    assert settings().lake_url == str(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("zone", ["Berlin", "Europe/Berlim", "+01:00", "../etc/passwd", "/etc/localtime"])
+def test_a_time_zone_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    message = _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
+    assert "LAKEHOUSE_TIMEZONE" in message
+    assert repr(zone) in message
+    assert "expected a name such as 'Europe/Berlin'" in message
+
+
+@pytest.mark.parametrize("zone", ["Europe", "America/Argentina"])
+def test_a_part_of_a_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    assert "expected a name such as 'Europe/Berlin'" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
+
+
+@pytest.mark.parametrize("zone", ["Factory", "localtime"])
+def test_a_time_zone_that_the_engine_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    assert "LAKEHOUSE_TIMEZONE" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
+
+
+@pytest.mark.parametrize("text", ["2017-02-29", "yesterday", "01.02.2017", "20170101x", "2017-01-01T10:00:00"])
+def test_a_start_date_that_is_no_date_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    message = _refused(monkeypatch, LAKEHOUSE_START_DATE=text)
+    assert "LAKEHOUSE_START_DATE" in message
+    assert text in message
+
+
+@pytest.mark.parametrize(("text", "fits"), [("1900-12-31", False), ("0001-01-01", False), ("1901-01-01", True)])
+def test_the_first_partition_lies_after_the_beginning_of_history(
+    monkeypatch: pytest.MonkeyPatch, text: str, fits: bool
+) -> None:
+    if fits:
+        monkeypatch.setenv("LAKEHOUSE_START_DATE", text)
+        assert settings().start_date == date.fromisoformat(text)
+        return
+    message = _refused(monkeypatch, LAKEHOUSE_START_DATE=text)
+    assert "LAKEHOUSE_START_DATE" in message
+    assert "expected a date after 1900" in message
+
+
+@pytest.mark.parametrize("name", ["LAKEHOUSE_TIME_ZONE", "LAKEHOUSE_ENGIN", "LAKEHOUSE_"])
+def test_a_setting_that_does_not_exist_is_refused_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    message = _refused(monkeypatch, **{name: SECRET})
+    assert f"unknown setting {name};" in message
+    for known in ("LAKEHOUSE_HOME", "LAKEHOUSE_START_DATE", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_ENGINE"):
+        assert known in message.split(";")[1]
+    assert SECRET not in message
+
+
+def test_names_of_others_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKE_TIMEZONE", "x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    settings()
+
+
+@pytest.mark.parametrize("name", ["LAKEHOUSE_ENGINE", "LAKEHOUSE_EXECUTOR"])
+def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    message = _refused(monkeypatch, **{name: "abacus"})
+    assert name in message
+    assert "'abacus'" in message
+    assert {"LAKEHOUSE_ENGINE": "'polars'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[name] in message
+
+
+def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _refused(
+        monkeypatch, LAKEHOUSE_TIMEZONE="nowhere", LAKEHOUSE_START_DATE="never", SHOP_DATABASE_URL="mysql://x"
+    )
+    for name in ("LAKEHOUSE_TIMEZONE", "LAKEHOUSE_START_DATE", "SHOP_DATABASE_URL"):
+        assert name in message
+
+
+_WRONG_URLS = [
+    f"mysql://user:{SECRET}@host/db",
+    f"user:{SECRET}@host/db",
+    f"host=localhost password={SECRET}",
+    f"jdbc:postgresql://user:{SECRET}@host/db",
+    f"postgresql://user:{SECRET}@[host/db",
+    f" postgresql//user:{SECRET}@host/db",
+]
+
+
+@pytest.mark.parametrize("variable", ["SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL"])
+@pytest.mark.parametrize("url", _WRONG_URLS)
+def test_a_url_that_is_not_of_postgres_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, url: str
+) -> None:
+    message = _refused(monkeypatch, **{variable: url})
+    assert variable in message
+    assert SECRET not in message
+
+
+def test_a_refused_url_says_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _refused(monkeypatch, SHOP_DATABASE_URL="mysql://host/db")
+    assert "expected postgresql://user:password@host:port/database" in message
+
+
+def test_a_url_whose_host_cannot_be_read_is_refused_without_showing_the_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert SECRET not in _refused(monkeypatch, SHOP_DATABASE_URL=f"postgresql://user:{SECRET}\u2100@host/db")
+
+
+def test_the_settings_do_not_show_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_DATABASE_URL", f"postgresql://user:{SECRET}@host/db")
+    assert SECRET not in repr(settings())
+
+
+def test_a_dotenv_file_counts_as_environment_and_the_environment_goes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("LAKEHOUSE_TIMEZONE=Europe/Berlin\nLAKEHOUSE_START_DATE=2020-01-01\nAWS_REGION=eu-central-1\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
+    monkeypatch.setenv("LAKEHOUSE_START_DATE", "2021-01-01")
+    assert settings().timezone == "Europe/Berlin"
+    assert settings().start_date == date(2021, 1, 1)
+
+
+def test_a_setting_that_does_not_exist_is_refused_in_a_dotenv_file_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("LAKEHOUSE_TIME_ZONE=Europe/Berlin\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
+    with pytest.raises(SettingsError, match="LAKEHOUSE_TIME_ZONE"):
+        settings()
+
+
+@pytest.mark.parametrize("line", [line for line in (PROJECT / ".env.example").read_text().splitlines() if "=" in line])
+def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    name, value = line.lstrip("# ").split("=", 1)
+    assert name in {str(field.validation_alias) for field in Settings.model_fields.values()}
+    monkeypatch.setenv(name, value)
+    settings()
+
+
+@pytest.mark.parametrize("home", ["/srv/my lake", "/srv/größer", "/srv/a,b"])
+def test_a_path_that_delta_escapes_is_refused(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    message = _refused(monkeypatch, LAKEHOUSE_HOME=home)
+    assert home in message
+    assert "set LAKE_URL or LAKEHOUSE_HOME" in message

@@ -1,0 +1,318 @@
+"""Curated tables, against models of them in plain Python."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_lakehouse.contracts.tables import (
+    CUSTOMER_PROFILE,
+    CUSTOMERS,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    PRODUCTS,
+    Table,
+)
+from orders_lakehouse.transforms.curated import customer_profile, daily_sales, order_lines
+from tests.unit.conftest import Lazily, collected, on_polars
+from tests.unit.rows import at, on, rows
+
+Row = Mapping[str, Any]
+DAY = on("2020-03-02")
+
+
+def _lines(
+    items: Sequence[Row],
+    orders: Sequence[Row],
+    customers: Sequence[Row] = (),
+    products: Sequence[Row] = (),
+    lazily: Lazily = on_polars,
+) -> pl.DataFrame:
+    frames = [
+        lazily(rows(table, *given_rows))
+        for table, given_rows in (
+            (ORDER_ITEMS, items),
+            (ORDERS, orders),
+            (CUSTOMERS, customers),
+            (PRODUCTS, products),
+        )
+    ]
+    return collected(order_lines(*frames))
+
+
+def test_a_line_has_its_order_product_and_customer(lazily: Lazily) -> None:
+    assert _lines([{}], [{}], [{}], [{}], lazily).equals(rows(ORDER_LINES, {}))
+
+
+def test_without_customer_and_product_the_line_stands_alone(lazily: Lazily) -> None:
+    unknown = dict.fromkeys(
+        ("customer_name", "customer_city", "customer_country_code", "product_name", "category", "manufacturer")
+    )
+    assert _lines([{}], [{}], [], [], lazily).equals(rows(ORDER_LINES, unknown))
+    guest = _lines([{}], [{"customer_id": None}], [{}], [{}], lazily)
+    assert guest.select("customer_id", "customer_name", "product_name").rows() == [(None, None, "Tea")]
+
+
+def test_deleted_lines_and_lines_of_deleted_or_absent_orders_are_left_out(lazily: Lazily) -> None:
+    items = [
+        {"line_number": 1},
+        {"line_number": 2, "is_deleted": True},
+        {"order_id": "gone", "line_number": 3},
+        {"order_id": "absent", "line_number": 4},
+    ]
+    found = _lines(items, [{}, {"order_id": "gone", "is_deleted": True}], [{}], [{}], lazily)
+    assert found["line_number"].to_list() == [1]
+
+
+def test_a_deleted_product_is_still_what_was_sold(lazily: Lazily) -> None:
+    gone = {"updated_at": at("2020-03-02 09:00"), "is_deleted": True, "product_name": "Tea, discontinued"}
+    found = _lines([{}], [{}], [{}], [{"updated_at": at("2020-01-01 00:00"), "product_name": "Tea"}, gone], lazily)
+    assert found["product_name"].to_list() == ["Tea, discontinued"]
+
+
+def test_every_line_of_an_order_has_the_customer_and_its_own_product(lazily: Lazily) -> None:
+    items = [{"line_number": 1, "product_id": "p1"}, {"line_number": 2, "product_id": "p2"}]
+    products = [{"product_id": "p1", "product_name": "Tea"}, {"product_id": "p2", "product_name": "Milk"}]
+    found = _lines(items, [{}], [{}], products, lazily).sort("line_number")
+    assert found.select("customer_name", "product_name").rows() == [("Ada Lovelace", "Tea"), ("Ada Lovelace", "Milk")]
+
+
+def test_an_order_that_still_stands_at_the_date_it_left_does_not_double_its_lines() -> None:
+    left = {"order_date": on("2020-03-01")}
+    found = _lines([{}, left], [{}, {**left, "ordered_at": at("2020-03-01 10:00")}])
+    assert found.height == 2
+
+
+_hours = st.integers(0, 6)
+
+
+def _instant(hour: int) -> datetime:
+    return at("2020-03-02 00:00") + timedelta(hours=hour)
+
+
+_versions = st.lists(st.tuples(st.sampled_from(["k1", "k2"]), _hours, _hours, st.booleans()), max_size=8)
+
+
+def _attributes(versions: Sequence[tuple[str, int, int, bool]]) -> list[dict[str, Any]]:
+    """Versions of a dimension: key, change clock, capture clock; the name tells which version it is."""
+    return [
+        {
+            "key": key,
+            "updated_at": _instant(changed),
+            "captured_at": _instant(changed) + timedelta(minutes=captured),
+            "is_deleted": deleted,
+            "name": f"{number}",
+        }
+        for number, (key, changed, captured, deleted) in enumerate(versions)
+    ]
+
+
+def _as_of(versions: Sequence[dict[str, Any]], key: str | None, instant: datetime) -> str | None:
+    """The version that was valid: the newest that is not later, else the oldest; of equals, the last captured."""
+    of_key = sorted(
+        (v for v in versions if v["key"] == key), key=lambda v: (v["updated_at"], v["captured_at"], v["name"])
+    )
+    known = [version for version in of_key if version["updated_at"] <= instant]
+    if known:
+        return str(known[-1]["name"])
+    oldest = [version for version in of_key if version["updated_at"] == of_key[0]["updated_at"]]
+    return str(oldest[-1]["name"]) if oldest else None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    customers=_versions,
+    products=_versions,
+    orders=st.lists(
+        st.tuples(_hours, st.sampled_from(["k1", "k2", "k3", None]), st.lists(st.sampled_from(["k1", "k2", "k3"]))),
+        max_size=6,
+    ),
+)
+def test_every_line_has_the_versions_that_were_valid_when_it_was_ordered(
+    customers: list[tuple[str, int, int, bool]],
+    products: list[tuple[str, int, int, bool]],
+    orders: list[tuple[int, str | None, list[str]]],
+) -> None:
+    of_customer, of_product = _attributes(customers), _attributes(products)
+    found = _lines(
+        [
+            {"order_id": f"o{number}", "line_number": line, "product_id": product}
+            for number, (_, _, sold) in enumerate(orders)
+            for line, product in enumerate(sold)
+        ],
+        [
+            {"order_id": f"o{number}", "ordered_at": _instant(hour), "customer_id": customer}
+            for number, (hour, customer, _) in enumerate(orders)
+        ],
+        [_named(version, "customer_id", "full_name") for version in of_customer],
+        [_named(version, "product_id", "product_name") for version in of_product],
+    )
+    expected = {
+        (f"o{number}", line, _as_of(of_customer, customer, _instant(hour)), _as_of(of_product, product, _instant(hour)))
+        for number, (hour, customer, sold) in enumerate(orders)
+        for line, product in enumerate(sold)
+    }
+    assert found.height == len(expected)
+    assert set(found.select("order_id", "line_number", "customer_name", "product_name").rows()) == expected
+
+
+def _named(version: Row, key: str, name: str) -> dict[str, Any]:
+    return {
+        key: version["key"],
+        name: version["name"],
+        "updated_at": version["updated_at"],
+        "captured_at": version["captured_at"],
+        "is_deleted": version["is_deleted"],
+    }
+
+
+_STATUSES = ("placed", "paid", "cancelled", "returned")
+_sold = st.lists(
+    st.fixed_dictionaries(
+        {
+            "order_id": st.integers(1, 5).map(lambda number: f"o{number}"),
+            "quantity": st.integers(1, 2**31 - 1),
+            "total_price": st.decimals(0, 10**12, places=2),
+        }
+    ),
+    max_size=15,
+)
+_orders = st.fixed_dictionaries(
+    {
+        f"o{number}": st.fixed_dictionaries(
+            {
+                "order_date": st.integers(0, 3).map(lambda days: DAY + timedelta(days=days)),
+                "currency": st.sampled_from(["EUR", "USD"]),
+                "order_status": st.sampled_from(_STATUSES),
+                "customer_id": st.sampled_from(["c1", "c2", None]),
+            }
+        )
+        for number in range(1, 6)
+    }
+)
+
+
+def _order_lines(sold: Sequence[Row], orders: Mapping[str, Row]) -> list[dict[str, Any]]:
+    return [
+        {**line, **orders[line["order_id"]], "line_number": number, "ordered_at": at("2020-03-02 00:00")}
+        for number, line in enumerate(sold)
+    ]
+
+
+def _groups(lines: Sequence[Row], *names: str) -> list[tuple[tuple[Any, ...], list[Row]]]:
+    keys = sorted({tuple(line[name] for name in names) for line in lines})
+    return [(key, [line for line in lines if tuple(line[name] for name in names) == key]) for key in keys]
+
+
+@settings(max_examples=60, deadline=None)
+@given(sold=_sold, orders=_orders)
+def test_daily_sales_are_the_sums_of_their_lines(sold: list[Row], orders: dict[str, Row]) -> None:
+    lines = _order_lines(sold, orders)
+    expected = [
+        {
+            "order_date": day,
+            "currency": currency,
+            "orders": len({line["order_id"] for line in group}),
+            "lines": len(group),
+            "units": sum(line["quantity"] for line in group),
+            "gross": sum((line["total_price"] for line in group), Decimal("0.00")),
+            "net": sum(
+                (line["total_price"] for line in group if line["order_status"] not in ("cancelled", "returned")),
+                Decimal("0.00"),
+            ),
+        }
+        for (day, currency), group in _groups(lines, "order_date", "currency")
+    ]
+    found = collected(daily_sales(on_polars(rows(ORDER_LINES, *lines)))).sort("order_date", "currency")
+    assert found.equals(rows(DAILY_SALES, *expected))
+
+
+def test_a_day_whose_orders_all_came_back_has_no_net(lazily: Lazily) -> None:
+    lines = rows(ORDER_LINES, {"order_status": "returned"}, {"order_id": "o2", "order_status": "cancelled"})
+    (found,) = collected(daily_sales(lazily(lines))).to_dicts()
+    assert (found["orders"], found["gross"]) == (2, Decimal("13.00"))
+    assert found["net"] == Decimal("0.00")
+
+
+@settings(max_examples=60, deadline=None)
+@given(sold=_sold, orders=_orders)
+def test_a_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, Row]) -> None:
+    lines = _order_lines(sold, orders)
+    kept = [
+        line
+        for line in lines
+        if line["customer_id"] is not None and line["order_status"] not in ("cancelled", "returned")
+    ]
+    latest = DAY + timedelta(days=100)
+    expected = [
+        {
+            "customer_id": customer,
+            "currency": currency,
+            "orders": len({line["order_id"] for line in group}),
+            "units": sum(line["quantity"] for line in group),
+            "spend": sum((line["total_price"] for line in group), Decimal("0.00")),
+            "first_order_on": min(line["order_date"] for line in group),
+            "last_order_on": max(line["order_date"] for line in group),
+            "recency_days": (latest - max(line["order_date"] for line in group)).days,
+            "segment": "at_risk",
+        }
+        for (customer, currency), group in _groups(kept, "customer_id", "currency")
+    ]
+    found = collected(customer_profile(on_polars(rows(ORDER_LINES, *lines)), latest)).sort("customer_id", "currency")
+    assert found.equals(rows(CUSTOMER_PROFILE, *expected))
+
+
+@pytest.mark.parametrize(
+    ("days", "orders", "segment"),
+    [
+        (0, 50, "champion"),
+        (90, 50, "champion"),
+        (0, 49, "loyal"),
+        (90, 10, "loyal"),
+        (90, 9, "recent"),
+        (0, 1, "recent"),
+        (91, 50, "at_risk"),
+        (180, 1, "at_risk"),
+        (181, 50, "dormant"),
+        (4000, 1, "dormant"),
+    ],
+)
+def test_a_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, orders: int, segment: str) -> None:
+    lines = rows(ORDER_LINES, *({"order_id": f"o{number}"} for number in range(orders)))
+    found = collected(customer_profile(lazily(lines), DAY + timedelta(days=days)))
+    assert found.select("orders", "recency_days", "segment").rows() == [(orders, days, segment)]
+
+
+@pytest.mark.parametrize(
+    ("table", "derive"),
+    [
+        (DAILY_SALES, daily_sales),
+        (CUSTOMER_PROFILE, lambda lines: customer_profile(lines, date(2020, 1, 1))),
+    ],
+)
+def test_nothing_comes_of_nothing_and_has_the_right_types(table: Table, derive: Callable[[Any], Any]) -> None:
+    found = collected(derive(on_polars(rows(ORDER_LINES))))
+    assert found.is_empty()
+    assert found.schema == table.schema
+
+
+def test_no_lines_come_of_no_items_and_have_the_right_types(lazily: Lazily) -> None:
+    found = _lines([], [], [], [], lazily)
+    assert found.is_empty()
+    assert found.schema == ORDER_LINES.schema
+
+
+def test_sums_beyond_64_bits_of_cents_stay_exact() -> None:
+    lines = rows(
+        ORDER_LINES,
+        *({"order_id": f"o{number}", "total_price": Decimal("899999999999999.99")} for number in range(11)),
+    )
+    (found,) = collected(daily_sales(on_polars(lines))).to_dicts()
+    assert found["gross"] == Decimal("899999999999999.99") * 11

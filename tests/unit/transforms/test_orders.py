@@ -1,0 +1,398 @@
+"""Orders and their children: at which date a row counts, and what becomes of it there."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import ORDERS, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
+from orders_lakehouse.transforms.orders import (
+    cleanse_order_items,
+    cleanse_orders,
+    cleanse_payments,
+    order_states,
+    with_order_date,
+)
+from tests.unit.conftest import Lazily, collected, on_polars
+from tests.unit.rows import at, on, rows
+
+UTC = Calendar(on("2020-01-01"), "UTC")
+BERLIN = Calendar(on("2020-01-01"), "Europe/Berlin")
+DAY = on("2020-03-02")
+
+Change = Mapping[str, Any]
+Both = tuple[pl.DataFrame, pl.DataFrame]
+
+
+@pytest.mark.parametrize(
+    ("ordered_at", "captured_on", "calendar", "business_date", "order_date"),
+    [
+        ("2020-03-02 10:00", "2020-03-05", UTC, "2020-03-02", "2020-03-02"),
+        ("2020-03-02 23:30", "2020-03-05", UTC, "2020-03-02", "2020-03-02"),
+        ("2020-03-02 23:30", "2020-03-05", BERLIN, "2020-03-03", "2020-03-03"),
+        ("2020-01-01 00:00", "2020-03-05", UTC, "2020-01-01", "2020-01-01"),
+        ("2019-12-31 23:59", "2020-03-05", UTC, "2019-12-31", "2020-03-05"),
+        ("2019-12-31 23:59", "2020-03-05", BERLIN, "2020-01-01", "2020-01-01"),
+        ("2020-03-06 23:59", "2020-03-05", UTC, "2020-03-06", "2020-03-06"),
+        ("2020-03-07 00:00", "2020-03-05", UTC, "2020-03-07", "2020-03-05"),
+        ("9999-12-31 00:00", "2020-03-05", UTC, "9999-12-31", "2020-03-05"),
+        ("0001-01-01 00:00", "2020-03-05", UTC, "0001-01-01", "2020-03-05"),
+        (None, "2020-03-05", UTC, None, "2020-03-05"),
+    ],
+)
+def test_an_order_counts_at_its_business_date_where_that_is_a_partition_else_at_its_capture_date(
+    ordered_at: str | None, captured_on: str, calendar: Calendar, business_date: str | None, order_date: str
+) -> None:
+    order = rows(RAW_ORDERS, {"ordered_at": ordered_at and at(ordered_at), "captured_on": on(captured_on)})
+    dated = collected(with_order_date(on_polars(order), calendar))
+    assert dated.select("business_date", "order_date").rows() == [
+        (on(business_date) if business_date else None, on(order_date))
+    ]
+
+
+def _orders(*versions: Change, first: date = DAY, last: date = DAY, calendar: Calendar = UTC) -> Both:
+    good, bad = cleanse_orders(on_polars(rows(RAW_ORDERS, *versions)), first, last, calendar)
+    return collected(good), collected(bad)
+
+
+def test_an_order_is_typed_trimmed_and_keeps_its_keys_as_they_are() -> None:
+    good, bad = _orders({"order_id": " O1 ", "customer_id": " c1 ", "status": " paid ", "currency": " eur "})
+    assert bad.is_empty()
+    assert good.select("order_id", "customer_id", "status", "currency").rows() == [(" O1 ", " c1 ", "paid", "EUR")]
+    assert good.equals(rows(ORDERS, {"order_id": " O1 ", "customer_id": " c1 "}))
+
+
+def test_a_blank_customer_is_a_guest() -> None:
+    good, _ = _orders({"customer_id": "  "})
+    assert good["customer_id"].to_list() == [None]
+
+
+def test_only_orders_of_the_range_are_derived_first_and_last_included() -> None:
+    later = {"updated_at": at("2020-03-09"), "captured_at": at("2020-03-09"), "captured_on": on("2020-03-09")}
+    versions = [
+        *({"order_id": f"o{day}", "ordered_at": at(f"2020-03-0{day} 10:00"), **later} for day in range(1, 6)),
+        {"order_id": "no date", "ordered_at": None, **later},
+    ]
+    good, bad = _orders(*versions, first=on("2020-03-02"), last=on("2020-03-04"))
+    assert sorted(good["order_id"]) == ["o2", "o3", "o4"]
+    assert bad.is_empty()
+
+
+def _moved() -> list[Change]:
+    return [
+        {"status": "placed", "updated_at": at("2020-03-02 11:00"), "captured_on": on("2020-03-02")},
+        {
+            "status": "paid",
+            "ordered_at": at("2020-03-04 10:00"),
+            "updated_at": at("2020-03-05 11:00"),
+            "captured_on": on("2020-03-05"),
+            "captured_at": at("2020-03-05 12:00"),
+        },
+    ]
+
+
+def test_an_order_that_moved_leaves_its_old_date() -> None:
+    good, bad = _orders(*_moved())
+    assert good.is_empty()
+    assert bad.is_empty()
+
+
+def test_an_order_that_moved_counts_with_all_its_versions_at_its_new_date() -> None:
+    good, bad = _orders(*_moved(), first=on("2020-03-04"), last=on("2020-03-04"))
+    assert bad.is_empty()
+    assert good.select("status", "order_date", "versions").rows() == [("paid", on("2020-03-04"), 2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ({"ordered_at": None}, "ordered_at_missing"),
+        ({"ordered_at": at("2019-12-31 10:00")}, "ordered_at_out_of_range"),
+        ({"ordered_at": at("2020-03-04 10:00")}, "ordered_at_in_future, ordered_at_out_of_range"),
+        ({"ordered_at": at("9999-12-31 00:00")}, "ordered_at_in_future, ordered_at_out_of_range"),
+        ({"order_id": " "}, "order_id_missing"),
+        ({"order_id": None}, "order_id_missing"),
+        ({"status": None}, "status_missing"),
+        ({"status": " "}, "status_missing"),
+        ({"status": "PAID"}, "status_not_in_list"),
+        ({"currency": "Taler"}, "currency_not_iso_4217"),
+        ({"updated_at": at("2020-03-03 13:00:00.000001")}, "updated_at_in_future"),
+    ],
+)
+def test_a_wrong_order_is_quarantined_at_a_date_that_exists(change: Change, reasons: str) -> None:
+    good, bad = _orders(change)
+    assert good.is_empty()
+    assert bad.select("order_date", "reasons", "versions").rows() == [(DAY, reasons, 1)]
+    assert bad.select(RAW_ORDERS.columns).equals(rows(RAW_ORDERS, change))
+
+
+def test_an_invalid_version_takes_the_place_of_the_valid_one_before_it() -> None:
+    good, bad = _orders({}, {"status": "lost", "updated_at": at("2020-03-02 12:30")})
+    assert good.is_empty()
+    assert bad.select("reasons", "versions").rows() == [("status_not_in_list", 2)]
+
+
+def test_a_corrected_order_comes_out_of_quarantine() -> None:
+    good, bad = _orders({"status": "lost"}, {"status": "paid", "updated_at": at("2020-03-02 12:30")})
+    assert bad.is_empty()
+    assert good.select("status", "versions").rows() == [("paid", 2)]
+
+
+@pytest.mark.parametrize("change", [{}, {"status": "lost"}, {"ordered_at": None}, {"currency": None}])
+def test_a_deleted_order_is_a_tombstone_whatever_else_is_wrong_with_it(change: Change) -> None:
+    good, bad = _orders({**change, "deleted_at": at("2020-03-02 12:00")})
+    assert bad.is_empty()
+    assert good.select("is_deleted", "order_date").rows() == [(True, DAY)]
+
+
+def test_an_order_that_was_restored_is_no_tombstone() -> None:
+    good, _ = _orders({"deleted_at": at("2020-03-02 12:00")}, {"updated_at": at("2020-03-02 12:30")})
+    assert good.select("is_deleted", "versions").rows() == [(False, 2)]
+
+
+_order_versions = st.lists(
+    st.fixed_dictionaries(
+        {
+            "order_id": st.sampled_from(["a", "b"]),
+            "ordered_at": st.sampled_from(
+                [None, at("2019-06-01 00:00"), *(at("2020-03-01 12:00") + timedelta(days=d) for d in range(4))]
+            ),
+            "status": st.sampled_from(["paid", "lost", None]),
+            "deleted_at": st.sampled_from([None, None, at("2020-03-01 00:00")]),
+            "updated_at": st.integers(0, 4).map(lambda day: at("2020-03-01 12:00") + timedelta(days=day)),
+        }
+    ).map(
+        lambda row: {
+            **row,
+            "captured_on": row["updated_at"].date(),
+            "captured_at": row["updated_at"] + timedelta(hours=1),
+        }
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(versions=_order_versions)
+def test_dates_derived_one_by_one_are_the_range_derived_at_once_and_no_version_is_lost(versions: list[Change]) -> None:
+    days = [on("2020-03-01") + timedelta(days=more) for more in range(6)]
+    good, bad = _orders(*versions, first=days[0], last=days[-1])
+    assert good["versions"].sum() + bad["versions"].sum() == len(versions)
+    assert good.height + bad.height == len({version["order_id"] for version in versions})
+    one_by_one = [_orders(*versions, first=day, last=day) for day in days]
+    for whole, parts in ((good, [g for g, _ in one_by_one]), (bad, [b for _, b in one_by_one])):
+        assert whole.sort("order_id").equals(pl.concat(parts).sort("order_id"))
+
+
+def test_the_state_of_an_order_is_valid_deleted_or_quarantined(lazily: Lazily) -> None:
+    cleansed = rows(ORDERS, {"order_id": "standing"}, {"order_id": "gone", "is_deleted": True})
+    quarantined = pl.DataFrame(
+        [
+            {
+                "order_id": "bad",
+                "order_date": DAY,
+                "updated_at": at("2020-03-02 12:00"),
+                "captured_at": at("2020-03-02 13:00"),
+            }
+        ],
+        schema=QUARANTINE_OF["orders"].schema,
+    )
+    states = collected(order_states(lazily(cleansed), lazily(quarantined)))
+    assert states.columns == ["order_id", "order_date", "order_state"]
+    assert sorted(states.rows()) == [("bad", DAY, "quarantined"), ("gone", DAY, "deleted"), ("standing", DAY, "valid")]
+
+
+def test_of_an_order_that_stands_at_two_dates_the_newest_version_counts(lazily: Lazily) -> None:
+    newest = {"order_date": on("2020-03-01"), "updated_at": at("2020-03-02 12:01"), "is_deleted": True}
+    cleansed = rows(ORDERS, {}, newest, {"order_date": on("2020-03-09"), "updated_at": at("2020-03-02 11:59")})
+    nothing = pl.DataFrame(schema=QUARANTINE_OF["orders"].schema)
+    states = collected(order_states(lazily(cleansed), lazily(nothing)))
+    assert states.rows() == [("o1", on("2020-03-01"), "deleted")]
+
+
+STATES = {
+    "o1": (DAY, "valid"),
+    "gone": (DAY, "deleted"),
+    "bad": (DAY, "quarantined"),
+    "lost": (None, "unknown"),
+    "later": (on("2020-03-04"), "valid"),
+}
+
+
+def _children(
+    cleanse: Callable[..., tuple[Any, Any]], versions: pl.DataFrame, first: date = DAY, last: date = DAY
+) -> Both:
+    states = pl.DataFrame(
+        [(order_id, *state) for order_id, state in STATES.items()],
+        schema={"order_id": pl.String, "order_date": pl.Date, "order_state": pl.String},
+        orient="row",
+    )
+    good, bad = cleanse(on_polars(versions), on_polars(states), first, last)
+    return collected(good), collected(bad)
+
+
+def _items(*versions: Change, first: date = DAY, last: date = DAY) -> Both:
+    return _children(cleanse_order_items, rows(RAW_ORDER_ITEMS, *versions), first, last)
+
+
+def _payments(*versions: Change, first: date = DAY, last: date = DAY) -> Both:
+    return _children(cleanse_payments, rows(RAW_PAYMENTS, *versions), first, last)
+
+
+@pytest.mark.parametrize("children", [_items, _payments], ids=["items", "payments"])
+class TestChildren:
+    """Lines and payments alike."""
+
+    def test_a_child_counts_at_the_date_of_its_order(self, children: Callable[..., Both]) -> None:
+        late = {"captured_on": on("2020-03-31"), "updated_at": at("2020-03-31 00:00")}
+        good, bad = children({**late, "captured_at": at("2020-03-31 01:00")})
+        assert bad.is_empty()
+        assert good.select("order_id", "order_date", "captured_on").rows() == [("o1", DAY, on("2020-03-31"))]
+
+    def test_a_child_of_an_order_of_another_date_is_not_derived(self, children: Callable[..., Both]) -> None:
+        good, bad = children({"order_id": "later"}, {"order_id": "not among the states"})
+        assert good.is_empty()
+        assert bad.is_empty()
+        good, _ = children({"order_id": "later"}, last=on("2020-03-04"))
+        assert good["order_date"].to_list() == [on("2020-03-04")]
+
+    @pytest.mark.parametrize(("order_id", "reasons"), [("bad", "order_quarantined"), ("lost", "order_unknown")])
+    def test_a_child_of_a_wrong_order_is_quarantined(
+        self, children: Callable[..., Both], order_id: str, reasons: str
+    ) -> None:
+        good, bad = children({"order_id": order_id})
+        assert good.is_empty()
+        assert bad.select("order_id", "order_date", "reasons").rows() == [(order_id, DAY, reasons)]
+
+    def test_a_child_of_an_unknown_order_counts_at_its_capture_date(self, children: Callable[..., Both]) -> None:
+        orphan = {"order_id": "lost", "captured_on": on("2020-03-04")}
+        assert [part.height for part in children(orphan)] == [0, 0]
+        _, bad = children(orphan, first=on("2020-03-04"), last=on("2020-03-04"))
+        assert bad["order_date"].to_list() == [on("2020-03-04")]
+
+    def test_a_child_without_an_order_is_quarantined_at_its_capture_date(self, children: Callable[..., Both]) -> None:
+        good, bad = children({"order_id": None})
+        assert good.is_empty()
+        assert bad["order_date"].to_list() == [DAY]
+        assert "order_unknown" in bad["reasons"].item().split(", ")
+
+    @pytest.mark.parametrize("wrong", [{}, {"unit_price": "NaN", "amount": "NaN"}])
+    def test_a_child_of_a_deleted_order_is_a_tombstone(self, children: Callable[..., Both], wrong: Change) -> None:
+        known = set(RAW_ORDER_ITEMS.columns if children is _items else RAW_PAYMENTS.columns)
+        good, bad = children({"order_id": "gone", **{name: text for name, text in wrong.items() if name in known}})
+        assert bad.is_empty()
+        assert good.select("order_state", "is_deleted").rows() == [("deleted", True)]
+
+    @pytest.mark.parametrize(
+        ("order_id", "state"), [("o1", "valid"), ("bad", "quarantined"), ("lost", "unknown"), ("gone", "deleted")]
+    )
+    def test_a_deleted_child_is_a_tombstone_whatever_became_of_its_order(
+        self, children: Callable[..., Both], order_id: str, state: str
+    ) -> None:
+        good, bad = children({"order_id": order_id, "deleted_at": at("2020-03-02 12:00")})
+        assert bad.is_empty()
+        assert good.select("order_state", "is_deleted", "order_date").rows() == [(state, True, DAY)]
+
+    def test_versions_are_counted_and_the_newest_is_current(self, children: Callable[..., Both]) -> None:
+        good, _ = children({}, {"updated_at": at("2020-03-02 12:30")}, {"updated_at": at("2020-03-02 11:30")})
+        assert good.select("versions", "updated_at").rows() == [(3, at("2020-03-02 12:30"))]
+
+
+def test_an_order_known_under_another_spelling_is_not_the_order() -> None:
+    for order_id in ("O1", " o1"):
+        assert [part.height for part in _items({"order_id": order_id})] == [0, 0]
+
+
+def test_a_payment_that_names_another_order_now_counts_there_with_all_its_versions() -> None:
+    versions = [{"order_id": "o1"}, {"order_id": "later", "updated_at": at("2020-03-02 12:30")}]
+    assert [part.height for part in _payments(*versions)] == [0, 0]
+    good, _ = _payments(*versions, first=on("2020-03-04"), last=on("2020-03-04"))
+    assert good.select("order_id", "versions").rows() == [("later", 2)]
+
+
+def test_a_payment_is_typed_and_trimmed() -> None:
+    good, bad = _payments({"method": " card", "status": "captured ", "currency": "eur", "amount": "6.5000"})
+    assert bad.is_empty()
+    assert good.select("method", "status", "currency", "amount").rows() == [
+        ("card", "captured", "EUR", Decimal("6.50"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ({"amount": "6.505"}, "amount_missing"),
+        ({"amount": "NaN"}, "amount_missing"),
+        ({"amount": "-0.01"}, "amount_negative"),
+        ({"method": "cheque"}, "method_not_in_list"),
+        ({"order_id": None}, "order_unknown"),
+        ({"payment_id": " "}, "payment_id_missing"),
+        ({"status": None, "currency": "EURO"}, "currency_not_iso_4217, status_missing"),
+    ],
+)
+def test_a_wrong_payment_is_quarantined(change: Change, reasons: str) -> None:
+    good, bad = _payments(change)
+    assert good.is_empty()
+    assert bad["reasons"].to_list() == [reasons]
+    assert bad.select(RAW_PAYMENTS.columns).equals(rows(RAW_PAYMENTS, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "total_price"),
+    [
+        ({}, "6.50"),
+        ({"discount": None}, "7.00"),
+        ({"unit_price": "1.0050", "quantity": 1, "discount": "0"}, "1.01"),
+        ({"unit_price": "1.005", "quantity": 1, "discount": "0.01"}, "1.00"),
+        ({"discount": "7.00"}, "0.00"),
+        ({"discount": "7.0000"}, "0.00"),
+    ],
+)
+def test_a_line_has_its_total(change: Change, total_price: str) -> None:
+    good, bad = _items(change)
+    assert bad.is_empty()
+    assert [str(total) for total in good["total_price"]] == [total_price]
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ({"discount": "NaN"}, "discount_missing"),
+        ({"discount": "0.005"}, "discount_missing"),
+        ({"discount": "-0.01"}, "discount_negative"),
+        ({"discount": "7.01"}, "total_price_negative"),
+        ({"unit_price": "3.50001"}, "unit_price_missing"),
+        ({"unit_price": None}, "unit_price_missing"),
+        ({"unit_price": "-1"}, "unit_price_negative, total_price_negative"),
+        ({"quantity": 0}, "quantity_not_positive, total_price_negative"),
+        ({"quantity": 0, "discount": None}, "quantity_not_positive"),
+        ({"quantity": None}, "quantity_missing"),
+        ({"product_id": " "}, "product_id_missing"),
+        ({"quantity": 2**31 - 1, "unit_price": "99999999999999.9999"}, "total_price_out_of_range"),
+        ({"line_number": None}, "line_number_missing"),
+        ({"order_id": None}, "order_id_missing, order_unknown"),
+    ],
+)
+def test_a_wrong_line_is_quarantined(change: Change, reasons: str) -> None:
+    good, bad = _items(change)
+    assert good.is_empty()
+    assert bad["reasons"].to_list() == [reasons]
+    assert bad.select(RAW_ORDER_ITEMS.columns).equals(rows(RAW_ORDER_ITEMS, change))
+
+
+def test_a_line_with_an_absurd_discount_is_quarantined_alone() -> None:
+    good, bad = _items({}, {"line_number": 2, "discount": "1000000000000000.00"})
+    assert good.height == bad.height == 1
+
+
+@pytest.mark.parametrize("table_order", [("o1", "later"), ("later", "o1")])
+def test_a_child_that_came_back_with_its_order_is_valid_again(table_order: tuple[str, str]) -> None:
+    good, bad = _items(*({"order_id": order_id} for order_id in table_order), last=on("2020-03-04"))
+    assert bad.is_empty()
+    assert sorted(good.select("order_id", "order_date").rows()) == [("later", on("2020-03-04")), ("o1", DAY)]

@@ -1,0 +1,98 @@
+"""No row is lost by the split, and a rejected row is shown as it came."""
+
+from datetime import timedelta
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_lakehouse.contracts.tables import CLEANSED, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.transforms import columns as c
+from orders_lakehouse.transforms.split import keeping_original, split
+from tests.unit.conftest import Lazily, collected, on_polars
+from tests.unit.contracts.test_base import any_rows, judged
+from tests.unit.rows import VALID, on, rows
+
+
+def _both(frame: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    good, bad = split(on_polars(frame), table)
+    return collected(good), collected(bad)
+
+
+def _clock_ran_ahead(row: dict[str, Any]) -> bool:
+    clock, captured = row["updated_at"], row["captured_at"]
+    return clock is not None and captured is not None and clock > captured + timedelta(days=1)
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_every_row_is_either_good_or_bad(table: Table, data: st.DataObject) -> None:
+    given_rows: list[dict[str, Any]] = [
+        {**row, "is_deleted": bool(row["is_deleted"]), "versions": number + 1}
+        for number, row in enumerate(data.draw(any_rows(table)))
+    ]
+    good, bad = _both(judged(table, *given_rows), table)
+    assert sorted([*good["versions"], *bad["versions"]]) == list(range(1, len(given_rows) + 1))
+    assert good.columns == table.columns
+    assert bad.columns == QUARANTINE_OF[table.name].columns
+    tombstones = {row["versions"] for row in given_rows if row["is_deleted"] and not _clock_ran_ahead(row)}
+    assert tombstones <= set(good["versions"])
+    assert all(bad["reasons"].to_list())
+    assert good.equals(rows(table, *(row for row in given_rows if row["versions"] in set(good["versions"]))))
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_both_parts_have_the_types_of_their_tables(table: Table, lazily: Lazily) -> None:
+    good, bad = split(lazily(judged(table, {}, {"updated_at": None})), table)
+    assert collected(good).schema == table.schema
+    assert collected(bad).schema == QUARANTINE_OF[table.name].schema
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_no_rows_split_into_no_rows(table: Table) -> None:
+    good, bad = _both(judged(table), table)
+    assert good.is_empty()
+    assert bad.is_empty()
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_a_tombstone_is_not_judged(table: Table) -> None:
+    nothing = {name: None for name in table.columns if name not in ("is_deleted", "versions")}
+    good, bad = _both(judged(table, {**nothing, "is_deleted": True}), table)
+    assert good.height == 1
+    assert bad.is_empty()
+
+
+def test_a_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
+    as_it_came = rows(RAW_ORDERS, {"status": " lost ", "currency": " eur", "customer_id": " "})
+    cleaned = (
+        keeping_original(lazily(as_it_came))
+        .with_columns(c.trimmed("status"), c.upper("currency"), c.key_or_null("customer_id"))
+        .with_columns(
+            is_deleted=~nw.col("deleted_at").is_null(),
+            versions=nw.lit(7).cast(nw.Int64),
+            business_date=nw.col("captured_on"),
+            order_date=nw.col("captured_on"),
+        )
+    )
+    _, bad = split(cleaned, ORDERS)
+    (found,) = collected(bad).to_dicts()
+    assert found == {
+        **as_it_came.row(0, named=True),
+        "order_date": on("2020-03-02"),
+        "reasons": "status_not_in_list",
+        "contract_version": "1",
+        "versions": 7,
+    }
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_keeping_the_original_changes_nothing_that_was_there(table: Table, lazily: Lazily) -> None:
+    raw = rows(RAW_OF[table.name], VALID[RAW_OF[table.name].path])
+    kept = collected(keeping_original(lazily(raw)))
+    assert kept.select(raw.columns).equals(raw)
+    assert kept.width == 2 * raw.width

@@ -1,0 +1,224 @@
+"""Which version counts, and when each version of a dimension row is valid."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orders_lakehouse.transforms.versions import current_versions, valid_intervals
+from tests.unit.conftest import Lazily, collected, on_polars
+from tests.unit.rows import at, on
+
+Version = dict[str, Any]
+
+_SCHEMA = {
+    "key": pl.String,
+    "line": pl.Int32,
+    "text": pl.String,
+    "number": pl.Int64,
+    "updated_at": pl.Datetime("us", "UTC"),
+    "captured_at": pl.Datetime("us", "UTC"),
+    "captured_on": pl.Date,
+}
+_CLOCK = ("updated_at", "captured_at", "captured_on")
+
+
+def _frame(versions: Sequence[Version]) -> pl.DataFrame:
+    return pl.DataFrame(list(versions), schema=_SCHEMA, orient="row")
+
+
+def _version(updated_at: str | None, captured_at: str = "2020-01-09 00:00", **more: Any) -> Version:
+    return {
+        "key": "a",
+        "line": 1,
+        "text": "x",
+        "number": 1,
+        "updated_at": updated_at and at(updated_at),
+        "captured_at": at(captured_at),
+        "captured_on": on("2020-01-01"),
+        **more,
+    }
+
+
+_instants = st.integers(0, 4).map(lambda hours: at("2020-01-01 00:00") + timedelta(hours=hours))
+_versions = st.lists(
+    st.fixed_dictionaries(
+        {
+            "key": st.sampled_from(["a", "b", None]),
+            "line": st.sampled_from([1, 2]),
+            "text": st.sampled_from(["x", "y", "", None]),
+            "number": st.sampled_from([-1, 0, None]),
+            "updated_at": _instants | st.sampled_from([at("2020-01-02 02:00"), at("2099-01-01 00:00")]) | st.none(),
+            "captured_at": _instants,
+            "captured_on": st.sampled_from([on("2020-01-01"), on("2020-01-02")]),
+        }
+    ),
+    max_size=14,
+)
+
+
+def _rank(version: Version, names: Sequence[str]) -> tuple[tuple[bool, Any], ...]:
+    """For comparing versions: nothing is less than something."""
+    return tuple((version[name] is not None, version[name] if version[name] is not None else 0) for name in names)
+
+
+def _newest(versions: Sequence[Version], key: Sequence[str]) -> list[Version]:
+    groups: dict[tuple[Any, ...], list[Version]] = defaultdict(list)
+    for version in versions:
+        groups[tuple(version[name] for name in key)].append(version)
+    content = [name for name in _SCHEMA if name not in (*_CLOCK, *key)]
+
+    def rank(version: Version) -> Any:
+        return _rank({**version, "effective_at": _effective_at(version)}, ("effective_at", *_CLOCK, *content))
+
+    return [{**max(group, key=rank), "versions": len(group)} for group in groups.values()]
+
+
+def _effective_at(version: Version) -> datetime | None:
+    """A clock that ran more than a day ahead of its capture counts as of the capture."""
+    clock: datetime | None = version["updated_at"]
+    captured_at: datetime = version["captured_at"]
+    return captured_at if clock is not None and clock > captured_at + timedelta(days=1) else clock
+
+
+def _sorted(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
+    return frame.select(sorted(frame.columns)).sort(sorted(frame.columns)).rows()
+
+
+@pytest.mark.parametrize("key", [("key", "line"), ("key",)])
+@settings(max_examples=80, deadline=None)
+@given(versions=_versions)
+def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
+    key: tuple[str, ...], versions: list[Version]
+) -> None:
+    current = collected(current_versions(on_polars(_frame(versions)), key))
+    expected = pl.DataFrame(_newest(versions, key), schema={**_SCHEMA, "versions": pl.Int64}, orient="row")
+    assert _sorted(current) == _sorted(expected)
+    assert current["versions"].sum() == len(versions)
+
+
+@settings(max_examples=40, deadline=None)
+@given(versions=_versions, data=st.data())
+def test_the_current_version_does_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(versions))
+    first, second = (collected(current_versions(on_polars(_frame(v)), ["key", "line"])) for v in (versions, shuffled))
+    assert _sorted(first) == _sorted(second)
+
+
+def test_the_latest_change_clock_wins_and_not_the_latest_capture(lazily: Lazily) -> None:
+    versions = [
+        _version("2020-01-02 00:00", captured_at="2020-01-03 00:00", text="new"),
+        _version("2020-01-01 00:00", captured_at="2020-01-09 00:00", text="old, captured late"),
+    ]
+    current = collected(current_versions(lazily(_frame(versions)), ["key", "line"]))
+    assert current.select("text", "versions").rows() == [("new", 2)]
+
+
+def test_at_equal_clocks_the_last_captured_wins(lazily: Lazily) -> None:
+    versions = [
+        _version("2020-01-01 00:00", captured_at="2020-01-03 00:00", text="a later truth"),
+        _version("2020-01-01 00:00", captured_at="2020-01-02 00:00", text="z"),
+    ]
+    current = collected(current_versions(lazily(_frame(versions)), ["key", "line"]))
+    assert current.select("text", "versions").rows() == [("a later truth", 2)]
+
+
+def test_a_version_that_stands_twice_counts_twice_and_is_current_once(lazily: Lazily) -> None:
+    current = collected(current_versions(lazily(_frame([_version("2020-01-01 00:00")] * 3)), ["key", "line"]))
+    assert current["versions"].to_list() == [3]
+
+
+def test_without_versions_nothing_is_current(lazily: Lazily) -> None:
+    current = collected(current_versions(lazily(_frame([])), ["key", "line"]))
+    assert current.is_empty()
+    assert current.schema["versions"] == pl.Int64
+
+
+def test_a_clock_that_was_corrected_gives_way_to_the_correction() -> None:
+    versions = [
+        _version("2099-01-01 00:00", captured_at="2020-01-02 00:00", text="clock ran ahead"),
+        _version("2020-01-03 00:00", captured_at="2020-01-03 01:00", text="corrected"),
+    ]
+    current = collected(current_versions(on_polars(_frame(versions)), ["key", "line"]))
+    assert current["text"].to_list() == ["corrected"]
+
+
+_known = _versions.map(lambda found: [v for v in found if v["key"] is not None and v["updated_at"] is not None])
+
+
+@settings(max_examples=100, deadline=None)
+@given(versions=_known)
+def test_at_every_instant_exactly_one_version_of_a_known_row_is_valid(versions: list[Version]) -> None:
+    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key")).to_dicts()
+    clocks = {version["updated_at"] for version in versions}
+    instants = [clock + timedelta(microseconds=more) for clock in clocks for more in (-1, 0, 1)]
+    for key in {version["key"] for version in versions}:
+        of_key = [version for version in versions if version["key"] == key]
+        for instant in instants:
+            (valid,) = [row for row in intervals if row["key"] == key and _is_valid(row, instant)]
+            assert valid["updated_at"] == _clock_in_force(of_key, instant)
+
+
+def _is_valid(row: dict[str, Any], instant: datetime) -> bool:
+    starts, ends = row["valid_from"], row["valid_to"]
+    return (starts is None or starts <= instant) and (ends is None or instant < ends)
+
+
+def _clock_in_force(versions: Sequence[Version], instant: datetime) -> datetime:
+    clocks: list[datetime] = sorted(version["updated_at"] for version in versions)
+    return max((clock for clock in clocks if clock <= instant), default=clocks[0])
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a deletion is not judged, so one whose clock ran far ahead stays the last version until then"
+)
+def test_a_deletion_whose_clock_ran_ahead_gives_way_to_the_row_that_came_back() -> None:
+    versions = [
+        _version("2020-01-01 00:00", captured_at="2020-01-01 01:00", text="standing"),
+        _version("2099-01-01 00:00", captured_at="2020-01-02 00:00", text="deleted, clock ran ahead"),
+        _version("2020-01-03 00:00", captured_at="2020-01-03 01:00", text="restored"),
+    ]
+    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key"))
+    assert intervals.filter(pl.col("valid_to").is_null())["text"].to_list() == ["restored"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(versions=_known, data=st.data())
+def test_intervals_do_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(versions))
+    first, second = (collected(valid_intervals(on_polars(_frame(found)), "key")) for found in (versions, shuffled))
+    assert _sorted(first) == _sorted(second)
+
+
+def test_the_first_version_is_valid_from_the_beginning_and_the_last_until_further_notice(lazily: Lazily) -> None:
+    versions = [_version(f"2020-01-0{day} 00:00", number=day) for day in (3, 1, 2)]
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key")).sort("number")
+    assert intervals.select("number", "valid_from", "valid_to").rows() == [
+        (1, None, at("2020-01-02 00:00")),
+        (2, at("2020-01-02 00:00"), at("2020-01-03 00:00")),
+        (3, at("2020-01-03 00:00"), None),
+    ]
+
+
+def test_of_two_versions_with_one_clock_the_last_captured_is_ever_valid(lazily: Lazily) -> None:
+    versions = [
+        _version("2020-01-01 00:00", captured_at="2020-01-02 00:00", text="z, captured first"),
+        _version("2020-01-01 00:00", captured_at="2020-01-03 00:00", text="captured last"),
+        _version("2020-01-05 00:00", captured_at="2020-01-06 00:00", text="next"),
+    ]
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key")).sort("updated_at")
+    assert intervals.select("text", "valid_from", "valid_to").rows() == [
+        ("captured last", None, at("2020-01-05 00:00")),
+        ("next", at("2020-01-05 00:00"), None),
+    ]
+
+
+def test_keys_do_not_share_intervals(lazily: Lazily) -> None:
+    versions = [_version("2020-01-01 00:00", key="a"), _version("2020-01-02 00:00", key="A")]
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key"))
+    assert intervals.select("valid_from", "valid_to").rows() == [(None, None)] * 2
