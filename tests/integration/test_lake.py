@@ -30,7 +30,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, LakeError, partition_rows
+from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, partition_rows
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -289,7 +289,7 @@ class TestALateWriter:
             _replace(lake, FIRST, FIRST, _sales(FIRST, orders=7))
             return [_lazy(_sales(FIRST, orders=2))]
 
-        with pytest.raises(CommitFailedError):
+        with pytest.raises(StorageUnavailableError, match="3 times in a row"):
             lake.replace_dates([DAILY_SALES], FIRST, FIRST, derive)
         assert calls == [3]
         assert _orders_by_date(lake) == {FIRST: 7}
