@@ -16,7 +16,6 @@ from typing import Any
 import dagster as dg
 
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.event_log import keep_sqlite_open
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
 from orders_lakehouse.settings import settings
 
@@ -30,6 +29,26 @@ class BackfillError(ExpectedError):
     """A backfill cannot start, or failed."""
 
 
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check of a run said.
+
+    Attributes:
+        passed: Whether it holds.
+        severity: ERROR or WARN.
+        failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
+    """
+
+    passed: bool
+    severity: str = "ERROR"
+    failed_dates: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it does not hold, and that is an error."""
+        return not self.passed and self.severity == "ERROR"
+
+
 @dataclass
 class Outcome:
     """What a run did.
@@ -38,14 +57,14 @@ class Outcome:
         run_id: Dagster's id of the run.
         success: Whether every step and every blocking check succeeded.
         seconds: Seconds by step.
-        checks: Asset key and check name to whether it passed.
+        checks: Asset (`layer/name`) and check name to what the check said of all dates.
         errors: Messages of failed steps.
     """
 
     run_id: str
     success: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    checks: dict[tuple[str, str], bool] = field(default_factory=dict)
+    checks: dict[tuple[str, str], CheckOutcome] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -108,7 +127,6 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
             f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
     prepare_instance()
-    keep_sqlite_open()
     with dg.DagsterInstance.get() as instance:
         outcome = Outcome(run_id=str(uuid.uuid4()))
         with _watching(instance, outcome, progress), _output_to(_log_file(outcome)):
@@ -197,7 +215,14 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
             outcome.errors[str(event.step_key)] = _cause(event.step_failure_data)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
-            outcome.checks[check.asset_key.to_user_string(), check.check_name] = check.passed
+            if check.partition is None:
+                outcome.checks[check.asset_key.to_user_string(), check.check_name] = _check_outcome(check)
+
+
+def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
+    dates = check.metadata.get("failed_dates")
+    failed_dates = dates.data if isinstance(dates, dg.JsonMetadataValue) and isinstance(dates.data, list) else []
+    return CheckOutcome(check.passed, check.severity.value, tuple(str(day) for day in failed_dates))
 
 
 def _cause(failure: Any) -> str:
