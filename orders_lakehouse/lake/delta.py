@@ -12,10 +12,12 @@ import narwhals as nw
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import Schema
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.lake.stamp import Stamp
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +53,53 @@ class Lake:
         """Open a table, creating it when it is not there.
 
         Raises:
-            LakeError: The table was made with another time zone.
+            LakeError: The table was made with another time zone, or by a program with a newer contract.
         """
         location = f"{self.url}/{table.path}"
         try:
             handle = DeltaTable(location)
         except TableNotFoundError:
             handle = self._create(table, location)
-        found = handle.metadata().description or ""
-        if found != self._stamp:
+        found, due = Stamp.on(handle), Stamp.due(table, self.timezone)
+        if found.timezone != due.timezone:
             raise LakeError(
-                f"{table.path} was made with {found!r}, the setting is {self._stamp!r}. Dates in the lake do not move: "
-                f"set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and backfill."
+                f"{table.path} was made with 'timezone={found.timezone}', the setting is 'timezone={due.timezone}'. "
+                f"Dates in the lake do not move: set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and "
+                "backfill."
             )
+        if found.contract > due.contract:
+            raise LakeError(
+                f"{table.path} was written under version {found.contract} of its contract, by a newer program; "
+                f"this one expects version {due.contract} at most. Nothing was read or written: upgrade the program."
+            )
+        return handle
+
+    def _open_to_write(self, table: Table) -> DeltaTable:
+        """Open a table, and bring one of an older contract up to the present one: its new columns, then its stamp.
+
+        Raises:
+            LakeError: A column has changed its type since; only columns that were added can be followed.
+        """
+        handle, due = self.open(table), Stamp.due(table, self.timezone)
+        found = Stamp.on(handle)
+        if found == due:
+            return handle
+        stored = pl.scan_delta(handle).collect_schema()
+        changed = [
+            f"{name}: expected {dtype}, found {stored[name]}"
+            for name, dtype in table.schema.items()
+            if name in stored and stored[name] != dtype
+        ]
+        if changed:
+            raise LakeError(
+                f"{table.path} was written under version {found.contract} of its contract and does not fit version "
+                f"{due.contract}: {'; '.join(changed)}. Only added columns can be followed: point LAKE_URL at an empty "
+                "place and backfill, or go back to the program that wrote it."
+            )
+        new = pl.DataFrame(schema=_columns_since(handle, table))
+        if new.columns:
+            handle.alter.add_columns(Schema.from_arrow(new.to_arrow().schema).fields)
+        handle.alter.set_table_description(str(due))
         return handle
 
     def _create(self, table: Table, location: str) -> DeltaTable:
@@ -73,7 +109,7 @@ class Lake:
                 schema=pl.DataFrame(schema=table.schema).to_arrow().schema,
                 partition_by=[table.partitioned_by] if table.partitioned_by else None,
                 name=table.path,
-                description=self._stamp,
+                description=str(Stamp.due(table, self.timezone)),
                 mode="error",
                 # Retried, the loser of a race would commit the table's making a second time.
                 commit_properties=CommitProperties(max_commit_retries=0),
@@ -81,10 +117,6 @@ class Lake:
         except DeltaError:
             # Another process made it in the meantime; whatever else went wrong shows again here.
             return DeltaTable(location)
-
-    @property
-    def _stamp(self) -> str:
-        return f"timezone={self.timezone}"
 
     def scan(
         self,
@@ -105,14 +137,14 @@ class Lake:
         """
         handle = self.open(table)
         if between is not None:
-            return nw.from_native(pl.scan_delta(handle).filter(pl.col(str(table.partitioned_by)).is_between(*between)))
+            return nw.from_native(_rows(handle, table).filter(pl.col(str(table.partitioned_by)).is_between(*between)))
         if dates is not None:
             return self.scan_at(handle, table, dates)
-        return nw.from_native(pl.scan_delta(handle))
+        return nw.from_native(_rows(handle, table))
 
     def scan_at(self, handle: DeltaTable, table: Table, dates: Sequence[date]) -> Frame:
         """Rows of some partitions of a table at the version of an open handle, lazily."""
-        return nw.from_native(pl.scan_delta(handle).filter(pl.col(str(table.partitioned_by)).is_in(list(dates))))
+        return nw.from_native(_rows(handle, table).filter(pl.col(str(table.partitioned_by)).is_in(list(dates))))
 
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
         """Insert the rows that are not there yet; what is there stays as it is.
@@ -153,7 +185,7 @@ class Lake:
 
         def merge() -> int:
             metrics = (
-                self.open(table)
+                self._open_to_write(table)
                 .merge(
                     rows.select(table.columns),
                     f"target.{partition} IN ({partitions}) AND {is_there}",
@@ -195,8 +227,13 @@ class Lake:
 
     def append(self, table: Table, rows: pl.DataFrame) -> None:
         """Append rows as they are; for tables in which a row that stands twice is harmless."""
+
+        def append() -> None:
+            handle = self._open_to_write(table)
+            write_deltalake(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+
         if not rows.is_empty():
-            write_deltalake(self.open(table), rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+            _again_on_conflict(append)
 
     def replace_dates(
         self,
@@ -222,7 +259,7 @@ class Lake:
         """
 
         def replace() -> list[pl.DataFrame]:
-            handles = [self.open(table) for table in tables]
+            handles = [self._open_to_write(table) for table in tables]
             frames = collect(*derive())
             for table, handle, rows in zip(tables, handles, frames, strict=True):
                 column = table.partitioned_by
@@ -241,7 +278,7 @@ class Lake:
         """Replace an unpartitioned table, with the same care as `replace_dates`."""
 
         def replace() -> pl.DataFrame:
-            handle = self.open(table)
+            handle = self._open_to_write(table)
             (rows,) = collect(derive())
             write_deltalake(
                 handle,
@@ -253,6 +290,18 @@ class Lake:
             return rows
 
         return _again_on_conflict(replace)
+
+
+def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
+    """Rows of a table, with nulls in the columns that it does not have yet."""
+    absent = _columns_since(handle, table)
+    return pl.scan_delta(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+
+
+def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
+    """Columns of a table's contract that the table, written under an older one, does not have yet."""
+    there = {field.name for field in handle.schema().fields}
+    return {name: dtype for name, dtype in table.schema.items() if name not in there}
 
 
 def _days(first: date, last: date) -> list[str]:
