@@ -4,10 +4,14 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
+
+if TYPE_CHECKING:
+    from orders_lakehouse.terminal.query import Form
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -32,28 +36,101 @@ def shop() -> None:
 
 
 @shop.command("load")
-def load_shop() -> None:
+@click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="A shop so many times as big.")
+def load_shop(copies: int) -> None:
     """Fill the embedded shop with the sample: a year of real orders. A shop that has orders stays as it is."""
-    from orders_lakehouse.demo import load_shop_if_embedded
+    from orders_lakehouse.terminal.demo import load_shop_if_embedded
 
-    load_shop_if_embedded()
+    load_shop_if_embedded(copies)
 
 
 @cli.command()
 @click.argument("first", type=_DATE, metavar="FIRST")
 @click.argument("last", type=_DATE, metavar="LAST")
+@click.option("--without", type=_DATE, multiple=True, metavar="DATE", help="Date to leave out; may be given again.")
 @click.option("--job", default="refresh_all_job", show_default=True, help="Job to run.")
-def backfill(first: datetime, last: datetime, job: str) -> None:
-    """Run everything for the dates from FIRST to LAST, as one run in this process."""
-    from orders_lakehouse.demo import backfill_and_report
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and the progress to stderr.")
+def backfill(first: datetime, last: datetime, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
+    """Run everything for the dates from FIRST to LAST (2017-03-01), in this process.
 
-    backfill_and_report(job, first.date(), last.date())
+    It is one run; with --without, one for each stretch of dates that are left, which ends at the first that fails.
+    """
+    from orders_lakehouse.terminal.backfill import Request
+    from orders_lakehouse.terminal.backfill import backfill as run
+
+    left_out = frozenset(day.date() for day in without)
+    run(Request(first.date(), last.date(), left_out, job), as_json=as_json)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(as_json: bool) -> None:
+    """Show what each table holds, when it last changed, and whether its checks hold.
+
+    Rows, dates and versions come from the Delta logs. A mark stands before a table that was checked. `changed` is the
+    time, the day or the month of the last commit, in UTC; `rejected` are rows in quarantine.
+    """
+    from orders_lakehouse.terminal.status import status as show
+
+    show(as_json=as_json)
+
+
+_LIMIT = click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Rows at most; 50 in a table.")
+_JSON = click.option(
+    "--json", "form", flag_value="json", help="Print a JSON list of records; decimals are strings, to stay exact."
+)
+_CSV = click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+_TABLE = click.option("--table", "form", flag_value="table", default=True, help="Print a table; the default.")
+
+
+@cli.command()
+@click.argument("query")
+@_LIMIT
+@_TABLE
+@_JSON
+@_CSV
+def sql(query: str, limit: int | None, form: "Form") -> None:
+    """Ask the Delta tables by their names, with the SQL of Polars.
+
+    \b
+    lakehouse sql "select * from cleansed.orders where order_date = '2017-03-01'"
+    lakehouse sql "select currency, sum(net) as net from curated.daily_sales
+                   group by currency"
+
+    Text in JSON and CSV is whole; a table cuts long texts and leaves out columns that do not fit. Personal data is
+    shown: whoever can run this can read the lake.
+    """  # noqa: D301 (the escape tells click to keep the lines)
+    from orders_lakehouse.terminal.query import sql as ask
+
+    ask(query, limit, form)
+
+
+@cli.command()
+@click.argument("table")
+@click.option("--version", type=click.IntRange(min=0), metavar="N", help="Version of the table; the latest by default.")
+@click.option("--as-of", metavar="T", help="The version at an instant: 2017-03-01T12:00:00Z; in UTC by default.")
+@click.option("--date", "day", type=_DATE, metavar="DATE", help="One partition.")
+@_LIMIT
+@_TABLE
+@_JSON
+@_CSV
+def read(
+    table: str, version: int | None, as_of: str | None, day: datetime | None, limit: int | None, form: "Form"
+) -> None:
+    """Show rows of TABLE (cleansed.orders), as they are or as they were at an earlier version.
+
+    `lakehouse status` lists tables and versions. Personal data is shown: whoever can run this can read the lake.
+    """
+    from orders_lakehouse.terminal.query import instant
+    from orders_lakehouse.terminal.query import read as show
+
+    show(table, version, instant(as_of) if as_of else None, day.date() if day else None, limit, form)
 
 
 @cli.command()
 def demo() -> None:
     """Load the sample shop, build the lakehouse for its whole year, and show what came of it."""
-    from orders_lakehouse.demo import run_demo
+    from orders_lakehouse.terminal.demo import run_demo
 
     run_demo()
 

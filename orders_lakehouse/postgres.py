@@ -189,6 +189,14 @@ def embedded_server(home: Path) -> str:
     return socket_directory
 
 
+def embedded_server_runs(home: Path) -> bool:
+    """Whether the embedded server runs; a server that was killed leaves its file behind."""
+    import psutil
+
+    pid_file = home / "postgres" / "postmaster.pid"
+    return pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split()[0]))
+
+
 def stop_embedded_server(home: Path) -> bool:
     """Stop the embedded server; returns whether it ran."""
     data = home / "postgres"

@@ -1,0 +1,83 @@
+"""What the log of a Delta table says: its extent, its versions. Nothing here makes a table or reads its rows."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.lake.delta import Lake, LakeError, partition_rows
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a table holds.
+
+    Attributes:
+        rows: Number of rows.
+        dates: Number of partitions that have rows; None where the table has no dates.
+        first: First date that has rows.
+        last: Last date that has rows.
+        version: Version of the table.
+        changed_at: When that version was committed, in UTC.
+    """
+
+    rows: int
+    dates: int | None
+    first: date | None
+    last: date | None
+    version: int
+    changed_at: datetime
+
+
+def find(lake: Lake, table: Table) -> DeltaTable | None:
+    """Open a table at its latest version; None when nobody has made it yet."""
+    try:
+        return DeltaTable(f"{lake.url}/{table.path}")
+    except TableNotFoundError:
+        return None
+
+
+def extent(handle: DeltaTable, table: Table) -> Extent:
+    """What a table holds at the version of its handle."""
+    (commit,) = handle.history(limit=1)
+    version, changed_at = handle.version(), _instant(commit["timestamp"])
+    if table.partitioned_by is None:
+        files = pl.DataFrame(handle.get_add_actions(flatten=True))
+        return Extent(int(files["num_records"].sum()) if files.height else 0, None, None, None, version, changed_at)
+    files = partition_rows(handle, table)
+    rows, dates, first, last = files.select(
+        pl.col("rows").sum(),
+        pl.col("date").n_unique(),
+        pl.col("date").min().alias("first"),
+        pl.col("date").max().alias("last"),
+    ).row(0)
+    return Extent(rows, dates, first, last, version, changed_at)
+
+
+def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime | None) -> None:
+    """Move a handle to a version, or to the one that was the latest at an instant; with neither it stays.
+
+    Raises:
+        LakeError: There is no such version; the message says which there are.
+    """
+    if version is None and as_of is None:
+        return
+    committed = {int(commit["version"]): _instant(commit["timestamp"]) for commit in handle.history()}
+    first, last = min(committed), max(committed)
+    if as_of is not None:
+        version = max((number for number, instant in committed.items() if instant <= as_of), default=None)
+    if version is None:
+        raise LakeError(
+            f"{table.path} has no version as of {as_of:%Y-%m-%dT%H:%M:%SZ}; its first one, {first}, "
+            f"is of {committed[first]:%Y-%m-%dT%H:%M:%SZ}"
+        )
+    if version not in committed:
+        raise LakeError(f"{table.path} has no version {version}; its versions are {first} to {last}")
+    handle.load_as_version(version)
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

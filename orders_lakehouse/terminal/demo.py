@@ -1,0 +1,103 @@
+"""The demo: the sample shop, its whole year, what came of it, and what to try next."""
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import click
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.postgres import connect, database_url, value_of, without_password
+from orders_lakehouse.settings import settings
+from orders_lakehouse.terminal.backfill import Request, backfill
+from orders_lakehouse.terminal.chart import show_revenue
+from orders_lakehouse.terminal.grids import program
+
+
+class ShopError(ExpectedError):
+    """The sample cannot be loaded into the shop."""
+
+
+def run_demo() -> None:
+    """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
+    with _one_at_a_time():
+        load_shop_if_embedded()
+        first, last = configured_calendar().start, _last_change()
+        backfill(Request(first, last))
+        show_revenue(rows_of(Lake(settings().lake_url, settings().timezone).scan(DAILY_SALES)))
+        click.echo(_next_steps(first, last))
+
+
+def load_shop_if_embedded(copies: int = 1) -> None:
+    """Fill the embedded shop with the sample, so many times as big, unless it has orders already."""
+    if settings().shop_database_url is not None:
+        click.echo(f"The shop is {without_password(settings().shop_database_url or '')}; no sample is loaded.")
+        return
+    click.echo("Starting the embedded Postgres and loading the sample shop ...")
+    started = time.monotonic()
+    try:
+        from orders_lakehouse.shop.sample import load_sample_shop
+
+        load_sample_shop(database_url("shop"), copies=copies, report=lambda line: click.echo(f"  {line}"))
+    except (ModuleNotFoundError, ValueError) as error:
+        raise ShopError(str(error)) from error
+    click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A second demo waits until the first has finished."""
+    settings().home.mkdir(parents=True, exist_ok=True)
+    with (settings().home / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo(f"Another demo is at work in {settings().home}; waiting for it to finish ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _last_change() -> date:
+    """Date of the shop's latest change, in the lake's time zone."""
+    zone = settings().timezone
+    with connect("shop") as connection, connection.cursor() as cursor:
+        last: date | None = value_of(
+            cursor, f"SELECT (least(max(updated_at), now()) AT TIME ZONE '{zone}')::date FROM shop.orders"
+        )
+    if last is None:
+        raise ShopError("the shop has no orders; `lakehouse shop load` fills the embedded one")
+    return last
+
+
+def last_whole_month(first: date, last: date) -> tuple[date, date]:
+    """The last month that ends before `last` or on it, cut at `first`; all dates when none does."""
+    end = (last + timedelta(days=1)).replace(day=1) - timedelta(days=1)
+    return (max(first, end.replace(day=1)), end) if end >= first else (first, last)
+
+
+def _next_steps(first: date, last: date) -> str:
+    start, end = last_whole_month(first, last)
+    lakehouse = program()
+    return f"""
+Lake       {settings().lake_url}
+Warehouse  {without_password(database_url("warehouse"))}
+
+Things to try next:
+  make dev
+      the same in Dagster's UI, at http://localhost:3000
+  {lakehouse} status
+      what there is, how fresh it is, and whether its checks hold
+  {lakehouse} sql "select category, sum(total_price) as revenue \\
+      from curated.order_lines group by category order by revenue desc limit 7"
+      what sells best, from the Delta tables
+  psql "$({lakehouse} url warehouse)" -c \\
+    'select date_id, sum(total_price) from marts.fct_order_lines
+     group by 1 order by 1 desc limit 7'
+      a week of revenue, from the star schema in Postgres
+  make backfill FROM={start} TO={end}
+      a month again: nothing changes"""

@@ -1,0 +1,139 @@
+"""`lakehouse sql` and `lakehouse read`: rows of the Delta tables, now or as they were."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Literal
+
+import click
+import polars as pl
+from deltalake import DeltaTable
+from polars.exceptions import PolarsError
+
+from orders_lakehouse.contracts.tables import TABLES, Table
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.log import find, pin
+from orders_lakehouse.settings import settings
+from orders_lakehouse.terminal.grids import program, show_rows
+
+Form = Literal["table", "json", "csv"]
+# Rows of a table on the terminal, unless more are asked for; what goes to a program is whole.
+ROWS_SHOWN = 50
+_CHANGES = re.compile(r"\s*(insert|update|delete|truncate|merge|create|alter|drop)\b", re.IGNORECASE)
+
+
+class QueryError(ExpectedError):
+    """A question that cannot be answered as it is put."""
+
+
+def sql(query: str, limit: int | None, form: Form) -> None:
+    """Print the rows of a query over the Delta tables; only those that it names are opened.
+
+    Raises:
+        QueryError: The query is not understood, or names what is not there; the message says what is.
+    """
+    if _CHANGES.match(query):
+        raise QueryError("tables are read here, not changed; expected a query: select ...")
+    lake = Lake(settings().lake_url, settings().timezone)
+    named = [table for table in TABLES if _names(query, table)]
+    frames = {table: pl.scan_delta(_opened(lake, table)) for table in named}
+    names = {name: frame for table, frame in frames.items() for name in (table.path, _dotted(table))}
+    try:
+        _print(pl.SQLContext(names).execute(query), limit, form)
+    except PolarsError as error:
+        raise QueryError(f"{_first_words(error)}\n{_what_there_is(named)}") from error
+
+
+def read(
+    name: str, version: int | None, as_of: datetime | None, day: date | None, limit: int | None, form: Form
+) -> None:
+    """Print the rows of a table, at its latest version or at an earlier one.
+
+    Raises:
+        QueryError: There is no such table, or it has no dates.
+        LakeError: There is no such version.
+    """
+    if version is not None and as_of is not None:
+        raise QueryError("found --version and --as-of; expected one of them")
+    table = _table(name)
+    handle = _opened(Lake(settings().lake_url, settings().timezone), table)
+    pin(handle, table, version, as_of)
+    rows = pl.scan_delta(handle)
+    if day is not None:
+        if table.partitioned_by is None:
+            raise QueryError(f"{table.path} has no dates; read it without --date")
+        rows = rows.filter(pl.col(table.partitioned_by) == day)
+    if form == "table":
+        click.echo(f"{table.path}, version {handle.version()}")
+    _print(rows, limit, form)
+
+
+def instant(text: str) -> datetime:
+    """An instant of ISO 8601, in UTC where it names no zone; a date is its midnight.
+
+    Raises:
+        QueryError: It is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
+    if limit is None and form == "table":
+        limit = ROWS_SHOWN
+    # One more than asked for tells whether there are more.
+    found = (rows if limit is None else rows.head(limit + 1)).collect(engine="streaming")
+    shown = found if limit is None else found.head(limit)
+    if form == "json":
+        click.echo(shown.write_json())
+    elif form == "csv":
+        click.echo(shown.write_csv(), nl=False)
+    else:
+        show_rows(shown)
+        click.echo(_counted(shown.height, more=found.height > shown.height))
+
+
+def _counted(rows: int, *, more: bool) -> str:
+    if more:
+        return f"The first {rows:,} rows; --limit shows more."
+    return f"{rows:,} row{'' if rows == 1 else 's'}."
+
+
+def _opened(lake: Lake, table: Table) -> DeltaTable:
+    handle = find(lake, table)
+    if handle is None:
+        raise QueryError(f"{table.path} is not made yet; `make demo` or `make backfill` makes it")
+    return handle
+
+
+def _names(query: str, table: Table) -> bool:
+    return re.search(rf'\b{table.layer}"?\s*[./]\s*"?{table.name}\b', query) is not None
+
+
+def _table(name: str) -> Table:
+    found = [table for table in TABLES if name in (table.path, _dotted(table), table.name)]
+    if len(found) > 1:
+        raise QueryError(f"{name!r} may be any of {', '.join(map(_dotted, found))}; expected one of them")
+    if not found:
+        raise QueryError(f"there is no table {name!r}.\n{_what_there_is([])}")
+    return found[0]
+
+
+def _dotted(table: Table) -> str:
+    return f"{table.layer}.{table.name}"
+
+
+def _first_words(error: PolarsError) -> str:
+    return str(error).split("\n", maxsplit=1)[0].partition("; valid columns")[0]
+
+
+def _what_there_is(named: Sequence[Table]) -> str:
+    columns = [f"The columns of {_dotted(table)} are {', '.join(table.columns)}." for table in named]
+    layers = {table.layer: [other.name for other in TABLES if other.layer == table.layer] for table in TABLES}
+    tables = [f"  {layer}.  {', '.join(names)}" for layer, names in layers.items()]
+    marts = f'Marts are in Postgres: psql "$({program()} url warehouse)"'
+    return "\n".join([*columns, "The tables are", *tables, marts])

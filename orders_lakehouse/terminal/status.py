@@ -1,0 +1,222 @@
+"""`lakehouse status`: what each table holds, when it last changed, and whether its checks hold."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+import polars as pl
+from rich.markup import escape
+
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.log import Extent, extent, find
+from orders_lakehouse.postgres import connect, embedded_server_runs
+from orders_lakehouse.settings import settings
+from orders_lakehouse.terminal.grids import console, grid, program
+
+_FACTS = ("fct_orders", "fct_order_lines")
+_MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *_FACTS)
+_OK, _FAILED, _WARNED = "ok", "FAILED", "warned"
+_MARKS = {"": " ", _OK: "[green]✓[/]", _WARNED: "[yellow]![/]", _FAILED: "[red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """What is known of a table.
+
+    Attributes:
+        table: `<layer>/<name>`.
+        rows: Number of rows.
+        dates: Number of partitions that have rows; None where the table has no dates.
+        first: First date that has rows.
+        last: Last date that has rows.
+        version: Version of the Delta table; None in Postgres.
+        changed_at: When that version was committed.
+        quarantined: Rows of the quarantine beside a cleansed table.
+        worst_check: `ok`, or the worst of what its latest checks say; empty where there is none.
+    """
+
+    table: str
+    rows: int
+    dates: int | None = None
+    first: date | None = None
+    last: date | None = None
+    version: int | None = None
+    changed_at: datetime | None = None
+    quarantined: int | None = None
+    worst_check: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of all tables; of the marts, why nothing is known where that is so."""
+
+    tables: list[TableStatus]
+    marts_unknown: str | None = None
+
+
+def status(*, as_json: bool = False) -> None:
+    """Print what there is, as a table or as one JSON object."""
+    found = look(Lake(settings().lake_url, settings().timezone))
+    if as_json:
+        click.echo(json.dumps(asdict(found), default=_plain, indent=2))
+    elif found.tables:
+        show_tables(found)
+    else:
+        click.echo(f"Nothing here yet: no table in {settings().lake_url}; `make demo` or `make backfill` makes them.")
+        if found.marts_unknown:
+            click.echo(f"Marts: {found.marts_unknown}")
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def look(lake: Lake) -> Status:
+    """Look at every table: at the logs of those of the lake, and at the warehouse when it can be reached."""
+    results = _check_results(lake)
+    tables = [table for layer in (RAW, CLEANSED, CURATED) for table in layer]
+    found = [_of_lake(lake, table, known, results) for table in tables if (known := _extent(lake, table))]
+    try:
+        unreachable = _warehouse_not_running()
+        marts = [] if unreachable else list(_marts(results))
+    except ExpectedError as error:
+        return Status(found, str(error))
+    return Status([*found, *marts], unreachable)
+
+
+def _extent(lake: Lake, table: Table) -> Extent | None:
+    handle = find(lake, table)
+    return None if handle is None else extent(handle, table)
+
+
+def _of_lake(lake: Lake, table: Table, known: Extent, results: pl.DataFrame | None) -> TableStatus:
+    quarantine = _extent(lake, QUARANTINE_OF[table.name]) if table in CLEANSED else None
+    return TableStatus(
+        table.path,
+        known.rows,
+        known.dates,
+        known.first,
+        known.last,
+        known.version,
+        known.changed_at,
+        quarantine.rows if quarantine else None,
+        worst_check(results, table.path),
+    )
+
+
+def _warehouse_not_running() -> str | None:
+    """Why the warehouse is not asked: its embedded server does not run, and a look does not start it."""
+    if settings().warehouse_database_url is not None or embedded_server_runs(settings().home):
+        return None
+    return f"the embedded Postgres is not running; `{program()} url warehouse` starts it"
+
+
+def _marts(results: pl.DataFrame | None) -> Iterator[TableStatus]:
+    # A host that does not answer at all is given up soon.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts'")
+        there = {name for (name,) in cursor.fetchall()}
+        for name in _MARTS:
+            if name in there:
+                cursor.execute(_extent_of_mart(name))
+                rows, dates, first, last = cursor.fetchall()[0]
+                mart = f"marts/{name}"
+                yield TableStatus(mart, rows, dates, first, last, worst_check=worst_check(results, mart))
+
+
+def _extent_of_mart(mart: str) -> str:
+    if mart not in _FACTS:
+        return f"SELECT count(*), NULL, NULL, NULL FROM marts.{mart}"
+    # Grouped first: counting distinct dates would sort all rows.
+    return f"""
+        WITH dates AS (SELECT date_id, count(*) AS rows FROM marts.{mart} GROUP BY 1)
+        SELECT
+          coalesce(sum(rows), 0)::bigint, count(*),
+          to_date(min(date_id)::text, 'YYYYMMDD'), to_date(max(date_id)::text, 'YYYYMMDD')
+        FROM dates
+    """
+
+
+def _check_results(lake: Lake) -> pl.DataFrame | None:  # noqa: ARG001
+    return None
+
+
+def worst_check(results: pl.DataFrame | None, asset: str) -> str:
+    """The worst that the latest results of an asset's checks say.
+
+    Args:
+        results: asset, check_name, date (null without one), passed, severity (ERROR or WARN), one row for each check
+            and date; None when nothing is known.
+        asset: `<layer>/<name>`.
+
+    Returns:
+        `ok`; `FAILED` or `warned` with the check that failed on most dates; empty when nothing was checked.
+    """
+    if results is None:
+        return ""
+    mine = results.filter(asset=asset)
+    broken = (
+        mine.filter(~pl.col("passed"))
+        .group_by("severity", "check_name")
+        .agg(dates=pl.col("date").drop_nulls().n_unique())
+        .sort("severity", "dates", "check_name", descending=[False, True, False])
+    )
+    if broken.is_empty():
+        return _OK if mine.height else ""
+    severity, check, dates = broken.row(0)
+    on = f" ({dates} date{'s' if dates > 1 else ''})" if dates else ""
+    return f"{_FAILED if severity == 'ERROR' else _WARNED} {check}{on}"
+
+
+def show_tables(found: Status) -> None:
+    """Print what is known of all tables, and below it each check that does not hold."""
+    terminal = console()
+    table = grid(dense=True)
+    table.add_column("table", no_wrap=True)
+    for heading in ("rows", "dates", "first", "last", "ver.", "last\nchange", "quaran-\ntined"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    layer = ""
+    for one in found.tables:
+        if one.table.split("/")[0] != layer:
+            if layer:
+                table.add_section()
+            layer = one.table.split("/")[0]
+            table.add_row(f"[bold]{layer}[/]")
+        table.add_row(*_cells(one))
+    terminal.print(table)
+    for one in found.tables:
+        if one.worst_check not in ("", _OK):
+            terminal.print(f"{_mark(one)} {one.table}: {escape(one.worst_check)}")
+    if found.marts_unknown:
+        terminal.print(f"Marts: {escape(found.marts_unknown)}")
+
+
+def _cells(one: TableStatus) -> tuple[str, ...]:
+    return (
+        f"{_mark(one)} {one.table.split('/')[1]}",
+        f"{one.rows:,}",
+        "" if one.dates is None else f"{one.dates:,}",
+        str(one.first or ""),
+        str(one.last or ""),
+        "" if one.version is None else str(one.version),
+        "" if one.changed_at is None else when(one.changed_at, datetime.now(UTC)),
+        "" if one.quarantined is None else f"{one.quarantined:,}",
+    )
+
+
+def _mark(one: TableStatus) -> str:
+    return _MARKS[one.worst_check.split(" ")[0]]
+
+
+def when(instant: datetime, now: datetime) -> str:
+    """An instant in UTC, short: the time of today, the day of this year, the month of another."""
+    if instant.date() == now.date():
+        return f"{instant:%H:%M}"
+    return f"{instant:%m-%d}" if instant.year == now.year else f"{instant:%Y-%m}"
