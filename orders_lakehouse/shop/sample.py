@@ -4,7 +4,7 @@ What in them is real and what is made up stands in `complete_journey.py`.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 import polars as pl
@@ -34,6 +34,14 @@ _COUNT_ROWS = """
 """
 _ANALYZE = "ANALYZE shop.customers, shop.products, shop.orders, shop.order_items, shop.payments"
 
+# What tells one copy of the shop from another.
+_KEYS = {
+    "customers": {"customer_id"},
+    "orders": {"order_id", "customer_id"},
+    "order_items": {"order_id"},
+    "payments": {"payment_id", "order_id"},
+}
+
 
 def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame]:
     """Build the shop's tables, the same at every call.
@@ -60,13 +68,15 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
     }
 
 
-def load_sample_shop(url: str, *, report: Callable[[str], None] = _logger.info) -> dict[str, int]:
+def load_sample_shop(url: str, *, copies: int = 1, report: Callable[[str], None] = _logger.info) -> dict[str, int]:
     """Load the sample shop into a Postgres, in one transaction, unless it holds orders already.
 
     The tables are created where they are missing. A second loader waits for the first and then finds its orders.
 
     Args:
         url: of the database.
+        copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
+            copy end in `-2`, and so on; the products are the same for all.
         report: is told in a line what was done.
 
     Returns:
@@ -93,11 +103,22 @@ def load_sample_shop(url: str, *, report: Callable[[str], None] = _logger.info) 
             )
         for table, frame in build_shop().items():
             cursor.adbc_ingest(table, frame, mode="append", db_schema_name="shop")
+            if copies > 1 and table in _KEYS:
+                cursor.execute(_copy(table, frame.columns, copies))
         rows = _count_rows(cursor)
         cursor.execute(_ANALYZE)
         connection.commit()
     report("Loaded the sample shop: " + ", ".join(f"{count:,} {table}" for table, count in rows.items()) + ".")
     return rows
+
+
+def _copy(table: str, columns: Sequence[str], copies: int) -> str:
+    """A statement that appends the second and all further copies of a table to it, by their change clock."""
+    values = ", ".join(f"{name} || '-' || copy" if name in _KEYS[table] else name for name in columns)
+    return (
+        f"INSERT INTO shop.{table} ({', '.join(columns)}) SELECT {values} "
+        f"FROM shop.{table} CROSS JOIN generate_series(2, {copies}) AS copy ORDER BY updated_at"
+    )
 
 
 def _count_rows(cursor: dbapi.Cursor) -> dict[str, int]:

@@ -103,6 +103,32 @@ def test_the_frames_have_the_columns_of_the_tables(
         assert frame.columns == [name for (name,) in columns], table
 
 
+def test_copies_are_customers_of_their_own_with_the_same_products(
+    few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = build_shop(few_households)
+    monkeypatch.setattr(sample, "build_shop", lambda: shop)
+    url = postgres_url_factory("sample_copies")
+
+    loaded = load_sample_shop(url, copies=3)
+
+    assert loaded == {table: frame.height * (1 if table == "products" else 3) for table, frame in shop.items()}
+    assert one(url, WRONG_PAYMENTS) == 0
+    by_copy = """
+        SELECT split_part(order_id, '-', 2), split_part(customer_id, '-', 2),
+            count(*), count(customers.full_name), sum(quantity * unit_price - discount)
+        FROM shop.orders
+        LEFT JOIN shop.customers USING (customer_id)
+        LEFT JOIN shop.order_items USING (order_id)
+        GROUP BY 1, 2 ORDER BY 1
+    """
+    first, second, third = rows_of(url, by_copy)
+    assert [found[:2] for found in (first, second, third)] == [("", ""), ("2", "2"), ("3", "3")]
+    assert first[2:] == second[2:] == third[2:]
+    assert first[2] == first[3] == shop["order_items"].height
+    assert one(url, UNKNOWN_PRODUCT) == 3 * one(url, f"{UNKNOWN_PRODUCT} AND order_id NOT LIKE '%-%'")
+
+
 def test_two_loaders_at_once_load_it_once(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
