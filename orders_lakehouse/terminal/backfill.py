@@ -155,14 +155,14 @@ def _summary(outcomes: list[Outcome]) -> None:
     terminal = console()
     terminal.print()
     show_tables(look(lake))
-    books = grid("Accounts: captured versions, and where they are")
+    books = grid()
     for heading in ("table", "captured", "current", "superseded", "deleted", "quarantined", "missing"):
         books.add_column(heading, justify="left" if heading == "table" else "right")
     for table in CLEANSED:
         a = accounts(lake, table)
         numbers = (a.captured, a.current, a.superseded, a.deleted, a.quarantined, a.missing)
         books.add_row(table.name, *(f"{number:,}" for number in numbers))
-    terminal.print("", books, sep="\n")
+    terminal.print("\n[bold]Accounts: captured versions, and where they are[/]", books, sep="\n")
     checks = [check for outcome in outcomes for check in outcome.checks.values()]
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
     warned = len(checks) - passed - failed

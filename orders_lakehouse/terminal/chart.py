@@ -32,7 +32,7 @@ def show_revenue(daily_sales: pl.DataFrame) -> None:
     """Print a chart for each currency; nothing when there are no sales."""
     months = revenue_by_month(daily_sales)
     for (currency,), rows in months.group_by("currency", maintain_order=True):
-        table = grid(f"Revenue by month, {currency}, without cancelled and returned orders")
+        table = grid()
         table.add_column("month")
         table.add_column("", width=_BAR_WIDTH)
         table.add_column("revenue", justify="right")
@@ -40,4 +40,5 @@ def show_revenue(daily_sales: pl.DataFrame) -> None:
         for _, month, net in rows.iter_rows():
             bar = Bar(highest, 0, float(net), width=_BAR_WIDTH, color="green")
             table.add_row(month, bar, f"{net:,}")
-        console().print("", table, sep="\n")
+        title = f"\n[bold]Revenue by month, {currency}, without cancelled and returned orders[/]"
+        console().print(title, table, sep="\n")

@@ -38,12 +38,9 @@ def program() -> str:
     return str(called) if relative.startswith("..") else relative
 
 
-def grid(title: str | None = None, *, dense: bool = False) -> Grid:
+def grid(*, dense: bool = False) -> Grid:
     """An empty table with a line below its headings; a dense one has one space between columns instead of two."""
     return Grid(
-        title=title,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 0 if dense else 1),

@@ -1,0 +1,72 @@
+"""What the status says in a word."""
+
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from orders_lakehouse.terminal.status import TableStatus, when, worst_check
+from tests.unit.rows import at
+
+NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("instant", "said"),
+    [("2026-11-21 00:05", "00:05"), ("2026-11-20 23:59", "11-20"), ("2025-12-31 23:59", "2025-12")],
+)
+def test_an_instant_is_as_short_as_its_age_allows(instant: str, said: str) -> None:
+    assert when(at(instant), NOW) == said
+
+
+def results(*rows: tuple[str, str, int | None, bool, str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            (asset, name, None if day is None else date(2017, 3, day), passed, severity)
+            for asset, name, day, passed, severity in rows
+        ],
+        schema={
+            "asset": pl.String,
+            "check_name": pl.String,
+            "date": pl.Date,
+            "passed": pl.Boolean,
+            "severity": pl.String,
+        },
+        orient="row",
+    )
+
+
+GOOD = ("cleansed/orders", "orders_contract", 1, True, "ERROR")
+WARNED = ("cleansed/orders", "volume", 1, False, "WARN")
+OTHER = ("cleansed/payments", "no_row_lost", 1, False, "ERROR")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], ""),
+        ([OTHER], ""),
+        ([GOOD, OTHER], "ok"),
+        ([GOOD, WARNED], "warned volume (1 date)"),
+        (
+            [
+                GOOD,
+                WARNED,
+                ("cleansed/orders", "orders_contract", 2, False, "ERROR"),
+                ("cleansed/orders", "no_row_lost", 1, False, "ERROR"),
+                ("cleansed/orders", "no_row_lost", 2, False, "ERROR"),
+            ],
+            "FAILED no_row_lost (2 dates)",
+        ),
+        ([("cleansed/orders", "orders_contract", None, False, "ERROR")], "FAILED orders_contract"),
+    ],
+)
+def test_the_worst_check_is_an_error_before_a_warning_and_many_dates_before_few(
+    rows: list[tuple[str, str, int | None, bool, str]], expected: str
+) -> None:
+    assert worst_check(results(*rows), "cleansed/orders") == expected
+
+
+def test_nothing_is_said_where_nothing_was_checked() -> None:
+    assert worst_check(None, "cleansed/orders") == ""
+    assert TableStatus("cleansed/orders", 1).worst_check == ""
