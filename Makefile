@@ -29,7 +29,7 @@ dev: $(READY) ## UI and daemon at http://localhost:3000
 
 backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Say which dates: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
-	@$(BIN)/lakehouse backfill $(FROM) $(TO)
+	@$(BIN)/lakehouse backfill $(FROM) $(TO) $(addprefix --without ,$(WITHOUT))
 
 test: $(READY) ## All tests, against real Postgres and Delta
 	@$(BIN)/pytest

@@ -167,5 +167,5 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except (ExpectedError, SettingsError) as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
+        click.secho(f"Error: {error}", fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
         raise SystemExit(1) from None

@@ -58,7 +58,7 @@ class Outcome:
         success: Whether every step and every blocking check succeeded.
         seconds: Seconds by step.
         checks: Asset (`layer/name`) and check name to what the check said of all dates.
-        errors: Messages of failed steps.
+        errors: Messages of steps that failed for another reason than a check.
     """
 
     run_id: str
@@ -212,7 +212,8 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
         if event.is_step_success:
             outcome.seconds[str(event.step_key)] = event.step_success_data.duration_ms / 1000
         elif event.is_step_failure:
-            outcome.errors[str(event.step_key)] = _cause(event.step_failure_data)
+            if not _is_failed_check(event.step_failure_data):
+                outcome.errors[str(event.step_key)] = _cause(event.step_failure_data)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if check.partition is None:
@@ -223,6 +224,11 @@ def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
     dates = check.metadata.get("failed_dates")
     failed_dates = dates.data if isinstance(dates, dg.JsonMetadataValue) and isinstance(dates.data, list) else []
     return CheckOutcome(check.passed, check.severity.value, tuple(str(day) for day in failed_dates))
+
+
+def _is_failed_check(failure: Any) -> bool:
+    """Whether a step failed because a blocking check of it did; the check's own event says more."""
+    return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _cause(failure: Any) -> str:

@@ -11,10 +11,11 @@ import click
 import polars as pl
 from rich.markup import escape
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.contracts.tables import CHECK_RESULTS, CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
+from orders_lakehouse.lake.results import latest
 from orders_lakehouse.postgres import connect, embedded_server_runs
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
@@ -144,8 +145,8 @@ def _extent_of_mart(mart: str) -> str:
     """
 
 
-def _check_results(lake: Lake) -> pl.DataFrame | None:  # noqa: ARG001
-    return None
+def _check_results(lake: Lake) -> pl.DataFrame | None:
+    return None if find(lake, CHECK_RESULTS) is None else latest(lake)
 
 
 def worst_check(results: pl.DataFrame | None, asset: str) -> str:
