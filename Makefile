@@ -14,7 +14,7 @@ export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill test check format lock stop clean
+.PHONY: help install demo dev backfill bench test check format lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,10 @@ dev: $(READY) ## UI and daemon at http://localhost:3000
 backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Say which dates: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
 	@$(BIN)/lakehouse backfill $(FROM) $(TO) $(addprefix --without ,$(WITHOUT))
+
+bench: $(READY) ## Measure: the year, one date, an unchanged re-run
+	@$(BIN)/python -m bench $(if $(COPIES),--copies $(COPIES)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SAVE),--save)
 
 test: $(READY) ## All tests, against real Postgres and Delta
 	@$(BIN)/pytest

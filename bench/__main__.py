@@ -1,0 +1,133 @@
+"""`make bench`, or `python -m bench --help`."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from bench.report import comparison, markdown
+from bench.run import BenchError, measure, prepared
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.settings import PROJECT
+
+_RESULTS = PROJECT / "bench" / "results"
+_LIBRARIES = (
+    "adbc-driver-postgresql",
+    "dagster",
+    "dagster-dbt",
+    "dbt-core",
+    "dbt-postgres",
+    "deltalake",
+    "narwhals",
+    "pandera",
+    "polars",
+    "pyarrow",
+)
+_DATE = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command()
+@click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="A shop so many times as big.")
+@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Each work so many times.")
+@click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
+@click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: that of the last order.")
+@click.option("--save", is_flag=True, help="Let this result take the place of the stored one.")
+@click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, help="Folder of the stored results.")
+def bench(copies: int, runs: int, first: datetime | None, last: datetime | None, save: bool, results: Path) -> None:
+    """Measure the year, one date on top of it, and the same dates again, unchanged.
+
+    The first result for a shop and its dates is stored; later ones are compared with it.
+    """
+    given = os.environ.get("SHOP_DATABASE_URL")
+    source = "given" if given else f"sample-{copies}x"
+    click.echo(f"Preparing the shop ({source}) ...")
+    with prepared(copies, given) as lakehouse:
+        last_order, shop = lakehouse.shop()
+        start = first.date() if first else date.fromisoformat(lakehouse.settings["LAKEHOUSE_START_DATE"])
+        end = last.date() if last else last_order
+        if not start < end:
+            raise BenchError(f"found {start} to {end}; expected at least two dates")
+        result = {
+            "name": source if first is None and last is None else f"{source}-{start}-{end}",
+            "date": datetime.now(UTC).date().isoformat(),
+            "commit": _commit(),
+            "machine": _machine(),
+            "versions": {
+                "Python": platform.python_version(),
+                "Postgres": lakehouse.postgres_version(),
+                **{library: version(library) for library in _LIBRARIES},
+            },
+            "settings": lakehouse.settings,
+            "copies": copies,
+            "shop": shop,
+            "runs": runs,
+            "work": measure(lakehouse, start, end, runs, click.echo),
+        }
+    _publish(result, results, save)
+
+
+def _publish(result: dict[str, Any], folder: Path, save: bool) -> None:
+    """Print a result, compare it with the stored one of its name, and store it if there is none or it is wanted."""
+    stored = folder / f"{result['name']}.json"
+    click.echo("\n" + markdown(result))
+    if stored.exists():
+        click.echo(comparison(json.loads(stored.read_text()), result))
+    if save or not stored.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        stored.write_text(json.dumps(result, indent=1) + "\n")
+        pages = [markdown(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+        (folder / "README.md").write_text("# Results\n\nWritten by `make bench`.\n\n" + "\n".join(pages))
+        click.echo(f"Stored in {stored}.")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "kernel": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _cpu() -> str:
+    """The processor's model, as Linux tells it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit that is checked out, marked when the tree differs from it; None outside of a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    found = subprocess.run(  # noqa: S603 (a fixed command)
+        [git, "describe", "--always", "--dirty", "--abbrev=10"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None
+
+
+def main() -> None:
+    """Entry point; expected failures end with their message and status 1."""
+    try:
+        bench()
+    except ExpectedError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

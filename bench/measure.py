@@ -1,0 +1,164 @@
+"""From what was observed of a run to its numbers: by stage, and where the time went. Pure functions.
+
+The seconds of a run are cut into parts that add up: the start until the first step, storing Dagster's events, dbt's own
+start and end, the work of the stages, and the rest (between the steps, and after the last).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DbtInvocation:
+    """One `dbt build`, from its run_results.json.
+
+    Attributes:
+        started: When dbt started, in seconds since the epoch.
+        working: From its first model to the end of its last test.
+        rows: Rows that its models wrote.
+        relations: The tables that it built, as `schema.name`.
+    """
+
+    started: float
+    working: Span
+    rows: int
+    relations: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen of a run.
+
+    Attributes:
+        span: From the start of its process to its end, in seconds since the epoch.
+        events: Dagster's events, as `bench.observed` writes them.
+        stages: Stage of each step.
+        dbt: Its invocations of dbt.
+        memory: Instants, and the bytes that the run's processes held.
+        postgres_memory: The same of the embedded server's.
+        lake_bytes: Bytes of the files that it added to the lake, by layer.
+        table_bytes: Bytes by which the warehouse's tables and their indexes have grown, by `schema.name`.
+    """
+
+    span: Span
+    events: Sequence[Sequence[Any]]
+    stages: Mapping[str, str]
+    dbt: Sequence[DbtInvocation] = ()
+    memory: Sequence[tuple[float, int]] = ()
+    postgres_memory: Sequence[tuple[float, int]] = ()
+    lake_bytes: Mapping[str, int] = field(default_factory=dict)
+    table_bytes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Stage:
+    """Numbers of a stage; `seconds` are those of its steps, and the sum of the three parts."""
+
+    seconds: float = 0.0
+    work_seconds: float = 0.0
+    event_seconds: float = 0.0
+    dbt_seconds: float = 0.0
+    rows: int = 0
+    bytes: int = 0
+    peak_bytes: int | None = None
+
+
+# Quarantine is written by the steps of cleansed; the copies of the lake in the warehouse, by the stage warehouse.
+_STAGE_OF_LAYER = {"quarantine": "cleansed"}
+_STAGE_OF_SCHEMA = {"lake": "warehouse"}
+
+
+def numbers(observed: Observed) -> dict[str, Any]:
+    """The numbers of a run, for JSON.
+
+    Args:
+        observed: What was seen of the run.
+
+    Returns:
+        seconds, and the parts that add up to it: start_seconds, event_seconds, dbt_seconds, work_seconds,
+        rest_seconds; events (their number), peak_bytes, postgres_peak_bytes, and `stages`, in the order of the
+        definitions: name to the fields of `Stage`.
+    """
+    steps = _steps(observed.events)
+    started, ended = observed.span
+    first = min((start for start, _ in steps.values()), default=ended)
+    stages = _by_stage(observed, steps)
+    seconds = ended - started
+    parts = {
+        "start_seconds": first - started - _stored(observed.events, (started, first)),
+        "event_seconds": _stored(observed.events, observed.span)
+        - sum(_stored(observed.events, invocation.working) for invocation in observed.dbt),
+        "dbt_seconds": sum(stage.dbt_seconds for stage in stages.values()),
+        "work_seconds": sum(stage.work_seconds for stage in stages.values()),
+    }
+    return {
+        "seconds": seconds,
+        **parts,
+        "rest_seconds": seconds - sum(parts.values()),
+        "events": len(observed.events),
+        "peak_bytes": _peak(observed.memory, [observed.span]),
+        "postgres_peak_bytes": _peak(observed.postgres_memory, [observed.span]),
+        "stages": {name: asdict(stage) for name, stage in stages.items()},
+    }
+
+
+def _steps(events: Iterable[Sequence[Any]]) -> dict[str, Span]:
+    """When each step ran. STEP_SUCCESS is stored when the step is over and says how long it took."""
+    return {
+        step: (instant - took, instant) for instant, _, kind, step, took, _ in events if kind == "STEP_SUCCESS" and step
+    }
+
+
+def _by_stage(observed: Observed, steps: Mapping[str, Span]) -> dict[str, Stage]:
+    stages = {name: Stage() for name in dict.fromkeys(observed.stages.values())}
+    spans: dict[str, list[Span]] = {name: [] for name in stages}
+    stage_of_relation: dict[str, str] = {}
+    for step, span in steps.items():
+        name = observed.stages[step]
+        invocation = next((one for one in observed.dbt if _within(one.started, span)), None)
+        _add(stages[name], span, observed.events, invocation)
+        spans[name].append(span)
+        if invocation:
+            stage_of_relation |= dict.fromkeys(invocation.relations, name)
+    for _, _, _, step, _, rows in observed.events:
+        if step in steps:
+            stages[observed.stages[step]].rows += rows
+    for layer, size in observed.lake_bytes.items():
+        stages[_STAGE_OF_LAYER.get(layer, layer)].bytes += size
+    for relation, size in observed.table_bytes.items():
+        name = stage_of_relation.get(relation) or _STAGE_OF_SCHEMA[relation.split(".")[0]]
+        stages[name].bytes += size
+    for name, stage in stages.items():
+        stage.peak_bytes = _peak(observed.memory, spans[name])
+    return stages
+
+
+def _add(stage: Stage, span: Span, events: Iterable[Sequence[Any]], dbt: DbtInvocation | None) -> None:
+    """Add a step's seconds and their parts; while dbt is at work, storing events costs nothing, it waits for dbt."""
+    seconds = span[1] - span[0]
+    stored = _stored(events, span) - (_stored(events, dbt.working) if dbt else 0.0)
+    starting = seconds - stored - (dbt.working[1] - dbt.working[0]) if dbt else 0.0
+    stage.seconds += seconds
+    stage.event_seconds += stored
+    stage.dbt_seconds += starting
+    stage.work_seconds += seconds - stored - starting
+    stage.rows += dbt.rows if dbt else 0
+
+
+def _stored(events: Iterable[Sequence[Any]], within: Span) -> float:
+    """Seconds that storing events took within a span of time."""
+    first, last = within
+    overlaps: Iterable[float] = (min(instant + took, last) - max(instant, first) for instant, took, *_ in events)
+    return sum(max(0.0, overlap) for overlap in overlaps)
+
+
+def _peak(samples: Iterable[tuple[float, int]], spans: Sequence[Span]) -> int | None:
+    """The highest sample within any of the spans; None where no sample was taken."""
+    return max((size for instant, size in samples if any(_within(instant, span) for span in spans)), default=None)
+
+
+def _within(instant: float, span: Span) -> bool:
+    return span[0] <= instant <= span[1]

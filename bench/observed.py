@@ -1,0 +1,79 @@
+"""The `lakehouse` command with a watch on Dagster's events: `python -m bench.observed FILE COMMAND ARGUMENT ...`.
+
+Every event passes `DagsterInstance.handle_new_event`, which stores it. Its time is taken here, in the process of the
+run; nothing else is changed. When the command has ended, FILE holds what was seen, as JSON:
+
+    events   a list for each event: instant (seconds since the epoch), seconds that storing it took, type, step,
+             seconds that the step took (of STEP_SUCCESS), rows (of materializations and contract checks)
+    stages   the stage of each step
+"""
+
+import json
+import sys
+from pathlib import Path
+from time import time
+from typing import Any
+
+import dagster as dg
+
+from orders_lakehouse import cli
+from orders_lakehouse.definitions import defs
+from orders_lakehouse.defs.metadata import ROW_COUNT
+
+# Metadata by which the assets say how many rows they worked on, and the contract checks how many they judged.
+_ROWS = ("versions_read", ROW_COUNT, "quarantined", "rows_copied", "rows")
+
+_events: list[tuple[float, float, str, str | None, float | None, int]] = []
+
+
+def main() -> None:
+    """Run the command, then write what was seen, however it ended."""
+    target = Path(sys.argv.pop(1))
+    _watch()
+    try:
+        cli.main()
+    finally:
+        target.write_text(json.dumps({"events": _events, "stages": _stages()}))
+
+
+def _watch() -> None:
+    store = dg.DagsterInstance.handle_new_event
+
+    def timed(self: dg.DagsterInstance, event: dg.EventLogEntry, **options: Any) -> None:
+        started = time()
+        try:
+            store(self, event, **options)
+        finally:
+            if event.is_dagster_event:
+                _note(started, time() - started, event.get_dagster_event())
+
+    dg.DagsterInstance.handle_new_event = timed  # type: ignore[method-assign, assignment]
+
+
+def _note(started: float, seconds: float, event: dg.DagsterEvent) -> None:
+    took = event.step_success_data.duration_ms / 1000 if event.is_step_success else None
+    _events.append((started, seconds, event.event_type_value, event.step_key, took, _rows(event)))
+
+
+def _rows(event: dg.DagsterEvent) -> int:
+    if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+        metadata = event.step_materialization_data.materialization.metadata
+    elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        metadata = event.asset_check_evaluation_data.metadata
+    else:
+        return 0
+    return sum(int(str(metadata[name].value)) for name in _ROWS if name in metadata)
+
+
+def _stages() -> dict[str, str]:
+    """An asset's group; of a step that makes many tables, its own name; all checks are one stage."""
+    stages = {}
+    for asset in defs.assets or ():
+        if isinstance(asset, dg.AssetsDefinition):
+            (group, *others) = sorted(set(asset.group_names_by_key.values()))
+            stages[asset.op.name] = asset.op.name if others or len(list(asset.keys)) > 1 else group
+    return stages | {check.op.name: "checks" for check in defs.asset_checks or ()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""The lakehouse that is measured: in a folder of its own, run by its command, and observed from outside."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import time
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+import psutil
+from adbc_driver_postgresql import dbapi
+
+from bench.measure import DbtInvocation, Observed, numbers
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.postgres import embedded_server, stop_embedded_server
+from orders_lakehouse.settings import PROJECT, Settings
+from orders_lakehouse.shop.sample import load_sample_shop
+
+_EXECUTOR = {"LAKEHOUSE_EXECUTOR": "in_process"}
+_SAMPLE_SECONDS = 0.1
+# Asking for the server's takes longer: its processes share most of what they hold, which has to be told apart.
+_SAMPLES_PER_POSTGRES_SAMPLE = 10
+_TABLE_BYTES = """
+    SELECT schemaname || '.' || tablename, pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)
+    FROM pg_tables
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+"""
+_SHOP = """
+    SELECT (SELECT max(ordered_at) FROM shop.orders)::text,
+        (SELECT count(*) FROM shop.customers), (SELECT count(*) FROM shop.products),
+        (SELECT count(*) FROM shop.orders), (SELECT count(*) FROM shop.order_items),
+        (SELECT count(*) FROM shop.payments)
+"""
+
+
+class BenchError(ExpectedError):
+    """The benchmark cannot go on."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A lakehouse to measure.
+
+    Attributes:
+        home: LAKEHOUSE_HOME of its own.
+        socket: Directory of the socket of its embedded server.
+        shop_url: Database of the shop.
+    """
+
+    home: Path
+    socket: str
+    shop_url: str
+
+    def url(self, database: str) -> str:
+        """URL of a database of the embedded server."""
+        return f"postgresql://postgres@/{database}?host={quote(self.socket, safe='/')}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the runs are told beside where things live: the defaults, or what the environment says; no `.env`."""
+        names = {str(setting.validation_alias): setting.default for setting in Settings.model_fields.values()}
+        defaults = {name: str(default) for name, default in names.items() if default is not None}
+        del defaults["LAKEHOUSE_HOME"]
+        # Events are timed in the process of the run.
+        return {**defaults, **{name: os.environ[name] for name in defaults if os.environ.get(name)}, **_EXECUTOR}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of the runs."""
+        own = {
+            "LAKEHOUSE_HOME": str(self.home),
+            "LAKE_URL": str(self.home / "lake"),
+            "DAGSTER_HOME": str(self.home / "dagster"),
+            "SHOP_DATABASE_URL": self.shop_url,
+            "WAREHOUSE_DATABASE_URL": self.url("warehouse"),
+        }
+        return {**os.environ, **self.settings, **own}
+
+    def empty(self) -> None:
+        """Remove lake, warehouse and Dagster's home, and let the server write what it still has to write."""
+        for name in ("lake", "dagster", "dbt", "logs"):
+            shutil.rmtree(self.home / name, ignore_errors=True)
+        with dbapi.connect(self.url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute("DROP DATABASE IF EXISTS warehouse WITH (FORCE)")
+            cursor.execute("CREATE DATABASE warehouse")
+            cursor.execute("CHECKPOINT")
+
+    def backfill(self, first: date, last: date) -> dict[str, Any]:
+        """Run a range of dates in a process of its own; returns its numbers.
+
+        Raises:
+            BenchError: The run failed.
+        """
+        files, tables = set(self._log_files()), self._table_bytes()
+        seen, output = self.home / "observed.json", self.home / "output.txt"
+        command = [sys.executable, "-m", "bench.observed", str(seen), "backfill", str(first), str(last)]
+        started = time()
+        with output.open("w") as log:
+            process = subprocess.Popen(  # noqa: S603 (our own command)
+                command, cwd=PROJECT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+            with _sampling(process.pid, self._postmaster()) as samples:
+                status = process.wait()
+            ended = time()
+        if status:
+            raise BenchError(f"the run of {first} to {last} failed; its last words:\n{output.read_text()[-4000:]}")
+        observed = json.loads(seen.read_text())
+        return numbers(
+            Observed(
+                span=(started, ended),
+                events=observed["events"],
+                stages=observed["stages"],
+                dbt=_invocations(self.home / "dbt", since=started),
+                memory=samples.run,
+                postgres_memory=samples.postgres,
+                lake_bytes=self._added_bytes(files),
+                table_bytes={name: size - tables.get(name, 0) for name, size in self._table_bytes().items()},
+            )
+        )
+
+    def shop(self) -> tuple[date, dict[str, int]]:
+        """The date of the shop's last order, and the rows of its tables.
+
+        Raises:
+            BenchError: The shop cannot be read, or has no orders.
+        """
+        try:
+            ((last, *counts),) = _rows(self.shop_url, _SHOP)
+        except dbapi.Error as error:
+            raise BenchError(f"the shop cannot be read: {error}") from None
+        if last is None:
+            raise BenchError("the shop has no orders")
+        names = ("customers", "products", "orders", "order_items", "payments")
+        return datetime.fromisoformat(last).date(), dict(zip(names, counts, strict=True))
+
+    def postgres_version(self) -> str:
+        """Version of the embedded server."""
+        ((version,),) = _rows(self.url("postgres"), "SELECT current_setting('server_version')")
+        return str(version).split()[0]
+
+    def _log_files(self) -> Iterator[Path]:
+        return (self.home / "lake").glob("*/*/_delta_log/*.json")
+
+    def _added_bytes(self, known: set[Path]) -> dict[str, int]:
+        """Bytes of the files that commits have added, by layer; `known` are the commits of before."""
+        schema = {"add": pl.Struct({"size": pl.Int64})}
+        added: dict[str, int] = {}
+        for commit in set(self._log_files()) - known:
+            layer = commit.parents[2].name
+            sizes = pl.read_ndjson(commit, schema=schema)["add"].struct.field("size")
+            added[layer] = added.get(layer, 0) + int(sizes.sum())
+        return added
+
+    def _table_bytes(self) -> dict[str, int]:
+        return dict(_rows(self.url("warehouse"), _TABLE_BYTES))
+
+    def _postmaster(self) -> int:
+        return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+@contextmanager
+def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
+    """A lakehouse in a temporary folder, with the sample shop unless another one is given; removed at the end."""
+    with TemporaryDirectory(prefix="lakehouse-bench-") as folder:
+        home = Path(folder) / "home"
+        socket = embedded_server(home)
+        try:
+            bench = Bench(home, socket, shop_url or "")
+            if shop_url is None:
+                bench = Bench(home, socket, bench.url("shop"))
+                load_sample_shop(bench.shop_url, copies=copies)
+            yield bench
+        finally:
+            stop_embedded_server(home)
+
+
+def measure(bench: Bench, first: date, last: date, runs: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """Do the three works, several times over, each time from an empty lake and warehouse.
+
+    Args:
+        bench: The lakehouse.
+        first: First date of the year.
+        last: The one date that is run on top of the year.
+        runs: How many times.
+        say: Told a line after each run.
+
+    Returns:
+        For each work `from`, `to` (dates) and `runs`, a list of `bench.measure.numbers`.
+    """
+    ranges = {"year": (first, last - timedelta(days=1)), "one date": (last, last), "unchanged": (first, last)}
+    works: dict[str, dict[str, Any]] = {
+        work: {"from": str(dates[0]), "to": str(dates[1]), "runs": []} for work, dates in ranges.items()
+    }
+    for number in range(1, runs + 1):
+        bench.empty()
+        for work, dates in ranges.items():
+            done = bench.backfill(*dates)
+            works[work]["runs"].append(done)
+            say(f"  run {number} of {runs}, {work}: {done['seconds']:.1f} s")
+    return works
+
+
+@dataclass
+class _Samples:
+    run: list[tuple[float, int]] = field(default_factory=list)
+    postgres: list[tuple[float, int]] = field(default_factory=list)
+
+
+@contextmanager
+def _sampling(run: int, postmaster: int) -> Iterator[_Samples]:
+    """Take the memory of a run's processes, and that of the server's, until the block ends."""
+    samples = _Samples()
+    done = threading.Event()
+
+    def sample() -> None:
+        for number in count():
+            if done.wait(_SAMPLE_SECONDS):
+                return
+            samples.run.append((time(), sum(_of_each(run, lambda process: process.memory_info().rss))))
+            if number % _SAMPLES_PER_POSTGRES_SAMPLE == 0:
+                samples.postgres.append((time(), sum(_of_each(postmaster, _proportional_bytes))))
+
+    thread = threading.Thread(target=sample, name="memory", daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
+
+
+def _of_each(root: int, size: Callable[[psutil.Process], int]) -> Iterator[int]:
+    """A number of a process and of each of its descendants, as far as they live."""
+    with suppress(psutil.Error):
+        process = psutil.Process(root)
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                yield size(member)
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    """Bytes of a process, of shared pages its share, where the system tells (Linux)."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.rss))
+
+
+def _invocations(folder: Path, since: float) -> list[DbtInvocation]:
+    results = [path for path in folder.glob("*/run_results.json") if path.stat().st_mtime >= since]
+    return [_invocation(json.loads(path.read_text())) for path in results]
+
+
+def _invocation(results: Mapping[str, Any]) -> DbtInvocation:
+    nodes: Sequence[Mapping[str, Any]] = results["results"]
+    models = [node for node in nodes if node["unique_id"].startswith("model.")]
+    timings = [timing for node in nodes for timing in node["timing"]]
+    return DbtInvocation(
+        started=_instant(results["metadata"]["invocation_started_at"]),
+        working=(
+            min(_instant(timing["started_at"]) for timing in timings),
+            max(_instant(timing["completed_at"]) for timing in timings),
+        ),
+        rows=sum(max(0, node["adapter_response"].get("rows_affected", 0)) for node in models),
+        relations=frozenset(
+            ".".join(node["relation_name"].replace('"', "").split(".")[1:]) for node in models if node["relation_name"]
+        ),
+    )
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return list(cursor.fetchall())

@@ -1,0 +1,123 @@
+"""Medians, verdicts, and the Markdown of a result and of a comparison."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from bench.report import Spread, comparison, markdown, verdict
+
+
+def run(raw: float, *, start: float = 2.0) -> dict[str, Any]:
+    stage = {
+        "seconds": raw,
+        "work_seconds": raw / 2,
+        "event_seconds": raw / 2,
+        "dbt_seconds": 0.0,
+        "rows": 3_000,
+        "bytes": 2_500_000,
+        "peak_bytes": 700_000_000,
+    }
+    idle = {
+        **stage,
+        "seconds": 0.0,
+        "work_seconds": 0.0,
+        "event_seconds": 0.0,
+        "rows": 0,
+        "bytes": 0,
+        "peak_bytes": None,
+    }
+    return {
+        "seconds": raw + start,
+        "start_seconds": start,
+        "event_seconds": raw / 2,
+        "dbt_seconds": 0.0,
+        "work_seconds": raw / 2,
+        "rest_seconds": 0.0,
+        "events": 1_234,
+        "peak_bytes": 800_000_000,
+        "postgres_peak_bytes": 90_000_000,
+        "stages": {"raw": stage, "checks": idle},
+    }
+
+
+def result(*seconds: float) -> dict[str, Any]:
+    return {
+        "name": "sample-1x",
+        "date": "2026-01-02",
+        "commit": "abc1234",
+        "machine": {"cpu": "Fast", "cores": 2, "memory_bytes": 8 * 2**30, "kernel": "Linux 6"},
+        "versions": {"Python": "3.11.7", "polars": "2.1.0"},
+        "settings": {"LAKEHOUSE_TIMEZONE": "UTC"},
+        "copies": 1,
+        "shop": {"orders": 1_000},
+        "runs": len(seconds),
+        "work": {"year": {"from": "2017-01-01", "to": "2017-12-30", "runs": [run(value) for value in seconds]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([3.0, 1.0, 2.0], (2.0, 1.0, 3.0)), ([4.0, 1.0], (2.5, 1.0, 4.0)), ([5.0], (5.0, 5.0, 5.0))],
+)
+def test_the_median_stands_between_the_lowest_and_the_highest(
+    values: list[float], expected: tuple[float, float, float]
+) -> None:
+    spread = Spread.of(values)
+    assert (spread.median, spread.low, spread.high) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        ([10, 10.5, 11], [10.1, 11, 11.4], ""),
+        ([10, 10.5, 11], [12.5, 13, 14], "slower"),
+        ([10, 10.5, 14], [12.5, 13, 14], "slower?"),
+        ([12.5, 13, 14], [10, 10.5, 11], "faster"),
+        ([12.5, 13, 14], [10, 10.5, 12.7], "faster?"),
+        ([10], [20], "slower?"),
+        ([0, 0, 0], [0, 0, 0], ""),
+    ],
+)
+def test_a_verdict_is_sure_only_when_the_runs_lie_apart(before: list[float], now: list[float], expected: str) -> None:
+    assert verdict(Spread.of(before), Spread.of(now)) == expected
+
+
+def test_a_result_shows_medians_with_their_spread_and_rates_by_work() -> None:
+    text = markdown(result(4.0, 3.0, 8.0))
+    assert "## sample-1x" in text
+    assert "median of 3 runs" in text
+    assert "Fast, 2 cores, 8 GiB, Linux 6. Python 3.11.7, polars 2.1.0." in text
+    assert "### year: 2017-01-01 to 2017-12-30" in text
+    assert "| raw | 4.0 (3.0 to 8.0) | 2.0 | 2.0 | 0.0 | 3,000 | 1,500 | 2.5 | 700 |" in text
+    assert "| checks | 0.0 | 0.0 | 0.0 | 0.0 | 0 |  | 0.0 | 0 |" in text
+    assert "| Dagster's events | 2.0 (1.5 to 4.0) | 33 % |" in text
+    assert "| in all | 6.0 (5.0 to 10.0) |  |" in text
+    assert "1,234 events. Peak memory: the run's processes 800 MB (800 to 800), Postgres 90 MB." in text
+
+
+def test_a_comparison_shows_the_ratio_of_each_stage() -> None:
+    text = comparison(result(4.0, 3.9, 4.1), result(6.0, 5.9, 6.1))
+    assert "against 2026-01-02, commit abc1234" in text
+    assert "Not the same" not in text
+    assert "| raw | 4.0 (3.9 to 4.1) | 6.0 (5.9 to 6.1) | 1.50 | slower |" in text
+    assert "| checks | 0.0 | 0.0 |  |  |" in text
+    assert "| in all | 6.0 (5.9 to 6.1) | 8.0 (7.9 to 8.1) | 1.33 | slower |" in text
+
+
+def test_a_comparison_says_what_was_not_the_same() -> None:
+    now = copy.deepcopy(result(4.0))
+    now["machine"]["cores"] = 8
+    now["versions"]["polars"] = "2.2.0"
+    now["work"]["year"]["to"] = "2017-06-30"
+    text = comparison(result(4.0), now)
+    assert (
+        "Not the same: cores (was 2, is 8); polars (was 2.1.0, is 2.2.0); "
+        "dates of year (was 2017-01-01 to 2017-12-30, is 2017-01-01 to 2017-06-30)." in text
+    )
+
+
+def test_a_stage_that_is_new_has_nothing_to_be_compared_with() -> None:
+    before = result(4.0)
+    del before["work"]["year"]["runs"][0]["stages"]["checks"]
+    assert "| checks |  | 0.0 |  | new |" in comparison(before, result(4.0))
