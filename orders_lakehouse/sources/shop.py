@@ -15,7 +15,7 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.postgres import DatabaseError, connect, value_of
+from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -99,10 +99,9 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
 
 def _batches(cursor: "Cursor", table: Table) -> Iterator[pl.DataFrame]:
     """The result in frames of about `BATCH_ROWS`; at least one, which may be empty."""
-    reader = cursor.fetch_record_batch()
     pending: list[pl.DataFrame] = []
     yielded = False
-    for batch in reader:
+    for batch in batches(cursor):
         pending.append(pl.DataFrame(batch))
         if sum(frame.height for frame in pending) >= BATCH_ROWS:
             yield pl.concat(pending)

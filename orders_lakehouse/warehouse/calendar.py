@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from orders_lakehouse.postgres import DatabaseError, connect
+from orders_lakehouse.postgres import DatabaseError, connect, wait_for_turn
 from orders_lakehouse.warehouse.load import SCHEMA
 
 
@@ -45,7 +45,7 @@ def calendar_days(first: date, last: date, country: str) -> pl.DataFrame:
 def load_calendar(days: pl.DataFrame) -> None:
     """Replace `lake.calendar` by the given days, in one transaction."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}'))")
+        wait_for_turn(cursor, SCHEMA)
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {SCHEMA}.calendar "

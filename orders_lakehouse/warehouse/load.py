@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, partition_rows, rows_of
-from orders_lakehouse.postgres import DatabaseError, connect, value_of
+from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
@@ -160,7 +160,7 @@ def require_loaded() -> None:
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
     """Make the schema and the table when they are not there, and wait for another load of the same table."""
     # Two sessions that create the same schema at once collide, so this is one at a time for all tables.
-    cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}'))")
+    wait_for_turn(cursor, SCHEMA)
     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     cursor.execute(
         f"CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.loaded (table_name text PRIMARY KEY, delta_id text NOT NULL, "
@@ -174,7 +174,7 @@ def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
     for column in (copy.partition, *copy.indexes):
         cursor.execute(f"CREATE INDEX IF NOT EXISTS {copy.name}_{column} ON {SCHEMA}.{copy.name} ({column})")
     connection.commit()
-    cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}.{copy.name}'))")
+    wait_for_turn(cursor, f"{SCHEMA}.{copy.name}")
 
 
 def _standing_types(cursor: "Cursor", copy: Copy) -> dict[str, str]:
