@@ -24,7 +24,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("what", type=click.Choice(["shop", "warehouse", "lake"]))
 def url(what: str) -> None:
-    """Print the URL in force; starts the embedded server when that is what is in force."""
+    """Print the URL in force; an embedded server is started."""
     from orders_lakehouse.postgres import database_url
 
     click.echo(settings().lake_url if what == "lake" else database_url("shop" if what == "shop" else "warehouse"))
@@ -51,9 +51,10 @@ def load_shop(copies: int) -> None:
 @click.option("--job", default="refresh_all_job", show_default=True, help="Job to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and the progress to stderr.")
 def backfill(first: datetime, last: datetime, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
-    """Run everything for the dates from FIRST to LAST (2017-03-01), in this process.
+    """Run everything for the dates from FIRST to LAST.
 
-    It is one run; with --without, one for each stretch of dates that are left, which ends at the first that fails.
+    Dates are written 2017-03-01. It is one run, in this process; with --without, one for each stretch of dates that
+    are left, up to the first that fails.
     """
     from orders_lakehouse.terminal.backfill import Request
     from orders_lakehouse.terminal.backfill import backfill as run
@@ -65,10 +66,10 @@ def backfill(first: datetime, last: datetime, without: tuple[datetime, ...], job
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
-    """Show what each table holds, when it last changed, and whether its checks hold.
+    """Show what each table holds, how fresh it is, and its checks.
 
-    Rows, dates and versions come from the Delta logs. A mark stands before a table that was checked. `changed` is the
-    time, the day or the month of the last commit, in UTC; `rejected` are rows in quarantine.
+    Rows, dates and versions come from the Delta logs; dates are those that have rows. The last change is told by its
+    time, day or month, in UTC. Before a table stands how its checks went: ✓ they hold, ! a warning, ✗ one failed.
     """
     from orders_lakehouse.terminal.status import status as show
 
@@ -117,9 +118,10 @@ def sql(query: str, limit: int | None, form: "Form") -> None:
 def read(
     table: str, version: int | None, as_of: str | None, day: datetime | None, limit: int | None, form: "Form"
 ) -> None:
-    """Show rows of TABLE (cleansed.orders), as they are or as they were at an earlier version.
+    """Show rows of TABLE, as they are or as they were.
 
-    `lakehouse status` lists tables and versions. Personal data is shown: whoever can run this can read the lake.
+    TABLE is a name such as cleansed.orders; `lakehouse status` lists tables and versions. Personal data is shown:
+    whoever can run this can read the lake.
     """
     from orders_lakehouse.terminal.query import instant
     from orders_lakehouse.terminal.query import read as show
@@ -129,7 +131,7 @@ def read(
 
 @cli.command()
 def demo() -> None:
-    """Load the sample shop, build the lakehouse for its whole year, and show what came of it."""
+    """Load the sample shop, build everything, show what came of it."""
     from orders_lakehouse.terminal.demo import run_demo
 
     run_demo()

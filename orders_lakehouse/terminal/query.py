@@ -12,8 +12,10 @@ from polars.exceptions import PolarsError
 
 from orders_lakehouse.contracts.tables import TABLES, Table
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import find, pin
+from orders_lakehouse.lake.trouble import storage_trouble
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import program, show_rows
 
@@ -37,7 +39,7 @@ def sql(query: str, limit: int | None, form: Form) -> None:
         raise QueryError("tables are read here, not changed; expected a query: select ...")
     lake = Lake(settings().lake_url, settings().timezone)
     named = [table for table in TABLES if _names(query, table)]
-    frames = {table: pl.scan_delta(_opened(lake, table)) for table in named}
+    frames = {table: storage.scan(_opened(lake, table)) for table in named}
     names = {name: frame for table, frame in frames.items() for name in (table.path, _dotted(table))}
     try:
         _print(pl.SQLContext(names).execute(query), limit, form)
@@ -59,7 +61,7 @@ def read(
     table = _table(name)
     handle = _opened(Lake(settings().lake_url, settings().timezone), table)
     pin(handle, table, version, as_of)
-    rows = pl.scan_delta(handle)
+    rows = storage.scan(handle)
     if day is not None:
         if table.partitioned_by is None:
             raise QueryError(f"{table.path} has no dates; read it without --date")
@@ -86,7 +88,9 @@ def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
     if limit is None and form == "table":
         limit = ROWS_SHOWN
     # One more than asked for tells whether there are more.
-    found = (rows if limit is None else rows.head(limit + 1)).collect(engine="streaming")
+    plan = rows if limit is None else rows.head(limit + 1)
+    with storage_trouble(plan):
+        found = plan.collect(engine="streaming")
     shown = found if limit is None else found.head(limit)
     if form == "json":
         click.echo(shown.write_json())
