@@ -21,6 +21,7 @@ DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
 # Files among the time zones that name no place, and mean another thing on each machine.
 _NO_PLACE = {"Factory", "localtime", "posixrules"}
+_KMS = ("aws:kms", "aws:kms:dsse")
 
 
 class SettingsError(ValueError):
@@ -69,6 +70,13 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_HOLIDAYS_COUNTRY",
         description="Country (ISO 3166 alpha-2) whose public holidays dim_date knows.",
     )
+    quarantine_limit: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        validation_alias="LAKEHOUSE_QUARANTINE_LIMIT",
+        description="Share of a date's rows that may be in quarantine before the date counts as broken, 0 to 1.",
+    )
     engine: Literal["polars"] = Field(
         default="polars",
         validation_alias="LAKEHOUSE_ENGINE",
@@ -78,6 +86,21 @@ class Settings(BaseSettings):
         default="in_process",
         validation_alias="LAKEHOUSE_EXECUTOR",
         description="How a run executes its steps: in one process, or one process for each step.",
+    )
+    server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        default=None,
+        validation_alias="AWS_SERVER_SIDE_ENCRYPTION",
+        description="How S3 encrypts what is written. Default: as the bucket says.",
+    )
+    sse_kms_key_id: str | None = Field(
+        default=None,
+        validation_alias="AWS_SSE_KMS_KEY_ID",
+        description="KMS key that S3 encrypts with. Default: the key aws/s3 of the account.",
+    )
+    sse_bucket_key: bool | None = Field(
+        default=None,
+        validation_alias="AWS_SSE_BUCKET_KEY_ENABLED",
+        description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: as the bucket says.",
     )
 
     @field_validator("home")
@@ -143,6 +166,22 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _kms_settings_need_kms(self) -> "Settings":
+        if (self.sse_kms_key_id or self.sse_bucket_key) and self.server_side_encryption not in _KMS:
+            raise ValueError(
+                "AWS_SSE_KMS_KEY_ID and AWS_SSE_BUCKET_KEY_ENABLED say how KMS encrypts; expected with them "
+                f"AWS_SERVER_SIDE_ENCRYPTION={_KMS[0]}, found {self.server_side_encryption or 'nothing'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _known_store(self) -> "Settings":
+        scheme, separator, rest = self.lake_url.partition("://")
+        if separator and (scheme != "s3" or not rest.strip("/")):
+            raise ValueError(f"LAKE_URL is {self.lake_url!r}; expected a directory or s3://bucket/prefix")
+        return self
+
     @property
     def lake_url(self) -> str:
         """Root of the Delta tables, without a trailing slash."""
@@ -166,7 +205,7 @@ def settings() -> Settings:
         SettingsError: A value or a name in the environment is not understood.
     """
     try:
-        return Settings()
+        found = Settings()
     except ValidationError as error:
         problems = "\n".join(
             f"  {'.'.join(str(part) for part in problem['loc']) or 'environment'}: {problem['msg']}"
@@ -178,3 +217,13 @@ def settings() -> Settings:
             for problem in error.errors()
         )
         raise SettingsError(f"the environment cannot be read:\n{problems}") from None
+    _export_aws_names()
+    return found
+
+
+def _export_aws_names() -> None:
+    """Put the `AWS_*` names of `.env` where whoever connects to S3 looks for them; the environment goes first."""
+    dotenv = Settings.model_config.get("env_file")
+    for name, value in dotenv_values(str(dotenv)).items() if dotenv else ():
+        if name.startswith("AWS_") and value:
+            os.environ.setdefault(name, value)

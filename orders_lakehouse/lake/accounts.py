@@ -8,7 +8,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_OF, Table
-from orders_lakehouse.lake.delta import Lake, partition_rows, rows_of
+from orders_lakehouse.lake.delta import Lake, files_of, partition_rows, rows_of
 from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
 from orders_lakehouse.transforms.orders import with_order, with_order_date
 from orders_lakehouse.transforms.versions import current_versions, valid_intervals
@@ -108,7 +108,7 @@ def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool
 
 def row_count(lake: Lake, table: Table) -> int:
     """Rows of a table, from its log alone."""
-    files = pl.DataFrame(lake.open(table).get_add_actions(flatten=True))
+    files = files_of(lake.open(table))
     return int(files["num_records"].sum()) if files.height else 0
 
 

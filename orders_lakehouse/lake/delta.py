@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import narwhals as nw
 import polars as pl
@@ -16,8 +16,11 @@ from deltalake.schema import Schema
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.lake import storage
+from orders_lakehouse.lake.damage import require_whole
 from orders_lakehouse.lake.stamp import Stamp
+from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError
+from orders_lakehouse.lake.trouble import storage_trouble
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +30,6 @@ _COMMIT = CommitProperties(max_commit_retries=_COMMIT_RETRIES)
 _ATTEMPTS = 20
 
 Result = TypeVar("Result")
-
-
-class LakeError(ExpectedError):
-    """The lake cannot be used as it is; trying again does not help."""
-
-
-class StorageUnavailableError(TransientError):
-    """The lake's storage does not answer at the moment; trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +44,34 @@ class Lake:
     url: str
     timezone: str
 
+    def location(self, table: Table) -> str:
+        """Where a table lies."""
+        return f"{self.url}/{table.path}"
+
+    def find(self, table: Table, version: int | None = None) -> DeltaTable:
+        """Open a table as it is, at its latest version or at another one.
+
+        Raises:
+            TableNotFoundError: Nobody has made it.
+            LakeError: Its storage cannot be used, or its log is damaged.
+            StorageUnavailableError: Its storage does not answer.
+        """
+        location = self.location(table)
+        with storage_trouble(location):
+            handle = DeltaTable(location, version=version, storage_options=storage.options(location))
+            require_whole(handle)
+        return handle
+
     def open(self, table: Table) -> DeltaTable:
         """Open a table, creating it when it is not there.
 
         Raises:
             LakeError: The table was made with another time zone, or by a program with a newer contract.
         """
-        location = f"{self.url}/{table.path}"
         try:
-            handle = DeltaTable(location)
+            handle = self.find(table)
         except TableNotFoundError:
-            handle = self._create(table, location)
+            handle = self._create(table)
         found, due = Stamp.on(handle), Stamp.due(table, self.timezone)
         if found.timezone != due.timezone:
             raise LakeError(
@@ -84,7 +96,7 @@ class Lake:
         found = Stamp.on(handle)
         if found == due:
             return handle
-        stored = pl.scan_delta(handle).collect_schema()
+        stored = storage.scan(handle).collect_schema()
         changed = [
             f"{name}: expected {dtype}, found {stored[name]}"
             for name, dtype in table.schema.items()
@@ -97,26 +109,33 @@ class Lake:
                 "place and backfill, or go back to the program that wrote it."
             )
         new = pl.DataFrame(schema=_columns_since(handle, table))
-        if new.columns:
-            handle.alter.add_columns(Schema.from_arrow(new.to_arrow().schema).fields)
-        handle.alter.set_table_description(str(due))
+        with storage_trouble(self.location(table)):
+            if new.columns:
+                handle.alter.add_columns(Schema.from_arrow(new.to_arrow().schema).fields)
+            handle.alter.set_table_description(str(due))
         return handle
 
-    def _create(self, table: Table, location: str) -> DeltaTable:
-        try:
-            return DeltaTable.create(
-                location,
-                schema=pl.DataFrame(schema=table.schema).to_arrow().schema,
-                partition_by=[table.partitioned_by] if table.partitioned_by else None,
-                name=table.path,
-                description=str(Stamp.due(table, self.timezone)),
-                mode="error",
-                # Retried, the loser of a race would commit the table's making a second time.
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        except DeltaError:
-            # Another process made it in the meantime; whatever else went wrong shows again here.
-            return DeltaTable(location)
+    def _create(self, table: Table) -> DeltaTable:
+        location = self.location(table)
+        with storage_trouble(location):
+            try:
+                return DeltaTable.create(
+                    location,
+                    schema=pl.DataFrame(schema=table.schema).to_arrow().schema,
+                    partition_by=[table.partitioned_by] if table.partitioned_by else None,
+                    name=table.path,
+                    description=str(Stamp.due(table, self.timezone)),
+                    mode="error",
+                    storage_options=storage.options(location),
+                    # Retried, the loser of a race would commit the table's making a second time.
+                    commit_properties=CommitProperties(max_commit_retries=0),
+                )
+            except DeltaError as error:
+                # Another process made it in the meantime; if not, something else went wrong.
+                try:
+                    return self.find(table)
+                except TableNotFoundError:
+                    raise error from None
 
     def scan(
         self,
@@ -184,29 +203,30 @@ class Lake:
         partitions = ", ".join(f"'{value}'" for value in rows[partition].unique().sort())
 
         def merge() -> int:
-            metrics = (
-                self._open_to_write(table)
-                .merge(
-                    rows.select(table.columns),
-                    f"target.{partition} IN ({partitions}) AND {is_there}",
-                    source_alias="new",
-                    target_alias="target",
-                    commit_properties=_COMMIT,
+            handle = self._open_to_write(table)
+            with storage_trouble(self.location(table)):
+                metrics = (
+                    handle.merge(
+                        rows.select(table.columns),
+                        f"target.{partition} IN ({partitions}) AND {is_there}",
+                        source_alias="new",
+                        target_alias="target",
+                        commit_properties=_COMMIT,
+                    )
+                    .when_not_matched_insert_all()
+                    .execute()
                 )
-                .when_not_matched_insert_all()
-                .execute()
-            )
             return int(metrics["num_target_rows_inserted"])
 
         return _again_on_conflict(merge)
 
-    def count_present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
-        """How many of the rows stand in the table, found by partition and identity."""
+    def present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
+        """Those of the rows that stand in the table, found by partition and identity."""
         if rows.is_empty():
-            return 0
+            return rows
         on = [str(table.partitioned_by), *identity]
         stored = rows_of(self.scan(table, dates=rows[on[0]].unique().to_list()).select(on))
-        return rows.select(on).join(stored, on=on, how="semi", nulls_equal=True).height
+        return rows.join(stored, on=on, how="semi", nulls_equal=True)
 
     def latest_date(self, table: Table, default: date | None = None) -> date:
         """The last partition that has rows, from the log alone; `default` when there is none.
@@ -230,7 +250,7 @@ class Lake:
 
         def append() -> None:
             handle = self._open_to_write(table)
-            write_deltalake(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+            _write(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
 
         if not rows.is_empty():
             _again_on_conflict(append)
@@ -263,7 +283,7 @@ class Lake:
             frames = collect(*derive())
             for table, handle, rows in zip(tables, handles, frames, strict=True):
                 column = table.partitioned_by
-                write_deltalake(
+                _write(
                     handle,
                     _conform(rows, table),
                     mode="overwrite",
@@ -280,7 +300,7 @@ class Lake:
         def replace() -> pl.DataFrame:
             handle = self._open_to_write(table)
             (rows,) = collect(derive())
-            write_deltalake(
+            _write(
                 handle,
                 _conform(rows, table),
                 mode="overwrite",
@@ -295,7 +315,7 @@ class Lake:
 def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
     """Rows of a table, with nulls in the columns that it does not have yet."""
     absent = _columns_since(handle, table)
-    return pl.scan_delta(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+    return storage.scan(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
 
 
 def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
@@ -318,10 +338,21 @@ def _claiming(handle: DeltaTable, parts: Sequence[str]) -> CommitProperties:
     return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims)
 
 
+def _write(handle: DeltaTable, rows: pl.DataFrame, **how: Any) -> None:
+    with storage_trouble(handle.table_uri):
+        write_deltalake(handle, rows, **how)
+
+
+def files_of(handle: DeltaTable) -> pl.DataFrame:
+    """The files of a table, from the log alone: path, num_records, and what else the log says of each."""
+    with storage_trouble(handle.table_uri):
+        return pl.DataFrame(handle.get_add_actions(flatten=True))
+
+
 def partition_rows(handle: DeltaTable, table: Table) -> pl.DataFrame:
     """What each file of a partitioned table holds, from the log alone: path, date, rows."""
     column = f"partition.{table.partitioned_by}"
-    files = pl.DataFrame(handle.get_add_actions(flatten=True))
+    files = files_of(handle)
     if files.is_empty():
         return pl.DataFrame(schema={"path": pl.String, "date": pl.Date, "rows": pl.Int64})
     return files.select("path", date=pl.col(column).cast(pl.Date), rows=pl.col("num_records")).filter(
@@ -331,7 +362,9 @@ def partition_rows(handle: DeltaTable, table: Table) -> pl.DataFrame:
 
 def collect(*frames: Frame) -> list[pl.DataFrame]:
     """Run several plans at once; what they share is computed once."""
-    return pl.collect_all([nw.to_native(frame) for frame in frames], engine="streaming")
+    plans = [nw.to_native(frame) for frame in frames]
+    with storage_trouble(*plans):
+        return pl.collect_all(plans, engine="streaming")
 
 
 def rows_of(frame: Frame) -> pl.DataFrame:

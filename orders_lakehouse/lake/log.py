@@ -8,7 +8,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.lake.delta import Lake, LakeError, partition_rows
+from orders_lakehouse.lake.delta import Lake, files_of, partition_rows
+from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.lake.trouble import storage_trouble
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,18 @@ class Extent:
 def find(lake: Lake, table: Table) -> DeltaTable | None:
     """Open a table at its latest version; None when nobody has made it yet."""
     try:
-        return DeltaTable(f"{lake.url}/{table.path}")
+        return lake.find(table)
     except TableNotFoundError:
         return None
 
 
 def extent(handle: DeltaTable, table: Table) -> Extent:
     """What a table holds at the version of its handle."""
-    (commit,) = handle.history(limit=1)
+    with storage_trouble(handle.table_uri):
+        (commit,) = handle.history(limit=1)
     version, changed_at = handle.version(), _instant(commit["timestamp"])
     if table.partitioned_by is None:
-        files = pl.DataFrame(handle.get_add_actions(flatten=True))
+        files = files_of(handle)
         return Extent(int(files["num_records"].sum()) if files.height else 0, None, None, None, version, changed_at)
     files = partition_rows(handle, table)
     rows, dates, first, last = files.select(
@@ -65,7 +68,8 @@ def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime |
     """
     if version is None and as_of is None:
         return
-    committed = {int(commit["version"]): _instant(commit["timestamp"]) for commit in handle.history()}
+    with storage_trouble(handle.table_uri):
+        committed = {int(commit["version"]): _instant(commit["timestamp"]) for commit in handle.history()}
     first, last = min(committed), max(committed)
     if as_of is not None:
         version = max((number for number, instant in committed.items() if instant <= as_of), default=None)
@@ -76,7 +80,8 @@ def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime |
         )
     if version not in committed:
         raise LakeError(f"{table.path} has no version {version}; its versions are {first} to {last}")
-    handle.load_as_version(version)
+    with storage_trouble(handle.table_uri):
+        handle.load_as_version(version)
 
 
 def _instant(milliseconds: int) -> datetime:

@@ -115,7 +115,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         # Opened under the lock: the version that this load writes is at least the one before.
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
-        dates = None if since is None else _changed_dates(handle, since, copy.table)
+        dates = None if since is None else _changed_dates(lake, handle, since, copy.table)
         if dates is None:
             cursor.execute(f"TRUNCATE {SCHEMA}.{copy.name}")
         elif dates:
@@ -194,12 +194,12 @@ def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | N
     return int(found[1])
 
 
-def _changed_dates(handle: DeltaTable, since: int, table: Table) -> list[date] | None:
+def _changed_dates(lake: Lake, handle: DeltaTable, since: int, table: Table) -> list[date] | None:
     """Dates whose files differ between two versions; None when the older one cannot be read any more."""
     if since == handle.version():
         return []
     try:
-        before = partition_rows(DeltaTable(handle.table_uri, version=since), table)
+        before = partition_rows(lake.find(table, since), table)
     except DeltaError:
         return None
     after = partition_rows(handle, table)
