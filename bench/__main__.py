@@ -38,7 +38,7 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="A shop so many times as big.")
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Each work so many times.")
 @click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
-@click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: that of the last order.")
+@click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: the last whole one.")
 @click.option("--save", is_flag=True, help="Let this result take the place of the stored one.")
 @click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, help="Folder of the stored results.")
 def bench(copies: int, runs: int, first: datetime | None, last: datetime | None, save: bool, results: Path) -> None:
@@ -50,9 +50,9 @@ def bench(copies: int, runs: int, first: datetime | None, last: datetime | None,
     source = "given" if given else f"sample-{copies}x"
     click.echo(f"Preparing the shop ({source}) ...")
     with prepared(copies, given) as lakehouse:
-        last_order, shop = lakehouse.shop()
+        last_whole, shop = lakehouse.shop()
         start = first.date() if first else date.fromisoformat(lakehouse.settings["LAKEHOUSE_START_DATE"])
-        end = last.date() if last else last_order
+        end = last.date() if last else last_whole
         if not start < end:
             raise BenchError(f"found {start} to {end}; expected at least two dates")
         result = {
@@ -71,11 +71,17 @@ def bench(copies: int, runs: int, first: datetime | None, last: datetime | None,
             "runs": runs,
             "work": measure(lakehouse, start, end, runs, click.echo),
         }
-    _publish(result, results, save)
+    publish(result, results, save)
 
 
-def _publish(result: dict[str, Any], folder: Path, save: bool) -> None:
-    """Print a result, compare it with the stored one of its name, and store it if there is none or it is wanted."""
+def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
+    """Print a result, compare it with the stored one of its name, and store it if there is none or it is wanted.
+
+    Args:
+        result: What was measured.
+        folder: Of the stored results; its README shows them all.
+        save: Whether the result takes the place of the stored one.
+    """
     stored = folder / f"{result['name']}.json"
     click.echo("\n" + markdown(result))
     if stored.exists():

@@ -54,7 +54,7 @@ def markdown(result: Result) -> str:
     lines = [
         f"## {result['name']}",
         "",
-        f"{result['date']}, commit {result['commit']}; median of {result['runs']} runs (lowest to highest). "
+        f"{result['date']}, commit {result['commit'] or 'unknown'}; median of {result['runs']} runs (lowest to highest). "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['kernel']}. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
@@ -69,7 +69,7 @@ def markdown(result: Result) -> str:
 
 def comparison(before: Result, now: Result) -> str:
     """Two results of a name: what is not the same about them, then the ratio of each stage's seconds."""
-    lines = [f"## {now['name']}: against {before['date']}, commit {before['commit']}", ""]
+    lines = [f"## {now['name']}: against {before['date']}, commit {before['commit'] or 'unknown'}", ""]
     differing = _differing(before, now)
     if differing:
         lines += ["Not the same: " + "; ".join(differing) + ".", ""]

@@ -37,7 +37,7 @@ _TABLE_BYTES = """
     WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
 """
 _SHOP = """
-    SELECT (SELECT max(ordered_at) FROM shop.orders)::text,
+    SELECT (SELECT (least(max(ordered_at), now()) AT TIME ZONE '{timezone}')::date - 1 FROM shop.orders)::text,
         (SELECT count(*) FROM shop.customers), (SELECT count(*) FROM shop.products),
         (SELECT count(*) FROM shop.orders), (SELECT count(*) FROM shop.order_items),
         (SELECT count(*) FROM shop.payments)
@@ -130,19 +130,19 @@ class Bench:
         )
 
     def shop(self) -> tuple[date, dict[str, int]]:
-        """The date of the shop's last order, and the rows of its tables.
+        """The last date that is whole, the one before the shop's last order, and the rows of the shop's tables.
 
         Raises:
             BenchError: The shop cannot be read, or has no orders.
         """
         try:
-            ((last, *counts),) = _rows(self.shop_url, _SHOP)
+            ((last, *counts),) = _rows(self.shop_url, _SHOP.format(timezone=self.settings["LAKEHOUSE_TIMEZONE"]))
         except dbapi.Error as error:
             raise BenchError(f"the shop cannot be read: {error}") from None
         if last is None:
             raise BenchError("the shop has no orders")
         names = ("customers", "products", "orders", "order_items", "payments")
-        return datetime.fromisoformat(last).date(), dict(zip(names, counts, strict=True))
+        return date.fromisoformat(last), dict(zip(names, counts, strict=True))
 
     def postgres_version(self) -> str:
         """Version of the embedded server."""

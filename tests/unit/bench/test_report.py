@@ -1,10 +1,13 @@
 """Medians, verdicts, and the Markdown of a result and of a comparison."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.__main__ import publish
 from bench.report import Spread, comparison, markdown, verdict
 
 
@@ -121,3 +124,25 @@ def test_a_stage_that_is_new_has_nothing_to_be_compared_with() -> None:
     before = result(4.0)
     del before["work"]["year"]["runs"][0]["stages"]["checks"]
     assert "| checks |  | 0.0 |  | new |" in comparison(before, result(4.0))
+
+
+def test_the_first_result_is_stored_and_a_later_one_compared_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = result(4.0, 3.9, 4.1), result(6.0, 5.9, 6.1)
+    stored, page = tmp_path / "sample-1x.json", tmp_path / "README.md"
+
+    publish(first, tmp_path, save=False)
+    assert "against" not in capsys.readouterr().out
+    assert json.loads(stored.read_text()) == first
+    publish(second, tmp_path, save=False)
+    assert "| 1.50 | slower |" in capsys.readouterr().out
+    assert json.loads(stored.read_text()) == first
+    publish(second, tmp_path, save=True)
+    assert "| 1.50 | slower |" in capsys.readouterr().out
+    assert json.loads(stored.read_text()) == second
+    publish({**first, "name": "sample-4x"}, tmp_path, save=False)
+    assert [line for line in page.read_text().splitlines() if line.startswith("## ")] == [
+        "## sample-1x",
+        "## sample-4x",
+    ]
