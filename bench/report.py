@@ -54,7 +54,8 @@ def markdown(result: Result) -> str:
     lines = [
         f"## {result['name']}",
         "",
-        f"{result['date']}, commit {result['commit'] or 'unknown'}; median of {result['runs']} runs (lowest to highest). "
+        f"{result['date']}, commit {result['commit'] or 'unknown'}; "
+        f"median of {result['runs']} runs (lowest to highest). "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, {machine['kernel']}. "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + ".",
