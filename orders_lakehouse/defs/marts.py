@@ -1,17 +1,26 @@
 """Marts: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.liveness import sign_run
 from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from orders_lakehouse.warehouse.load import require_loaded
 
@@ -58,6 +67,8 @@ TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=Fals
 )
 def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     """Staging views and dimensions, with their tests."""
+    with failures(context):
+        require_loaded()
     yield from _build(context, dbt)
 
 
@@ -90,4 +101,32 @@ def _build(
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     if variables:
         arguments += ["--vars", json.dumps(dict(variables))]
-    yield from dbt.cli(arguments, context=context).stream()
+    invocation = dbt.cli(arguments, context=context, raise_on_error=False)
+    yield from invocation.stream()
+    with failures(context):
+        _raise_what_dbt_said(invocation)
+
+
+# What dbt says around an error: that there was one, where the SQL lies, and how many there were.
+_FRAMING = re.compile(
+    r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
+    r"See test failures|Database Error$|Is the server running|This probably means|before or while processing|LINE \d+:)"
+)
+
+
+def _raise_what_dbt_said(invocation: DbtCliInvocation) -> None:
+    """Raise what dbt failed by, each thing once; nothing when it succeeded.
+
+    Raises:
+        DatabaseUnavailableError: The connection broke, or a lock was not to be had.
+        DatabaseError: A model or a test failed.
+    """
+    error = invocation.get_error()
+    if error is None:
+        return
+    _, _, logged = str(getattr(error, "description", error)).partition("Errors parsed from dbt logs:")
+    plain = re.sub(r"\x1b\[\d+m", "", logged)
+    lines = (re.sub(r"^connection to server .+? failed: ", "", line.strip()) for line in plain.splitlines())
+    said = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
+    ended = f"it ended with status {invocation.process.returncode} and no word; its log is in {invocation.target_path}"
+    raise failure_in_words("warehouse", f"dbt failed: {said or ended}")
