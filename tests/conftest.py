@@ -18,12 +18,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         for name in list(os.environ):
             if name.startswith(
-                ("LAKEHOUSE_", "SHOP_DATABASE", "WAREHOUSE_DATABASE", "LAKE_URL", "DAGSTER_HOME", "DBT_")
+                ("LAKEHOUSE_", "SHOP_DATABASE", "WAREHOUSE_DATABASE", "LAKE_URL", "DAGSTER_HOME", "DBT_", "AWS_")
             ):
                 del os.environ[name]
         home = tempfile.mkdtemp(prefix="lakehouse-tests-")
         os.environ["PYTEST_" + _POSTGRES] = home
         os.environ["LAKEHOUSE_HOME"] = str(Path(home) / "nobody")
+        # No profile of the person's own, and no role of a machine that the tests run on.
+        os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(home) / "nothing")
+        os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     from orders_lakehouse.settings import Settings
 
     Settings.model_config["env_file"] = None
@@ -68,6 +71,25 @@ def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
         return url(unique)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """URL of an S3 server."""
+    from tests.s3 import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The s3:// URL of an empty bucket; the environment says how to reach it."""
+    from tests.s3 import environment, new_bucket
+
+    for name, value in environment(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    return new_bucket(s3_endpoint)
 
 
 @pytest.fixture
