@@ -5,13 +5,20 @@
 
 {#-
     A condition that holds for the run's dates, `from_date` to `to_date`. A fact that is built for the first
-    time, or refreshed in full, takes all dates whatever the variables say: a table made from a part of its
-    dates would look complete.
+    time, or refreshed in full, takes all dates whatever the variables say, because a table made from a part of
+    its dates would look complete; all but `blocked_dates`, which fail a check upstream.
 -#}
 {% macro run_dates(column, as_date_id=false) -%}
     {%- set first_build = model.resource_type != 'test' and not is_incremental() -%}
     {%- if first_build or should_full_refresh() -%}
-        true
+        {%- set blocked = var('blocked_dates') -%}
+        {%- if blocked and as_date_id -%}
+            {{ column }} not in ({{ blocked | join(', ') | replace('-', '') }})
+        {%- elif blocked -%}
+            {{ column }} not in (date '{{ blocked | join("', date '") }}')
+        {%- else -%}
+            true
+        {%- endif -%}
     {%- else -%}
         {%- set first, last = iso_date('from_date'), iso_date('to_date') -%}
         {%- if first > last -%}

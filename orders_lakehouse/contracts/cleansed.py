@@ -22,6 +22,9 @@ CURRENCIES = tuple(sorted(currency.alpha_3 for currency in pycountry.currencies)
 # How the state of a child's order is called in `order_state`.
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
 
+# Reasons that say something of a child's order, not of the child; a row with such a reason alone comes back with it.
+OF_THE_ORDER = ("order_unknown", "order_quarantined")
+
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"
 _ISO_4217 = {"reason": "currency_not_iso_4217", "demand": "an ISO 4217 code"}

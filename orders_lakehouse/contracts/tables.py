@@ -5,7 +5,7 @@ from functools import cached_property
 
 import polars as pl
 
-from orders_lakehouse.contracts import cleansed, curated, raw
+from orders_lakehouse.contracts import checks, cleansed, curated, raw
 from orders_lakehouse.contracts.base import Contract, polars_schema
 
 
@@ -82,4 +82,6 @@ DAILY_SALES = Table("curated", "daily_sales", curated.DailySales, ("order_date",
 CUSTOMER_PROFILE = Table("curated", "customer_profile", curated.CustomerProfile, ("customer_id", "currency"))
 CURATED = (ORDER_LINES, DAILY_SALES, CUSTOMER_PROFILE)
 
-TABLES = (*RAW, KEY_DATES, *CLEANSED, *QUARANTINE, *CURATED)
+CHECK_RESULTS = Table("checks", "results", checks.CheckResults, ("asset", "check_name", "date"))
+
+TABLES = (*RAW, KEY_DATES, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)

@@ -1,50 +1,78 @@
 """Asset checks, made by factories from the contracts and the accounts. All of them block.
 
-A check looks at the run's dates, in the stored tables, and names each date that fails.
+A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
+import narwhals as nw
 import pandera.errors
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, Table
-from orders_lakehouse.defs.metadata import key_of
+from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
+from orders_lakehouse.defs.metadata import key_of, table_of
 from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.delta import Lake, collect
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres import connect
+from orders_lakehouse.settings import settings
 
+# Verdicts by date (see `report`), and what the summary says beside them.
+Judged = tuple[pl.DataFrame, Mapping[str, Any]]
+
+# Rows that a result names.
 _SAMPLE = 10
+# With fewer rows on a date, a share says nothing.
+_ENOUGH_ROWS = 20
+
+
+def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
+    """A blocking check of the run's dates; of the whole table, where it has none."""
+    asset = key_of(table) if isinstance(table, Table) else table
+    dated = not isinstance(table, Table) or table.partitioned_by is not None
+
+    def decorate(judge: Callable[[Lake, tuple[date, date] | None], Judged]) -> dg.AssetChecksDefinition:
+        @dg.asset_check(asset=asset, name=name, description=description, blocking=True)
+        def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+            dates = run_dates(context) if dated else None
+            with failures(context):
+                verdicts, metadata = judge(lake, dates)
+                return report(context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, metadata=metadata)
+
+        return check
+
+    return decorate
 
 
 def _contract(table: Table) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=key_of(table),
-        name=f"{table.name}_contract",
-        description=f"Every row of {table.path} holds the contract {table.model.__name__}.",
-        blocking=True,
-    )
-    def contract(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-        dates = run_dates(context) if table.partitioned_by else None
-        with failures(context):
-            (rows,) = collect(lake.scan(table, between=dates))
+    description = f"Every row of {table.path} holds the contract {table.model.__name__}."
+
+    @_check(table, f"{table.name}_contract", description)
+    def contract(lake: Lake, dates: tuple[date, date] | None) -> Judged:
+        (rows,) = collect(lake.scan(table, between=dates))
         broken = broken_rules(table, rows)
-        metadata: dict[str, Any] = {
-            "rows": rows.height,
-            "expected": "no row breaks a rule",
-            **_failed_dates(broken["date"]),
-        }
+        by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
+        verdicts = by_rule.group_by("date").agg(
+            passed=pl.lit(False),
+            expected=pl.lit("no row breaks a rule"),
+            found=pl.format("{} broken rules", pl.col("rows").sum()),
+            detail=pl.format("{}: {} rows ({})", "rule", "rows", "sample").sort().str.join("; "),
+        )
+        metadata: dict[str, Any] = {"rows": rows.height, "expected": "no row breaks a rule"}
         if broken.height:
-            by_rule = broken.group_by("rule").len().sort("rule")
-            metadata["broken_rules"] = dg.MetadataValue.json(dict(by_rule.iter_rows()))
-            metadata["sample"] = _table(broken.head(_SAMPLE))
-        return dg.AssetCheckResult(passed=broken.is_empty(), metadata=metadata)
+            counted = broken.group_by("rule").len().sort("rule")
+            metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
+            metadata["sample"] = table_of(broken.head(_SAMPLE))
+        if dates is None and broken.is_empty():
+            verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
+        return verdicts, metadata
 
     return contract
 
@@ -86,66 +114,102 @@ def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=key_of(table),
-        name="no_row_lost",
-        description="Captured versions = current + superseded + deleted + quarantined, by date; and in total, when the "
-        "run covers every date that raw knows of.",
-        blocking=True,
+    description = (
+        "Captured versions = current + superseded + deleted + quarantined, by date; and in total, when the run covers "
+        "every date that raw knows of."
     )
-    def no_row_lost(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-        first, last = run_dates(context)
-        with failures(context):
-            by_date = accounts.balance(lake, table, first, last, configured_calendar())
-            total = accounts.accounts(lake, table)
-            complete = accounts.covers_everything(lake, table, first, last)
-        lost = by_date.filter(pl.col("captured") != pl.col("accounted"))
-        return dg.AssetCheckResult(
-            passed=lost.is_empty() and not (complete and total.missing),
-            metadata={
-                "expected (captured)": int(by_date["captured"].sum()),
-                "found (accounted)": int(by_date["accounted"].sum()),
-                "all dates": dg.MetadataValue.json(
-                    {
-                        "captured": total.captured,
-                        "current": total.current,
-                        "superseded": total.superseded,
-                        "deleted": total.deleted,
-                        "quarantined": total.quarantined,
-                        "not yet derived": total.missing,
-                    }
-                ),
-                **_failed_dates(lost["date"]),
-                **({"sample": _table(lost.head(_SAMPLE))} if lost.height else {}),
-            },
+
+    @_check(table, "no_row_lost", description)
+    def no_row_lost(lake: Lake, dates: tuple[date, date] | None) -> Judged:
+        assert dates is not None  # noqa: S101 (a cleansed table has dates)
+        by_date = accounts.balance(lake, table, *dates, configured_calendar())
+        total = accounts.accounts(lake, table)
+        complete = accounts.covers_everything(lake, table, *dates)
+        in_total = not (complete and total.missing)
+        verdicts = by_date.select(
+            "date",
+            passed=(pl.col("captured") == pl.col("accounted")) & in_total,
+            expected=pl.format("{} versions captured", "captured"),
+            found=pl.format("{} accounted for", "accounted"),
+            detail=pl.lit(None if in_total else f"over all dates, {total.missing} versions are missing"),
         )
+        return verdicts, {
+            "expected (captured)": int(by_date["captured"].sum()),
+            "found (accounted)": int(by_date["accounted"].sum()),
+            "all dates": dg.MetadataValue.json(
+                {
+                    "captured": total.captured,
+                    "current": total.current,
+                    "superseded": total.superseded,
+                    "deleted": total.deleted,
+                    "quarantined": total.quarantined,
+                    "not yet derived": total.missing,
+                }
+            ),
+            **_sample(by_date.filter(pl.col("captured") != pl.col("accounted"))),
+        }
 
     return no_row_lost
 
 
+def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
+    limit = settings().quarantine_limit
+    description = (
+        f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
+        f"{_ENOUGH_ROWS} rows aside, and rows that wait for their order): more is a broken load rather than a few bad "
+        "rows, and a missing number is better than a wrong one."
+    )
+
+    @_check(table, "rejected_share", description)
+    def rejected_share(lake: Lake, dates: tuple[date, date] | None) -> Judged:
+        date_column = str(table.partitioned_by)
+        good = lake.scan(table, between=dates).group_by(nw.col(date_column).alias("date")).agg(good=nw.len())
+        bad = (
+            lake.scan(QUARANTINE_OF[table.name], between=dates)
+            .filter(~nw.col("reasons").is_in(OF_THE_ORDER))
+            .group_by(nw.col(date_column).alias("date"))
+            .agg(bad=nw.len())
+        )
+        rows = (
+            bad.join(good, on="date", how="left")
+            .with_columns(nw.col("good").fill_null(0))
+            .with_columns(rows=nw.col("good") + nw.col("bad"))
+        )
+        (rejected,) = collect(rows)
+        rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
+        verdicts = rejected.select(
+            "date",
+            passed=(pl.col("share") <= limit) | (pl.col("rows") < _ENOUGH_ROWS),
+            expected=pl.lit(f"at most {limit:.0%} rejected"),
+            found=pl.format("{} of {} rows rejected", "bad", "rows"),
+            detail=pl.lit(None, pl.String),
+        )
+        return verdicts, {"limit": limit, **_sample(rejected.filter(~verdicts["passed"]))}
+
+    return rejected_share
+
+
 def _total_price_matches(asset: dg.AssetKey, description: str, sides: Sequence[str]) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name="total_price_matches", description=description, blocking=True)
-    def total_price_matches(
-        context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
-    ) -> dg.AssetCheckResult:
-        dates = run_dates(context)
-        with failures(context):
-            expected, found = (_TOTALS[side](lake, *dates) for side in sides)
+    @_check(asset, "total_price_matches", description)
+    def total_price_matches(lake: Lake, dates: tuple[date, date] | None) -> Judged:
+        assert dates is not None  # noqa: S101 (both tables have dates)
+        expected, found = (_TOTALS[side](lake, *dates) for side in sides)
         both = expected.join(found, on="date", how="full", coalesce=True, suffix="_found").with_columns(
             pl.col("lines", "lines_found").fill_null(0), pl.col("total", "total_found").fill_null(0)
         )
-        differing = both.filter(
-            (pl.col("lines") != pl.col("lines_found")) | (pl.col("total") != pl.col("total_found"))
-        ).sort("date")
-        return dg.AssetCheckResult(
-            passed=differing.is_empty(),
-            metadata={
-                f"expected ({sides[0]})": f"{expected['lines'].sum()} lines, {expected['total'].sum()}",
-                f"found ({sides[1]})": f"{found['lines'].sum()} lines, {found['total'].sum()}",
-                **_failed_dates(differing["date"]),
-                **({"sample": _table(differing.head(_SAMPLE))} if differing.height else {}),
-            },
+        equal = (pl.col("lines") == pl.col("lines_found")) & (pl.col("total") == pl.col("total_found"))
+        verdicts = both.select(
+            "date",
+            passed=equal,
+            expected=pl.format("{} lines, {}", "lines", "total"),
+            found=pl.format("{} lines, {}", "lines_found", "total_found"),
+            detail=pl.lit(None, pl.String),
         )
+        return verdicts, {
+            f"expected ({sides[0]})": f"{expected['lines'].sum()} lines, {expected['total'].sum()}",
+            f"found ({sides[1]})": f"{found['lines'].sum()} lines, {found['total'].sum()}",
+            **_sample(both.filter(~equal).sort("date")),
+        }
 
     return total_price_matches
 
@@ -176,19 +240,13 @@ _TOTALS = {
 }
 
 
-def _failed_dates(dates: pl.Series) -> dict[str, dg.MetadataValue]:
-    failed = [str(day) for day in dates.drop_nulls().unique().sort()]
-    return {"failed_dates": dg.MetadataValue.json(failed)} if failed else {}
-
-
-def _table(rows: pl.DataFrame) -> dg.MetadataValue:
-    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
-    records = [dg.TableRecord({key: str(value) for key, value in row.items()}) for row in rows.to_dicts()]
-    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+def _sample(rows: pl.DataFrame) -> dict[str, dg.MetadataValue]:
+    return {"sample": table_of(rows.head(_SAMPLE))} if rows.height else {}
 
 
 contract_checks = [_contract(table) for table in (*CLEANSED, *CURATED)]
 account_checks = [_no_row_lost(table) for table in CLEANSED]
+share_checks = [_rejected_share(table) for table in CLEANSED]
 total_price_checks = [
     _total_price_matches(
         key_of(ORDER_LINES),

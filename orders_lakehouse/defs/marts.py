@@ -2,10 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
@@ -15,9 +17,12 @@ from dagster_dbt import (
     dbt_assets,
 )
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
+from orders_lakehouse.defs.results import record_tests
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.results import failing_dates, latest
 from orders_lakehouse.liveness import sign_run
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
@@ -29,6 +34,8 @@ DBT_POOL = "dbt"
 PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
 
 
+# Tables whose checks decide whether a date may stand in the facts.
+_JUDGED = (ORDERS, ORDER_ITEMS, PAYMENTS, ORDER_LINES)
 # What a fact follows date by date. Between them lie assets without dates; through those alone a range of dates that is
 # launched in the UI would not find its way to the facts, and would end without them and without a word.
 _FOLLOWS = {"fct_order_lines": [ORDER_LINES], "fct_orders": [ORDERS, PAYMENTS, ORDER_LINES]}
@@ -65,11 +72,11 @@ TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=Fals
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=DBT_POOL,
 )
-def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Staging views and dimensions, with their tests."""
     with failures(context):
         require_loaded()
-    yield from _build(context, dbt)
+    yield from _build(context, dbt, lake)
 
 
 @dbt_assets(
@@ -82,16 +89,20 @@ def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterat
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=DBT_POOL,
 )
-def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
-    first, last = run_dates(context)
     with failures(context):
         require_loaded()
-    yield from _build(context, dbt, {"from_date": first.isoformat(), "to_date": last.isoformat()})
+        blocked = failing_dates(latest(lake).filter(pl.col("asset").is_in([table.path for table in _JUDGED])))
+    yield from _build(context, dbt, lake, run_dates(context), blocked)
 
 
 def _build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, variables: Mapping[str, str] | None = None
+    context: dg.AssetExecutionContext,
+    dbt: DbtCliResource,
+    lake: Lake,
+    dates: tuple[date, date] | None = None,
+    blocked: Sequence[date] = (),
 ) -> Iterator[Any]:
     if settings().executor == "in_process":
         # Whoever waits for the pool's slot must be able to tell when the process of the run that has it is gone.
@@ -99,10 +110,20 @@ def _build(
     with failures(context):
         export_warehouse_to_dbt()
     arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if variables:
-        arguments += ["--vars", json.dumps(dict(variables))]
-    invocation = dbt.cli(arguments, context=context, raise_on_error=False)
-    yield from invocation.stream()
+    if dates is not None:
+        first, last = (str(day) for day in dates)
+        variables = {"from_date": first, "to_date": last, "blocked_dates": [str(day) for day in blocked]}
+        arguments += ["--vars", json.dumps(variables)]
+    tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
+    try:
+        invocation = dbt.cli(arguments, context=context, raise_on_error=False)
+        for event in invocation.stream():
+            if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
+                tests.append(event)
+            yield event
+    finally:
+        # Also when dbt ends with a failure: that is when they matter.
+        record_tests(context, lake, tests, dates)
     with failures(context):
         _raise_what_dbt_said(invocation)
 

@@ -63,3 +63,10 @@ def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, 
     }
     for key in context.partition_keys:
         context.add_asset_metadata({name: of.get(key, 0) for name, of in by_date.items()}, partition_key=key)
+
+
+def table_of(rows: pl.DataFrame) -> dg.MetadataValue:
+    """Rows as a table in the UI."""
+    columns = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
+    records = [dg.TableRecord({key: str(value) for key, value in row.items()}) for row in rows.to_dicts()]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))

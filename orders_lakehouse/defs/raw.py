@@ -5,8 +5,9 @@ import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import RAW, Table
-from orders_lakehouse.defs.metadata import describe, report_rows_by_date
+from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date
 from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.results import report
 from orders_lakehouse.lake.capture import Captured, capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
@@ -14,47 +15,57 @@ from orders_lakehouse.sources.shop import Window, read_versions
 
 
 def _raw(table: Table) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec(
+        "raw_matches_source",
+        asset=key_of(table),
+        description="Every row that the shop counts in the window stands in raw.",
+        blocking=True,
+    )
+
     @dg.asset(
         **describe(table, kinds={"postgres", "deltalake"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "raw_matches_source",
-                asset=["raw", table.name],
-                description="Every row that the shop counts in the window stands in raw.",
-                blocking=True,
-            )
-        ],
+        check_specs=[check],
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
-        first, last = run_dates(context)
+        dates = run_dates(context)
         calendar = configured_calendar()
         captured: list[Captured] = []
         with failures(context):
-            for batch in read_versions(table, Window(first, last, calendar)):
+            for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 captured.append(capture(lake, table, rows, calendar))
-        dates = pl.concat([part.captured_on for part in captured]).to_frame()
-        report_rows_by_date(context, {"versions_read": ("captured_on", dates)})
-        present = sum(part.present for part in captured)
+            present = pl.concat([part.present for part in captured]).to_frame("date")
+            report_rows_by_date(context, {"versions_read": ("date", present)})
+            result = report(context, lake, check.key, matches_source(batch.counted, present), dates)
         return dg.MaterializeResult(
-            metadata={"new_versions_in_run": sum(part.new for part in captured)},
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="raw_matches_source",
-                    passed=present == batch.in_window,
-                    metadata={
-                        "expected (shop)": batch.in_window,
-                        "found (raw)": present,
-                        "dates": f"{first} to {last}",
-                    },
-                )
-            ],
+            metadata={"new_versions_in_run": sum(part.new for part in captured)}, check_results=[result]
         )
 
     asset: dg.AssetsDefinition = captured_versions
     return asset
+
+
+def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
+    """Whether raw has what the shop counts.
+
+    Args:
+        counted: date, rows, as the shop counts.
+        present: date, once for each row that stands in raw.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date that has rows on either side.
+    """
+    stored = present.group_by("date").agg(found=pl.len().cast(pl.Int64))
+    both = counted.join(stored, on="date", how="full", coalesce=True).with_columns(pl.col("rows", "found").fill_null(0))
+    return both.select(
+        "date",
+        passed=pl.col("rows") == pl.col("found"),
+        expected=pl.format("{} rows in the shop", "rows"),
+        found=pl.format("{} in raw", "found"),
+        detail=pl.lit(None, pl.String),
+    )
 
 
 raw_assets = [_raw(table) for table in RAW]

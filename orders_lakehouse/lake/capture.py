@@ -19,14 +19,12 @@ class Captured:
     """What became of a batch of versions.
 
     Attributes:
-        captured_on: Capture date of each row of the batch.
         new: Versions that were not in raw before.
-        present: Rows of the batch that stand in raw now.
+        present: Capture date (as the source counts) of each row of the batch that stands in raw now.
     """
 
-    captured_on: pl.Series
     new: int
-    present: int
+    present: pl.Series
 
 
 def capture(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> Captured:
@@ -42,11 +40,11 @@ def capture(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) ->
         What became of the rows, read back from the table.
     """
     identity = (*table.key, "updated_at")
-    rows = _at_first_capture(lake, table, rows, identity)
+    rows = _at_first_capture(lake, table, rows.with_columns(counts_on="captured_on"), identity)
     # The index first: an entry without its version is harmless, a version without its entry would not be found.
     record_key_dates(lake, table, rows, calendar)
     new = lake.insert_new(table, rows, identity)
-    return Captured(rows["captured_on"], new, lake.count_present(table, rows, identity))
+    return Captured(new, lake.present(table, rows, identity)["counts_on"])
 
 
 def _at_first_capture(lake: Lake, table: Table, rows: pl.DataFrame, identity: tuple[str, ...]) -> pl.DataFrame:

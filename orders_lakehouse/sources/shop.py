@@ -57,15 +57,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of the shop as raw holds them, without `run_id`, and the count that the shop itself gives.
+    """Rows of the shop as raw holds them, without `run_id`, and the counts that the shop itself gives.
 
     Attributes:
         rows: Columns of the raw table but `run_id`.
-        in_window: Rows in the whole window, counted by the shop in the same snapshot.
+        counted: Rows of the whole window by date, counted by the shop in the same snapshot: date, rows.
     """
 
     rows: pl.DataFrame
-    in_window: int
+    counted: pl.DataFrame
+
+    @property
+    def in_window(self) -> int:
+        """Rows in the whole window."""
+        return int(self.counted["rows"].sum())
 
 
 def read_versions(table: Table, window: Window) -> Iterator[Batch]:
@@ -89,12 +94,15 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         _refuse_missing_clocks(cursor, table)
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
-        count = int(value_of(cursor, f"SELECT count(*) FROM {source} WHERE {where}"))
+        cursor.execute(
+            f"SELECT {_captured_on(window, now)} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1"
+        )
+        counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
         # Ordered by the clock, so that a batch touches few partitions.
-        order = " ORDER BY updated_at" if count > BATCH_ROWS else ""
+        order = " ORDER BY updated_at" if counted["rows"].sum() > BATCH_ROWS else ""
         cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}{order}")
         for rows in _batches(cursor, table):
-            yield Batch(_as_raw(rows, table, window, now), count)
+            yield Batch(_as_raw(rows, table, window, now), counted)
 
 
 def _batches(cursor: "Cursor", table: Table) -> Iterator[pl.DataFrame]:
@@ -143,6 +151,16 @@ def _condition(window: Window, now: datetime) -> str:
     if window.first <= now.astimezone(zone).date() <= window.last:
         condition = f"({condition}) OR updated_at > '{latest}'"
     return condition
+
+
+def _captured_on(window: Window, now: datetime) -> str:
+    """The capture date of a row, as the shop's own SQL says it."""
+    zone = window.calendar.timezone
+    today = now.astimezone(ZoneInfo(zone)).date()
+    return (
+        f"CASE WHEN updated_at > '{(now + _TOLERANCE).isoformat()}' THEN '{today}'::date "
+        f"ELSE greatest((updated_at AT TIME ZONE '{zone}')::date, '{window.calendar.start}'::date) END"
+    )
 
 
 def _midnight(day: date, zone: ZoneInfo) -> str:

@@ -1,0 +1,162 @@
+"""How the verdict of a check, date by date, reaches the lake and Dagster.
+
+A range of dates is one run, and Dagster keeps one result of it. So every date's verdict goes to `checks/results`; and
+Dagster gets an event of its own for each date that fails, or failed before, beside the summary of the run. The summary
+is what a table's page shows: it fails where a date of the run fails, and warns while a date of another run does.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.results import failing_dates, last_good_date, latest, record
+
+# Dates that a summary names; the lake has them all.
+_NAMED = 60
+
+# What a check says of a date.
+VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
+
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
+def report(
+    context: Context,
+    lake: Lake,
+    check: dg.AssetCheckKey,
+    verdicts: pl.DataFrame,
+    dates: tuple[date, date] | None,
+    *,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    metadata: Mapping[str, Any] | None = None,
+) -> dg.AssetCheckResult:
+    """Store what a check found, tell Dagster, and sum up.
+
+    Args:
+        context: The running step's.
+        lake: The lake.
+        check: The check.
+        verdicts: date, passed, expected, found, detail; dates that are not named passed with nothing to judge.
+        dates: First and last date of the run; None where the table is judged as a whole.
+        severity: What a failure means.
+        metadata: What else the summary says.
+
+    Returns:
+        The result of the run.
+    """
+    judged = _every_date(verdicts, dates)
+    before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
+    results = _as_results(context, check, judged, severity)
+    record(lake, results)
+    now = pl.concat([before.join(results, on="date", how="anti", nulls_equal=True), results])
+    _tell_dates(
+        context, check, judged.filter(~pl.col("passed") | pl.col("date").is_in(failing_dates(before))), severity
+    )
+    failed = failing_dates(results)
+    elsewhere = [day for day in failing_dates(now) if day not in failed]
+    passed = bool(judged["passed"].all())
+    return dg.AssetCheckResult(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=passed and not elsewhere,
+        # What other dates were last found to be stops nobody, but is not forgotten.
+        severity=severity if not passed else dg.AssetCheckSeverity.WARN,
+        metadata={**_summary(dates, failed, elsewhere, last_good_date(now)), **(metadata or {})},
+    )
+
+
+def record_tests(
+    context: Context,
+    lake: Lake,
+    tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
+    dates: tuple[date, date] | None,
+) -> None:
+    """Store what dbt's tests found; a test looks at the run's dates together and says the same of each.
+
+    Args:
+        context: The running step's.
+        lake: The lake.
+        tests: dbt's results.
+        dates: First and last date of the run; None for models without dates.
+    """
+    results = []
+    for test in tests:
+        key = dg.AssetCheckKey(dg.AssetKey.from_coercible(test.asset_key or []), str(test.check_name))
+        rows = test.metadata.get("dagster_dbt/failed_row_count")
+        verdict = {
+            "passed": test.passed,
+            "expected": None if test.passed else "no row that the test selects",
+            "found": None if test.passed or rows is None else f"{getattr(rows, 'value', rows)} rows",
+            "detail": None if test.passed or dates is None else f"tested {dates[0]} to {dates[1]} as a whole",
+        }
+        days = pl.select(date=pl.date_range(*dates)) if dates else pl.DataFrame({"date": [None]}, {"date": pl.Date})
+        judged = days.with_columns(pl.lit(value).alias(name) for name, value in verdict.items())
+        results.append(_as_results(context, key, judged, test.severity))
+    if results:
+        record(lake, pl.concat(results))
+
+
+def _as_results(
+    context: Context, check: dg.AssetCheckKey, judged: pl.DataFrame, severity: dg.AssetCheckSeverity
+) -> pl.DataFrame:
+    return judged.with_columns(
+        asset=pl.lit(check.asset_key.to_user_string()),
+        check_name=pl.lit(check.name),
+        severity=pl.lit(severity.value),
+        run_id=pl.lit(context.run.run_id),
+        evaluated_at=pl.lit(datetime.now(UTC)),
+    ).select(pl.col(name).cast(dtype) for name, dtype in CHECK_RESULTS.schema.items())
+
+
+def _every_date(verdicts: pl.DataFrame, dates: tuple[date, date] | None) -> pl.DataFrame:
+    given = verdicts.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
+    if dates is None:
+        return given
+    days = pl.select(date=pl.date_range(*dates))
+    # What is wrong with the table as a whole, a column's type, is wrong on every date.
+    everywhere = given.filter(pl.col("date").is_null() & ~pl.col("passed")).drop("date").head(1)
+    if everywhere.height:
+        return days.join(everywhere, how="cross")
+    return days.join(given, on="date", how="left").with_columns(pl.col("passed").fill_null(True))
+
+
+def _tell_dates(
+    context: Context, check: dg.AssetCheckKey, verdicts: pl.DataFrame, severity: dg.AssetCheckSeverity
+) -> None:
+    for row in verdicts.filter(pl.col("date").is_not_null()).iter_rows(named=True):
+        told = {name: row[name] for name in ("expected", "found", "detail") if row[name] is not None}
+        context.instance.report_dagster_event(
+            dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+                job_name=context.run.job_name,
+                event_specific_data=dg.AssetCheckEvaluation(
+                    asset_key=check.asset_key,
+                    check_name=check.name,
+                    passed=row["passed"],
+                    severity=severity,
+                    metadata=told,
+                    partition=str(row["date"]),
+                ),
+            ),
+            run_id=context.run.run_id,
+        )
+
+
+def _summary(
+    dates: tuple[date, date] | None, failed: list[date], elsewhere: list[date], good: date | None
+) -> dict[str, Any]:
+    return {
+        **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
+        **({"failed_dates": _named(failed)} if failed else {}),
+        **({"failing_on_other_dates": _named(elsewhere)} if elsewhere else {}),
+        **({"last_good_date": str(good)} if good else {}),
+    }
+
+
+def _named(dates: list[date]) -> dg.MetadataValue:
+    return dg.MetadataValue.json([str(day) for day in dates[:_NAMED]])

@@ -1,0 +1,55 @@
+"""Results of checks by date, `checks/results`: what was found when, and what is in force now."""
+
+from datetime import date
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.lake.delta import Lake, rows_of
+
+# What a check and a date are told apart by.
+_SUBJECT = ["asset", "check_name", "date"]
+
+
+def record(lake: Lake, results: pl.DataFrame) -> None:
+    """Add evaluations. Nothing is replaced: two runs that judge the same dates at once lose neither's word.
+
+    Args:
+        lake: The lake.
+        results: Columns of `checks/results`.
+    """
+    lake.append(CHECK_RESULTS, results)
+
+
+def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
+    """What is in force: the last evaluation of each check and date.
+
+    Args:
+        lake: The lake.
+        asset: One table alone, layer/name.
+        check_name: One check alone.
+
+    Returns:
+        Columns of `checks/results`, ordered by asset, check_name, date.
+    """
+    frame = lake.scan(CHECK_RESULTS)
+    for column, wanted in (("asset", asset), ("check_name", check_name)):
+        if wanted is not None:
+            frame = frame.filter(nw.col(column) == wanted)
+    rows = rows_of(frame)
+    return rows.sort("evaluated_at").unique(_SUBJECT, keep="last", maintain_order=True).sort(_SUBJECT)
+
+
+def failing_dates(results: pl.DataFrame) -> list[date]:
+    """Dates on which something with severity ERROR does not hold, in order."""
+    failing = results.filter(~pl.col("passed") & (pl.col("severity") == "ERROR"))
+    dates: list[date] = failing["date"].drop_nulls().unique().sort().to_list()
+    return dates
+
+
+def last_good_date(results: pl.DataFrame) -> date | None:
+    """The last date that was judged and on which nothing with severity ERROR fails."""
+    bad = failing_dates(results)
+    last = results.filter(~pl.col("date").is_in(bad))["date"].max()
+    return last if isinstance(last, date) else None
