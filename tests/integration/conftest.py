@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from importlib import resources
@@ -23,6 +23,7 @@ from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
+from tests.s3 import environment, new_bucket
 
 SHOP_SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
 FACTS = ("fct_orders", "fct_order_lines")
@@ -75,12 +76,17 @@ class Lakehouse:
     @contextmanager
     def copy_of_raw(self, home: Path, warehouse_url: str) -> Iterator["Lakehouse"]:
         """A lakehouse with the same shop and the same raw tables, and with nothing derived from them yet."""
-        shutil.copytree(Path(self.lake.url) / "raw", home / "lake" / "raw")
+        copy = self.copy_of_lake(home, "raw")
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
             settings.cache_clear()
-            yield Lakehouse(self.shop_url, warehouse_url, Lake(str(home / "lake"), "UTC"), self.instance)
+            yield replace(copy, warehouse_url=warehouse_url)
         settings.cache_clear()
+
+    def copy_of_lake(self, home: Path, layer: str = "") -> "Lakehouse":
+        """A lakehouse with the same databases and a copy of the lake on disk, or of one layer of it."""
+        shutil.copytree(Path(self.lake.url) / layer, home / "lake" / layer)
+        return replace(self, lake=Lake(str(home / "lake"), self.lake.timezone))
 
     def shop_rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query over the shop."""
@@ -156,15 +162,20 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def _lakehouse(home: Path, make_url: Callable[[str], str]) -> Iterator[Lakehouse]:
+def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[[str], str]) -> Iterator[Lakehouse]:
+    """An empty lakehouse on an empty shop; its lake is on disk, or in a bucket of the S3 server at `endpoint`."""
     shop_url, warehouse_url = make_url("shop"), make_url("warehouse")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
         monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
         monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
+        for name, value in environment(endpoint).items() if endpoint else ():
+            monkeypatch.setenv(name, value)
+        lake_url = new_bucket(endpoint) if endpoint else str(home / "lake")
+        monkeypatch.setenv("LAKE_URL", lake_url)
         settings.cache_clear()
         with dg.DagsterInstance.ephemeral(str(home)) as instance:
-            made = Lakehouse(shop_url, warehouse_url, Lake(str(home / "lake"), "UTC"), instance)
+            made = Lakehouse(shop_url, warehouse_url, Lake(lake_url, "UTC"), instance)
             made.shop(SHOP_SCHEMA)
             made.oracle.install()
             yield made
@@ -172,9 +183,15 @@ def _lakehouse(home: Path, make_url: Callable[[str], str]) -> Iterator[Lakehouse
 
 
 @pytest.fixture
-def lakehouse(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Lakehouse]:
-    """An empty lakehouse on an empty shop of the right schema; partitions start on 2017-01-01, dates are UTC."""
-    with _lakehouse(tmp_path, postgres_url_factory) as made:
+def lakehouse(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_url_factory: Callable[[str], str]
+) -> Iterator[Lakehouse]:
+    """An empty lakehouse on an empty shop of the right schema; partitions start on 2017-01-01, dates are UTC.
+
+    On disk, or where a test's parameter says: disk or s3.
+    """
+    endpoint = request.getfixturevalue("s3_endpoint") if getattr(request, "param", "disk") == "s3" else None
+    with lakehouse_on(endpoint, tmp_path, postgres_url_factory) as made:
         yield made
 
 
@@ -183,7 +200,7 @@ def shared_lakehouse(
     tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]
 ) -> Iterator[Lakehouse]:
     """A lakehouse like `lakehouse` that the tests of a module share; give them one xdist_group."""
-    with _lakehouse(tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as made:
+    with lakehouse_on(None, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as made:
         yield made
 
 

@@ -1,9 +1,7 @@
 """What changes after it was first captured: moved, added, corrected, deleted, undeleted, or late to arrive."""
 
 import random
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ from polars.testing import assert_frame_equal
 
 from orders_lakehouse.contracts.tables import CLEANSED
 from orders_lakehouse.lake.accounts import accounts
-from orders_lakehouse.lake.delta import Lake
 from tests.integration.conftest import Lakehouse, failures
 
 pytestmark = pytest.mark.slow
@@ -192,10 +189,18 @@ def changed_lakehouse(lakehouse: Lakehouse) -> Lakehouse:
     return lakehouse
 
 
+@pytest.mark.parametrize("lakehouse", ["s3"], indirect=True)
+def test_late_changes_reach_the_curated_tables_on_s3(changed_lakehouse: Lakehouse) -> None:
+    """On disk the next test says so first."""
+    ran(changed_lakehouse, FIRST, LAST, select=AFTER_RAW)
+    assert changed_lakehouse.wrong_curated() == {}
+    assert not_accounted_for(changed_lakehouse) == {}
+
+
 def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse: Lakehouse, tmp_path: Path) -> None:
     days = [f"2017-01-0{number}" for number in range(1, 10)]
     shuffled = random.Random(7021994).sample(days, len(days))  # noqa: S311 (an order, not a secret)
-    again = lake_copy(changed_lakehouse, tmp_path / "full", only="raw")
+    again = changed_lakehouse.copy_of_lake(tmp_path / "full", "raw")
     ran(again, FIRST, LAST, select=AFTER_RAW)
     assert again.wrong_curated() == {}
 
@@ -203,17 +208,12 @@ def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse:
         "one_by_one_shuffled": [(one, one) for one in shuffled],
         "some_together_backwards": [(days[5], days[8]), (days[1], days[4]), (days[0], days[0])],
     }.items():
-        lakehouse = lake_copy(changed_lakehouse, tmp_path / name)
+        lakehouse = changed_lakehouse.copy_of_lake(tmp_path / name)
         for first, last in ranges:
             ran(lakehouse, first, last, select=AFTER_RAW)
         assert lakehouse.wrong_curated() == {}, name
         assert not_accounted_for(lakehouse) == {}, name
         assert_same_lake(lakehouse, again)
-
-
-def lake_copy(lakehouse: Lakehouse, home: Path, only: str = "") -> Lakehouse:
-    shutil.copytree(Path(lakehouse.lake.url) / only, home / "lake" / only)
-    return replace(lakehouse, lake=Lake(str(home / "lake"), lakehouse.lake.timezone))
 
 
 def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: Lakehouse) -> None:

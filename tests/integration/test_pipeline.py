@@ -1,5 +1,7 @@
 """From the shop to the marts: every rule of the contract, broken and kept, on a handful of orders."""
 
+from collections.abc import Callable, Iterator
+
 import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
@@ -18,7 +20,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.lake.accounts import Accounts, accounts
-from tests.integration.conftest import Lakehouse, day, failures
+from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -195,19 +197,25 @@ NEVER_BROKEN_BY_A_SHOP = {
 }
 
 
-@pytest.fixture(scope="module")
-def done(shared_lakehouse: Lakehouse) -> Lakehouse:
+@pytest.fixture(scope="module", params=["disk", "s3"])
+def done(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_url_factory: Callable[[str], str],
+) -> Iterator[Lakehouse]:
     """Everything run once. Rows with a clock ahead of the shop's own are captured as of today."""
-    shared_lakehouse.shop(SHOP)
-    shared_lakehouse.oracle.look()
-    ((today,),) = shared_lakehouse.shop_rows("SELECT now()::date::text")
-    for result in (
-        shared_lakehouse.run(today, select="group:raw"),
-        shared_lakehouse.run(FIRST, LAST),
-        shared_lakehouse.run(today, select="group:cleansed"),
-    ):
-        assert result.success, failures(result)
-    return shared_lakehouse
+    endpoint = request.getfixturevalue("s3_endpoint") if request.param == "s3" else None
+    with lakehouse_on(endpoint, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as lakehouse:
+        lakehouse.shop(SHOP)
+        lakehouse.oracle.look()
+        ((today,),) = lakehouse.shop_rows("SELECT now()::date::text")
+        for result in (
+            lakehouse.run(today, select="group:raw"),
+            lakehouse.run(FIRST, LAST),
+            lakehouse.run(today, select="group:cleansed"),
+        ):
+            assert result.success, failures(result)
+        yield lakehouse
 
 
 def test_the_marts_say_what_the_shop_says(done: Lakehouse) -> None:
