@@ -79,6 +79,9 @@ def look_at_data(location: str) -> str | None:
         try:
             pq.ParquetFile(files.open_input_file(path)).read()
         except (pa.ArrowException, OSError) as error:
+            if "Error performing" in str(error):
+                # The storage has failed once more, which says nothing of the file.
+                raise
             return _damaged_file(location, path, f"is no readable Parquet file ({error})")
     return None
 

@@ -3,6 +3,7 @@
 deltalake, Polars and object_store raise a dozen types for the same few things, and tell them apart by text alone.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.damage import look_at_data, look_at_log
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError, path_of, table_at
+
+log = logging.getLogger(__name__)
 
 # Polars panics over a Parquet file that is shorter than the log says.
 _FAILURES = (DeltaError, OSError, PolarsError, PanicException)
@@ -64,7 +67,7 @@ def storage_trouble(*places: str | pl.LazyFrame) -> Iterator[None]:
 
 def _meaning(error: BaseException, places: Sequence[str | pl.LazyFrame]) -> ExpectedError | None:
     said = _LINE_OF_A_CHAIN.sub(": ", str(error)).strip()
-    for meaning in (_damaged, _of_s3, _of_disk):
+    for meaning in (_of_s3, _of_disk, _damaged):
         found = meaning(said, lambda: _locations(places))
         if found is not None:
             return found
@@ -190,13 +193,14 @@ def _room(location: str) -> str:
 def _damaged(said: str, locations: Locations) -> ExpectedError | None:
     """The file that is damaged or missing, found by looking at all of them: no library says which one."""
     look = look_at_log if _LOG.search(said) else look_at_data if _DATA.search(said) else None
-    if look is None or _first(_STATUS, said) not in ("", "404", "416") or _NETWORK.search(said):
+    if look is None:
         return None
-    for location in locations():
-        found = look(location)
-        if found is not None:
-            return LakeError(found)
-    return None
+    try:
+        found = next(filter(None, map(look, locations())), None)
+    except _FAILURES as error:
+        log.warning("no table could be searched for the damaged file: %s", error)
+        return None
+    return LakeError(found) if found else None
 
 
 def _first(pattern: re.Pattern[str], said: str, group: int = 1) -> str:
