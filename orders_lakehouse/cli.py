@@ -76,6 +76,30 @@ def status(as_json: bool) -> None:
     show(as_json=as_json)
 
 
+@cli.command()
+@click.option("--failed", is_flag=True, help="Only what fails now, and what to do; status 1 if a failure is an ERROR.")
+@click.option("--date", "day", type=_DATE, metavar="D", help="Of one date.")
+@click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")
+@click.option("--check", metavar="NAME", help="Of one check, such as no_row_lost.")
+@click.option("--history", is_flag=True, help="Every evaluation, run by run; without it, the latest of each date.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of records.")
+def checks(
+    failed: bool, day: datetime | None, table: str | None, check: str | None, history: bool, as_json: bool
+) -> None:
+    """Show what checks found, by date.
+
+    A line for each table and check: how many dates were judged, the first and the last of them, when they were last
+    judged (UTC), and below the dates that fail. --failed ends with status 1 when something fails with severity ERROR,
+    for scripts.
+    """
+    from orders_lakehouse.terminal.checks import Wanted
+    from orders_lakehouse.terminal.checks import checks as show
+
+    holds = show(Wanted(day.date() if day else None, table, check, failed, history), as_json=as_json)
+    if failed and not holds:
+        raise SystemExit(1)
+
+
 _LIMIT = click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Rows at most; 50 in a table.")
 _JSON = click.option(
     "--json", "form", flag_value="json", help="Print a JSON list of records; decimals are strings, to stay exact."

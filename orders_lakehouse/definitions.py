@@ -5,7 +5,7 @@ import dagster as dg
 from orders_lakehouse.defs import checks, cleansed, curated, jobs, marts, raw, resources, warehouse
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts]),
+    assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[jobs.refresh_all_job, *jobs.layer_jobs],
     resources=resources.RESOURCES,

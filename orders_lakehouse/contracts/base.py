@@ -122,6 +122,11 @@ def contract_version(model: type[Contract]) -> str:
     return str(model.Config.metadata["version"])
 
 
+def personal_columns(model: type[Contract]) -> frozenset[str]:
+    """Columns that say who somebody is: those that the contract marks as `pii`."""
+    return frozenset(name for name, column in model.to_schema().columns.items() if (column.metadata or {}).get("pii"))
+
+
 def polars_schema(model: type[Contract]) -> pl.Schema:
     """Column names and Polars types of a contract: its own columns first, then those of its bases."""
     columns = model.to_schema().columns

@@ -3,6 +3,7 @@
 Each asset writes its quarantine table in the same step.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -21,9 +22,11 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs.metadata import ROW_COUNT, describe, key_of, report_rows_by_date
+from orders_lakehouse.defs.metadata import ROW_COUNT, describe, report_rows_by_date, report_state
+from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.extent import extent
 from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
@@ -53,22 +56,23 @@ def _products(lake: Lake, first: date, last: date) -> Split:
     return cleanse_products(lake.scan(RAW_OF["products"], between=(first, last)))
 
 
-def _cleansed(
-    table: Table, derive: Callable[[Lake, date, date], Split], upstream: Sequence[Table]
-) -> dg.AssetsDefinition:
+def _cleansed(table: Table, derive: Callable[[Lake, date, date], Split]) -> dg.AssetsDefinition:
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=[key_of(source) for source in upstream],
     )
     def cleansed(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         first, last = run_dates(context)
+        began = time.perf_counter()
         with failures(context):
             # Quarantine first: a crash in between leaves a row in both tables, never in none.
             rejected, rows = lake.replace_dates(
                 [QUARANTINE_OF[table.name], table], first, last, lambda: reversed_pair(derive(lake, first, last))
             )
+            quarantined = Series("quarantined rows", extent(lake, QUARANTINE_OF[table.name]).by_date(), RED)
+            told = {"rows_in_run": rows.height, "quarantined_in_run": rejected.height}
+            report_state(context, lake, table, rows, began, told, [quarantined])
         partition = str(table.partitioned_by)
         report_rows_by_date(context, {ROW_COUNT: (partition, rows), "quarantined": (partition, rejected)})
         _report_reasons_by_date(context, rejected, partition)
@@ -90,12 +94,18 @@ def _report_reasons_by_date(context: dg.AssetExecutionContext, rejected: pl.Data
     for (day,), of_day in counted.group_by("date", maintain_order=True):
         by_reason = dict(of_day.select("reason", "len").iter_rows())
         context.add_asset_metadata({"quarantined_by_reason": dg.MetadataValue.json(by_reason)}, partition_key=str(day))
+    if rejected.height:
+        of_run = bars_by_name(reasons.group_by(name="reason").agg(value=pl.len()), RED)
+        context.add_asset_metadata(
+            {"reasons_in_run": as_picture(of_run, "Rows in quarantine by reason")},
+            partition_key=context.partition_keys[-1],
+        )
 
 
 cleansed_assets = [
-    _cleansed(CUSTOMERS, _customers, [RAW_OF["customers"]]),
-    _cleansed(PRODUCTS, _products, [RAW_OF["products"]]),
-    _cleansed(ORDERS, _orders, [RAW_OF["orders"]]),
-    _cleansed(ORDER_ITEMS, _order_items, [RAW_OF["order_items"], ORDERS]),
-    _cleansed(PAYMENTS, _payments, [RAW_OF["payments"], ORDERS]),
+    _cleansed(CUSTOMERS, _customers),
+    _cleansed(PRODUCTS, _products),
+    _cleansed(ORDERS, _orders),
+    _cleansed(ORDER_ITEMS, _order_items),
+    _cleansed(PAYMENTS, _payments),
 ]

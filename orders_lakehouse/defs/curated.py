@@ -1,6 +1,9 @@
 """Curated: order lines with what was known when they were placed, sales by date, and what customers bought."""
 
+import time
+
 import dagster as dg
+import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import (
@@ -13,9 +16,10 @@ from orders_lakehouse.contracts.tables import (
     PRODUCTS,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs.metadata import ROW_COUNT, describe, key_of, report_rows_by_date
+from orders_lakehouse.defs.metadata import ROW_COUNT, describe, report_rows_by_date, report_state
+from orders_lakehouse.defs.pictures import GREEN, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.transforms import curated
 
@@ -26,11 +30,11 @@ _KINDS = {"polars", "deltalake"}
     **describe(ORDER_LINES, kinds=_KINDS),
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=[key_of(table) for table in (ORDER_ITEMS, ORDERS, CUSTOMERS, PRODUCTS)],
 )
 def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Join lines, orders, and the versions of customer and product that were valid."""
     dates = run_dates(context)
+    began = time.perf_counter()
 
     def derive() -> list[Frame]:
         items, orders = (lake.scan(table, between=dates) for table in (ORDER_ITEMS, ORDERS))
@@ -38,6 +42,7 @@ def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
 
     with failures(context):
         (rows,) = lake.replace_dates([ORDER_LINES], *dates, derive)
+        report_state(context, lake, ORDER_LINES, rows, began, {"rows_in_run": rows.height})
     report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
     return dg.MaterializeResult()
 
@@ -46,27 +51,41 @@ def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     **describe(DAILY_SALES, kinds=_KINDS),
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=[key_of(ORDER_LINES)],
 )
 def daily_sales(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Sum order lines by date and currency."""
     dates = run_dates(context)
+    began = time.perf_counter()
     with failures(context):
         (rows,) = lake.replace_dates(
             [DAILY_SALES], *dates, lambda: [curated.daily_sales(lake.scan(ORDER_LINES, between=dates))]
         )
+        panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES)))
+        report_state(context, lake, DAILY_SALES, rows, began, {"rows_in_run": rows.height}, panels)
     report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
     return dg.MaterializeResult()
+
+
+def _sales_by_date(sales: pl.DataFrame) -> list[Series]:
+    """Net sales and orders by date, in the currency of most orders; amounts are never added across currencies."""
+    if sales.is_empty():
+        return []
+    currency = sales.group_by("currency").agg(pl.col("orders").sum()).sort("orders", "currency").item(-1, "currency")
+    most = sales.filter(currency=currency).rename({"order_date": "date"})
+    return [
+        Series(f"net sales, {currency}", most.select("date", value="net"), GREEN),
+        Series(f"orders in {currency}", most.select("date", value="orders")),
+    ]
 
 
 @dg.asset(
     **describe(CUSTOMER_PROFILE, kinds=_KINDS),
     # Unpartitioned, and still part of a range: the run works on all dates at once.
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=[key_of(ORDER_LINES)],
 )
 def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Sum order lines by customer, over all dates."""
+    began = time.perf_counter()
     with failures(context):
         rows = lake.replace_all(
             CUSTOMER_PROFILE,
@@ -74,4 +93,8 @@ def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[L
                 lake.scan(ORDER_LINES), lake.latest_date(ORDER_LINES, default=configured_calendar().start)
             ),
         )
-    return dg.MaterializeResult(metadata={ROW_COUNT: rows.height})
+        report_state(context, lake, CUSTOMER_PROFILE, rows, began, {})
+    segments = bars_by_name(rows.group_by(name="segment").agg(value=pl.len()))
+    return dg.MaterializeResult(
+        metadata={ROW_COUNT: rows.height, "customers_by_segment": as_picture(segments, "Customers by segment")}
+    )

@@ -18,7 +18,7 @@ from dagster_dbt import (
 )
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.defs.metadata import key_of
+from orders_lakehouse.defs.metadata import OWNERS, key_of
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
@@ -59,8 +59,12 @@ class Translator(DagsterDbtTranslator):
         """The schema: staging or marts."""
         return str(dbt_resource_props["schema"])
 
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
+        """Whoever owns the lake."""
+        return OWNERS
 
-TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=False))
+
+TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
 
 
 @dbt_assets(

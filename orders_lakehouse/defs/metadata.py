@@ -1,16 +1,28 @@
-"""How a lake table presents itself in Dagster: key, group, description, columns."""
+"""How a lake table presents itself in Dagster: key, group, description, columns, and how it stands after a run."""
 
-from collections.abc import Mapping, Set
+import time
+from collections.abc import Mapping, Sequence, Set
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from orders_lakehouse.contracts.base import Contract, personal_columns
+from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.settings import settings
+from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.extent import extent
+from orders_lakehouse.settings import PROJECT, settings
 
 # The name under which Dagster shows and plots the size of a table.
 ROW_COUNT = "dagster/row_count"
+OWNERS = ("team:data-platform",)
+# A picture shows as many days before the run's last one, or the whole run where that is longer.
+_DAYS_SHOWN = 60
+_SAMPLE_ROWS = 8
+_MASK = "•••"
 
 
 def key_of(table: Table) -> dg.AssetKey:
@@ -25,29 +37,82 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
         "group_name": table.layer,
         "description": table.model.__doc__,
         "kinds": set(kinds),
-        "owners": ["team:data-platform"],
+        "owners": OWNERS,
+        "deps": [key_of(source) for source in UPSTREAM.get(table, ())],
         "metadata": {
             "dagster/column_schema": column_schema(table),
             "dagster/uri": f"{settings().lake_url}/{table.path}",
+            "dagster/table_name": f"{table.layer}.{table.name}",
+            "dagster/code_references": _contract_source(table.model),
+            **({"dagster/column_lineage": column_lineage(table)} if table in UPSTREAM else {}),
         },
     }
+
+
+def _contract_source(model: type[Contract]) -> dg.CodeReferencesMetadataValue:
+    path = PROJECT.joinpath(*model.__module__.split(".")).with_suffix(".py")
+    return dg.CodeReferencesMetadataValue(
+        code_references=[dg.LocalFileCodeReference(file_path=str(path), label=f"contract: {path.name}")]
+    )
+
+
+def column_lineage(table: Table) -> dg.TableColumnLineage:
+    """Which columns upstream each column is made of."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(key_of(origin.table), origin.column) for origin in found]
+            for column, found in origins(table).items()
+        }
+    )
 
 
 def column_schema(table: Table) -> dg.TableSchema:
     """Columns, types and descriptions of a lake table."""
     columns = table.model.to_schema().columns
+    personal = personal_columns(table.model)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name,
                 str(dtype),
                 description=columns[name].description if name in columns else None,
-                constraints=dg.TableColumnConstraints(nullable=name not in columns or columns[name].nullable),
-                tags={"pii": ""} if name in columns and (columns[name].metadata or {}).get("pii") else {},
+                constraints=dg.TableColumnConstraints(
+                    nullable=name not in columns or columns[name].nullable,
+                    unique=table.key == (name,) and table.layer != "raw",
+                    other=[f"in {unit}"] if (unit := _unit(columns.get(name))) else [],
+                ),
+                tags={"pii": ""} if name in personal else {},
             )
             for name, dtype in table.schema.items()
         ]
     )
+
+
+def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
+    """What is known of a copy of a lake table.
+
+    Args:
+        table: The table.
+        types: Columns of the copy, and their types there.
+        name: How the copy is called where it lies.
+    """
+    columns = {column.name: column for column in column_schema(table).columns}
+    return {
+        "dagster/table_name": name,
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn(column, type_, columns[column].description, tags=columns[column].tags)
+                for column, type_ in types.items()
+            ]
+        ),
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {column: [dg.TableColumnDep(key_of(table), column)] for column in types}
+        ),
+    }
+
+
+def _unit(column: Any) -> str | None:
+    return (column.metadata or {}).get("unit") if column is not None else None
 
 
 def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, tuple[str, pl.DataFrame]]) -> None:
@@ -63,6 +128,62 @@ def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, 
     }
     for key in context.partition_keys:
         context.add_asset_metadata({name: of.get(key, 0) for name, of in by_date.items()}, partition_key=key)
+
+
+def report_state(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    table: Table,
+    rows: pl.DataFrame,
+    began: float,
+    told: Mapping[str, Any],
+    panels: Sequence[Series] = (),
+) -> None:
+    """Tell once, at the run's last date, how a table stands: what a page shows is stored for no other date.
+
+    Args:
+        context: The running asset's.
+        lake: The lake.
+        table: The table that was written.
+        rows: Rows that were written, for a sample.
+        began: `time.perf_counter()` when the work began.
+        told: What else to tell.
+        panels: What else to draw by date.
+    """
+    now = extent(lake, table)
+    always = {
+        **told,
+        "seconds": round(time.perf_counter() - began, 2),
+        "delta_version": now.version,
+        "sample": sample_of(rows, table),
+    }
+    if table.partitioned_by is None:
+        context.add_asset_metadata({"bytes": now.files["bytes"].sum(), **always})
+        return
+    first, last = (date.fromisoformat(key) for key in (context.partition_keys[0], context.partition_keys[-1]))
+    shown = min(first, last - timedelta(days=_DAYS_SHOWN - 1))
+    begins = now.files["date"].min()
+    shown = max(shown, begins) if isinstance(begins, date) and begins <= last else first
+    by_date = bars_by_date([Series(f"rows of {table.path}", now.by_date()), *panels], shown, last)
+    context.add_asset_metadata(
+        {
+            "by_date": as_picture(by_date, "Bars by date"),
+            "bytes_in_run": now.files.filter(pl.col("date").is_between(first, last))["bytes"].sum(),
+            **always,
+        },
+        partition_key=str(last),
+    )
+
+
+def sample_of(rows: pl.DataFrame, table: Table) -> dg.MetadataValue:
+    """Some rows as a table, without what says who somebody is."""
+    return table_of(masked(rows.head(_SAMPLE_ROWS), personal_columns(table.model)))
+
+
+def masked(rows: pl.DataFrame, personal: Set[str]) -> pl.DataFrame:
+    """The rows with a mask in place of every personal value; what is missing stays missing."""
+    names = [name for name in rows.columns if name in personal]
+    return rows.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(_MASK)).alias(name) for name in names)
 
 
 def table_of(rows: pl.DataFrame) -> dg.MetadataValue:

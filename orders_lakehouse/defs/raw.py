@@ -1,11 +1,13 @@
 """Raw: the log of row versions, captured from the shop by the date of its change clock."""
 
+import time
+
 import dagster as dg
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import RAW, Table
-from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date
+from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import report
 from orders_lakehouse.lake.capture import Captured, capture
@@ -32,16 +34,19 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         dates = run_dates(context)
         calendar = configured_calendar()
         captured: list[Captured] = []
+        sample = pl.DataFrame(schema=table.schema)
+        began = time.perf_counter()
         with failures(context):
             for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 captured.append(capture(lake, table, rows, calendar))
+                sample = rows if rows.height else sample
             present = pl.concat([part.present for part in captured]).to_frame("date")
             report_rows_by_date(context, {"versions_read": ("date", present)})
+            new = sum(part.new for part in captured)
+            report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
             result = report(context, lake, check.key, matches_source(batch.counted, present), dates)
-        return dg.MaterializeResult(
-            metadata={"new_versions_in_run": sum(part.new for part in captured)}, check_results=[result]
-        )
+        return dg.MaterializeResult(check_results=[result])
 
     asset: dg.AssetsDefinition = captured_versions
     return asset

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource
 from packaging.version import Version
 
+from orders_lakehouse import postgres
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import database_url, parse_url
@@ -49,6 +50,7 @@ def export_warehouse_to_dbt() -> None:
         DBT_WAREHOUSE_USER=parts.get("user", "postgres"),
         DBT_ENV_SECRET_WAREHOUSE_PASSWORD=parts.get("password", ""),
         DBT_WAREHOUSE_DBNAME=parts.get("dbname", "postgres"),
+        DBT_WAREHOUSE_LOCK_TIMEOUT=f"{postgres.LOCK_SECONDS}s",
         DBT_WAREHOUSE_SSLMODE=parts.get("sslmode", "prefer"),
     )
 

@@ -6,12 +6,12 @@ import dagster as dg
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import ORDERS
-from orders_lakehouse.defs.metadata import ROW_COUNT, key_of
+from orders_lakehouse.defs.metadata import OWNERS, ROW_COUNT, copied, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
-from orders_lakehouse.warehouse.load import COPIES, Copy, load
+from orders_lakehouse.warehouse.load import COPIES, SCHEMA, Copy, load
 
 
 def _warehouse(copy: Copy) -> dg.AssetsDefinition:
@@ -20,10 +20,10 @@ def _warehouse(copy: Copy) -> dg.AssetsDefinition:
         group_name="warehouse",
         description=f"Copy of {copy.table.path} in the warehouse's schema lake.",
         kinds={"postgres"},
-        owners=["team:data-platform"],
+        owners=OWNERS,
         backfill_policy=dg.BackfillPolicy.single_run(),
         deps=[key_of(copy.table)],
-        metadata={"dagster/relation_identifier": f"lake.{copy.name}"},
+        metadata=copied(copy.table, copy.types, f"{SCHEMA}.{copy.name}"),
     )
     def loaded(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         with failures(context):
@@ -46,10 +46,10 @@ warehouse_assets = [_warehouse(copy) for copy in COPIES]
     key=["warehouse", "calendar"],
     group_name="warehouse",
     kinds={"postgres"},
-    owners=["team:data-platform"],
+    owners=OWNERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[key_of(ORDERS)],
-    metadata={"dagster/relation_identifier": "lake.calendar"},
+    metadata={"dagster/table_name": f"{SCHEMA}.calendar"},
 )
 def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Every day from the first partition to the end of the year after the last order, with public holidays."""

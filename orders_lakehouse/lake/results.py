@@ -7,6 +7,7 @@ import polars as pl
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.log import find
 
 # What a check and a date are told apart by.
 _SUBJECT = ["asset", "check_name", "date"]
@@ -20,6 +21,17 @@ def record(lake: Lake, results: pl.DataFrame) -> None:
         results: Columns of `checks/results`.
     """
     lake.append(CHECK_RESULTS, results)
+
+
+def evaluations(lake: Lake) -> pl.DataFrame:
+    """Every evaluation, the oldest first; a lake that has none stays as it is.
+
+    Returns:
+        Columns of `checks/results`, ordered by evaluated_at, asset, check_name, date.
+    """
+    if find(lake, CHECK_RESULTS) is None:
+        return pl.DataFrame(schema=CHECK_RESULTS.schema)
+    return rows_of(lake.scan(CHECK_RESULTS)).sort("evaluated_at", *_SUBJECT)
 
 
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
@@ -37,7 +49,18 @@ def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = Non
     for column, wanted in (("asset", asset), ("check_name", check_name)):
         if wanted is not None:
             frame = frame.filter(nw.col(column) == wanted)
-    rows = rows_of(frame)
+    return in_force(rows_of(frame))
+
+
+def in_force(rows: pl.DataFrame) -> pl.DataFrame:
+    """The last evaluation of each check and date.
+
+    Args:
+        rows: Columns of `checks/results`.
+
+    Returns:
+        The same columns, ordered by asset, check_name, date.
+    """
     return rows.sort("evaluated_at").unique(_SUBJECT, keep="last", maintain_order=True).sort(_SUBJECT)
 
 

@@ -11,19 +11,19 @@ import click
 import polars as pl
 from rich.markup import escape
 
-from orders_lakehouse.contracts.tables import CHECK_RESULTS, CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.lake.results import evaluations, in_force
 from orders_lakehouse.postgres import connect, embedded_server_runs
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
 
 _FACTS = ("fct_orders", "fct_order_lines")
 _MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *_FACTS)
-_OK, _FAILED, _WARNED = "ok", "FAILED", "warned"
-_MARKS = {"": " ", _OK: "[green]✓[/]", _WARNED: "[yellow]![/]", _FAILED: "[red]✗[/]"}
+OK, FAILED, WARNED = "ok", "FAILED", "warned"
+MARKS = {"": " ", OK: "[green]✓[/]", WARNED: "[yellow]![/]", FAILED: "[red]✗[/]"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _plain(value: Any) -> str:
 
 def look(lake: Lake) -> Status:
     """Look at every table: at the logs of those of the lake, and at the warehouse when it can be reached."""
-    results = _check_results(lake)
+    results = in_force(evaluations(lake))
     tables = [table for layer in (RAW, CLEANSED, CURATED) for table in layer]
     found = [_of_lake(lake, table, known, results) for table in tables if (known := _extent(lake, table))]
     try:
@@ -96,7 +96,7 @@ def _extent(lake: Lake, table: Table) -> Extent | None:
     return None if handle is None else extent(handle, table)
 
 
-def _of_lake(lake: Lake, table: Table, known: Extent, results: pl.DataFrame | None) -> TableStatus:
+def _of_lake(lake: Lake, table: Table, known: Extent, results: pl.DataFrame) -> TableStatus:
     quarantine = _extent(lake, QUARANTINE_OF[table.name]) if table in CLEANSED else None
     return TableStatus(
         table.path,
@@ -118,7 +118,7 @@ def _warehouse_not_running() -> str | None:
     return f"the embedded Postgres is not running; `{program()} url warehouse` starts it"
 
 
-def _marts(results: pl.DataFrame | None) -> Iterator[TableStatus]:
+def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
     # A host that does not answer at all is given up soon.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
     with connect("warehouse") as connection, connection.cursor() as cursor:
@@ -145,23 +145,17 @@ def _extent_of_mart(mart: str) -> str:
     """
 
 
-def _check_results(lake: Lake) -> pl.DataFrame | None:
-    return None if find(lake, CHECK_RESULTS) is None else latest(lake)
-
-
-def worst_check(results: pl.DataFrame | None, asset: str) -> str:
+def worst_check(results: pl.DataFrame, asset: str) -> str:
     """The worst that the latest results of an asset's checks say.
 
     Args:
         results: asset, check_name, date (null without one), passed, severity (ERROR or WARN), one row for each check
-            and date; None when nothing is known.
+            and date.
         asset: `<layer>/<name>`.
 
     Returns:
         `ok`; `FAILED` or `warned` with the check that failed on most dates; empty when nothing was checked.
     """
-    if results is None:
-        return ""
     mine = results.filter(asset=asset)
     broken = (
         mine.filter(~pl.col("passed"))
@@ -170,10 +164,10 @@ def worst_check(results: pl.DataFrame | None, asset: str) -> str:
         .sort("severity", "dates", "check_name", descending=[False, True, False])
     )
     if broken.is_empty():
-        return _OK if mine.height else ""
+        return OK if mine.height else ""
     severity, check, dates = broken.row(0)
     on = f" ({dates} date{'s' if dates > 1 else ''})" if dates else ""
-    return f"{_FAILED if severity == 'ERROR' else _WARNED} {check}{on}"
+    return f"{FAILED if severity == 'ERROR' else WARNED} {check}{on}"
 
 
 def show_tables(found: Status) -> None:
@@ -193,7 +187,7 @@ def show_tables(found: Status) -> None:
         table.add_row(*_cells(one))
     terminal.print(table)
     for one in found.tables:
-        if one.worst_check not in ("", _OK):
+        if one.worst_check not in ("", OK):
             terminal.print(f"{_mark(one)} {one.table}: {escape(one.worst_check)}")
     if found.marts_unknown:
         terminal.print(f"Marts: {escape(found.marts_unknown)}")
@@ -213,7 +207,7 @@ def _cells(one: TableStatus) -> tuple[str, ...]:
 
 
 def _mark(one: TableStatus) -> str:
-    return _MARKS[one.worst_check.split(" ")[0]]
+    return MARKS[one.worst_check.split(" ")[0]]
 
 
 def when(instant: datetime, now: datetime) -> str:

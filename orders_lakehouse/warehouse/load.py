@@ -152,8 +152,9 @@ def require_loaded() -> None:
     missing = sorted({copy.name for copy in COPIES} - set(loaded_versions()))
     if missing:
         raise DatabaseError(
-            f"the warehouse's schema {SCHEMA} has not been loaded: found no load of {', '.join(missing)}. A fact made "
-            "from it would lose its rows. Materialize the group warehouse first."
+            f"the warehouse's schema {SCHEMA} has not been loaded: found no load of {', '.join(missing)}. A crash of "
+            "the server empties it, and what was made from it now would lose its rows. Materialize the group warehouse "
+            "first."
         )
 
 

@@ -141,8 +141,21 @@ def test_every_asset_has_a_description(nodes: list[Any]) -> None:
     assert [node.key for node in nodes if not (node.description or "").strip()] == []
 
 
-def test_every_asset_that_is_not_of_dbt_has_an_owner(nodes: list[Any]) -> None:
-    assert [node.key for node in nodes if node.key.path[0] not in DBT_LAYERS and not node.owners] == []
+def test_every_asset_has_an_owner_a_kind_a_name_where_it_lies_and_its_code(nodes: list[Any]) -> None:
+    assert [node.key for node in nodes if not (node.owners and node.kinds)] == []
+    for node in nodes:
+        assert node.metadata["dagster/table_name"].endswith(f".{node.key.path[1]}"), node.key
+        files = [Path(reference.file_path) for reference in node.metadata["dagster/code_references"].code_references]
+        assert files and all(file.is_file() for file in files), node.key
+
+
+def test_every_derived_table_says_where_its_columns_come_from(nodes: list[Any]) -> None:
+    by_key = {node.key: node for node in nodes}
+    for table in (*CLEANSED, *CURATED):
+        lineage = by_key[dg.AssetKey([table.layer, table.name])].metadata["dagster/column_lineage"].deps_by_column
+        assert list(lineage) == table.columns
+        upstream = {dep.asset_key for deps in lineage.values() for dep in deps}
+        assert upstream == by_key[dg.AssetKey([table.layer, table.name])].parent_keys
 
 
 def test_every_lake_asset_describes_its_columns(nodes: list[Any]) -> None:

@@ -111,6 +111,20 @@ def test_rows_that_wait_for_their_order_are_not_held_against_a_date(lakehouse: L
     assert lakehouse.lake_rows(QUARANTINE_OF["order_items"])["reasons"].unique().to_list() == ["order_unknown"]
 
 
+def test_rows_that_wait_are_not_held_against_a_date_for_their_own_faults_either(lakehouse: Lakehouse) -> None:
+    lakehouse.shop(SHOP)
+    lakehouse.shop(f"""
+UPDATE shop.order_items SET quantity = -1 WHERE order_id = 'o11';
+UPDATE shop.orders SET updated_at = '2017-02-05' WHERE order_id = 'o11';
+INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at)
+  VALUES ('x', '{BAD} 11:00+00', 'paid', 'EUR', '{BAD} 11:00+00');
+INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, discount, updated_at)
+  VALUES ('x', 1, 'p', 1, 3, 0, '{BAD} 11:00+00');
+""")
+    result = lakehouse.run(FIRST, LAST, select=IN_THE_LAKE)
+    assert failures(result) == []
+
+
 def test_a_check_of_a_table_without_dates_has_one_result(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     assert lakehouse.run("2017-01-01", "2017-01-02", select=IN_THE_LAKE).success

@@ -68,5 +68,5 @@ def test_the_worst_check_is_an_error_before_a_warning_and_many_dates_before_few(
 
 
 def test_nothing_is_said_where_nothing_was_checked() -> None:
-    assert worst_check(None, "cleansed/orders") == ""
+    assert worst_check(results(), "cleansed/orders") == ""
     assert TableStatus("cleansed/orders", 1).worst_check == ""

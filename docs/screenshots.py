@@ -1,0 +1,209 @@
+"""Takes the pictures in docs/pictures: Dagster's pages after a range of dates of which one is broken.
+
+It makes a lakehouse of its own with the sample shop, breaks one date of it, and runs a range: with that date, which
+fails, and without it. Needs Chromium; `make pictures` runs it, in about three minutes.
+"""
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psutil
+from websockets.sync.client import ClientConnection, connect
+
+PROJECT = Path(__file__).resolve().parents[1]
+PICTURES = PROJECT / "docs" / "pictures"
+LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
+# An order is captured when it last changed, up to some weeks after it was placed: raw reaches further than the range.
+FIRST, LAST, CAPTURED = date(2017, 1, 1), date(2017, 1, 24), date(2017, 2, 28)
+BROKEN = date(2017, 1, 11)
+BREAK = """
+    update shop.order_items set quantity = -quantity
+    where quantity > 0 and order_id in (select order_id from shop.orders where ordered_at::date = %s)
+"""
+# Picture to page, what stands on it when it is ready, and its height.
+PAGES = {
+    "lineage": ("/asset-groups", "fct_order_lines", 820),
+    "checks": ("/assets/cleansed/order_items?view=checks&checkDetail=rejected_share", "failed_dates", 860),
+    "failed_date": ("/assets/cleansed/order_items", "reasons_in_run", 1160),
+    "partitions": (f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 760),
+    "daily_sales": ("/assets/curated/daily_sales", "by_date", 1160),
+}
+WIDTH = 1400
+_PATIENCE = 120
+
+
+def build(home: Path) -> None:
+    """Load the shop, break a date, and run the range with it and without it."""
+    _lakehouse("shop", "load")
+    url = subprocess.run([LAKEHOUSE, "url", "shop"], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    _break(url)
+    _lakehouse("backfill", FIRST, CAPTURED, "--job", "refresh_raw_job")
+    _lakehouse("backfill", FIRST, LAST, fails=True)
+    _lakehouse("backfill", FIRST, LAST, "--without", BROKEN)
+    print(f"Built in {home}.")
+
+
+def _break(url: str) -> None:
+    import psycopg2
+
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(BREAK, (BROKEN,))
+        print(f"Broke {cursor.rowcount} lines of {BROKEN}.")
+
+
+def _lakehouse(*arguments: object, fails: bool = False) -> None:
+    ended = subprocess.run([LAKEHOUSE, *map(str, arguments)], check=False)  # noqa: S603
+    if (ended.returncode != 0) != fails:
+        raise SystemExit(f"`lakehouse {' '.join(map(str, arguments))}` ended with status {ended.returncode}")
+
+
+@contextmanager
+def user_interface() -> Iterator[str]:
+    """Dagster's UI on a free port; everything that it started is stopped."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port = probe.getsockname()[1]
+    process = psutil.Popen(
+        [LAKEHOUSE, "dev", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait(lambda: _listens(port), f"nothing listens at port {port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        # The code servers outlive the command that started them.
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            with _gone_already():
+                member.terminate()
+        for survivor in psutil.wait_procs(family, timeout=15)[1]:
+            with _gone_already():
+                survivor.kill()
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    try:
+        yield
+    except psutil.NoSuchProcess:
+        return
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait(ready: Any, otherwise: str) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not ready():
+        if time.monotonic() > until:
+            raise SystemExit(f"waited {_PATIENCE} s: {otherwise}")
+        time.sleep(0.5)
+
+
+class Browser:
+    """A tab of Chromium, by its debugging protocol."""
+
+    def __init__(self, connection: ClientConnection):
+        self._connection, self._sent, self._session = connection, 0, None
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def _call(self, method: str, **parameters: Any) -> Any:
+        self._sent += 1
+        message = {"id": self._sent, "method": method, "params": parameters}
+        self._connection.send(json.dumps({**message, **({"sessionId": self._session} if self._session else {})}))
+        while (answer := json.loads(self._connection.recv())).get("id") != self._sent:
+            pass
+        if "error" in answer:
+            raise SystemExit(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression says on the page."""
+        return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def picture(self, url: str, text: str, height: int) -> bytes:
+        """A page as PNG, once a text stands on it."""
+        self._call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
+        self._call("Page.navigate", url=url)
+        _wait(lambda: text in (self.value("document.body.innerText") or ""), f"{url} does not say {text!r}")
+        time.sleep(4)
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless Chromium with a profile of its own."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        raise SystemExit("Chromium was not found; on Debian: apt-get install chromium")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--hide-scrollbars",
+        ]
+        chromium = subprocess.Popen(  # noqa: S603
+            [executable, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            told = Path(profile) / "DevToolsActivePort"
+            _wait(lambda: told.exists() and len(told.read_text().split()) == 2, "Chromium does not start")
+            port, path = told.read_text().split()
+            with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as connection:
+                yield Browser(connection)
+        finally:
+            chromium.terminate()
+            chromium.wait()
+
+
+def main() -> None:
+    """Build, look, tidy up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, help="A lakehouse that this script made before; it stays as it is.")
+    parser.add_argument("--keep", action="store_true", help="Keep the lakehouse that is made, for another call.")
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"Of {', '.join(PAGES)}; all by default.")
+    given = parser.parse_args()
+    home = given.home or Path(tempfile.gettempdir()) / "lakehouse"
+    if given.home is None and home.exists():
+        raise SystemExit(f"{home} exists; remove it, or use it with --home")
+    for name in [name for name in os.environ if name.startswith(("LAKE", "SHOP_", "WAREHOUSE_", "DAGSTER_HOME"))]:
+        del os.environ[name]
+    os.environ["LAKEHOUSE_HOME"] = str(home)
+    try:
+        if given.home is None:
+            build(home)
+        PICTURES.mkdir(exist_ok=True)
+        with user_interface() as url, browser() as tab:
+            for name in given.pictures or PAGES:
+                page, text, height = PAGES[name]
+                size = (PICTURES / f"{name}.png").write_bytes(tab.picture(url + page, text, height))
+                print(f"docs/pictures/{name}.png: {size / 1000:.0f} kB")
+    finally:
+        _lakehouse("stop")
+        if given.home is None and not given.keep:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

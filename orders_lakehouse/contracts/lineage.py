@@ -1,0 +1,122 @@
+"""Which columns the columns of a table are made of. Columns keep their names on the way; the others are named here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orders_lakehouse.contracts.tables import (
+    CUSTOMER_PROFILE,
+    CUSTOMERS,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    RAW_CUSTOMERS,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
+    RAW_PAYMENTS,
+    RAW_PRODUCTS,
+    Table,
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A column of a table upstream."""
+
+    table: Table
+    column: str
+
+
+# What each table is derived from. Of several that have a column of a name, it comes from the first.
+UPSTREAM: Mapping[Table, tuple[Table, ...]] = {
+    CUSTOMERS: (RAW_CUSTOMERS,),
+    PRODUCTS: (RAW_PRODUCTS,),
+    ORDERS: (RAW_ORDERS,),
+    ORDER_ITEMS: (RAW_ORDER_ITEMS, ORDERS),
+    PAYMENTS: (RAW_PAYMENTS, ORDERS),
+    ORDER_LINES: (ORDER_ITEMS, ORDERS, CUSTOMERS, PRODUCTS),
+    DAILY_SALES: (ORDER_LINES,),
+    CUSTOMER_PROFILE: (ORDER_LINES,),
+}
+
+
+# Counts of rows: they come from no column.
+MADE_HERE: tuple[Origin, ...] = ()
+
+
+def _of(table: Table, *columns: str) -> tuple[Origin, ...]:
+    return tuple(Origin(table, column) for column in columns)
+
+
+def _child(source: Table) -> dict[str, tuple[Origin, ...]]:
+    return {
+        "order_date": (*_of(ORDERS, "order_date"), *_of(source, "captured_on")),
+        "order_state": _of(ORDERS, "order_id", "is_deleted"),
+        "is_deleted": (*_of(source, "deleted_at"), *_of(ORDERS, "is_deleted")),
+        "versions": MADE_HERE,
+    }
+
+
+# Columns that are computed, or have another name upstream.
+COMPUTED: Mapping[Table, Mapping[str, tuple[Origin, ...]]] = {
+    CUSTOMERS: {
+        "registration_date": _of(RAW_CUSTOMERS, "registered_at"),
+        "is_deleted": _of(RAW_CUSTOMERS, "deleted_at"),
+        "versions": MADE_HERE,
+    },
+    PRODUCTS: {"is_deleted": _of(RAW_PRODUCTS, "deleted_at"), "versions": MADE_HERE},
+    ORDERS: {
+        "business_date": _of(RAW_ORDERS, "ordered_at"),
+        "order_date": _of(RAW_ORDERS, "ordered_at", "captured_on"),
+        "is_deleted": _of(RAW_ORDERS, "deleted_at"),
+        "versions": MADE_HERE,
+    },
+    ORDER_ITEMS: {
+        **_child(RAW_ORDER_ITEMS),
+        "total_price": _of(RAW_ORDER_ITEMS, "quantity", "unit_price", "discount"),
+    },
+    PAYMENTS: _child(RAW_PAYMENTS),
+    ORDER_LINES: {
+        "order_status": _of(ORDERS, "status"),
+        "customer_name": _of(CUSTOMERS, "full_name"),
+        "customer_city": _of(CUSTOMERS, "city"),
+        "customer_country_code": _of(CUSTOMERS, "country_code"),
+    },
+    DAILY_SALES: {
+        "orders": _of(ORDER_LINES, "order_id"),
+        "lines": MADE_HERE,
+        "units": _of(ORDER_LINES, "quantity"),
+        "gross": _of(ORDER_LINES, "total_price"),
+        "net": _of(ORDER_LINES, "total_price", "order_status"),
+    },
+    CUSTOMER_PROFILE: {
+        "orders": _of(ORDER_LINES, "order_id"),
+        "units": _of(ORDER_LINES, "quantity"),
+        "spend": _of(ORDER_LINES, "total_price"),
+        "first_order_on": _of(ORDER_LINES, "order_date"),
+        "last_order_on": _of(ORDER_LINES, "order_date"),
+        "recency_days": _of(ORDER_LINES, "order_date"),
+        "segment": _of(ORDER_LINES, "order_date", "order_id"),
+    },
+}
+
+
+def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
+    """Where each column of a table comes from; a column without an origin is missing.
+
+    Args:
+        table: A cleansed or curated table.
+
+    Returns:
+        Column name to the columns upstream that it is made of; none for what is made here.
+    """
+    same_name = {
+        column: (Origin(source, column),)
+        for source in reversed(UPSTREAM.get(table, ()))
+        for column in table.columns
+        if column in source.columns
+    }
+    found = {**same_name, **COMPUTED.get(table, {})}
+    return {column: found[column] for column in table.columns if column in found}

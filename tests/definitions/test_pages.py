@@ -1,0 +1,129 @@
+"""What a table's page shows: pictures that are whole and small, samples that name nobody, columns with their origin."""
+
+import base64
+from datetime import date, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES
+from orders_lakehouse.defs.metadata import masked, sample_of
+from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date, bars_by_name
+from orders_lakehouse.lake.delta import Lake
+from tests.unit.rows import rows
+
+pytestmark = pytest.mark.xdist_group("definitions")
+
+SVG = "{http://www.w3.org/2000/svg}"
+FIRST = date(2017, 1, 1)
+
+
+def _values(*values: int) -> pl.DataFrame:
+    days = [FIRST + timedelta(days=number) for number in range(len(values))]
+    return pl.DataFrame({"date": days, "value": values}, schema={"date": pl.Date, "value": pl.Int64})
+
+
+def _bars(svg: str) -> list[str]:
+    drawn = ElementTree.fromstring(svg).find(f"{SVG}path")  # noqa: S314 (our own)
+    assert drawn is not None
+    return [part for part in drawn.attrib["d"].split("M") if "v-" in part]
+
+
+def _texts(svg: str) -> list[str | None]:
+    return [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314 (our own)
+
+
+def test_a_bar_for_each_date_that_has_something() -> None:
+    svg = bars_by_date([Series("rows", _values(3, 0, 6))], FIRST, FIRST + timedelta(days=3))
+    heights = [float(bar.split("v-")[1]) for bar in _bars(svg)]
+    assert len(heights) == 2
+    assert heights[1] == 2 * heights[0]
+    assert _texts(svg) == ["rows", "at most 6 a day", "2017-01-01", "2017-01-04"]
+
+
+def test_a_date_outside_is_not_shown() -> None:
+    assert len(_bars(bars_by_date([Series("rows", _values(1, 1, 1))], FIRST, FIRST))) == 1
+
+
+@pytest.mark.parametrize("values", [(), (0,)], ids=["no rows", "nothing but zeros"])
+def test_nothing_is_drawn_of_nothing(values: tuple[int, ...]) -> None:
+    svg = bars_by_date([Series("rows", _values(*values))], FIRST, FIRST)
+    assert _bars(svg) == []
+    assert "at most 0 a day" in _texts(svg)
+
+
+def test_decades_fit_a_small_picture() -> None:
+    many = Series("rows", _values(*range(1, 7306)))
+    svg = bars_by_date([many, many], FIRST, FIRST + timedelta(days=7304))
+    assert len(str(as_picture(svg, "Bars").value)) < 15_000
+    assert "in 37 days" in svg
+
+
+def test_titles_are_text_and_nothing_else() -> None:
+    assert _texts(bars_by_date([Series("a < b & c", _values(1))], FIRST, FIRST))[0] == "a < b & c"
+
+
+def test_names_stand_with_the_longest_bar_first() -> None:
+    svg = bars_by_name(pl.DataFrame({"name": ["b", "<a>", "c"], "value": [2, 5, 2]}))
+    assert _texts(svg) == ["<a>", "5", "b", "2", "c", "2"]
+
+
+def test_a_picture_is_markdown_with_the_svg_in_it() -> None:
+    shown = str(as_picture("<svg/>", "Nothing").value)
+    assert shown == f"![Nothing](data:image/svg+xml;base64,{base64.b64encode(b'<svg/>').decode()})"
+
+
+def test_personal_values_are_masked_whatever_their_type_and_nulls_stay() -> None:
+    people = pl.DataFrame({"born": [date(1980, 5, 4), None], "name": ["Ann", None], "city": ["Bern", None]})
+    shown = masked(people, {"born", "name", "absent"})
+    assert shown.to_dicts() == [
+        {"born": "•••", "name": "•••", "city": "Bern"},
+        {"born": None, "name": None, "city": None},
+    ]
+
+
+def test_a_sample_names_nobody() -> None:
+    somebody = {
+        "full_name": "Ann Other",
+        "email": "ann@example.org",
+        "address": "1 Main Street",
+        "postal_code": "12345",
+    }
+    shown = sample_of(rows(CUSTOMERS, *[{**somebody, "customer_id": f"c{number}"} for number in range(20)]), CUSTOMERS)
+    assert isinstance(shown, dg.TableMetadataValue)
+    assert len(shown.records) == 8
+    assert {str(record.data[name]) for record in shown.records for name in somebody} == {"•••"}
+    assert shown.records[0].data["customer_id"] == "c0"
+
+
+def _materialized(lake: Lake, *days: str) -> dict[str, Any]:
+    from orders_lakehouse.defs.curated import daily_sales
+
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize([daily_sales], resources={"lake": lake}, instance=instance, tags=tags)
+        events = done.asset_materializations_for_node("curated__daily_sales")
+    return {str(event.partition): dict(event.metadata) for event in events}
+
+
+def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
+    import narwhals as nw
+
+    lake = Lake(str(tmp_path / "lake"), "UTC")
+    days = [FIRST, FIRST + timedelta(days=2)]
+    lines = rows(ORDER_LINES, *({"order_id": str(day), "order_date": day} for day in days))
+    lake.replace_dates([ORDER_LINES], days[0], days[1], lambda: [nw.from_native(lines.lazy())])
+    told = _materialized(lake, "2017-01-01", "2017-01-03")
+    assert {day: metadata["dagster/row_count"].value for day, metadata in told.items()} == {
+        "2017-01-01": 1,
+        "2017-01-02": 0,
+        "2017-01-03": 1,
+    }
+    assert set(told["2017-01-01"]) == set(told["2017-01-02"]) == {"dagster/row_count"}
+    last = told["2017-01-03"]
+    assert {"by_date", "sample", "seconds", "delta_version", "bytes_in_run", "rows_in_run"} <= set(last)
+    assert last["rows_in_run"].value == 2
+    assert last["bytes_in_run"].value > 0

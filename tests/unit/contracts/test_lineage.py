@@ -1,0 +1,41 @@
+"""Every column says where it comes from, and what it names is there."""
+
+import pytest
+
+from orders_lakehouse.contracts.lineage import COMPUTED, UPSTREAM, Origin, origins
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, ORDERS, PRODUCTS, Table
+
+DERIVED = (*CLEANSED, *CURATED)
+
+
+def test_every_derived_table_names_what_it_is_derived_from() -> None:
+    assert set(UPSTREAM) == set(DERIVED)
+    assert set(COMPUTED) <= set(DERIVED)
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.path)
+def test_every_column_has_its_origin_or_is_made_here(table: Table) -> None:
+    assert list(origins(table)) == table.columns
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.path)
+def test_every_origin_is_a_column_of_a_table_upstream(table: Table) -> None:
+    named = [origin for of_column in origins(table).values() for origin in of_column]
+    assert {origin.table for origin in named} == set(UPSTREAM[table])
+    assert [origin for origin in named if origin.column not in origin.table.columns] == []
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.path)
+def test_what_is_computed_is_a_column(table: Table) -> None:
+    assert [column for column in COMPUTED.get(table, {}) if column not in table.columns] == []
+
+
+def test_a_column_comes_from_the_first_table_that_has_its_name() -> None:
+    lines = origins(ORDER_LINES)
+    assert lines["unit_price"] == (Origin(ORDER_ITEMS, "unit_price"),)
+    assert lines["currency"] == (Origin(ORDERS, "currency"),)
+    assert lines["category"] == (Origin(PRODUCTS, "category"),)
+
+
+def test_a_column_that_takes_another_name_keeps_its_origin() -> None:
+    assert origins(ORDER_LINES)["order_status"] == (Origin(ORDERS, "status"),)
