@@ -132,8 +132,8 @@ def _keys(session: "Session") -> dict[str, str]:
         raise StorageUnavailableError(f"nobody answers who gives credentials for S3: {error}") from error
     except (BotoCoreError, ClientError, OSError) as error:
         raise LakeError(
-            f"the credentials for S3 cannot be used: {error}. Expected a profile (AWS_PROFILE), keys (AWS_ACCESS_KEY_ID "
-            "and AWS_SECRET_ACCESS_KEY), or a role that may be assumed."
+            f"the credentials for S3 cannot be used: {error}. Expected a profile (AWS_PROFILE), keys "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or a role that may be assumed."
         ) from error
     if keys is None:
         raise LakeError(

@@ -146,7 +146,8 @@ def test_every_asset_has_an_owner_a_kind_a_name_where_it_lies_and_its_code(nodes
     for node in nodes:
         assert node.metadata["dagster/table_name"].endswith(f".{node.key.path[1]}"), node.key
         files = [Path(reference.file_path) for reference in node.metadata["dagster/code_references"].code_references]
-        assert files and all(file.is_file() for file in files), node.key
+        assert files, node.key
+        assert all(file.is_file() for file in files), node.key
 
 
 def test_every_derived_table_says_where_its_columns_come_from(nodes: list[Any]) -> None:

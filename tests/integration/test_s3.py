@@ -60,9 +60,7 @@ def test_every_object_is_encrypted_as_the_settings_say(
 
 
 @pytest.fixture(params=["role of a profile", "web identity"])
-def role(
-    request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> str:
+def role(request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A bucket that is reached by a role alone."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
