@@ -14,10 +14,10 @@ export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test check format lock stop clean
+.PHONY: help install demo dev backfill bench test test-all check format docs pictures lock stop clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(READY) ## Make .venv with everything in it
 
@@ -38,6 +38,9 @@ bench: $(READY) ## Measure: the year, one date, an unchanged re-run
 test: $(READY) ## All tests, against real Postgres and Delta
 	@$(BIN)/pytest
 
+test-all: $(READY) ## The same and its long variants: some twenty minutes
+	@$(BIN)/pytest -m "thorough or not thorough"
+
 check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -48,6 +51,12 @@ check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse
 
 format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/sqlfluff fix --quiet dbt_project
+
+docs: $(READY) ## Write docs/configuration.md from the settings
+	@$(BIN)/lakehouse config --write-docs
+
+pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium)
+	@$(BIN)/python docs/screenshots.py
 
 lock: $(INSTALLED) ## Pin the requirements anew
 	@$(BIN)/uv pip compile pyproject.toml --extra local --extra dev $(PIN) --upgrade -o requirements-dev.txt

@@ -30,6 +30,15 @@ def url(what: str) -> None:
     click.echo(settings().lake_url if what == "lake" else database_url("shop" if what == "shop" else "warehouse"))
 
 
+@cli.command()
+@click.option("--write-docs", is_flag=True, help="Write docs/configuration.md anew instead.")
+def config(write_docs: bool) -> None:
+    """Print the settings in force; of a database, where it is."""
+    from orders_lakehouse.terminal import configuration
+
+    configuration.write_page() if write_docs else configuration.show()
+
+
 @cli.group()
 def shop() -> None:
     """The embedded shop."""

@@ -213,7 +213,7 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
             outcome.seconds[str(event.step_key)] = event.step_success_data.duration_ms / 1000
         elif event.is_step_failure:
             if not _is_failed_check(event.step_failure_data):
-                outcome.errors[str(event.step_key)] = _cause(event.step_failure_data)
+                outcome.errors[str(event.step_key)] = cause_of(event.step_failure_data)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if check.partition is None:
@@ -231,7 +231,7 @@ def _is_failed_check(failure: Any) -> bool:
     return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"
 
 
-def _cause(failure: Any) -> str:
+def cause_of(failure: Any) -> str:
     """The message of a failed step: what it said itself, else the innermost cause."""
     if failure.user_failure_data and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)

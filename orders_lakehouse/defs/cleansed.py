@@ -22,11 +22,10 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs.metadata import ROW_COUNT, describe, report_rows_by_date, report_state
-from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
+from orders_lakehouse.defs.metadata import ROW_COUNT, describe, report_rows_by_date, report_state, rows_by_date
+from orders_lakehouse.defs.pictures import RED, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.extent import extent
+from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
@@ -70,7 +69,8 @@ def _cleansed(table: Table, derive: Callable[[Lake, date, date], Split]) -> dg.A
             rejected, rows = lake.replace_dates(
                 [QUARANTINE_OF[table.name], table], first, last, lambda: reversed_pair(derive(lake, first, last))
             )
-            quarantined = Series("quarantined rows", extent(lake, QUARANTINE_OF[table.name]).by_date(), RED)
+            files = files_of(lake.open(QUARANTINE_OF[table.name]), QUARANTINE_OF[table.name])
+            quarantined = rows_by_date(files, "quarantined rows", RED)
             told = {"rows_in_run": rows.height, "quarantined_in_run": rejected.height}
             report_state(context, lake, table, rows, began, told, [quarantined])
         partition = str(table.partitioned_by)

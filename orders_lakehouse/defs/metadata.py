@@ -11,9 +11,8 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.extent import extent
+from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
+from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
 
 # The name under which Dagster shows and plots the size of a table.
@@ -150,29 +149,35 @@ def report_state(
         told: What else to tell.
         panels: What else to draw by date.
     """
-    now = extent(lake, table)
+    handle = lake.open(table)
+    files = files_of(handle, table)
     always = {
         **told,
         "seconds": round(time.perf_counter() - began, 2),
-        "delta_version": now.version,
+        "delta_version": handle.version(),
         "sample": sample_of(rows, table),
     }
     if table.partitioned_by is None:
-        context.add_asset_metadata({"bytes": now.files["bytes"].sum(), **always})
+        context.add_asset_metadata({"bytes": files["bytes"].sum(), **always})
         return
     first, last = (date.fromisoformat(key) for key in (context.partition_keys[0], context.partition_keys[-1]))
     shown = min(first, last - timedelta(days=_DAYS_SHOWN - 1))
-    begins = now.files["date"].min()
+    begins = files["date"].min()
     shown = max(shown, begins) if isinstance(begins, date) and begins <= last else first
-    by_date = bars_by_date([Series(f"rows of {table.path}", now.by_date()), *panels], shown, last)
+    by_date = bars_by_date([rows_by_date(files, f"rows of {table.path}"), *panels], shown, last)
     context.add_asset_metadata(
         {
             "by_date": as_picture(by_date, "Bars by date"),
-            "bytes_in_run": now.files.filter(pl.col("date").is_between(first, last))["bytes"].sum(),
+            "bytes_in_run": files.filter(pl.col("date").is_between(first, last))["bytes"].sum(),
             **always,
         },
         partition_key=str(last),
     )
+
+
+def rows_by_date(files: pl.DataFrame, title: str, colour: str = BLUE) -> Series:
+    """The rows of each date, to draw, from the files of a table."""
+    return Series(title, files.group_by("date").agg(value=pl.col("rows").sum()), colour)
 
 
 def sample_of(rows: pl.DataFrame, table: Table) -> dg.MetadataValue:

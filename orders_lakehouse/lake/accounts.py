@@ -8,7 +8,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_OF, Table
-from orders_lakehouse.lake.delta import Lake, files_of, partition_rows, rows_of
+from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
 from orders_lakehouse.transforms.orders import with_order, with_order_date
 from orders_lakehouse.transforms.versions import current_versions, valid_intervals
@@ -99,7 +99,7 @@ def balance(lake: Lake, table: Table, first: date, last: date, calendar: Calenda
 def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool:
     """Whether every date at which raw rows of a cleansed table may count lies in the range."""
     if _is_dimension(table):
-        known = partition_rows(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+        known = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
     else:
         index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date"))
         known = pl.concat([index["captured_on"], index["order_date"].drop_nulls().rename("captured_on")])
@@ -108,8 +108,7 @@ def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool
 
 def row_count(lake: Lake, table: Table) -> int:
     """Rows of a table, from its log alone."""
-    files = files_of(lake.open(table))
-    return int(files["num_records"].sum()) if files.height else 0
+    return int(files_of(lake.open(table), table)["rows"].sum())
 
 
 def _places(table: Table) -> tuple[Table, Table]:

@@ -234,7 +234,7 @@ class Lake:
         Raises:
             LakeError: There is none, and no default.
         """
-        dates = partition_rows(self.open(table), table)["date"]
+        dates = files_of(self.open(table), table)["date"]
         latest = dates.max()
         found = latest if isinstance(latest, date) else default
         if found is None:
@@ -243,7 +243,7 @@ class Lake:
 
     def count_dates(self, table: Table) -> int:
         """Number of partitions that have rows, from the log alone."""
-        return partition_rows(self.open(table), table)["date"].n_unique()
+        return files_of(self.open(table), table)["date"].n_unique()
 
     def append(self, table: Table, rows: pl.DataFrame) -> None:
         """Append rows as they are; for tables in which a row that stands twice is harmless."""
@@ -343,19 +343,18 @@ def _write(handle: DeltaTable, rows: pl.DataFrame, **how: Any) -> None:
         write_deltalake(handle, rows, **how)
 
 
-def files_of(handle: DeltaTable) -> pl.DataFrame:
-    """The files of a table, from the log alone: path, num_records, and what else the log says of each."""
+def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:
+    """The files of a table that hold rows, from the log alone.
+
+    Returns:
+        path, date (null where the table has no partitions), rows, bytes.
+    """
     with storage_trouble(handle.table_uri):
-        return pl.DataFrame(handle.get_add_actions(flatten=True))
-
-
-def partition_rows(handle: DeltaTable, table: Table) -> pl.DataFrame:
-    """What each file of a partitioned table holds, from the log alone: path, date, rows."""
-    column = f"partition.{table.partitioned_by}"
-    files = files_of(handle)
+        files = pl.DataFrame(handle.get_add_actions(flatten=True))
     if files.is_empty():
-        return pl.DataFrame(schema={"path": pl.String, "date": pl.Date, "rows": pl.Int64})
-    return files.select("path", date=pl.col(column).cast(pl.Date), rows=pl.col("num_records")).filter(
+        return pl.DataFrame(schema={"path": pl.String, "date": pl.Date, "rows": pl.Int64, "bytes": pl.Int64})
+    partition = pl.col(f"partition.{table.partitioned_by}") if table.partitioned_by else pl.lit(None, pl.String)
+    return files.select("path", date=partition.cast(pl.Date), rows="num_records", bytes="size_bytes").filter(
         pl.col("rows") > 0
     )
 

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.lake.delta import Lake, files_of, partition_rows
+from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
 
@@ -47,17 +47,10 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
     with storage_trouble(handle.table_uri):
         (commit,) = handle.history(limit=1)
     version, changed_at = handle.version(), _instant(commit["timestamp"])
-    if table.partitioned_by is None:
-        files = files_of(handle)
-        return Extent(int(files["num_records"].sum()) if files.height else 0, None, None, None, version, changed_at)
-    files = partition_rows(handle, table)
-    rows, dates, first, last = files.select(
-        pl.col("rows").sum(),
-        pl.col("date").n_unique(),
-        pl.col("date").min().alias("first"),
-        pl.col("date").max().alias("last"),
-    ).row(0)
-    return Extent(rows, dates, first, last, version, changed_at)
+    files = files_of(handle, table)
+    dates = files["date"].n_unique() if table.partitioned_by else None
+    first, last = files.select(pl.col("date").min().alias("first"), pl.col("date").max().alias("last")).row(0)
+    return Extent(int(files["rows"].sum()), dates, first, last, version, changed_at)
 
 
 def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime | None) -> None:

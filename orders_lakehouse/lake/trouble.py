@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from polars.exceptions import PanicException, PolarsError
 
 from orders_lakehouse.errors import ExpectedError
@@ -55,9 +55,12 @@ def storage_trouble(*places: str | pl.LazyFrame) -> Iterator[None]:
     Raises:
         LakeError: It does not pass by itself: a right or a bucket is missing, the disk is full, a file is damaged.
         StorageUnavailableError: It may pass: the storage is busy or cannot be reached.
+        TableNotFoundError: There is no such table, which is no trouble.
     """
     try:
         yield
+    except TableNotFoundError:
+        raise
     except _FAILURES as error:
         meant = _meaning(error, places)
         if meant is None:

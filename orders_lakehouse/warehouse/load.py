@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, partition_rows, rows_of
+from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
@@ -200,10 +200,10 @@ def _changed_dates(lake: Lake, handle: DeltaTable, since: int, table: Table) -> 
     if since == handle.version():
         return []
     try:
-        before = partition_rows(lake.find(table, since), table)
+        before = files_of(lake.find(table, since), table)
     except DeltaError:
         return None
-    after = partition_rows(handle, table)
+    after = files_of(handle, table)
     changed = pl.concat([before.join(after, on="path", how="anti"), after.join(before, on="path", how="anti")])
     days: list[date] = changed["date"].unique().sort().to_list()
     return days
@@ -211,7 +211,7 @@ def _changed_dates(lake: Lake, handle: DeltaTable, since: int, table: Table) -> 
 
 def _chunks(handle: DeltaTable, table: Table, dates: Sequence[date] | None) -> Iterator[list[date]]:
     """The dates to copy, in groups of bounded size."""
-    rows = partition_rows(handle, table).group_by("date").agg(pl.col("rows").sum()).sort("date")
+    rows = files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).sort("date")
     if dates is not None:
         rows = rows.filter(pl.col("date").is_in(list(dates)))
     chunk: list[date] = []

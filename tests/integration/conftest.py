@@ -20,6 +20,7 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+from orders_lakehouse.instance import cause_of
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
@@ -214,10 +215,7 @@ def failures(result: dg.ExecuteInProcessResult) -> list[str]:
     found = []
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            found.append(f"{event.step_key}: {error.message if error else 'no message'}")
+            found.append(f"{event.step_key}: {cause_of(event.step_failure_data)}")
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
             if not check.passed:

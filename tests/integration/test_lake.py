@@ -30,7 +30,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, partition_rows
+from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -499,10 +499,10 @@ class TestTables:
         assert lake.count_dates(DAILY_SALES) == 3
 
     def test_the_log_tells_the_rows_of_each_date(self, lake: Lake) -> None:
-        assert partition_rows(lake.open(DAILY_SALES), DAILY_SALES).is_empty()
+        assert files_of(lake.open(DAILY_SALES), DAILY_SALES).is_empty()
         _replace(lake, DAYS[0], DAYS[1], pl.concat([_sales(*DAYS[:2]), _sales(DAYS[0], currency="USD")]))
         lake.append(DAILY_SALES, _sales(DAYS[1], currency="GBP"))
-        found = partition_rows(lake.open(DAILY_SALES), DAILY_SALES)
+        found = files_of(lake.open(DAILY_SALES), DAILY_SALES)
         assert found["path"].n_unique() == found.height == 3
         assert sorted(found.group_by("date").agg(pl.col("rows").sum()).rows()) == [(DAYS[0], 2), (DAYS[1], 2)]
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-import dagster as dg
 import pytest
 from adbc_driver_postgresql import dbapi
 
@@ -115,7 +114,6 @@ def test_a_shop_that_cannot_be_read_ends_with_its_cause(
 
 
 @pytest.mark.xdist_group("refused")
-@pytest.mark.xfail(strict=False, reason="a cause may be told by the step and by its retry")
 @pytest.mark.parametrize(("shop", "cause"), [("unreachable", "Connection refused"), ("wrong password", "locked_out")])
 def test_a_cause_is_told_once(refused: dict[str, subprocess.CompletedProcess[str]], shop: str, cause: str) -> None:
     assert refused[shop].stderr.count(cause) == 1
@@ -192,6 +190,7 @@ def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
     assert_every_version_stands_once(looked_at, versions_in(looked_at))
 
 
+@pytest.mark.thorough
 def test_two_backfills_of_a_range_at_once_do_no_harm(terminal: Terminal) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)
@@ -225,24 +224,6 @@ def assert_every_version_stands_once(lakehouse: Lakehouse, versions: set[tuple[s
     assert {table.name: accounts(lakehouse.lake, table).missing for table in CLEANSED} == dict.fromkeys(expected, 0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=subprocess.TimeoutExpired,
-    reason="a run that waits for dbt's slot swallows the interrupt",
-)
-def test_a_run_that_waits_for_another_can_be_interrupted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAGSTER_HOME", str(terminal.home / "dagster"))
-    waiting = terminal.start("backfill", "2017-01-01", "2017-01-01", "--job", "refresh_marts_job")
-    list(lines_until(waiting, "warehouse/calendar"))
-    with dg.DagsterInstance.get() as instance:
-        assert instance.event_log_storage.claim_concurrency_slot("dbt", "another run", "dimensions").is_claimed
-        list(lines_until(waiting, "warehouse/order_lines"))
-        time.sleep(2)
-        waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(timeout=10) == 1
-
-
-@pytest.mark.xfail(strict=False, reason="a race in making Dagster's SQLite files leaves a home that no run can use")
 def test_processes_that_make_a_home_at_once_leave_one_that_works(tmp_path: Path) -> None:
     environment = {**os.environ, "LAKEHOUSE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", PREPARE]

@@ -1,0 +1,81 @@
+"""`lakehouse config`: the settings in force, and the page of the docs that describes them."""
+
+from pathlib import Path
+from typing import get_args
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+from pydantic.fields import FieldInfo
+from rich.text import Text
+
+from orders_lakehouse.settings import PROJECT, Settings, settings
+from orders_lakehouse.terminal.grids import console, grid
+
+_PAGE = """\
+# Configuration
+
+Everything is configured by the environment; a file `.env` in the project counts as environment, and a variable that is
+set goes before it. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
+`lakehouse config` prints what is in force.
+
+{table}
+
+Besides, the standard names of others are understood: `DAGSTER_HOME` (Dagster's files; default: `dagster/` under
+`LAKEHOUSE_HOME`), `AWS_*` ([S3](s3.md)), and those of Postgres' own library, such as `PGCONNECT_TIMEOUT`. What
+concerns Dagster alone (run queue, pools, retention, where logs go) is configured in `dagster.yaml` in its home.
+
+<!-- Written by `make docs` from orders_lakehouse/settings.py. -->
+"""
+
+
+def show() -> None:
+    """Print each setting and its value; of a URL with a password, no more than where it leads."""
+    in_force = settings()
+    table = grid(dense=True)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for name, field in Settings.model_fields.items():
+        value = getattr(in_force, name)
+        shown = "" if value is None else str(value) if field.repr else _without_secrets(value)
+        cell = Text(shown) if name in in_force.model_fields_set else Text(f"{shown} (default)".lstrip(), style="dim")
+        table.add_row(str(field.validation_alias), cell)
+    console().print(table)
+
+
+def _without_secrets(url: str) -> str:
+    """Where a database URL leads. Its user, password and query stay unsaid: each of them can be a secret."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def page() -> str:
+    """The page docs/configuration.md."""
+    heading = ["| variable | meaning | default |", "| --- | --- | --- |"]
+    rows = [
+        f"| `{field.validation_alias}` | {_meaning(field)} | {_default(field)} |"
+        for field in Settings.model_fields.values()
+    ]
+    return _PAGE.format(table="\n".join([*heading, *rows]))
+
+
+def write_page() -> None:
+    """Write docs/configuration.md anew."""
+    path = PROJECT / "docs" / "configuration.md"
+    path.write_text(page())
+    click.echo(f"Wrote {path.relative_to(PROJECT)}.")
+
+
+def _meaning(field: FieldInfo) -> str:
+    said = str(field.description).partition(" Default: ")[0]
+    options = [value for part in (field.annotation, *get_args(field.annotation)) for value in get_args(part)]
+    named = [f"`{value}`" for value in options if isinstance(value, str)]
+    return f"{said} One of {', '.join(named)}." if len(named) > 1 else said
+
+
+def _default(field: FieldInfo) -> str:
+    """A value; where it follows from something else, the words of the description."""
+    if field.default is None:
+        return str(field.description).partition(" Default: ")[2].rstrip(".")
+    if isinstance(field.default, Path):
+        return f"`{field.default.relative_to(PROJECT)}/` in the project"
+    return f"`{field.default}`"

@@ -1,0 +1,30 @@
+"""The settings as they are shown, and the page that describes them."""
+
+import pytest
+
+from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.terminal import configuration
+
+SECRET = "s3cr3t"
+
+
+def test_the_page_of_the_docs_is_the_one_of_the_settings() -> None:
+    assert (PROJECT / "docs" / "configuration.md").read_text() == configuration.page(), "run `make docs`"
+
+
+@pytest.mark.usefixtures("clean_settings")
+def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(
+        "SHOP_DATABASE_URL", f"postgresql://reader:{SECRET}@shop.example.com:5433/shop?password={SECRET}"
+    )
+    monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Europe/Berlin")
+    monkeypatch.delenv("LAKEHOUSE_EXECUTOR", raising=False)
+    configuration.show()
+    shown = capsys.readouterr().out
+    lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
+    assert lines["SHOP_DATABASE_URL"] == ["postgresql://shop.example.com:5433/shop"]
+    assert lines["LAKEHOUSE_TIMEZONE"] == ["Europe/Berlin"]
+    assert lines["LAKEHOUSE_EXECUTOR"] == ["in_process", "(default)"]
+    assert SECRET not in shown
