@@ -22,7 +22,7 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.lake.accounts import Accounts, accounts
 from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 FIRST, LAST = "2017-01-01", "2017-01-09"
 
@@ -197,7 +197,9 @@ NEVER_BROKEN_BY_A_SHOP = {
 }
 
 
-@pytest.fixture(scope="module", params=["disk", "s3"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(place, marks=pytest.mark.xdist_group(place)) for place in ("disk", "s3")]
+)
 def done(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
