@@ -35,7 +35,7 @@ bench: $(READY) ## Measure: the year, one date, an unchanged re-run
 	@$(BIN)/python -m bench $(if $(COPIES),--copies $(COPIES)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(SAVE),--save)
 
-test: $(READY) ## All tests, against real Postgres and Delta
+test: $(READY) ## The tests, against real Postgres, Delta and S3
 	@$(BIN)/pytest
 
 test-all: $(READY) ## The same and its long variants: some twenty minutes

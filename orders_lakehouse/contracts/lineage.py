@@ -91,14 +91,15 @@ COMPUTED: Mapping[Table, Mapping[str, tuple[Origin, ...]]] = {
         "gross": _of(ORDER_LINES, "total_price"),
         "net": _of(ORDER_LINES, "total_price", "order_status"),
     },
+    # Cancelled and returned orders do not count.
     CUSTOMER_PROFILE: {
-        "orders": _of(ORDER_LINES, "order_id"),
-        "units": _of(ORDER_LINES, "quantity"),
-        "spend": _of(ORDER_LINES, "total_price"),
-        "first_order_on": _of(ORDER_LINES, "order_date"),
-        "last_order_on": _of(ORDER_LINES, "order_date"),
-        "recency_days": _of(ORDER_LINES, "order_date"),
-        "segment": _of(ORDER_LINES, "order_date", "order_id"),
+        "orders": _of(ORDER_LINES, "order_id", "order_status"),
+        "units": _of(ORDER_LINES, "quantity", "order_status"),
+        "spend": _of(ORDER_LINES, "total_price", "order_status"),
+        "first_order_on": _of(ORDER_LINES, "order_date", "order_status"),
+        "last_order_on": _of(ORDER_LINES, "order_date", "order_status"),
+        "recency_days": _of(ORDER_LINES, "order_date", "order_status"),
+        "segment": _of(ORDER_LINES, "order_date", "order_id", "order_status"),
     },
 }
 

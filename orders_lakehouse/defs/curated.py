@@ -16,7 +16,7 @@ from orders_lakehouse.contracts.tables import (
     PRODUCTS,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs.metadata import ROW_COUNT, describe, report_rows_by_date, report_state
+from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, report_rows_by_date, report_state
 from orders_lakehouse.defs.pictures import GREEN, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
@@ -60,7 +60,7 @@ def daily_sales(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
         (rows,) = lake.replace_dates(
             [DAILY_SALES], *dates, lambda: [curated.daily_sales(lake.scan(ORDER_LINES, between=dates))]
         )
-        panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES)))
+        panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES, between=days_shown(*dates))))
         report_state(context, lake, DAILY_SALES, rows, began, {"rows_in_run": rows.height}, panels)
     report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
     return dg.MaterializeResult()

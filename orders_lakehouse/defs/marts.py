@@ -127,15 +127,18 @@ def _build(
             yield event
     finally:
         # Also when dbt ends with a failure: that is when they matter.
-        record_tests(context, lake, tests, dates)
+        with failures(context):
+            record_tests(context, lake, tests, dates)
     with failures(context):
         _raise_what_dbt_said(invocation)
 
 
-# What dbt says around an error: that there was one, where the SQL lies, and how many there were.
+# What dbt says around an error: that there was one, where the SQL lies, how many there were; and whole rows, which may
+# say who somebody is.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
-    r"See test failures|Database Error$|Is the server running|This probably means|before or while processing|LINE \d+:)"
+    r"See test failures|DETAIL:|Database Error$|Is the server running|This probably means|before or while processing|"
+    r"LINE \d+:)"
 )
 
 

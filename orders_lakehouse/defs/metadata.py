@@ -21,7 +21,7 @@ OWNERS = ("team:data-platform",)
 # A picture shows as many days before the run's last one, or the whole run where that is longer.
 _DAYS_SHOWN = 60
 _SAMPLE_ROWS = 8
-_MASK = "•••"
+MASK = "•••"
 
 
 def key_of(table: Table) -> dg.AssetKey:
@@ -77,7 +77,7 @@ def column_schema(table: Table) -> dg.TableSchema:
                 description=columns[name].description if name in columns else None,
                 constraints=dg.TableColumnConstraints(
                     nullable=name not in columns or columns[name].nullable,
-                    unique=table.key == (name,) and table.layer != "raw",
+                    unique=table.key == (name,) and table.partitioned_by != "captured_on",
                     other=[f"in {unit}"] if (unit := _unit(columns.get(name))) else [],
                 ),
                 tags={"pii": ""} if name in personal else {},
@@ -161,7 +161,7 @@ def report_state(
         context.add_asset_metadata({"bytes": files["bytes"].sum(), **always})
         return
     first, last = (date.fromisoformat(key) for key in (context.partition_keys[0], context.partition_keys[-1]))
-    shown = min(first, last - timedelta(days=_DAYS_SHOWN - 1))
+    shown, _ = days_shown(first, last)
     begins = files["date"].min()
     shown = max(shown, begins) if isinstance(begins, date) and begins <= last else first
     by_date = bars_by_date([rows_by_date(files, f"rows of {table.path}"), *panels], shown, last)
@@ -173,6 +173,11 @@ def report_state(
         },
         partition_key=str(last),
     )
+
+
+def days_shown(first: date, last: date) -> tuple[date, date]:
+    """First and last date of the pictures of a run."""
+    return min(first, last - timedelta(days=_DAYS_SHOWN - 1)), last
 
 
 def rows_by_date(files: pl.DataFrame, title: str, colour: str = BLUE) -> Series:
@@ -188,7 +193,7 @@ def sample_of(rows: pl.DataFrame, table: Table) -> dg.MetadataValue:
 def masked(rows: pl.DataFrame, personal: Set[str]) -> pl.DataFrame:
     """The rows with a mask in place of every personal value; what is missing stays missing."""
     names = [name for name in rows.columns if name in personal]
-    return rows.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(_MASK)).alias(name) for name in names)
+    return rows.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(MASK)).alias(name) for name in names)
 
 
 def table_of(rows: pl.DataFrame) -> dg.MetadataValue:

@@ -55,7 +55,7 @@ def bars_by_date(panels: Sequence[Series], first: date, last: date) -> str:
 
 
 def _panel(panel: Series, top: int, first: date, last: date, step: int) -> str:
-    days = pl.select(date=pl.date_range(first, last)).join(panel.values, on="date", how="left")
+    days = pl.select(date=pl.date_range(first, last)).join(panel.values, on="date", how="left", maintain_order="left")
     bars = (
         days.group_by(bar=pl.int_range(pl.len()) // step, maintain_order=True)
         .agg(pl.col("value").cast(pl.Float64).sum())

@@ -16,7 +16,7 @@ from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import failing_dates, last_good_date, latest, record
 
-# Dates that a summary names; the lake has them all.
+# Dates of other runs that a summary names; the lake has them all.
 _NAMED = 60
 
 # What a check says of a date.
@@ -153,10 +153,10 @@ def _summary(
     return {
         **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
         **({"failed_dates": _named(failed)} if failed else {}),
-        **({"failing_on_other_dates": _named(elsewhere)} if elsewhere else {}),
+        **({"failing_on_other_dates": _named(elsewhere[:_NAMED])} if elsewhere else {}),
         **({"last_good_date": str(good)} if good else {}),
     }
 
 
 def _named(dates: list[date]) -> dg.MetadataValue:
-    return dg.MetadataValue.json([str(day) for day in dates[:_NAMED]])
+    return dg.MetadataValue.json([str(day) for day in dates])

@@ -99,7 +99,10 @@ def _root(location: str) -> str:
 def _of_s3(said: str, locations: Locations) -> ExpectedError | None:
     if "S3 error" not in said and "Error performing" not in said:
         return None
-    location = next(iter(locations()), "s3://")
+    # Of the tables of a plan, the one whose object was asked for.
+    asked = unquote(_first(_REQUEST, said, 2))
+    tables = locations()
+    location = next((place for place in tables if f"/{table_at(place)}/" in asked), next(iter(tables), "s3://"))
     lasting = _lasting(said, location)
     if lasting:
         return LakeError(lasting)

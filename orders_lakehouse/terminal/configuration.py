@@ -2,12 +2,12 @@
 
 from pathlib import Path
 from typing import get_args
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
+from orders_lakehouse.postgres import without_password
 from orders_lakehouse.settings import PROJECT, Settings, settings
 from orders_lakehouse.terminal.grids import console, grid
 
@@ -20,32 +20,31 @@ set goes before it. A value that cannot be understood, or a `LAKEHOUSE_` name th
 
 {table}
 
-Besides, the standard names of others are understood: `DAGSTER_HOME` (Dagster's files; default: `dagster/` under
-`LAKEHOUSE_HOME`), `AWS_*` ([S3](s3.md)), and those of Postgres' own library, such as `PGCONNECT_TIMEOUT`. What
-concerns Dagster alone (run queue, pools, retention, where logs go) is configured in `dagster.yaml` in its home.
+Besides, the standard names of others are understood: `AWS_*` ([S3](s3.md)), in `.env` too; and, in the environment
+alone, `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and those of Postgres' own library,
+such as `PGCONNECT_TIMEOUT`. What concerns Dagster alone (run queue, pools, retention, where logs go) is configured in
+`dagster.yaml` in its home.
 
 <!-- Written by `make docs` from orders_lakehouse/settings.py. -->
 """
 
 
 def show() -> None:
-    """Print each setting and its value; of a URL with a password, no more than where it leads."""
+    """Print each setting and its value; of a database, where it is and who connects."""
     in_force = settings()
     table = grid(dense=True)
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     for name, field in Settings.model_fields.items():
         value = getattr(in_force, name)
-        shown = "" if value is None else str(value) if field.repr else _without_secrets(value)
-        cell = Text(shown) if name in in_force.model_fields_set else Text(f"{shown} (default)".lstrip(), style="dim")
+        if value is None:
+            cell = Text(f"{_default(field).replace('`', '')} (default)", style="dim")
+        elif name in in_force.model_fields_set:
+            cell = Text(str(value) if field.repr else without_password(value))
+        else:
+            cell = Text(f"{value} (default)", style="dim")
         table.add_row(str(field.validation_alias), cell)
     console().print(table)
-
-
-def _without_secrets(url: str) -> str:
-    """Where a database URL leads. Its user, password and query stay unsaid: each of them can be a secret."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def page() -> str:

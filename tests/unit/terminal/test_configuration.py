@@ -19,12 +19,15 @@ def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
     monkeypatch.setenv(
         "SHOP_DATABASE_URL", f"postgresql://reader:{SECRET}@shop.example.com:5433/shop?password={SECRET}"
     )
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Europe/Berlin")
-    monkeypatch.delenv("LAKEHOUSE_EXECUTOR", raising=False)
+    for name in ("LAKEHOUSE_EXECUTOR", "WAREHOUSE_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
     configuration.show()
     shown = capsys.readouterr().out
     lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
-    assert lines["SHOP_DATABASE_URL"] == ["postgresql://shop.example.com:5433/shop"]
+    assert lines["SHOP_DATABASE_URL"] == ["host=shop.example.com", "port=5433", "dbname=shop", "user=reader"]
+    assert lines["WAREHOUSE_DATABASE_URL"] == ["the", "embedded", "server's", "database", "warehouse", "(default)"]
     assert lines["LAKEHOUSE_TIMEZONE"] == ["Europe/Berlin"]
     assert lines["LAKEHOUSE_EXECUTOR"] == ["in_process", "(default)"]
     assert SECRET not in shown
