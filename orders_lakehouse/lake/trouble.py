@@ -59,8 +59,6 @@ def storage_trouble(*places: str | pl.LazyFrame) -> Iterator[None]:
     """
     try:
         yield
-    except TableNotFoundError:
-        raise
     except _FAILURES as error:
         meant = _meaning(error, places)
         if meant is None:
@@ -70,7 +68,9 @@ def storage_trouble(*places: str | pl.LazyFrame) -> Iterator[None]:
 
 def _meaning(error: BaseException, places: Sequence[str | pl.LazyFrame]) -> ExpectedError | None:
     said = _LINE_OF_A_CHAIN.sub(": ", str(error)).strip()
-    for meaning in (_of_s3, _of_disk, _damaged):
+    # A table that is not there has no damaged file to look for.
+    known = (_of_s3, _of_disk) if isinstance(error, TableNotFoundError) else (_of_s3, _of_disk, _damaged)
+    for meaning in known:
         found = meaning(said, lambda: _locations(places))
         if found is not None:
             return found

@@ -24,11 +24,8 @@ STAGES = ("raw", "cleansed", "curated", "warehouse", "dimensions", "facts", "che
 @pytest.fixture
 def shop_url(postgres_url_factory: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> str:
     journey = read_complete_journey()
-    few = CompleteJourney(
-        journey.transactions.filter(pl.col("household_id") <= 100, pl.col("transaction_timestamp") < LAST_MOMENT),
-        journey.products.head(100),
-        journey.demographics,
-    )
+    sold = journey.transactions.filter(pl.col("household_id") <= 100, pl.col("transaction_timestamp") < LAST_MOMENT)
+    few = CompleteJourney(sold, journey.products.join(sold, on="product_id", how="semi"), journey.demographics)
     shop = sample.build_shop(few)
     monkeypatch.setattr(sample, "build_shop", lambda: shop)
     url = postgres_url_factory("bench_shop")
@@ -66,10 +63,10 @@ def test_a_run_is_measured_and_its_numbers_add_up(
         assert stage["rows"] > 0, stages
         assert stage["peak_bytes"] <= run["peak_bytes"]
     assert {name for name, stage in stages.items() if stage["dbt_seconds"]} == {"dimensions", "facts"}
-    assert {name for name, stage in stages.items() if stage["bytes"]} == {*STAGES} - {"checks"}
+    assert {name for name, stage in stages.items() if stage["bytes"]} == {*STAGES}
     assert run["postgres_peak_bytes"] > 10_000_000
     assert run["events"] > 100
-    assert result["shop"]["products"] == 100
+    assert result["shop"]["products"] > 100
 
     page = (tmp_path / "README.md").read_text()
     for text in (stored.read_text(), page, done.output.replace(str(stored), "")):

@@ -189,6 +189,7 @@ def changed_lakehouse(lakehouse: Lakehouse) -> Lakehouse:
     return lakehouse
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lakehouse", ["s3"], indirect=True)
 def test_late_changes_reach_the_curated_tables_on_s3(changed_lakehouse: Lakehouse) -> None:
     """On disk the next test says so first."""

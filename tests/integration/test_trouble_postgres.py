@@ -72,10 +72,12 @@ def retried(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return found
 
 
+AFTER_THE_LAKE = "group:warehouse or group:staging or group:marts"
 CHANGE = "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-09 10:00+00' WHERE order_id = 'moves'"
 
 
-STEPS = {COPY: "warehouse__order_lines", DIMENSION: "dimensions", FACT: "facts"}
+# The trap of a table springs at every statement that names it: it is set last.
+STEPS = {COPY: "warehouse__order_lines", FACT: "facts", DIMENSION: "dimensions"}
 
 
 def test_a_session_that_is_cut_is_tried_again(lakehouse: Lakehouse, tmp_path: Path) -> None:
@@ -124,13 +126,10 @@ def embedded(home: Path) -> Iterator[Terminal]:
 EMBEDDED = {"SHOP_DATABASE_URL": "", "WAREHOUSE_DATABASE_URL": ""}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("relation", "shell"),
-    [
-        pytest.param(COPY, KILL_THE_SERVER, marks=pytest.mark.thorough),
-        pytest.param(DIMENSION, KILL_THE_SESSION, marks=pytest.mark.thorough),
-        (FACT, KILL_THE_SERVER),
-    ],
+    [(COPY, KILL_THE_SERVER), (DIMENSION, KILL_THE_SESSION), (FACT, KILL_THE_SERVER)],
 )
 def test_a_server_that_is_killed_is_made_up_for(own_server: Path, relation: str, shell: str) -> None:
     with embedded(own_server) as terminal:
@@ -235,8 +234,10 @@ def test_a_reader_of_the_warehouse_who_stays_is_named(
     monkeypatch.setattr(postgres, "LOCK_SECONDS", 0.2)
     monkeypatch.setattr(resources, "_RETRIES", 1)
 
+    assert lakehouse.run(*RANGE, select=IN_THE_LAKE).success
+
     with locked(lakehouse.warehouse_url, f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE"):
-        result = lakehouse.run(*RANGE)
+        result = lakehouse.run(*RANGE, select=AFTER_THE_LAKE)
 
     assert not result.success
     assert list(retried(result)) == [step]
@@ -251,5 +252,5 @@ def test_a_reader_of_the_warehouse_who_stays_is_named(
         }
 
     monkeypatch.undo()
-    assert lakehouse.run(*RANGE).success
+    assert lakehouse.run(*RANGE, select=AFTER_THE_LAKE).success
     assert lakehouse.wrong_marts() == {}
