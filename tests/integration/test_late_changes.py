@@ -198,6 +198,7 @@ def test_late_changes_reach_the_curated_tables_on_s3(changed_lakehouse: Lakehous
     assert not_accounted_for(changed_lakehouse) == {}
 
 
+@pytest.mark.thorough
 def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse: Lakehouse, tmp_path: Path) -> None:
     days = [f"2017-01-0{number}" for number in range(1, 10)]
     shuffled = random.Random(7021994).sample(days, len(days))  # noqa: S311 (an order, not a secret)
