@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import psutil
@@ -37,13 +37,29 @@ BREAK = """
     update shop.order_items set quantity = -quantity
     where quantity > 0 and order_id in (select order_id from shop.orders where ordered_at::date = %s)
 """
-# Picture to page, what stands on it when it is ready, and its height.
+
+
+class Page(NamedTuple):
+    """A page to take a picture of.
+
+    Attributes:
+        path: Of the page.
+        text: What stands on it when it is ready.
+        height: Of the picture.
+        click: Text of what is clicked then.
+    """
+
+    path: str
+    text: str
+    height: int
+    click: str = ""
+
+
 PAGES = {
-    "lineage": ("/asset-groups", "fct_order_lines", 820),
-    "checks": ("/assets/cleansed/order_items?view=checks&checkDetail=rejected_share", "failed_dates", 860),
-    "failed_date": ("/assets/cleansed/order_items", "reasons_in_run", 1160),
-    "partitions": (f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 760),
-    "daily_sales": ("/assets/curated/daily_sales", "by_date", 1160),
+    "lineage": Page("/locations/orders_lakehouse/jobs/refresh_all_job", "fct_order_lines", 900),
+    "checks": Page("/assets/cleansed/order_items?view=checks&checkDetail=rejected_share", str(BROKEN), 680),
+    "partitions": Page(f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 680),
+    "daily_sales": Page("/assets/curated/daily_sales", "by_date", 900, click="[Show Markdown]"),
 }
 WIDTH = 1400
 _PATIENCE = 120
@@ -157,12 +173,19 @@ class Browser:
         """What a JavaScript expression says on the page."""
         return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def picture(self, url: str, text: str, height: int) -> bytes:
-        """A page as PNG, once a text stands on it."""
-        self._call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=height, deviceScaleFactor=1, mobile=False)
-        self._call("Page.navigate", url=url)
-        _wait(lambda: text in (self.value("document.body.innerText") or ""), f"{url} does not say {text!r}")
+    def picture(self, url: str, page: Page) -> bytes:
+        """A page as PNG, once its text stands on it."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=WIDTH, height=page.height, deviceScaleFactor=1, mobile=False
+        )
+        self._call("Page.navigate", url=url + page.path)
+        _wait(lambda: page.text in (self.value("document.body.innerText") or ""), f"{page.path} lacks {page.text!r}")
         time.sleep(4)
+        if page.click:
+            self.value(
+                f"[...document.querySelectorAll('*')].find(e => e.textContent === {json.dumps(page.click)}).click()"
+            )
+            time.sleep(2)
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
 
@@ -213,8 +236,7 @@ def main() -> None:
         PICTURES.mkdir(exist_ok=True)
         with user_interface() as url, browser() as tab:
             for name in given.pictures or PAGES:
-                page, text, height = PAGES[name]
-                size = (PICTURES / f"{name}.png").write_bytes(tab.picture(url + page, text, height))
+                size = (PICTURES / f"{name}.png").write_bytes(tab.picture(url, PAGES[name]))
                 print(f"docs/pictures/{name}.png: {size / 1000:.0f} kB")
     finally:
         stop_embedded_server(home)

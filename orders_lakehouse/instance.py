@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from orders_lakehouse.dates import from_words
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
 from orders_lakehouse.settings import settings
@@ -222,7 +223,7 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
 
 def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
     dates = check.metadata.get("failed_dates")
-    failed_dates = dates.data if isinstance(dates, dg.JsonMetadataValue) and isinstance(dates.data, list) else []
+    failed_dates = from_words(str(dates.value)) if dates is not None else []
     return CheckOutcome(check.passed, check.severity.value, tuple(str(day) for day in failed_dates))
 
 

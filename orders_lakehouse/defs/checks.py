@@ -186,7 +186,7 @@ def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
             found=pl.format("{} of {} rows rejected", "bad", "rows"),
             detail=pl.lit(None, pl.String),
         )
-        return verdicts, {"limit": limit, **_sample(rejected.filter(~verdicts["passed"]))}
+        return verdicts, _sample(rejected.filter(~verdicts["passed"]))
 
     return rejected_share
 

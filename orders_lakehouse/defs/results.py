@@ -13,11 +13,9 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.dates import in_words
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import failing_dates, last_good_date, latest, record
-
-# Dates of other runs that a summary names; the lake has them all.
-_NAMED = 60
 
 # What a check says of a date.
 VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
@@ -152,11 +150,7 @@ def _summary(
 ) -> dict[str, Any]:
     return {
         **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
-        **({"failed_dates": _named(failed)} if failed else {}),
-        **({"failing_on_other_dates": _named(elsewhere[:_NAMED])} if elsewhere else {}),
+        **({"failed_dates": in_words(failed)} if failed else {}),
+        **({"failing_on_other_dates": in_words(elsewhere)} if elsewhere else {}),
         **({"last_good_date": str(good)} if good else {}),
     }
-
-
-def _named(dates: list[date]) -> dg.MetadataValue:
-    return dg.MetadataValue.json([str(day) for day in dates])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import polars as pl
 from rich.padding import Padding
 from rich.text import Text
 
+from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
@@ -19,7 +20,6 @@ from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.status import FAILED, MARKS, OK, WARNED, when
 
 _WHOLE = "the table as a whole"
-_DAY = timedelta(days=1)
 _CHECK = ["asset", "check_name"]
 _SAID = ["expected", "found", "detail"]
 _LAYERS = ["raw", "cleansed", "curated", "marts"]
@@ -118,22 +118,6 @@ def _named(rows: pl.DataFrame, column: str, is_named: pl.Expr, name: str) -> pl.
             f"no check result of {name!r}; there are results of {', '.join(rows[column].unique().sort())}"
         )
     return found
-
-
-def spans(dates: Iterable[date]) -> list[tuple[date, date]]:
-    """Dates as stretches of consecutive ones: first and last date of each, in order."""
-    found: list[tuple[date, date]] = []
-    for day in sorted(set(dates)):
-        if found and day - found[-1][1] == _DAY:
-            found[-1] = (found[-1][0], day)
-        else:
-            found.append((day, day))
-    return found
-
-
-def in_words(dates: Iterable[date]) -> str:
-    """Dates as people write them: 2017-01-10, 2017-01-27 to 2017-01-30."""
-    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans(dates))
 
 
 def _nothing(wanted: Wanted) -> str:

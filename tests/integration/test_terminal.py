@@ -414,7 +414,7 @@ class TestBackfill:
             seen.append((keys[0], keys[-1]))
             bad = [key for key in keys if key == "2017-03-04"]
             result = dg.AssetCheckResult(
-                check_name="no_row_lost", passed=not bad, metadata={"failed_dates": dg.MetadataValue.json(bad)}
+                check_name="no_row_lost", passed=not bad, metadata={"failed_dates": ", ".join(bad)}
             )
             return dg.MaterializeResult(check_results=[result])
 

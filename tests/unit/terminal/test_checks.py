@@ -6,27 +6,9 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
-from orders_lakehouse.terminal.checks import ChecksError, Wanted, in_words, select, spans
+from orders_lakehouse.terminal.checks import ChecksError, Wanted, select
 
 DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
-
-
-@pytest.mark.parametrize(
-    ("days", "said"),
-    [
-        ([], ""),
-        ([10], "2017-01-10"),
-        ([27, 10, 28, 30, 29, 28], "2017-01-10, 2017-01-27 to 2017-01-30"),
-        ([1, 2], "2017-01-01 to 2017-01-02"),
-        ([1, 3, 5], "2017-01-01, 2017-01-03, 2017-01-05"),
-    ],
-)
-def test_consecutive_dates_are_a_stretch(days: list[int], said: str) -> None:
-    assert in_words(DAYS[number] for number in days) == said
-
-
-def test_a_stretch_goes_on_over_the_end_of_a_month() -> None:
-    assert spans([date(2017, 2, 28), date(2017, 3, 1)]) == [(date(2017, 2, 28), date(2017, 3, 1))]
 
 
 def results(*rows: tuple[str, str, int, bool, int]) -> pl.DataFrame:

@@ -1,0 +1,35 @@
+"""Dates as people write them."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders_lakehouse.dates import from_words, in_words, spans
+
+DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        ([], ""),
+        ([10], "2017-01-10"),
+        ([27, 10, 28, 30, 29, 28], "2017-01-10, 2017-01-27 to 2017-01-30"),
+        ([1, 2], "2017-01-01 to 2017-01-02"),
+        ([1, 3, 5], "2017-01-01, 2017-01-03, 2017-01-05"),
+    ],
+)
+def test_consecutive_dates_are_a_stretch(days: list[int], said: str) -> None:
+    assert in_words(DAYS[number] for number in days) == said
+
+
+def test_a_stretch_goes_on_over_the_end_of_a_month() -> None:
+    assert spans([date(2017, 2, 28), date(2017, 3, 1)]) == [(date(2017, 2, 28), date(2017, 3, 1))]
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_what_was_written_is_read(numbers: set[int]) -> None:
+    dates = [date(2017, 1, 1) + timedelta(days=number) for number in sorted(numbers)]
+    assert from_words(in_words(dates)) == dates
