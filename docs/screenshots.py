@@ -56,7 +56,9 @@ class Page(NamedTuple):
 
 
 PAGES = {
-    "lineage": Page("/locations/orders_lakehouse/jobs/refresh_all_job", "fct_order_lines", 900),
+    "lineage": Page(
+        "/assets/marts/fct_order_lines?view=lineage&lineageScope=upstream&lineageDepth=9", "fct_order", 900
+    ),
     "checks": Page("/assets/cleansed/order_items?view=checks&checkDetail=rejected_share", str(BROKEN), 680),
     "partitions": Page(f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 680),
     "daily_sales": Page("/assets/curated/daily_sales", "by_date", 900, click="[Show Markdown]"),
@@ -182,9 +184,8 @@ class Browser:
         _wait(lambda: page.text in (self.value("document.body.innerText") or ""), f"{page.path} lacks {page.text!r}")
         time.sleep(4)
         if page.click:
-            self.value(
-                f"[...document.querySelectorAll('*')].find(e => e.textContent === {json.dumps(page.click)}).click()"
-            )
+            element = f"[...document.querySelectorAll('*')].find(e => e.textContent === {json.dumps(page.click)})"
+            self.value(f"{element}.click()")
             time.sleep(2)
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
