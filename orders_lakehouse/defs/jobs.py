@@ -11,6 +11,24 @@ refresh_all_job = dg.define_asset_job(
     description="From the shop to the tested star schema, for a range of dates.",
 )
 
+# What is filed by when it was learned, and what is filed by when it happened.
+_CAPTURED = dg.AssetSelection.groups("raw") | dg.AssetSelection.assets(
+    ["cleansed", "customers"], ["cleansed", "products"]
+)
+
+capture_changes_job = dg.define_asset_job(
+    "capture_changes_job",
+    selection=_CAPTURED,
+    partitions_def=DAILY,
+    description="What the shop has changed, by capture date: raw, and the versions of customers and products.",
+)
+derive_dates_job = dg.define_asset_job(
+    "derive_dates_job",
+    selection=dg.AssetSelection.all() - _CAPTURED,
+    partitions_def=DAILY,
+    description="Everything that follows from it, for a range of order dates, to the tested star schema.",
+)
+
 _LAYERS = {"raw": ["raw"], "cleansed": ["cleansed"], "curated": ["curated"], "marts": ["warehouse", "staging", "marts"]}
 
 layer_jobs = [

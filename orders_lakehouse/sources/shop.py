@@ -24,7 +24,7 @@ SCHEMA = "shop"
 # Rows that are in memory at once; a batch becomes one commit.
 BATCH_ROWS = 500_000
 # A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
-_TOLERANCE = timedelta(days=1)
+TOLERANCE = timedelta(days=1)
 
 # What each type of raw accepts from the source, and how it is read. Keys are text in raw, integers in many shops.
 _TEXT = {"text", "character varying", "character", "citext", "uuid", "integer", "bigint", "smallint", "numeric"}
@@ -94,9 +94,8 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         _refuse_missing_clocks(cursor, table)
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
-        cursor.execute(
-            f"SELECT {_captured_on(window, now)} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1"
-        )
+        day = captured_on(window.calendar, now)
+        cursor.execute(f"SELECT {day} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1")
         counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
         # Ordered by the clock, so that a batch touches few partitions.
         order = " ORDER BY updated_at" if counted["rows"].sum() > BATCH_ROWS else ""
@@ -142,7 +141,7 @@ def _refuse_missing_clocks(cursor: "Cursor", table: Table) -> None:
 def _condition(window: Window, now: datetime) -> str:
     """The window as a condition on `updated_at`, cut at the source's own clock."""
     zone = ZoneInfo(window.calendar.timezone)
-    latest = (now + _TOLERANCE).isoformat()
+    latest = (now + TOLERANCE).isoformat()
     until = _midnight(window.last + timedelta(days=1), zone)
     bounds = [f"updated_at < '{until}'", f"updated_at <= '{latest}'"]
     if window.first > window.calendar.start:
@@ -153,13 +152,18 @@ def _condition(window: Window, now: datetime) -> str:
     return condition
 
 
-def _captured_on(window: Window, now: datetime) -> str:
-    """The capture date of a row, as the shop's own SQL says it."""
-    zone = window.calendar.timezone
+def captured_on(calendar: Calendar, now: datetime) -> str:
+    """The capture date of a row, as the shop's own SQL says it.
+
+    Args:
+        calendar: First partition and time zone.
+        now: The source's now().
+    """
+    zone = calendar.timezone
     today = now.astimezone(ZoneInfo(zone)).date()
     return (
-        f"CASE WHEN updated_at > '{(now + _TOLERANCE).isoformat()}' THEN '{today}'::date "
-        f"ELSE greatest((updated_at AT TIME ZONE '{zone}')::date, '{window.calendar.start}'::date) END"
+        f"CASE WHEN updated_at > '{(now + TOLERANCE).isoformat()}' THEN '{today}'::date "
+        f"ELSE greatest((updated_at AT TIME ZONE '{zone}')::date, '{calendar.start}'::date) END"
     )
 
 
@@ -223,7 +227,7 @@ def _as_raw(rows: pl.DataFrame, table: Table, window: Window, now: datetime) -> 
     clock = pl.col("updated_at")
     changed_on = clock.dt.convert_time_zone(window.calendar.timezone).dt.date()
     captured_on = (
-        pl.when(clock > now + _TOLERANCE)
+        pl.when(clock > now + TOLERANCE)
         .then(pl.lit(today))
         .otherwise(pl.max_horizontal(changed_on, pl.lit(window.calendar.start)))
     )

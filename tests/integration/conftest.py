@@ -111,7 +111,13 @@ class Lakehouse:
         )
 
     def run(
-        self, first: str, last: str | None = None, *, job: str = "refresh_all_job", select: str | None = None
+        self,
+        first: str,
+        last: str | None = None,
+        *,
+        job: str = "refresh_all_job",
+        select: str | None = None,
+        run_key: str | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job (or a part of it, by an asset selection such as `group:raw`) for a range of dates."""
         keys = None
@@ -125,6 +131,7 @@ class Lakehouse:
             tags={
                 "dagster/asset_partition_range_start": first,
                 "dagster/asset_partition_range_end": last or first,
+                **({"dagster/run_key": run_key} if run_key else {}),
             },
         )
 

@@ -34,7 +34,10 @@ KILL_THE_SERVER = "kill -KILL $(head -1 postmaster.pid)"
 # Springs once: in the midst of the rows that are inserted, or when a table is made in the place of the old one.
 TRAP = """
 CREATE FUNCTION public.spring_{name}() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
-    COPY (SELECT 1) TO PROGRAM 'mkdir {flag} 2>/dev/null || exit 0; {shell}; sleep 1';
+    IF (pg_stat_file('{flag}', true)).size IS NULL THEN
+        COPY (SELECT 1) TO PROGRAM 'mkdir {flag}; (sleep 0.2; {shell}) > /dev/null 2>&1 &';
+        PERFORM pg_sleep(10);
+    END IF;
 END $$;
 CREATE FUNCTION public.spring_on_row_{name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.order_id = 'moves' THEN PERFORM public.spring_{name}(); END IF;

@@ -1,0 +1,141 @@
+"""Sensors: what the shop has changed is captured, and what that touches is derived, by themselves.
+
+Both remember in their cursors which dates are pending (`pending.py`); a run that fails is asked for again. Errors of a
+look propagate: Dagster shows them and ticks again. A tick that is skipped had nothing to do.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
+from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.results import evaluations
+from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.partitions import DAILY
+from orders_lakehouse.pending import Asked, Ended, Pending
+from orders_lakehouse.sources.shop_changes import changed_dates
+
+_SECONDS = 5
+# A run that was asked for and is nowhere after that time will not come.
+_LOST = timedelta(minutes=10)
+# So long touched dates wait for a run that captures.
+_PATIENCE = timedelta(minutes=5)
+# Marks of the last look to the dates that it finds and the marks for the next one.
+Look = Callable[[Mapping[str, Any] | None], tuple[list[date], Mapping[str, Any]]]
+
+
+def _tick(context: dg.SensorEvaluationContext, lake: Lake, look: Look) -> dg.SensorResult:
+    """Look, note what was found, see which runs have ended, and ask for the dates whose turn it is."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    before = Pending.from_json(context.cursor)
+    dates, marks = look(before.marks if before else None)
+    noted = (before or Pending()).note(dates, marks, now)
+    ended = _ended(context.instance, noted.asked, now)
+    settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now)
+    after, asked = settled.ask(now, context.sensor_name)
+    if not asked:
+        waiting = f"{len(after.waiting)} dates wait" if after.waiting else "nothing new"
+        working = f", {len(after.asked)} runs at work" if after.asked else ""
+        return dg.SensorResult(skip_reason=waiting + working, cursor=after.to_json())
+    return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
+
+
+def _request(run: Asked) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=run.run_key,
+        tags={
+            "dagster/asset_partition_range_start": str(run.first),
+            "dagster/asset_partition_range_end": str(run.last),
+        },
+    )
+
+
+def _ended(instance: dg.DagsterInstance, asked: Sequence[Asked], now: datetime) -> dict[str, tuple[Ended, str | None]]:
+    """How the runs that were asked for have ended, and their ids, by run key."""
+    if not asked:
+        return {}
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": [run.run_key for run in asked]}))
+    found = {run.tags["dagster/run_key"]: run for run in runs}
+    ended: dict[str, tuple[Ended, str | None]] = {}
+    for one in asked:
+        run = found.get(one.run_key)
+        if run is None:
+            if now - one.since > _LOST:
+                ended[one.run_key] = (Ended.FAILED, None)
+        elif run.is_success:
+            ended[one.run_key] = (Ended.SUCCEEDED, run.run_id)
+        elif run.is_finished:
+            ended[one.run_key] = (Ended.FAILED, run.run_id)
+    return ended
+
+
+def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dict[str, list[date]]:
+    """Dates that the checks of failed runs found bad, by run key."""
+    failed = {run_id: key for key, (how, run_id) in ended.items() if how is Ended.FAILED and run_id}
+    if not failed:
+        return {}
+    bad = evaluations(lake).filter(
+        pl.col("run_id").is_in(list(failed)),
+        ~pl.col("passed"),
+        pl.col("severity") == "ERROR",
+        pl.col("date").is_not_null(),
+    )
+    return {failed[run_id]: of_run["date"].unique().to_list() for (run_id,), of_run in bad.group_by("run_id")}
+
+
+@dg.sensor(job=capture_changes_job, minimum_interval_seconds=_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
+    """Ask for the capture dates on which the shop has changed: one look at an index of each table."""
+    calendar = configured_calendar()
+
+    def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
+        dates, after = changed_dates(marks or {}, lambda table: _rows_by_date(lake, table), calendar)
+        if marks is None:
+            dates += unaccounted_dates(lake, (CUSTOMERS, PRODUCTS), calendar, _last_partition())
+        return dates, after
+
+    return _tick(context, lake, look)
+
+
+@dg.sensor(job=derive_dates_job, minimum_interval_seconds=_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
+    """Ask for the order dates that come out otherwise because of what was captured."""
+    calendar = configured_calendar()
+
+    def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
+        # First the versions: what is committed after them is seen by the next look.
+        now = versions_now(lake)
+        if marks is None:
+            return unaccounted_dates(lake, (ORDERS, ORDER_ITEMS, PAYMENTS), calendar, _last_partition()), now
+        return (touched_dates(lake, marks, calendar) if now != marks else []), now
+
+    # What is still being captured would touch the same dates a second time.
+    if _captures(context.instance):
+        return dg.SensorResult(skip_reason="the shop's changes are being captured", cursor=context.cursor)
+    return _tick(context, lake, look)
+
+
+def _captures(instance: dg.DagsterInstance) -> bool:
+    """Whether a run captures the shop's changes at the moment, and has not done so for long."""
+    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    since = datetime.now(UTC) - _PATIENCE
+    found = dg.RunsFilter(job_name=capture_changes_job.name, statuses=at_work, created_after=since)
+    return instance.get_runs_count(found) > 0
+
+
+def _rows_by_date(lake: Lake, table: Table) -> dict[date, int]:
+    handle = find(lake, table)
+    if handle is None:
+        return {}
+    return dict(files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).iter_rows())
+
+
+def _last_partition() -> date:
+    return date.fromisoformat(str(DAILY.get_last_partition_key()))

@@ -1,0 +1,185 @@
+"""Which dates come out otherwise because of what the lake has learned since it was last looked at.
+
+Worked out by whoever derives the dates, from the tables as they stand: nothing is handed over that a crash could lose.
+What is derived by order date depends on raw by way of the order, and on the versions of customers and products that are
+valid when an order is placed.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import (
+    CUSTOMERS,
+    KEY_DATES,
+    ORDER_ITEMS,
+    ORDERS,
+    PRODUCTS,
+    QUARANTINE_OF,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
+    RAW_PAYMENTS,
+    Table,
+)
+from orders_lakehouse.lake import storage
+from orders_lakehouse.lake.accounts import balance
+from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.trouble import storage_trouble
+
+# Where a member of a dimension is named by a row of a date.
+_NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
+_BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
+WATCHED = (*_BY_ORDER, *_NAMED_BY)
+
+
+def versions_now(lake: Lake) -> dict[str, int]:
+    """Version of each watched table that has been made, by its path."""
+    handles = {table.path: find(lake, table) for table in WATCHED}
+    return {path: handle.version() for path, handle in handles.items() if handle is not None}
+
+
+def touched_dates(lake: Lake, since: Mapping[str, int], calendar: Calendar) -> list[date]:
+    """Order dates whose tables may come out otherwise because of what changed since some versions.
+
+    Args:
+        lake: The lake.
+        since: Version of each watched table, by its path, up to which everything is known; the rows of a table that is
+            not named, or whose version is gone, all count as new.
+        calendar: First partition and time zone.
+
+    Returns:
+        In order: the dates at which changed orders count or ever counted, those at which lines and payments wait or
+        waited for them, and those of the orders that name a changed customer or product while the change is valid.
+    """
+    dates: set[date] = set()
+    changes = {table: _changes(lake, table, since.get(table.path)) for table in _BY_ORDER}
+    if any(rows.height for rows in changes.values()):
+        dates.update(_dates_of_orders(lake, changes))
+    for members, naming in _NAMED_BY.items():
+        changed = _changes(lake, members, since.get(members.path))
+        if changed.height:
+            dates.update(_dates_of_members(lake, members, naming, changed, calendar))
+    return sorted(dates)
+
+
+def unaccounted_dates(lake: Lake, tables: tuple[Table, ...], calendar: Calendar, last: date) -> list[date]:
+    """Dates of cleansed tables at which raw has versions that they do not account for."""
+    found: set[date] = set()
+    for table in tables:
+        by_date = balance(lake, table, calendar.start, last, calendar)
+        found.update(by_date.filter(pl.col("captured") != pl.col("accounted"))["date"])
+    return sorted(found)
+
+
+def _changes(lake: Lake, table: Table, version: int | None) -> pl.DataFrame:
+    """Rows that a table has and did not have at a version, and the other way round; its columns."""
+    handle = find(lake, table)
+    if handle is None or handle.version() == version:
+        return pl.DataFrame(schema=table.schema)
+    before = _at(lake, table, version)
+    if before is None:
+        return _collect(storage.scan(handle).select(table.columns))
+    now_files, then_files = files_of(handle, table), files_of(before, table)
+    differing = pl.concat(
+        [now_files.join(then_files, on="path", how="anti"), then_files.join(now_files, on="path", how="anti")]
+    )["date"].unique()
+    at_dates = pl.col(str(table.partitioned_by)).is_in(differing.to_list())
+    now, then = (storage.scan(one).filter(at_dates).select(table.columns) for one in (handle, before))
+    both_ways = [
+        one.join(other, on=list(table.columns), how="anti", nulls_equal=True)
+        for one, other in ((now, then), (then, now))
+    ]
+    return _collect(pl.concat(both_ways))
+
+
+def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:
+    """A table at a version; None where that is gone."""
+    try:
+        return None if version is None else lake.find(table, version)
+    except DeltaError:
+        return None
+
+
+def _dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
+    index = storage.scan(lake.open(KEY_DATES))
+    # A payment may have named another order before.
+    payments = changes[RAW_PAYMENTS].select(key="payment_id").unique()
+    named = index.filter(pl.col("table_name") == RAW_PAYMENTS.name).join(
+        payments.lazy(), on="key", how="semi", nulls_equal=True
+    )
+    of_payments = _collect(named.select("order_id"))
+    orders = pl.concat([of_payments, *(rows.select("order_id") for rows in changes.values())]).unique()
+    known = _collect(
+        index.filter(pl.col("table_name") == RAW_ORDERS.name)
+        .join(orders.lazy(), on="order_id", how="semi", nulls_equal=True)
+        .select("order_id", "order_date")
+        .unique()
+    )
+    dates = set(known["order_date"].drop_nulls())
+    for table in (RAW_ORDER_ITEMS, RAW_PAYMENTS):
+        without_order = changes[table].join(known, on="order_id", how="anti", nulls_equal=True)
+        dates.update(without_order["captured_on"])
+        waiting = storage.scan(lake.open(QUARANTINE_OF[table.name])).select("order_id", "order_date")
+        dates.update(
+            _collect(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"].unique()
+        )
+    return dates
+
+
+def _dates_of_members(
+    lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar
+) -> set[date]:
+    key = members.key[0]
+    keys = changed.select(key).unique()
+    valid = storage.scan(lake.open(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")
+    spans = valid_spans(changed.select(key, "updated_at"), _collect(valid), key, calendar.timezone)
+    rows = storage.scan(lake.open(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
+    # The date of its capture brings a member that nobody has named yet to the dimension.
+    captured = set(changed["captured_on"])
+    named = (
+        _collect(rows)
+        .join(spans, on=key)
+        .filter(
+            pl.col("order_date") >= pl.col("first").fill_null(date.min),
+            pl.col("order_date") <= pl.col("last").fill_null(date.max),
+        )
+    )
+    return captured | set(named["order_date"])
+
+
+def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, timezone: str) -> pl.DataFrame:
+    """On which dates it matters that versions appeared or went.
+
+    Args:
+        changed: key, updated_at of the versions that appeared or went.
+        valid: key, updated_at of the versions of these members that are valid now.
+        key: Column that identifies a member.
+        timezone: In which an instant has a date.
+
+    Returns:
+        key, first (null: from the beginning of time), last (null: until further notice): from each changed version to
+        the valid one after it; the first version of a member is valid from the beginning.
+    """
+    at = pl.col("updated_at")
+    others = valid.unique().rename({"updated_at": "valid_at"})
+    spans = (
+        changed.unique()
+        .join(others, on=key, how="left")
+        .group_by(key, "updated_at")
+        .agg(
+            has_earlier=(pl.col("valid_at") < at.first()).any(),
+            ends=pl.col("valid_at").filter(pl.col("valid_at") > at.first()).min(),
+        )
+    )
+    day = {"first": pl.when(pl.col("has_earlier")).then(at), "last": pl.col("ends")}
+    return spans.select(key, **{name: said.dt.convert_time_zone(timezone).dt.date() for name, said in day.items()})
+
+
+def _collect(plan: pl.LazyFrame) -> pl.DataFrame:
+    with storage_trouble(plan):
+        return plan.collect(engine="streaming")

@@ -1,0 +1,130 @@
+"""Which dates a change touches: those, derived alone, leave every table as a full refresh would."""
+
+from pathlib import Path
+
+import pytest
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS
+from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
+from tests.integration.conftest import Lakehouse, day
+from tests.integration.test_late_changes import (
+    CHANGES,
+    CHANGES_BACK,
+    SHOP,
+    assert_same_lake,
+    changed,
+    not_accounted_for,
+    ran,
+)
+
+pytestmark = pytest.mark.slow
+
+CALENDAR = Calendar(day("2017-01-01"), "UTC")
+CAPTURED = "group:raw or key:cleansed/customers or key:cleansed/products"
+DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"
+BY_ORDER_DATE = (ORDERS, ORDER_ITEMS, PAYMENTS)
+
+
+def captured(lakehouse: Lakehouse, script: str) -> None:
+    changed(lakehouse, script)
+    ran(lakehouse, "2017-01-01", "2017-01-10", select=CAPTURED)
+
+
+def derived(lakehouse: Lakehouse, since: dict[str, int]) -> list[str]:
+    """Derive the touched dates, one by one, the last first; returns them."""
+    dates = [str(one) for one in touched_dates(lakehouse.lake, since, CALENDAR)]
+    for one in reversed(dates):
+        ran(lakehouse, one, select=DERIVED)
+    return dates
+
+
+@pytest.fixture
+def built(lakehouse: Lakehouse) -> Lakehouse:
+    captured(lakehouse, SHOP)
+    ran(lakehouse, "2017-01-01", "2017-01-10", select=DERIVED)
+    assert lakehouse.wrong_curated() == {}
+    return lakehouse
+
+
+def test_touched_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path: Path) -> None:
+    for script in (CHANGES, CHANGES_BACK):
+        before = versions_now(built.lake)
+        captured(built, script)
+        derived(built, before)
+        assert built.wrong_curated() == {}
+        assert not_accounted_for(built) == {}
+
+    again = built.copy_of_lake(tmp_path / "full", "raw")
+    ran(again, "2017-01-01", "2017-01-10", select="group:cleansed or group:curated")
+    assert_same_lake(built, again)
+
+
+# Each on top of the ones before it.
+CASES = [
+    ("SELECT 1", []),
+    (
+        "UPDATE shop.orders SET ordered_at = '2017-01-07 09:00+00', updated_at = '2017-01-08 10:00+00' "
+        "WHERE order_id = 'moves'",
+        ["2017-01-02", "2017-01-07"],
+    ),
+    (
+        "INSERT INTO shop.order_items VALUES ('payer', 2, 'py', 1, 8, 0, '2017-01-09 10:00+00', null)",
+        ["2017-01-02"],
+    ),
+    (
+        "INSERT INTO shop.order_items VALUES ('nobody knows', 1, 'py', 1, 8, 0, '2017-01-09 10:00+00', null)",
+        ["2017-01-09"],
+    ),
+    # Its line waits at the 3rd, its payment at the 6th.
+    (
+        "INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, updated_at) VALUES "
+        "('comes later', 'cb', '2017-01-01 20:00+00', 'paid', 'EUR', '2017-01-08 10:00+00')",
+        ["2017-01-01", "2017-01-03", "2017-01-06"],
+    ),
+    # From one order to another.
+    (
+        "UPDATE shop.payments SET order_id = 'paid after all', updated_at = '2017-01-08 10:00+00' "
+        "WHERE payment_id = 'y wanders'",
+        ["2017-01-02", "2017-01-05"],
+    ),
+    # Valid from the 5th on: of the customer's orders those that were placed then or later.
+    (
+        "UPDATE shop.customers SET address = 'New Street 1', updated_at = '2017-01-05 12:00+00' "
+        "WHERE customer_id = 'ca'",
+        ["2017-01-05", "2017-01-06"],
+    ),
+    # The first version of a member is valid from the beginning of time.
+    (
+        "INSERT INTO shop.customers (customer_id, full_name, updated_at) VALUES ('cu', 'Cleo', '2017-01-09 10:00+00')",
+        ["2017-01-02", "2017-01-09"],
+    ),
+    # A version that breaks a rule opens nothing.
+    ("UPDATE shop.products SET currency = 'XXL', updated_at = '2017-01-09 10:00+00' WHERE product_id = 'px'", []),
+]
+
+
+def test_no_other_date_is_touched(built: Lakehouse) -> None:
+    for script, touched in CASES:
+        before = versions_now(built.lake)
+        captured(built, script)
+        assert [str(one) for one in touched_dates(built.lake, before, CALENDAR)] == touched, script
+
+
+def test_a_lake_that_nobody_has_watched_tells_what_it_does_not_account_for(built: Lakehouse) -> None:
+    last = day("2017-01-10")
+    assert unaccounted_dates(built.lake, (*BY_ORDER_DATE, CUSTOMERS, PRODUCTS), CALENDAR, last) == []
+    captured(
+        built,
+        "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-08 10:00+00' WHERE order_id = 'moves'",
+    )
+    assert unaccounted_dates(built.lake, BY_ORDER_DATE, CALENDAR, last) == [day("2017-01-02")]
+    changed(built, "UPDATE shop.customers SET city = 'Bath', updated_at = '2017-01-09' WHERE customer_id = 'ca'")
+    ran(built, "2017-01-09", select="key:raw/customers")
+    assert unaccounted_dates(built.lake, (CUSTOMERS, PRODUCTS), CALENDAR, last) == [day("2017-01-09")]
+
+
+def test_a_version_that_is_gone_touches_every_date(built: Lakehouse) -> None:
+    everything = touched_dates(built.lake, {}, CALENDAR)
+    gone = dict.fromkeys(versions_now(built.lake), 10000)
+    assert touched_dates(built.lake, gone, CALENDAR) == everything
