@@ -76,6 +76,7 @@ def own_lakehouse(home: Path) -> None:
         "LAKEHOUSE_HOME": str(home),
         "LAKE_URL": str(home / "lake"),
         "DAGSTER_HOME": str(home / "dagster"),
+        "LAKEHOUSE_SENSORS": "stopped",
         **{
             f"{name.upper()}_DATABASE_URL": f"postgresql://postgres@/{name}?host={socket}"
             for name in ("shop", "warehouse")

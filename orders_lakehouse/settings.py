@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_EXECUTOR",
         description="How a run executes its steps: in one process, or one process for each step.",
     )
+    sensors: Literal["running", "stopped"] = Field(
+        default="running",
+        validation_alias="LAKEHOUSE_SENSORS",
+        description="Whether the sensors run from the start; the UI switches each of them.",
+    )
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         default=None,
         validation_alias="AWS_SERVER_SIDE_ENCRYPTION",

@@ -20,11 +20,13 @@ from orders_lakehouse.lake.results import evaluations
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pending import Asked, Ended, Pending
+from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.shop_changes import changed_dates
 
 _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.
 _LOST = timedelta(minutes=10)
+_STATUS = dg.DefaultSensorStatus[settings().sensors.upper()]
 # So long touched dates wait for a run that captures.
 _PATIENCE = timedelta(minutes=5)
 # Marks of the last look to the dates that it finds and the marks for the next one.
@@ -90,9 +92,14 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
     return {failed[run_id]: of_run["date"].unique().to_list() for (run_id,), of_run in bad.group_by("run_id")}
 
 
-@dg.sensor(job=capture_changes_job, minimum_interval_seconds=_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=capture_changes_job,
+    minimum_interval_seconds=_SECONDS,
+    default_status=_STATUS,
+    description="Asks for the capture dates on which the shop has changed: one look at an index of each table.",
+)
 def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
-    """Ask for the capture dates on which the shop has changed: one look at an index of each table."""
+    """Compare the shop with what it was at the last look; at the first one, with raw."""
     calendar = configured_calendar()
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
@@ -104,9 +111,14 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
     return _tick(context, lake, look)
 
 
-@dg.sensor(job=derive_dates_job, minimum_interval_seconds=_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(
+    job=derive_dates_job,
+    minimum_interval_seconds=_SECONDS,
+    default_status=_STATUS,
+    description="Asks for the order dates that come out otherwise because of what was captured.",
+)
 def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
-    """Ask for the order dates that come out otherwise because of what was captured."""
+    """Compare the lake with what it was at the last look; at the first one, cleansed with raw."""
     calendar = configured_calendar()
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:

@@ -215,6 +215,7 @@ def test_rows_flow_in_one_direction(graph: Any, nodes: list[Any]) -> None:
 
 def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitions, nodes: list[Any]) -> None:
     jobs = {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    halves = [jobs.pop(name) for name in ("capture_changes_job", "derive_dates_job")]
     assert set(jobs) == {
         "refresh_all_job",
         "refresh_raw_job",
@@ -228,6 +229,19 @@ def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitio
     by_layer = [jobs[name].asset_layer.selected_asset_keys for name in jobs if name != "refresh_all_job"]
     assert set().union(*by_layer) == everything
     assert sum(map(len, by_layer)) == len(everything)
+    # What is filed by capture date, and what follows from it.
+    captured, derived = (job.asset_layer.selected_asset_keys for job in halves)
+    assert captured | derived == everything
+    assert not captured & derived
+
+
+def test_sensors_run_from_the_start_unless_told_otherwise(defs: dg.Definitions) -> None:
+    sensors = {sensor.name: sensor for sensor in defs.sensors or ()}
+    assert set(sensors) == {"shop_changes_sensor", "touched_dates_sensor"}
+    for sensor in sensors.values():
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        assert sensor.minimum_interval_seconds == 5
+        assert sensor.description
 
 
 def test_concurrent_runs_of_dbt_wait_for_one_another() -> None:

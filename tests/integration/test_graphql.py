@@ -101,6 +101,7 @@ def webserver(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Ite
         "LAKEHOUSE_HOME": str(tmp_path),
         "SHOP_DATABASE_URL": shop,
         "WAREHOUSE_DATABASE_URL": warehouse,
+        "LAKEHOUSE_SENSORS": "stopped",
     }
     log = (tmp_path / "dev.log").open("w")
     process = subprocess.Popen(
