@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from orders_lakehouse.dates import spans
+
 # A date that is derived again costs less than the start of a run: near dates are joined, with those between them.
 GAP = timedelta(days=60)
 # First pause after a failure; it doubles with each further one, up to the longest.
@@ -122,7 +124,7 @@ class Pending:
         ready = {day: turn for day, turn in self.waiting.items() if turn.not_before <= now and day not in busy}
         closed = busy | {day for day, turn in self.waiting.items() if day not in ready or turn.alone}
         together = ranges([day for day, turn in ready.items() if not turn.alone], GAP, closed)
-        alone = ranges([day for day, turn in ready.items() if turn.alone], _DAY, ())
+        alone = spans(day for day, turn in ready.items() if turn.alone)
         asked = [
             Asked(
                 f"{name}:{self.count + number}",
@@ -145,7 +147,7 @@ class Pending:
         waiting = sorted(
             [str(first), str(last), turn.attempt, turn.not_before.isoformat(), turn.alone]
             for turn, noted in turns.items()
-            for first, last in ranges(noted, _DAY, ())
+            for first, last in spans(noted)
         )
         asked = [[run.run_key, str(run.first), str(run.last), run.attempt, run.since.isoformat()] for run in self.asked]
         return json.dumps(
