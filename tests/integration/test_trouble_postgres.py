@@ -217,12 +217,13 @@ def test_a_short_migration_passes(lakehouse: Lakehouse) -> None:
     assert retried(result) == {}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("relation", "step"),
     [
         ("lake.customers", "warehouse__customers"),
-        pytest.param("marts.dim_customers", "dimensions", marks=pytest.mark.thorough),
-        pytest.param(FACT, "facts", marks=pytest.mark.thorough),
+        ("marts.dim_customers", "dimensions"),
+        (FACT, "facts"),
     ],
 )
 def test_a_reader_of_the_warehouse_who_stays_is_named(
