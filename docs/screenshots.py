@@ -1,7 +1,7 @@
 """Takes the pictures in docs/pictures: Dagster's pages after a range of dates of which one is broken.
 
 It makes a lakehouse of its own with the sample shop, breaks one date of it, and runs a range: with that date, which
-fails, and without it. Needs Chromium; `make pictures` runs it, in about three minutes.
+fails, and without it. Needs Chromium; `make pictures` runs it, in about four minutes.
 """
 
 import argparse

@@ -1,9 +1,14 @@
-"""Dates as stretches, and as people write them."""
+"""Dates in a row, as stretches, and as people write them."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
 
 _DAY = timedelta(days=1)
+
+
+def days(first: date, last: date) -> list[date]:
+    """Every date from the first to the last."""
+    return [first + number * _DAY for number in range((last - first).days + 1)]
 
 
 def spans(dates: Iterable[date]) -> list[tuple[date, date]]:
@@ -27,7 +32,5 @@ def from_words(said: str) -> list[date]:
     found = []
     for stretch in filter(None, said.split(", ")):
         first, _, last = stretch.partition(" to ")
-        begins = date.fromisoformat(first)
-        length = (date.fromisoformat(last or first) - begins).days + 1
-        found += [begins + number * _DAY for number in range(length)]
+        found += days(date.fromisoformat(first), date.fromisoformat(last or first))
     return found

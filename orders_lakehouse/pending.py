@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from orders_lakehouse.dates import spans
+from orders_lakehouse.dates import days, spans
 
 # A date that is derived again costs less than the start of a run: near dates are joined, with those between them.
 GAP = timedelta(days=60)
@@ -176,11 +176,6 @@ def pause(attempt: int) -> timedelta:
     """How long a date waits after so many failed runs."""
     doubled: timedelta = _PAUSE * 2 ** min(attempt - 1, 20)
     return min(doubled, _LONGEST_PAUSE)
-
-
-def days(first: date, last: date) -> list[date]:
-    """Every date from the first to the last."""
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
 def ranges(dates: Iterable[date], gap: timedelta, closed: Iterable[date]) -> list[Range]:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, TypeVar
 
 import narwhals as nw
@@ -16,6 +16,7 @@ from deltalake.schema import Schema
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.dates import days
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.damage import require_whole
 from orders_lakehouse.lake.stamp import Stamp
@@ -241,10 +242,6 @@ class Lake:
             raise LakeError(f"{table.path} is empty; materialize it for a date that has orders first")
         return found
 
-    def count_dates(self, table: Table) -> int:
-        """Number of partitions that have rows, from the log alone."""
-        return files_of(self.open(table), table)["date"].n_unique()
-
     def append(self, table: Table, rows: pl.DataFrame) -> None:
         """Append rows as they are; for tables in which a row that stands twice is harmless."""
 
@@ -288,7 +285,7 @@ class Lake:
                     _conform(rows, table),
                     mode="overwrite",
                     predicate=f"{column} >= '{first}' AND {column} <= '{last}'",
-                    commit_properties=_claiming(handle, _days(first, last)),
+                    commit_properties=_claiming(handle, [str(day) for day in days(first, last)]),
                 )
             return frames
 
@@ -322,10 +319,6 @@ def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
     """Columns of a table's contract that the table, written under an older one, does not have yet."""
     there = {field.name for field in handle.schema().fields}
     return {name: dtype for name, dtype in table.schema.items() if name not in there}
-
-
-def _days(first: date, last: date) -> list[str]:
-    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
 
 
 def _claiming(handle: DeltaTable, parts: Sequence[str]) -> CommitProperties:

@@ -8,6 +8,7 @@ valid when an order is placed.
 from collections.abc import Mapping
 from datetime import date
 
+import narwhals as nw
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -25,11 +26,10 @@ from orders_lakehouse.contracts.tables import (
     RAW_PAYMENTS,
     Table,
 )
-from orders_lakehouse.lake import storage
+from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.accounts import balance
-from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.trouble import storage_trouble
 
 # Where a member of a dimension is named by a row of a date.
 _NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
@@ -83,18 +83,18 @@ def _changes(lake: Lake, table: Table, version: int | None) -> pl.DataFrame:
         return pl.DataFrame(schema=table.schema)
     before = _at(lake, table, version)
     if before is None:
-        return _collect(storage.scan(handle).select(table.columns))
+        return rows_of(lake.scan(table).select(table.columns))
     now_files, then_files = files_of(handle, table), files_of(before, table)
     differing = pl.concat(
         [now_files.join(then_files, on="path", how="anti"), then_files.join(now_files, on="path", how="anti")]
-    )["date"].unique()
-    at_dates = pl.col(str(table.partitioned_by)).is_in(differing.to_list())
-    now, then = (storage.scan(one).filter(at_dates).select(table.columns) for one in (handle, before))
+    )
+    dates = differing["date"].unique().to_list()
+    now, then = (_plan(lake.scan_at(one, table, dates).select(table.columns)) for one in (handle, before))
     both_ways = [
         one.join(other, on=list(table.columns), how="anti", nulls_equal=True)
         for one, other in ((now, then), (then, now))
     ]
-    return _collect(pl.concat(both_ways))
+    return _rows(pl.concat(both_ways))
 
 
 def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:
@@ -106,15 +106,15 @@ def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:
 
 
 def _dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
-    index = storage.scan(lake.open(KEY_DATES))
+    index = _plan(lake.scan(KEY_DATES))
     # A payment may have named another order before.
     payments = changes[RAW_PAYMENTS].select(key="payment_id").unique()
     named = index.filter(pl.col("table_name") == RAW_PAYMENTS.name).join(
         payments.lazy(), on="key", how="semi", nulls_equal=True
     )
-    of_payments = _collect(named.select("order_id"))
+    of_payments = _rows(named.select("order_id"))
     orders = pl.concat([of_payments, *(rows.select("order_id") for rows in changes.values())]).unique()
-    known = _collect(
+    known = _rows(
         index.filter(pl.col("table_name") == RAW_ORDERS.name)
         .join(orders.lazy(), on="order_id", how="semi", nulls_equal=True)
         .select("order_id", "order_date")
@@ -124,10 +124,9 @@ def _dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[d
     for table in (RAW_ORDER_ITEMS, RAW_PAYMENTS):
         without_order = changes[table].join(known, on="order_id", how="anti", nulls_equal=True)
         dates.update(without_order["captured_on"])
-        waiting = storage.scan(lake.open(QUARANTINE_OF[table.name])).select("order_id", "order_date")
-        dates.update(
-            _collect(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"].unique()
-        )
+        quarantined = _plan(lake.scan(QUARANTINE_OF[table.name]).select("order_id", "order_date"))
+        waiting = _rows(quarantined.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))
+        dates.update(waiting["order_date"].unique())
     return dates
 
 
@@ -136,13 +135,13 @@ def _dates_of_members(
 ) -> set[date]:
     key = members.key[0]
     keys = changed.select(key).unique()
-    valid = storage.scan(lake.open(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")
-    spans = valid_spans(changed.select(key, "updated_at"), _collect(valid), key, calendar.timezone)
-    rows = storage.scan(lake.open(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
+    valid = _plan(lake.scan(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")
+    spans = valid_spans(changed.select(key, "updated_at"), _rows(valid), key, calendar.timezone)
+    rows = _plan(lake.scan(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
     # The date of its capture brings a member that nobody has named yet to the dimension.
     captured = set(changed["captured_on"])
     named = (
-        _collect(rows)
+        _rows(rows)
         .join(spans, on=key)
         .filter(
             pl.col("order_date") >= pl.col("first").fill_null(date.min),
@@ -180,6 +179,11 @@ def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, timezone: 
     return spans.select(key, **{name: said.dt.convert_time_zone(timezone).dt.date() for name, said in day.items()})
 
 
-def _collect(plan: pl.LazyFrame) -> pl.DataFrame:
-    with storage_trouble(plan):
-        return plan.collect(engine="streaming")
+def _plan(frame: Frame) -> pl.LazyFrame:
+    """In Polars, whose joins find a null in a null: a row may lack its key, and its versions count all the same."""
+    plan: pl.LazyFrame = nw.to_native(frame)
+    return plan
+
+
+def _rows(plan: pl.LazyFrame) -> pl.DataFrame:
+    return rows_of(nw.from_native(plan))

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse import cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
 from orders_lakehouse.instance import cause_of
 from orders_lakehouse.lake.delta import Lake
@@ -30,6 +31,8 @@ SHOP_SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").re
 FACTS = ("fct_orders", "fct_order_lines")
 # The command of the environment that runs the tests.
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
+# Arguments and environment to exit status, output and errors.
+Command = Callable[..., tuple[int, str, str]]
 MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *FACTS)
 
 
@@ -300,3 +303,29 @@ def terminal(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iter
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
+) -> Command:
+    """Runs the command in this process, in a home of its own and 80 columns: exit status, output, errors."""
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["lakehouse", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run

@@ -1,43 +1,13 @@
 """The `lakehouse` command: what it prints, and how it refuses what it cannot do."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orders_lakehouse import cli
 from orders_lakehouse.partitions import DAILY
-from orders_lakehouse.settings import settings
-from tests.integration.conftest import command_line, rows_of
+from tests.integration.conftest import Command, command_line, rows_of
 
 SECRET = "s3cret"
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
-) -> Command:
-    """Runs the command in this process: exit status, output, errors."""
-    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-
-    def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        settings.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["lakehouse", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize(

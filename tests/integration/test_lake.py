@@ -31,6 +31,7 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of
+from orders_lakehouse.lake.log import extent
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -492,11 +493,11 @@ class TestTables:
         assert lake.latest_date(DAILY_SALES, default=FIRST) == FIRST
 
     def test_dates_that_have_rows_are_counted(self, lake: Lake) -> None:
-        assert lake.count_dates(DAILY_SALES) == 0
+        assert extent(lake.open(DAILY_SALES), DAILY_SALES).dates == 0
         _replace(lake, DAYS[0], DAYS[3], _sales(*DAYS[:4]))
         _replace(lake, DAYS[1], DAYS[1], _sales())
         lake.append(DAILY_SALES, _sales(DAYS[0], currency="USD"))
-        assert lake.count_dates(DAILY_SALES) == 3
+        assert extent(lake.open(DAILY_SALES), DAILY_SALES).dates == 3
 
     def test_the_log_tells_the_rows_of_each_date(self, lake: Lake) -> None:
         assert files_of(lake.open(DAILY_SALES), DAILY_SALES).is_empty()

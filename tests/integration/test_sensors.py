@@ -7,7 +7,10 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse import pending
+from orders_lakehouse.contracts.tables import ORDER_LINES
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
+from orders_lakehouse.postgres import DatabaseUnavailableError
+from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse
 from tests.integration.test_late_changes import CHANGES, CHANGES_BACK, SHOP, changed, not_accounted_for
 
@@ -115,6 +118,22 @@ def test_runs_that_die_are_asked_for_again(daemon: Daemon) -> None:
     assert daemon.lakehouse.wrong_curated() == {}
 
 
+def test_a_shop_that_is_down_is_told_and_forgets_nothing(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed(daemon.lakehouse, SHOP)
+    daemon.settle()
+    before = dict(daemon.cursors)
+    changed(daemon.lakehouse, CHANGES_BACK)
+    with monkeypatch.context() as down:
+        down.setenv("SHOP_DATABASE_URL", "postgresql://reader@127.0.0.1:1/shop")
+        settings.cache_clear()
+        with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
+            daemon.tick(shop_changes_sensor)
+    settings.cache_clear()
+    assert daemon.cursors == before
+    assert [job for job, _, _ in daemon.settle()] == ["capture_changes_job", "derive_dates_job"]
+    assert daemon.lakehouse.wrong_curated() == {}
+
+
 BROKEN = """
 INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, updated_at) VALUES
   ('broken', 'ca', '2017-01-04 10:00+00', 'paid', 'EUR', '2017-01-07 10:00+00'),
@@ -144,6 +163,4 @@ def test_a_bad_date_keeps_nobody_waiting_and_heals(daemon: Daemon, monkeypatch: 
 
 
 def lakehouse_orders(lakehouse: Lakehouse) -> set[str]:
-    from orders_lakehouse.contracts.tables import ORDER_LINES
-
     return set(lakehouse.lake_rows(ORDER_LINES)["order_id"])

@@ -1,7 +1,6 @@
 """What the terminal shows of a lake: its status, answers to queries, tables as they were."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +13,6 @@ import pytest
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable, write_deltalake
 
-from orders_lakehouse import cli
 from orders_lakehouse.contracts.tables import (
     CHECK_RESULTS,
     CUSTOMER_PROFILE,
@@ -26,10 +24,8 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import record
-from orders_lakehouse.settings import settings
+from tests.integration.conftest import Command
 from tests.unit.rows import VALID, rows
-
-Command = Callable[..., tuple[int, str, str]]
 
 FACTS = """
 CREATE SCHEMA marts;
@@ -38,30 +34,6 @@ CREATE TABLE marts.fct_orders (date_id int);
 INSERT INTO marts.fct_orders VALUES (20170301), (20170301), (20170304);
 CREATE TABLE marts.fct_order_lines (date_id int);
 """
-
-
-@pytest.fixture
-def command(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
-) -> Command:
-    """Runs the command in this process, in a home of its own: exit status, output, errors."""
-    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        settings.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["lakehouse", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from orders_lakehouse.pending import GAP, Ended, Pending, days, pause, ranges
+from orders_lakehouse.dates import days
+from orders_lakehouse.pending import GAP, Ended, Pending, pause, ranges
 
 DAY = timedelta(days=1)
 START = date(2017, 1, 1)
