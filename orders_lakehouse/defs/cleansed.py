@@ -66,12 +66,21 @@ def _cleansed(table: Table, derive: Callable[[Lake, date, date], Split]) -> dg.A
         began = time.perf_counter()
         with failures(context):
             # Quarantine first: a crash in between leaves a row in both tables, never in none.
-            rejected, rows = lake.replace_dates(
-                [QUARANTINE_OF[table.name], table], first, last, lambda: reversed_pair(derive(lake, first, last))
+            bad, good = lake.replace_dates(
+                [QUARANTINE_OF[table.name], table],
+                first,
+                last,
+                lambda source: reversed_pair(derive(source, first, last)),
+                context.run_id,
             )
+            rejected, rows = bad.rows, good.rows
             files = files_of(lake.open(QUARANTINE_OF[table.name]), QUARANTINE_OF[table.name])
             quarantined = rows_by_date(files, "quarantined rows", RED)
-            told = {"rows_in_run": rows.height, "quarantined_in_run": rejected.height}
+            told = {
+                "rows_in_run": rows.height,
+                "quarantined_in_run": rejected.height,
+                "dates_changed_in_run": len({*good.changed, *bad.changed}),
+            }
             report_state(context, lake, table, rows, began, told, [quarantined])
         partition = str(table.partitioned_by)
         report_rows_by_date(context, {ROW_COUNT: (partition, rows), "quarantined": (partition, rejected)})

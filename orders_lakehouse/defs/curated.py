@@ -36,13 +36,15 @@ def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     dates = run_dates(context)
     began = time.perf_counter()
 
-    def derive() -> list[Frame]:
-        items, orders = (lake.scan(table, between=dates) for table in (ORDER_ITEMS, ORDERS))
-        return [curated.order_lines(items, orders, lake.scan(CUSTOMERS), lake.scan(PRODUCTS))]
+    def derive(source: Lake) -> list[Frame]:
+        items, orders = (source.scan(table, between=dates) for table in (ORDER_ITEMS, ORDERS))
+        return [curated.order_lines(items, orders, source.scan(CUSTOMERS), source.scan(PRODUCTS))]
 
     with failures(context):
-        (rows,) = lake.replace_dates([ORDER_LINES], *dates, derive)
-        report_state(context, lake, ORDER_LINES, rows, began, {"rows_in_run": rows.height})
+        (done,) = lake.replace_dates([ORDER_LINES], *dates, derive, context.run_id)
+        rows = done.rows
+        told = {"rows_in_run": rows.height, "dates_changed_in_run": len(done.changed)}
+        report_state(context, lake, ORDER_LINES, rows, began, told)
     report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
     return dg.MaterializeResult()
 
@@ -57,11 +59,16 @@ def daily_sales(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     dates = run_dates(context)
     began = time.perf_counter()
     with failures(context):
-        (rows,) = lake.replace_dates(
-            [DAILY_SALES], *dates, lambda: [curated.daily_sales(lake.scan(ORDER_LINES, between=dates))]
+        (done,) = lake.replace_dates(
+            [DAILY_SALES],
+            *dates,
+            lambda source: [curated.daily_sales(source.scan(ORDER_LINES, between=dates))],
+            context.run_id,
         )
+        rows = done.rows
         panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES, between=days_shown(*dates))))
-        report_state(context, lake, DAILY_SALES, rows, began, {"rows_in_run": rows.height}, panels)
+        told = {"rows_in_run": rows.height, "dates_changed_in_run": len(done.changed)}
+        report_state(context, lake, DAILY_SALES, rows, began, told, panels)
     report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
     return dg.MaterializeResult()
 
@@ -89,9 +96,10 @@ def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[L
     with failures(context):
         rows = lake.replace_all(
             CUSTOMER_PROFILE,
-            lambda: curated.customer_profile(
-                lake.scan(ORDER_LINES), lake.latest_date(ORDER_LINES, default=configured_calendar().start)
+            lambda source: curated.customer_profile(
+                source.scan(ORDER_LINES), source.latest_date(ORDER_LINES, default=configured_calendar().start)
             ),
+            context.run_id,
         )
         report_state(context, lake, CUSTOMER_PROFILE, rows, began, {})
     segments = bars_by_name(rows.group_by(name="segment").agg(value=pl.len()))

@@ -23,10 +23,9 @@ from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import failing_dates, latest
-from orders_lakehouse.liveness import sign_run
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
-from orders_lakehouse.settings import DBT_PROJECT, settings
+from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse.load import require_loaded
 
 # Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
@@ -108,9 +107,6 @@ def _build(
     dates: tuple[date, date] | None = None,
     blocked: Sequence[date] = (),
 ) -> Iterator[Any]:
-    if settings().executor == "in_process":
-        # Whoever waits for the pool's slot must be able to tell when the process of the run that has it is gone.
-        sign_run(context.instance, context.run_id)
     with failures(context):
         export_warehouse_to_dbt()
     arguments = ["build", "--exclude-resource-type", "unit_test"]

@@ -16,6 +16,7 @@ from packaging.version import Version
 from orders_lakehouse import postgres
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.liveness import signing
 from orders_lakehouse.postgres import database_url, parse_url
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
@@ -75,4 +76,4 @@ RESOURCES = {
     ),
 }
 # A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.
-EXECUTOR = dg.in_process_executor if settings().executor == "in_process" else dg.multiprocess_executor
+EXECUTOR = signing(dg.in_process_executor if settings().executor == "in_process" else dg.multiprocess_executor)

@@ -18,6 +18,7 @@ from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import evaluations
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.liveness import fail_dead_runs
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pending import Asked, Ended, Pending
 from orders_lakehouse.settings import settings
@@ -63,6 +64,7 @@ def _ended(instance: dg.DagsterInstance, asked: Sequence[Asked], now: datetime) 
     """How the runs that were asked for have ended, and their ids, by run key."""
     if not asked:
         return {}
+    fail_dead_runs(instance)
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": [run.run_key for run in asked]}))
     found = {run.tags["dagster/run_key"]: run for run in runs}
     ended: dict[str, tuple[Ended, str | None]] = {}

@@ -1,10 +1,11 @@
 """The writer and reader of the lake. Every overwrite carries a predicate; nothing else in the project writes Delta."""
 
+import json
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
@@ -252,61 +253,140 @@ class Lake:
         if not rows.is_empty():
             _again_on_conflict(append)
 
+    def snapshot(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
+        """The same lake, to read: it stands still.
+
+        Args:
+            versions: Version of some tables, by path; the others are read as they are when they are first asked for.
+        """
+        return Snapshot(self.url, self.timezone, dict(versions or {}))
+
     def replace_dates(
         self,
         tables: Sequence[Table],
         first: date,
         last: date,
-        derive: Callable[[], Sequence[Frame]],
-    ) -> list[pl.DataFrame]:
+        derive: Callable[["Lake"], Sequence[Frame]],
+        run_id: str = "",
+    ) -> list["Replaced"]:
         """Replace a range of dates of one or more tables by what `derive` makes of the stages before.
 
         The targets' handles are opened before `derive` reads anything, and the commits go through them: when somebody
         else wrote one of the dates in between, everything is read and derived again, so that a late writer never puts
-        stale rows over fresh ones.
+        stale rows over fresh ones. Dates that come out as they stand are not written.
 
         Args:
             tables: Targets, partitioned by a date.
             first: First date.
             last: Last date.
-            derive: Makes the new rows of each target, within the dates.
+            derive: Makes the new rows of each target, within the dates, from a lake that stands still.
+            run_id: Run on whose behalf it is; the commit bears it, and the versions that `derive` read.
 
         Returns:
-            The rows written, a frame for each target.
+            What became of each target.
         """
 
-        def replace() -> list[pl.DataFrame]:
+        def replace() -> list[Replaced]:
             handles = [self._open_to_write(table) for table in tables]
-            frames = collect(*derive())
-            for table, handle, rows in zip(tables, handles, frames, strict=True):
-                column = table.partitioned_by
-                _write(
-                    handle,
-                    _conform(rows, table),
-                    mode="overwrite",
-                    predicate=f"{column} >= '{first}' AND {column} <= '{last}'",
-                    commit_properties=_claiming(handle, [str(day) for day in days(first, last)]),
-                )
-            return frames
+            source = self.snapshot()
+            frames = collect(*derive(source))
+            return [
+                _replace(handle, table, rows, (first, last), _told(source, run_id))
+                for table, handle, rows in zip(tables, handles, frames, strict=True)
+            ]
 
         return _again_on_conflict(replace)
 
-    def replace_all(self, table: Table, derive: Callable[[], Frame]) -> pl.DataFrame:
-        """Replace an unpartitioned table, with the same care as `replace_dates`."""
+    def replace_all(self, table: Table, derive: Callable[["Lake"], Frame], run_id: str = "") -> pl.DataFrame:
+        """Replace an unpartitioned table, with the same care as `replace_dates`; returns its rows."""
 
         def replace() -> pl.DataFrame:
             handle = self._open_to_write(table)
-            (rows,) = collect(derive())
-            _write(
-                handle,
-                _conform(rows, table),
-                mode="overwrite",
-                predicate="true",
-                commit_properties=_claiming(handle, ["all"]),
-            )
-            return rows
+            source = self.snapshot()
+            (rows,) = collect(derive(source))
+            return _replace(handle, table, rows, None, _told(source, run_id)).rows
 
         return _again_on_conflict(replace)
+
+
+@dataclass(frozen=True)
+class Snapshot(Lake):
+    """A lake that stands still: each table is read at one version, however often it is asked for.
+
+    Attributes:
+        versions: Version of each table that is known so far, by path.
+    """
+
+    versions: dict[str, int] = field(default_factory=dict)
+    _handles: dict[str, DeltaTable] = field(default_factory=dict, compare=False, repr=False)
+
+    def open(self, table: Table) -> DeltaTable:
+        """Open a table at its version; at its first use, one that has none is taken as it is."""
+        handle = self._handles.get(table.path)
+        if handle is None:
+            handle = super().open(table)
+            version = self.versions.setdefault(table.path, handle.version())
+            if version != handle.version():
+                handle = self.find(table, version)
+            self._handles[table.path] = handle
+        return handle
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What became of a table.
+
+    Attributes:
+        rows: Its rows of the dates, the table's columns.
+        changed: The dates that came out otherwise than they stood; null for a table without dates.
+    """
+
+    rows: pl.DataFrame
+    changed: pl.Series
+
+
+def _replace(
+    handle: DeltaTable, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, told: dict[str, str]
+) -> Replaced:
+    """Write the dates of `rows` that differ from what stands in a table; claim all of them."""
+    rows = _conform(rows, table)
+    column = table.partitioned_by
+    within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
+    standing = _rows(handle, table).filter(within)
+    changed = _differing(standing, rows.lazy(), column)
+    claims = _claiming(handle, ["all"] if dates is None else [str(day) for day in days(*dates)], told)
+    if changed.is_empty():
+        _write(handle, rows.clear(), mode="append", commit_properties=claims)
+    elif dates is None:
+        _write(handle, rows, mode="overwrite", predicate="true", commit_properties=claims)
+    else:
+        listed = ", ".join(f"'{day}'" for day in changed if dates[0] <= day <= dates[1])
+        predicate = f"{column} IN ({listed})" if listed else f"{column} BETWEEN '{dates[0]}' AND '{dates[1]}'"
+        new = rows.filter(pl.col(str(column)).is_in(changed.implode()))
+        _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
+    return Replaced(rows, changed)
+
+
+def _differing(standing: pl.LazyFrame, rows: pl.LazyFrame, partition: str | None) -> pl.Series:
+    """Partitions (null without any) that do not hold the same rows on both sides, by the sums of two hashes."""
+    day = pl.col(partition) if partition else pl.lit(None, pl.Date)
+    row = pl.struct(pl.all())
+    sums = [
+        frame.select(row.hash(1).alias("one"), row.hash(2).alias("other"), date=day)
+        .group_by("date")
+        .agg(pl.col("one", "other").sum(), rows=pl.len())
+        for frame in (standing, rows)
+    ]
+    with storage_trouble(standing):
+        before, after = pl.collect_all(sums, engine="streaming")
+    either = [before.join(after, on=before.columns, how="anti", nulls_equal=True)]
+    either.append(after.join(before, on=before.columns, how="anti", nulls_equal=True))
+    return pl.concat(either)["date"].unique().sort()
+
+
+def _told(source: Snapshot, run_id: str) -> dict[str, str]:
+    """What a commit says of itself."""
+    return {"run_id": run_id, "read": json.dumps(source.versions, sort_keys=True)}
 
 
 def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
@@ -321,14 +401,14 @@ def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in table.schema.items() if name not in there}
 
 
-def _claiming(handle: DeltaTable, parts: Sequence[str]) -> CommitProperties:
+def _claiming(handle: DeltaTable, parts: Sequence[str], told: dict[str, str]) -> CommitProperties:
     """A commit that collides with every other one since `handle` was opened that claims one of the same parts.
 
     Delta compares files, and a date that somebody found empty and left empty has none; the claim leaves a trace.
     """
     version = handle.version() + 1
     claims = [Transaction(app_id=f"replaced/{part}", version=version) for part in parts]
-    return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims)
+    return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims, custom_metadata=told)
 
 
 def _write(handle: DeltaTable, rows: pl.DataFrame, **how: Any) -> None:

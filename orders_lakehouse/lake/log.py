@@ -1,5 +1,7 @@
 """What the log of a Delta table says: its extent, its versions. Nothing here makes a table or reads its rows."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -8,9 +10,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.delta import Lake, Snapshot, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
+
+# Commits among which a run that is still at work finds its own.
+_RECENT = 100
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,28 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
     dates = files["date"].n_unique() if table.partitioned_by else None
     first, last = files.select(pl.col("date").min().alias("first"), pl.col("date").max().alias("last")).row(0)
     return Extent(int(files["rows"].sum()), dates, first, last, version, changed_at)
+
+
+def as_of_run(lake: Lake, tables: Sequence[Table], run_id: str) -> Snapshot:
+    """The lake as a run found and left it: what was captured or derived since is not seen.
+
+    Args:
+        lake: The lake.
+        tables: Tables that the run replaced.
+        run_id: The run; of one that committed nothing to a table, the table is seen as it is.
+
+    Returns:
+        The lake with these tables at the versions that the run left, and what it read for them at those that it read.
+    """
+    versions: dict[str, int] = {}
+    for table in tables:
+        handle = lake.open(table)
+        with storage_trouble(handle.table_uri):
+            commits = handle.history(limit=_RECENT)
+        of_run = next((commit for commit in commits if commit.get("run_id") == run_id), None)
+        if of_run is not None:
+            versions |= {**json.loads(of_run["read"]), table.path: int(of_run["version"])}
+    return lake.snapshot(versions)
 
 
 def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime | None) -> None:

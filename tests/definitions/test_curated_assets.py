@@ -23,7 +23,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def _write_lines(lake: Lake, *order_ids: str) -> None:
     lines = rows(ORDER_LINES, *({"order_id": order_id} for order_id in order_ids))
-    lake.replace_dates([ORDER_LINES], DAY, DAY + timedelta(days=9), lambda: [nw.from_native(lines.lazy())])
+    lake.replace_dates([ORDER_LINES], DAY, DAY + timedelta(days=9), lambda _: [nw.from_native(lines.lazy())])
 
 
 def _profiles(lake: Lake) -> list[int]:

@@ -115,7 +115,7 @@ def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
     lake = Lake(str(tmp_path / "lake"), "UTC")
     days = [FIRST, FIRST + timedelta(days=2)]
     lines = rows(ORDER_LINES, *({"order_id": str(day), "order_date": day} for day in days))
-    lake.replace_dates([ORDER_LINES], days[0], days[1], lambda: [nw.from_native(lines.lazy())])
+    lake.replace_dates([ORDER_LINES], days[0], days[1], lambda _: [nw.from_native(lines.lazy())])
     told = _materialized(lake, "2017-01-01", "2017-01-03")
     assert {day: metadata["dagster/row_count"].value for day, metadata in told.items()} == {
         "2017-01-01": 1,

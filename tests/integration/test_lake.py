@@ -31,7 +31,7 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of
-from orders_lakehouse.lake.log import extent
+from orders_lakehouse.lake.log import as_of_run, extent
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -62,7 +62,7 @@ def _orders_by_date(lake: Lake) -> dict[date, int]:
 
 
 def _replace(lake: Lake, first: date, last: date, frame: pl.DataFrame) -> None:
-    lake.replace_dates([DAILY_SALES], first, last, lambda: [_lazy(frame)])
+    lake.replace_dates([DAILY_SALES], first, last, lambda _: [_lazy(frame)])
 
 
 class TestReplacingDates:
@@ -88,14 +88,45 @@ class TestReplacingDates:
         assert _orders_by_date(lake) == kept | dict.fromkeys(written, 7)
 
     def test_what_was_written_is_returned(self, lake: Lake) -> None:
-        (written,) = lake.replace_dates([DAILY_SALES], FIRST, FIRST, lambda: [_lazy(_sales(FIRST))])
-        assert written.equals(_stored(lake, DAILY_SALES))
+        (done,) = lake.replace_dates([DAILY_SALES], FIRST, FIRST, lambda _: [_lazy(_sales(FIRST))])
+        assert done.rows.equals(_stored(lake, DAILY_SALES))
 
     def test_writing_the_same_again_changes_nothing(self, lake: Lake) -> None:
         frame = _sales(*DAYS)
         for _ in range(3):
             _replace(lake, DAYS[0], DAYS[-1], frame)
         assert _stored(lake, DAILY_SALES).equals(frame)
+
+    def test_only_dates_that_come_out_otherwise_are_written(self, lake: Lake) -> None:
+        _replace(lake, DAYS[0], DAYS[4], _sales(*DAYS[:5]))
+        before = files_of(lake.open(DAILY_SALES), DAILY_SALES)
+        new = pl.concat([_sales(*DAYS[:2], DAYS[3]), _sales(DAYS[2], orders=2), _sales(DAYS[5])])
+        (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[5], lambda _: [_lazy(new)])
+        assert done.changed.to_list() == [DAYS[2], DAYS[4], DAYS[5]]
+        assert _stored(lake, DAILY_SALES).equals(new.sort("order_date"))
+        after = files_of(lake.open(DAILY_SALES), DAILY_SALES)
+        rewritten = before.join(after, on="path", how="anti")["date"]
+        assert sorted(rewritten) == [DAYS[2], DAYS[4]]
+        (again,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[5], lambda _: [_lazy(new)])
+        assert again.changed.is_empty()
+        assert files_of(lake.open(DAILY_SALES), DAILY_SALES).equals(after)
+
+    def test_a_commit_tells_the_run_and_what_it_read(self, lake: Lake) -> None:
+        lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
+        for run_id in ("one", "other"):
+            lake.replace_dates(
+                [DAILY_SALES],
+                DAYS[0],
+                DAYS[5],
+                lambda source: [_one_row_for_each_order(source, DAYS[2])],
+                run_id,
+            )
+        lake.insert_new(RAW_ORDERS, _order(order_id="later"), IDENTITY)
+        then = as_of_run(lake, [DAILY_SALES], "one")
+        assert then.versions == {DAILY_SALES.path: 1, RAW_ORDERS.path: 1}
+        assert then.scan(RAW_ORDERS).to_native().collect().height == 1
+        assert as_of_run(lake, [DAILY_SALES], "other").versions == {DAILY_SALES.path: 2, RAW_ORDERS.path: 1}
+        assert as_of_run(lake, [DAILY_SALES], "nobody").scan(RAW_ORDERS).to_native().collect().height == 2
 
     def test_two_targets_are_replaced_each_by_its_own_column(self, lake: Lake) -> None:
         quarantine = QUARANTINE_OF["orders"]
@@ -104,8 +135,8 @@ class TestReplacingDates:
             schema=quarantine.schema,
         )
         good = rows(ORDERS, {"order_date": DAYS[1]}, {"order_id": "o2", "order_date": DAYS[2]})
-        lake.replace_dates([quarantine, ORDERS], DAYS[1], DAYS[2], lambda: [_lazy(bad), _lazy(good)])
-        lake.replace_dates([quarantine, ORDERS], DAYS[2], DAYS[2], lambda: [_lazy(bad.clear()), _lazy(good.clear())])
+        lake.replace_dates([quarantine, ORDERS], DAYS[1], DAYS[2], lambda _: [_lazy(bad), _lazy(good)])
+        lake.replace_dates([quarantine, ORDERS], DAYS[2], DAYS[2], lambda _: [_lazy(bad.clear()), _lazy(good.clear())])
         assert _stored(lake, quarantine)["order_date"].to_list() == [DAYS[1]]
         assert _stored(lake, ORDERS)["order_date"].to_list() == [DAYS[1]]
 
@@ -145,7 +176,7 @@ class TestReplacingDates:
     def test_a_failure_of_the_derivation_changes_nothing(self, lake: Lake) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
 
-        def fail() -> Sequence[nw.LazyFrame[Any]]:
+        def fail(_: Lake) -> Sequence[nw.LazyFrame[Any]]:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -155,11 +186,11 @@ class TestReplacingDates:
 
 def _interrupted(
     meanwhile: Callable[[], None], found: Callable[[], pl.DataFrame]
-) -> tuple[Callable[[], Sequence[nw.LazyFrame[Any]]], list[int]]:
+) -> tuple[Callable[[Lake], Sequence[nw.LazyFrame[Any]]], list[int]]:
     """A derivation that reads, and while whose first call something happens; and how often it was called."""
     calls = [0]
 
-    def derive() -> Sequence[nw.LazyFrame[Any]]:
+    def derive(_: Lake) -> Sequence[nw.LazyFrame[Any]]:
         calls[0] += 1
         frame = found()
         if calls[0] == 1:
@@ -240,12 +271,12 @@ class TestALateWriter:
 
         def write(which: Sequence[int]) -> None:
             made = frames()
-            lake.replace_dates([targets[n] for n in which], FIRST, FIRST, lambda: [_lazy(made[n]) for n in which])
+            lake.replace_dates([targets[n] for n in which], FIRST, FIRST, lambda _: [_lazy(made[n]) for n in which])
 
         write([0, 1])
         calls = [0]
 
-        def derive() -> Sequence[nw.LazyFrame[Any]]:
+        def derive(_: Lake) -> Sequence[nw.LazyFrame[Any]]:
             calls[0] += 1
             stale = frames()
             if calls[0] == 1:
@@ -262,14 +293,14 @@ class TestALateWriter:
         units = [1]
         calls = [0]
 
-        def profile() -> nw.LazyFrame[Any]:
+        def profile(_: Lake) -> nw.LazyFrame[Any]:
             return _lazy(rows(CUSTOMER_PROFILE, {"units": units[0]}))
 
         lake.replace_all(CUSTOMER_PROFILE, profile)
 
-        def derive() -> nw.LazyFrame[Any]:
+        def derive(source: Lake) -> nw.LazyFrame[Any]:
             calls[0] += 1
-            stale = profile()
+            stale = profile(source)
             if calls[0] == 1:
                 units[0] = 2
                 lake.replace_all(CUSTOMER_PROFILE, profile)
@@ -285,7 +316,7 @@ class TestALateWriter:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         calls = [0]
 
-        def derive() -> Sequence[nw.LazyFrame[Any]]:
+        def derive(_: Lake) -> Sequence[nw.LazyFrame[Any]]:
             calls[0] += 1
             _replace(lake, FIRST, FIRST, _sales(FIRST, orders=7))
             return [_lazy(_sales(FIRST, orders=2))]
@@ -297,10 +328,10 @@ class TestALateWriter:
 
 
 def test_a_whole_table_is_replaced_and_can_be_emptied(lake: Lake) -> None:
-    lake.replace_all(CUSTOMER_PROFILE, lambda: _lazy(rows(CUSTOMER_PROFILE, {}, {"customer_id": "c2"})))
-    lake.replace_all(CUSTOMER_PROFILE, lambda: _lazy(rows(CUSTOMER_PROFILE, {"customer_id": "c3"})))
+    lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE, {}, {"customer_id": "c2"})))
+    lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE, {"customer_id": "c3"})))
     assert _stored(lake, CUSTOMER_PROFILE)["customer_id"].to_list() == ["c3"]
-    lake.replace_all(CUSTOMER_PROFILE, lambda: _lazy(rows(CUSTOMER_PROFILE)))
+    lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE)))
     assert _stored(lake, CUSTOMER_PROFILE).is_empty()
 
 
@@ -555,7 +586,7 @@ def _append_upstream_and_derive(url: str, aws: dict[str, str], number: int, day:
     _barriers[parties].wait(timeout=60)
     learnt = rows(RAW_ORDERS, {"order_id": f"o{number}", "captured_on": day})
     lake.insert_new(RAW_ORDERS, learnt, IDENTITY)
-    lake.replace_dates([DAILY_SALES], day, day, lambda: [_one_row_for_each_order(lake, day)])
+    lake.replace_dates([DAILY_SALES], day, day, lambda source: [_one_row_for_each_order(source, day)])
 
 
 def _one_row_for_each_order(lake: Lake, day: date) -> nw.LazyFrame[Any]:

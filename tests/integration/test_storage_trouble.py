@@ -33,7 +33,9 @@ def sales(*days: date, orders: int = 1) -> pl.DataFrame:
 
 
 def replace(lake: Lake, orders: int) -> None:
-    lake.replace_dates([DAILY_SALES], FIRST, LATER, lambda: [nw.from_native(sales(FIRST, LATER, orders=orders).lazy())])
+    lake.replace_dates(
+        [DAILY_SALES], FIRST, LATER, lambda _: [nw.from_native(sales(FIRST, LATER, orders=orders).lazy())]
+    )
 
 
 def insert(lake: Lake) -> int:

@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, RAW_ORDERS, Table
+from orders_lakehouse.defs import checks
+from orders_lakehouse.lake.capture import capture
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.log import as_of_run
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.sources.shop import Window, read_versions
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import (
     CHANGES,
@@ -128,3 +134,28 @@ def test_a_version_that_is_gone_touches_every_date(built: Lakehouse) -> None:
     everything = touched_dates(built.lake, {}, CALENDAR)
     gone = dict.fromkeys(versions_now(built.lake), 10000)
     assert touched_dates(built.lake, gone, CALENDAR) == everything
+
+
+def test_what_is_captured_while_a_date_is_derived_is_not_lost(
+    built: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checks judge what the run has read; the next run of the date takes what came meanwhile."""
+    before = versions_now(built.lake)
+
+    def meanwhile(lake: Lake, tables: list[Table], run_id: str) -> Lake:
+        for batch in read_versions(RAW_ORDERS, Window(day("2017-01-01"), day("2017-01-10"), CALENDAR)):
+            capture(lake, RAW_ORDERS, batch.rows.with_columns(run_id=pl.lit("another")), CALENDAR)
+        return as_of_run(lake, tables, run_id)
+
+    changed(
+        built,
+        "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-08 10:00+00' WHERE order_id = 'moves'",
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(checks, "as_of_run", meanwhile)
+        ran(built, "2017-01-02", select=DERIVED)
+    assert set(built.wrong_curated()) == set()
+    assert not_accounted_for(built) == {"orders": 1}
+
+    assert derived(built, before) == ["2017-01-02"]
+    assert not_accounted_for(built) == {}

@@ -49,7 +49,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def replace_date(lake: Lake, table: Table, day: date, frame: pl.DataFrame) -> None:
-    lake.replace_dates([table], day, day, lambda: [nw.from_native(frame.lazy())])
+    lake.replace_dates([table], day, day, lambda _: [nw.from_native(frame.lazy())])
 
 
 def returns(lake: Lake) -> dict[date, int | None]:
@@ -111,7 +111,7 @@ def test_an_older_program_leaves_a_newer_table_alone(lake: Lake, use: Callable[[
 def test_an_older_program_that_is_overtaken_does_not_write(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
 
-    def overtaken() -> list[nw.LazyFrame[pl.LazyFrame]]:
+    def overtaken(_: Lake) -> list[nw.LazyFrame[pl.LazyFrame]]:
         if lake.open(NEWER).metadata().description != "timezone=UTC contract=2":
             replace_date(lake, NEWER, SECOND, RETURNS)
         return [nw.from_native(SALES.clear().lazy())]

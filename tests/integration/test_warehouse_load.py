@@ -49,7 +49,7 @@ class Warehouse:
 
     def write(self, table: Table, first: date, last: date, *given: Mapping[str, Any]) -> None:
         frame = rows(table, *given)
-        self.lake.replace_dates([table], first, last, lambda: [nw.from_native(frame.lazy())])
+        self.lake.replace_dates([table], first, last, lambda _: [nw.from_native(frame.lazy())])
 
     def lines(self, *days: date, quantity: int = 2) -> None:
         """Replace all days by one order line on each of some."""
@@ -358,7 +358,7 @@ def test_the_ends_of_time_can_be_copied(warehouse: Warehouse) -> None:
     # West of Greenwich the first instant of all has a date before the first of Python's.
     before_the_first = pl.col("registration_date").dt.offset_by("-1d")
     frame = rows(table, {"captured_on": DAYS[1], **ends}).with_columns(before_the_first)
-    warehouse.lake.replace_dates([table], DAYS[1], DAYS[1], lambda: [nw.from_native(frame.lazy())])
+    warehouse.lake.replace_dates([table], DAYS[1], DAYS[1], lambda _: [nw.from_native(frame.lazy())])
     assert load(warehouse.lake, COPY["customers"]).rows == 2
     found = warehouse.query("SELECT registration_date::text, date_of_birth::text FROM lake.customers ORDER BY 1")
     assert found == [("0001-01-01", "9999-12-31"), ("0001-12-31 BC", "1990-12-10")]
