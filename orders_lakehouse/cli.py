@@ -53,6 +53,29 @@ def load_shop(copies: int) -> None:
     load_shop_if_embedded(copies)
 
 
+@shop.command("simulate")
+@click.option("--days", type=click.IntRange(min=1), required=True, metavar="N", help="Days that go by in the shop.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="X",
+    help="Days a minute; 0: no pause.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Another one draws other things.")
+def simulate_shop(days: int, speed: float, seed: int) -> None:
+    """Let days go by in the embedded shop, from its latest change on.
+
+    Orders are placed, paid, shipped, cancelled and corrected, come before or after their lines, move to another date,
+    are deleted and restored; customers move, register late and leave; prices change. While `make dev` runs, the sensors
+    follow.
+    """
+    from orders_lakehouse.terminal.demo import simulate
+
+    simulate(days, speed, seed)
+
+
 @cli.command()
 @click.argument("first", type=_DATE, metavar="FIRST")
 @click.argument("last", type=_DATE, metavar="LAST")

@@ -23,7 +23,7 @@ def signing(definition: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
         raise TypeError(f"the executor {definition.name} cannot be made in this process")
     return dg.ExecutorDefinition(
         name=definition.name,
-        config_schema=definition.config_schema,  # type: ignore[arg-type] (it takes what it gives)
+        config_schema=definition.config_schema,  # type: ignore[arg-type]  # it takes what it gives
         requirements=definition.get_requirements,
         executor_creation_fn=lambda context: _Signing(create(context)),
         description=definition.description,

@@ -2,6 +2,7 @@
 
 import fcntl
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -47,6 +48,31 @@ def load_shop_if_embedded(copies: int = 1) -> None:
     except (ModuleNotFoundError, ValueError) as error:
         raise ShopError(str(error)) from error
     click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+def simulate(days: int, per_minute: float, seed: int) -> None:
+    """Let days go by in the embedded shop, with a line for each of them.
+
+    Raises:
+        ShopError: The shop is somebody's own, is empty, or the days are not over yet.
+    """
+    if settings().shop_database_url is not None:
+        raise ShopError(
+            f"the shop is {without_password(settings().shop_database_url or '')}, and what is made up does not belong "
+            "there: expected the embedded one. Unset SHOP_DATABASE_URL, or take another LAKEHOUSE_HOME without it."
+        )
+    from orders_lakehouse.shop import simulate as shop
+
+    started = time.monotonic()
+    try:
+        shop.simulate(database_url("shop"), days, seed=seed, per_minute=per_minute, report=_tell_of_day)
+    except ValueError as error:
+        raise ShopError(str(error)) from error
+    click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+def _tell_of_day(day: date, changed: Counter[str]) -> None:
+    click.echo(f"  {day}  " + ", ".join(f"{rows:,} {kind}" for kind, rows in changed.items()))
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""A shop that lives: orders are placed, paid, shipped and corrected, customers move, prices change.
+
+What can happen stands in `activity.sql`, a statement for each kind of thing; here the time goes by.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from importlib import resources
+from typing import Any
+
+import psycopg2
+
+# How much time goes by between two looks at the shop: what changes twice in between is seen once.
+STRETCH = timedelta(hours=6)
+_YEAR, _WEEK = timedelta(days=364), timedelta(days=7)
+_SECTION = re.compile(r"^-- :: (.+)$", re.MULTILINE)
+
+# Draws depend on a key, a purpose and the seed alone, and are the same on every server.
+_FUNCTIONS = """
+    CREATE FUNCTION pg_temp.draw(key text, purpose text) RETURNS float8 LANGUAGE sql STABLE RETURN
+        ('x' || left(md5(key || '/' || purpose || '/' || current_setting('simulation.seed')), 13))::bit(52)::bigint
+        / 4503599627370496.0;
+    CREATE FUNCTION pg_temp.new_id(template text) RETURNS text LANGUAGE sql STABLE RETURN
+        'S' || current_setting('simulation.seed') || '-' || template;
+    CREATE FUNCTION pg_temp.method(order_id text) RETURNS text LANGUAGE sql STABLE RETURN
+        (ARRAY['card', 'card', 'card', 'card', 'card', 'card', 'paypal', 'paypal', 'transfer', 'voucher'])[
+            1 + floor(pg_temp.draw(order_id, 'method') * 10)];
+    -- Some instant in the stretch.
+    CREATE FUNCTION pg_temp.moment(key text) RETURNS timestamptz LANGUAGE sql STABLE RETURN
+        current_setting('simulation.since')::timestamptz + pg_temp.draw(key, 'moment') * (
+            current_setting('simulation.until')::timestamptz - current_setting('simulation.since')::timestamptz);
+    -- The change clock of a row: it moves at every change, and is not set back by what is noted late.
+    CREATE FUNCTION pg_temp.clock(due timestamptz, before timestamptz) RETURNS timestamptz LANGUAGE sql STABLE RETURN
+        greatest(due, current_setting('simulation.since')::timestamptz, before + interval '1 second');
+"""
+_LATEST = " UNION ALL ".join(
+    f"SELECT max(updated_at) AS latest FROM shop.{table}"
+    for table in ("customers", "products", "orders", "order_items", "payments")
+)
+
+
+def simulate(
+    url: str, days: int, *, seed: int = 1, per_minute: float = 0, report: Callable[[date, Counter[str]], None]
+) -> None:
+    """Let some days go by in a shop, from the latest change in it on.
+
+    Args:
+        url: Database of the shop; it has orders.
+        days: How many days go by.
+        seed: What is drawn depends on it, and on the shop, and on nothing else.
+        per_minute: Days that go by in a minute; 0 for as many as can be.
+        report: Is told after each day what changed: rows by kind.
+
+    Raises:
+        ValueError: The shop has no orders, or the days are not over yet.
+    """
+    statements = _statements()
+    began = time.monotonic()
+    connection = psycopg2.connect(url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(
+                f"SELECT max(latest), now(), (SELECT min(ordered_at) FROM shop.orders) FROM ({_LATEST}) AS t"
+            )
+            latest, now, first = cursor.fetchone()
+            if first is None:
+                raise ValueError("found no orders in the shop, and new ones are like old ones: load the sample first")
+            begin = _next_stretch(latest)
+            if begin + timedelta(days=days) > now:
+                raise ValueError(
+                    f"the shop has changes until {latest:%Y-%m-%d %H:%M}, and {days} days after that are not over yet: "
+                    f"expected at most {(now - begin).days}"
+                )
+            shift = _YEAR if first <= begin - _YEAR else _WEEK
+            cursor.execute("SELECT set_config('simulation.seed', %s, false)", [str(seed)])
+            cursor.execute(_FUNCTIONS)
+        stretches = round(timedelta(days=days) / STRETCH)
+        of_day: Counter[str] = Counter()
+        for number in range(stretches):
+            since, until = begin + number * STRETCH, begin + (number + 1) * STRETCH
+            of_day += _live(connection, statements, since, until, shift)
+            if (number + 1) % round(timedelta(days=1) / STRETCH) == 0:
+                report(since.date(), of_day)
+                of_day = Counter()
+            if per_minute:
+                due = began + (number + 1) / stretches * days / per_minute * 60
+                time.sleep(max(0.0, due - time.monotonic()))
+    finally:
+        connection.close()
+
+
+def _live(
+    connection: Any, statements: list[tuple[str, str]], since: datetime, until: datetime, shift: timedelta
+) -> Counter[str]:
+    """Whatever happens in a stretch of time, in one transaction; returns the rows that changed, by kind."""
+    changed: Counter[str] = Counter()
+    with connection, connection.cursor() as cursor:
+        for name, instant in (("since", since), ("until", until)):
+            cursor.execute("SELECT set_config(%s, %s, false)", [f"simulation.{name}", instant.isoformat()])
+        for kind, statement in statements:
+            cursor.execute(statement, {"since": since, "until": until, "shift": shift})
+            changed[kind] += cursor.rowcount
+    return changed
+
+
+def _statements() -> list[tuple[str, str]]:
+    """Kind and statement of everything that happens, in order."""
+    parts = _SECTION.split(resources.files(__package__).joinpath("activity.sql").read_text(encoding="utf-8"))
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _next_stretch(instant: datetime) -> datetime:
+    """The first instant of a stretch that is not before another instant; stretches begin at midnight."""
+    midnight = instant.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + -((midnight - instant) // STRETCH) * STRETCH

@@ -1,0 +1,110 @@
+"""A shop that lives: the same shop lives on in the same way, and all that can happen happens."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+
+import psycopg2
+import pytest
+
+from orders_lakehouse.shop import simulate as simulation
+from orders_lakehouse.shop.simulate import simulate
+from tests.integration.conftest import SHOP_SCHEMA, Command, rows_of
+
+pytestmark = pytest.mark.slow
+
+TABLES = ("customers", "products", "orders", "order_items", "payments")
+# A week of orders, on every day a hundred of two lines each; the rows are as old as their orders.
+WEEK = """
+INSERT INTO shop.customers (customer_id, full_name, address, updated_at)
+    SELECT 'c' || n, 'Customer ' || n, n || ' Street', '2017-01-01' FROM generate_series(1, 50) AS n;
+INSERT INTO shop.products (product_id, unit_price, currency, updated_at)
+    SELECT 'p' || n, n, 'USD', '2017-01-01' FROM generate_series(1, 20) AS n;
+INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, updated_at)
+    SELECT 'o' || n, 'c' || 1 + n % 50, at, 'placed', 'USD', at FROM generate_series(0, 699) AS n
+    CROSS JOIN LATERAL (SELECT '2017-01-01'::timestamptz + n * interval '14 minutes' AS at) AS clock;
+INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, updated_at)
+    SELECT order_id, line, 'p' || line, 1, line, updated_at FROM shop.orders CROSS JOIN generate_series(1, 2) AS line;
+"""
+
+
+@pytest.fixture
+def shop(postgres_url_factory: Callable[[str], str]) -> Callable[[], str]:
+    """Makes a shop after its first week; returns its URL."""
+
+    def make() -> str:
+        url = postgres_url_factory("shop")
+        with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+            cursor.execute(SHOP_SCHEMA + WEEK)
+        return url
+
+    return make
+
+
+def played(url: str, *days: int, seed: int = 1) -> tuple[list[date], Counter[str], list[str]]:
+    """Play so many days, call by call: the days reported, the rows that changed, what stands in the shop then."""
+    told: list[date] = []
+    changed: Counter[str] = Counter()
+
+    def report(day: date, of_day: Counter[str]) -> None:
+        told.append(day)
+        changed.update(of_day)
+
+    for count in days:
+        simulate(url, count, seed=seed, report=report)
+    stands = [row for table in TABLES for (row,) in rows_of(url, f"SELECT t::text FROM shop.{table} AS t ORDER BY 1")]
+    return told, changed, stands
+
+
+def test_the_same_shop_lives_on_in_the_same_way(shop: Callable[[], str]) -> None:
+    told, _, at_once = played(shop(), 6)
+    assert told == [date(2017, 1, day) for day in range(8, 14)]
+    assert played(shop(), 2, 4)[2] == at_once
+    assert played(shop(), 6, seed=2)[2] != at_once
+
+
+def test_what_can_happen_happens(shop: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # With a week of orders, what is rare among thousands would not be met.
+    often = [(kind, re.sub(r"< 0\.000\d+;", "< 0.01;", statement)) for kind, statement in simulation._statements()]
+    monkeypatch.setattr(simulation, "_statements", lambda: often)
+    url = shop()
+    played(url, 14)
+
+    def count(query: str) -> int:
+        return int(rows_of(url, f"SELECT count(*) FROM {query}")[0][0])
+
+    assert 1100 < count("shop.orders WHERE order_id LIKE 'S1-%'") <= 1400
+    statuses = dict(rows_of(url, "SELECT status, count(*) FROM shop.orders GROUP BY 1"))
+    assert set(statuses) == {"placed", "paid", "shipped", "delivered", "cancelled", "returned"}
+    assert {status for (status,) in rows_of(url, "SELECT status FROM shop.payments")} == {"captured", "refunded"}
+    without_lines = "NOT EXISTS (SELECT FROM shop.order_items WHERE order_id = orders.order_id)"
+    assert count(f"shop.orders WHERE {without_lines}") > 0
+    assert count("shop.order_items AS i WHERE NOT EXISTS (SELECT FROM shop.orders WHERE order_id = i.order_id)") > 0
+    assert count("shop.orders WHERE customer_id IS NULL") > 0
+    assert count("shop.customers WHERE customer_id LIKE 'S1-%'") > 0
+    assert count("shop.customers WHERE updated_at > '2017-01-08' AND customer_id LIKE 'c%'") > 0
+    assert count("shop.products WHERE updated_at > '2017-01-08'") > 0
+    assert count("shop.orders WHERE deleted_at IS NOT NULL") > 0
+    # The clock moves with every change, and never into what has not happened yet.
+    assert count("shop.orders WHERE updated_at >= '2017-01-22 00:01'") == 0
+
+
+def test_a_shop_without_orders_or_without_time_is_refused(shop: Callable[[], str]) -> None:
+    url = shop()
+    with pytest.raises(ValueError, match=r"100000 days after that are not over yet: expected at most \d+"):
+        played(url, 100_000)
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE shop.orders")
+    with pytest.raises(ValueError, match="found no orders"):
+        played(url, 1)
+
+
+def test_somebodys_own_shop_is_left_alone(command: Command, shop: Callable[[], str]) -> None:
+    url = shop()
+    before = rows_of(url, "SELECT count(*) FROM shop.orders")
+    status, _, errors = command("shop", "simulate", "--days", "1", SHOP_DATABASE_URL=url)
+    assert status == 1
+    assert "expected the embedded one" in errors
+    assert rows_of(url, "SELECT count(*) FROM shop.orders") == before
