@@ -14,7 +14,7 @@ export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test test-all check format docs pictures lock stop clean
+.PHONY: help install demo dev backfill bench test test-all torture check format docs pictures lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: $(READY) ## The tests, against real Postgres, Delta and S3
 
 test-all: $(READY) ## The same and its long variants: some twenty minutes
 	@$(BIN)/pytest -m "thorough or not thorough"
+
+torture: $(READY) ## Random histories of a shop, broken off at random: make torture N=100
+	@HISTORIES=$(N) $(BIN)/pytest -n 2 -m thorough tests/integration/test_histories.py
 
 check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -100,3 +101,19 @@ def clean_settings() -> Iterator[None]:
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What random tests have tried, and how to play it again."""
+    tried: Counter[str] = Counter()
+    seeds = []
+    for reports in terminalreporter.stats.values():
+        for name, value in (found for report in reports for found in getattr(report, "user_properties", ())):
+            if name == "tried":
+                tried.update(value)
+            elif name == "seed":
+                seeds.append(value)
+    if tried:
+        terminalreporter.line("Tried: " + ", ".join(f"{count:,} {what}" for what, count in tried.items()))
+    if seeds:
+        terminalreporter.line(f"SEED={min(seeds)} plays the same again.")

@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
-from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import evaluations
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
@@ -105,7 +106,7 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
     calendar = configured_calendar()
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
-        dates, after = changed_dates(marks or {}, lambda table: _rows_by_date(lake, table), calendar)
+        dates, after = changed_dates(marks or {}, lambda table: _clocks(lake, table), calendar)
         if marks is None:
             dates += unaccounted_dates(lake, (CUSTOMERS, PRODUCTS), calendar, _last_partition())
         return dates, after
@@ -144,11 +145,14 @@ def _captures(instance: dg.DagsterInstance) -> bool:
     return instance.get_runs_count(found) > 0
 
 
-def _rows_by_date(lake: Lake, table: Table) -> dict[date, int]:
-    handle = find(lake, table)
-    if handle is None:
+def _clocks(lake: Lake, table: Table) -> dict[date, tuple[int, int]]:
+    """Rows of a raw table by capture date, and the sum of their clocks."""
+    if find(lake, table) is None:
         return {}
-    return dict(files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).iter_rows())
+    # As decimals: the sum of a date is more than 64 bits hold.
+    clock = nw.col("updated_at").dt.timestamp("us").cast(nw.Decimal(38, 0))
+    rows = rows_of(lake.scan(table).group_by("captured_on").agg(rows=nw.len(), clocks=clock.sum()))
+    return {on: (count, int(clocks)) for on, count, clocks in rows.iter_rows()}
 
 
 def _last_partition() -> date:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -11,21 +11,25 @@ from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.postgres import connect, value_of
 from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, captured_on
 
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
+
 # A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
 _OVERLAP = timedelta(hours=1)
 
-# By table: `since`, from when on rows are counted again, and `counts`, how many there were by capture date.
+# By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
+# sum of their hashes.
 Marks = Mapping[str, Mapping[str, Any]]
+# By capture date: rows, and the sum of their clocks in microseconds.
+Clocks = Mapping[date, tuple[int, int]]
 
 
-def changed_dates(
-    marks: Marks, in_raw: Callable[[Table], Mapping[date, int]], calendar: Calendar
-) -> tuple[list[date], Marks]:
+def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Calendar) -> tuple[list[date], Marks]:
     """Capture dates that have news.
 
     Args:
         marks: What the last look returned; empty for the first one.
-        in_raw: Rows of a raw table by capture date; what the first look compares with.
+        in_raw: Rows and clocks of a raw table by capture date; what the first look compares with.
         calendar: First partition and time zone.
 
     Returns:
@@ -40,26 +44,46 @@ def changed_dates(
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         now: datetime = value_of(cursor, "SELECT now()")
-        day = captured_on(calendar, now)
         for table in RAW:
-            source = f'{SCHEMA}."{table.name}"'
-            newest: datetime | None = value_of(
-                cursor, f"SELECT max(updated_at) FROM {source} WHERE updated_at <= '{(now + TOLERANCE).isoformat()}'"
-            )
-            mark = marks.get(table.name)
-            since = mark["since"] if mark else None
-            until = (newest - _OVERLAP).isoformat() if newest else None
-            cursor.execute(
-                f"SELECT {day} AS date, count(*) AS rows, count(*) FILTER ({_from(until)}) AS recent "
-                f"FROM {source} {_from(since)} GROUP BY 1"
-            )
-            counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date})
-            known = {date.fromisoformat(on): rows for on, rows in mark["counts"].items()} if mark else in_raw(table)
-            rows = dict(counted.select("date", "rows").iter_rows())
-            found.update(on for on in {*known, *rows} if known.get(on, 0) != rows.get(on, 0))
-            recent = counted.filter(pl.col("recent") > 0).sort("date").select(pl.col("date").cast(pl.String), "recent")
-            after[table.name] = {"since": until, "counts": dict(recent.iter_rows())}
+            dates, after[table.name] = _look(cursor, table, marks.get(table.name), in_raw, (calendar, now))
+            found.update(dates)
     return sorted(found), after
+
+
+def _look(
+    cursor: "Cursor",
+    table: Table,
+    mark: Mapping[str, Any] | None,
+    in_raw: Callable[[Table], Clocks],
+    today: tuple[Calendar, datetime],
+) -> tuple[set[date], dict[str, Any]]:
+    """Capture dates of a table that have news, and its mark for the next look."""
+    calendar, now = today
+    source = f'{SCHEMA}."{table.name}"'
+    newest: datetime | None = value_of(
+        cursor, f"SELECT max(updated_at) FROM {source} WHERE updated_at <= '{(now + TOLERANCE).isoformat()}'"
+    )
+    since = mark["since"] if mark else None
+    until = (newest - _OVERLAP).isoformat() if newest else None
+    # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells.
+    hashes = f"sum(hashtextextended({table.name}::text, 0))"
+    clocks = "sum((extract(EPOCH FROM updated_at) * 1000000)::numeric(38, 0))"
+    cursor.execute(
+        f"SELECT {captured_on(calendar, now)} AS date, count(*) AS rows, "
+        f"{hashes if mark else clocks}::text AS sum, "
+        f"count(*) FILTER ({_from(until)}) AS recent, ({hashes} FILTER ({_from(until)}))::text AS recent_sum "
+        f"FROM {source} {_from(since)} GROUP BY 1"
+    )
+    looked = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date})
+    there = {on: (rows, int(total)) for on, rows, total in looked.select("date", "rows", "sum").iter_rows()}
+    if mark:
+        known = {date.fromisoformat(on): (rows, int(total)) for on, (rows, total) in mark["dates"].items()}
+    else:
+        known = dict(in_raw(table))
+    found = {on for on in {*known, *there} if known.get(on) != there.get(on)}
+    recent = looked.filter(pl.col("recent") > 0).sort("date")
+    dates = {str(on): [rows, total] for on, rows, total in recent.select("date", "recent", "recent_sum").iter_rows()}
+    return found, {"since": until, "dates": dates}
 
 
 def _from(instant: str | None) -> str:

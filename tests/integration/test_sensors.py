@@ -1,81 +1,25 @@
 """The sensors, with a daemon that is played by the test: what the shop changes reaches the tables by itself."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 
-import dagster as dg
 import pytest
 
 from orders_lakehouse import pending
 from orders_lakehouse.contracts.tables import ORDER_LINES
-from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
+from orders_lakehouse.defs.sensors import shop_changes_sensor
 from orders_lakehouse.postgres import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse
+from tests.integration.daemon import Daemon
 from tests.integration.test_late_changes import CHANGES, CHANGES_BACK, SHOP, changed, not_accounted_for
 
 pytestmark = pytest.mark.slow
 
 IN_THE_LAKE = "group:cleansed or group:curated"
-DERIVED = f"({IN_THE_LAKE}) and not (key:cleansed/customers or key:cleansed/products)"
 # What does not move its clock is seen by nobody who does not look at every row.
 CLOCKED = ";".join(
     change for change in CHANGES.split(";") if not change.strip().startswith("UPDATE") or "updated_at" in change
 )
-
-
-@dataclass
-class Daemon:
-    """Ticks the sensors and runs what they ask for, without dbt.
-
-    Attributes:
-        lakehouse: The lakehouse.
-        cursors: Cursor of each sensor.
-        asked: Job, first and last date of each run, in order.
-        dying: How many of the next runs end before they begin.
-    """
-
-    lakehouse: Lakehouse
-    cursors: dict[str, str | None] = field(default_factory=dict)
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
-    dying: int = 0
-
-    def tick(self, sensor: dg.SensorDefinition) -> bool:
-        """One tick of a sensor; returns whether it asked for something."""
-        context = dg.build_sensor_context(
-            instance=self.lakehouse.instance,
-            cursor=self.cursors.get(sensor.name),
-            sensor_name=sensor.name,
-            resources={"lake": self.lakehouse.lake},
-        )
-        result = sensor(context)
-        assert isinstance(result, dg.SensorResult)
-        self.cursors[sensor.name] = result.cursor
-        for request in result.run_requests or ():
-            self._run(sensor.job.name, request)
-        return bool(result.run_requests)
-
-    def _run(self, job: str, request: dg.RunRequest) -> None:
-        first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
-        self.asked.append((job, first, last))
-        select = DERIVED if job == "derive_dates_job" else None
-        if self.dying:
-            self.dying -= 1
-            run = self.lakehouse.instance.create_run_for_job(
-                self.lakehouse.definitions.resolve_job_def(job), tags={"dagster/run_key": str(request.run_key)}
-            )
-            self.lakehouse.instance.report_run_failed(run)
-            return
-        self.lakehouse.run(first, last, job=job, select=select, run_key=request.run_key)
-
-    def settle(self) -> list[tuple[str, str, str]]:
-        """Tick until nobody asks for anything; returns what was asked for."""
-        self.asked.clear()
-        for _ in range(20):
-            busy = [self.tick(sensor) for sensor in (shop_changes_sensor, touched_dates_sensor)]
-            if not any(busy):
-                return self.asked
-        raise AssertionError(f"no end: {self.asked}")
 
 
 @pytest.fixture
@@ -103,10 +47,36 @@ def test_a_shop_is_followed(daemon: Daemon) -> None:
     assert daemon.settle() == []
 
 
+def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -> None:
+    changed(daemon.lakehouse, SHOP)
+    daemon.settle()
+    for minute, status in ((30, "paid"), (40, "shipped"), (40, "delivered")):
+        clock = f"2017-01-06 10:{minute}+00"
+        change = f"UPDATE shop.orders SET status = '{status}', updated_at = '{clock}' WHERE order_id = 'spoilt'"
+        changed(daemon.lakehouse, change)
+        assert len(daemon.settle()) == 2
+        assert daemon.lakehouse.wrong_curated() == {}
+    assert daemon.settle() == []
+
+
 def test_what_was_built_from_the_terminal_is_not_built_again(daemon: Daemon) -> None:
     lakehouse = daemon.lakehouse
     changed(lakehouse, SHOP)
     assert lakehouse.run("2017-01-01", "2017-01-06", select=f"group:raw or {IN_THE_LAKE}").success
+    # As many rows as before on that date, and the latest of them is as late as before.
+    changed(
+        lakehouse,
+        "UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-07' WHERE order_id = 'spoilt';"
+        "INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at) "
+        "VALUES ('late', '2017-01-06', 'paid', 'EUR', '2017-01-06 10:30+00')",
+    )
+    assert len(daemon.settle()) == 2
+    assert lakehouse.wrong_curated() == {}
+
+    changed(lakehouse, CHANGES_BACK)
+    assert lakehouse.run("2017-01-01", "2017-01-10", select=f"group:raw or {IN_THE_LAKE}").success
+    daemon.cursors.clear()
+    daemon.settle()
     assert daemon.settle() == []
 
 

@@ -1,0 +1,77 @@
+"""A daemon that is played by the test: it ticks the sensors, and runs at once what they ask for."""
+
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
+from tests.integration.conftest import Lakehouse
+
+# What is derived by order date, without dbt, which takes seconds.
+DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"
+
+
+@dataclass
+class Daemon:
+    """Ticks the sensors and runs what they ask for.
+
+    Attributes:
+        lakehouse: The lakehouse.
+        cursors: Cursor of each sensor.
+        asked: Job, first and last date of each run, in order.
+        dying: How many of the next runs end before they begin.
+        through: What a run that derives consists of.
+    """
+
+    lakehouse: Lakehouse
+    cursors: dict[str, str | None] = field(default_factory=dict)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    dying: int = 0
+    through: str = DERIVED
+
+    def tick(self, sensor: dg.SensorDefinition) -> bool:
+        """One tick of a sensor; returns whether it asked for something."""
+        context = dg.build_sensor_context(
+            instance=self.lakehouse.instance,
+            cursor=self.cursors.get(sensor.name),
+            sensor_name=sensor.name,
+            resources={"lake": self.lakehouse.lake},
+        )
+        result = sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursors[sensor.name] = result.cursor
+        for request in result.run_requests or ():
+            self._run(sensor.job.name, request)
+        return bool(result.run_requests)
+
+    def tick_all(self) -> bool:
+        """One tick of each sensor; returns whether one of them asked for something."""
+        captured = self.tick(shop_changes_sensor)
+        return self.tick(touched_dates_sensor) or captured
+
+    def bury(self) -> None:
+        """Mark runs whose process was killed as failed, as the next tick would."""
+        unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+        for run in self.lakehouse.instance.get_runs(filters=unfinished):
+            self.lakehouse.instance.report_run_failed(run)
+
+    def _run(self, job: str, request: dg.RunRequest) -> None:
+        first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
+        self.asked.append((job, first, last))
+        select = self.through if job == "derive_dates_job" else None
+        if self.dying:
+            self.dying -= 1
+            run = self.lakehouse.instance.create_run_for_job(
+                self.lakehouse.definitions.resolve_job_def(job), tags={"dagster/run_key": str(request.run_key)}
+            )
+            self.lakehouse.instance.report_run_failed(run)
+            return
+        self.lakehouse.run(first, last, job=job, select=select, run_key=request.run_key)
+
+    def settle(self) -> list[tuple[str, str, str]]:
+        """Tick until nobody asks for anything; returns what was asked for."""
+        self.asked.clear()
+        for _ in range(20):
+            if not self.tick_all():
+                return self.asked
+        raise AssertionError(f"no end: {self.asked}")

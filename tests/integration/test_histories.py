@@ -1,0 +1,320 @@
+"""Random histories: whatever happens in the shop, and in whatever mix it is captured, derived, repeated and broken off.
+
+After the sensors have settled, every table is what a full refresh makes of raw, and what the oracle makes of the shop.
+"""
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+import polars as pl
+import pytest
+from adbc_driver_postgresql import dbapi
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from orders_lakehouse import pending
+from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
+from orders_lakehouse.lake import delta
+from orders_lakehouse.postgres import parse_url
+from tests.integration.conftest import lakehouse_on
+from tests.integration.daemon import DERIVED, Daemon
+from tests.integration.test_late_changes import assert_same_lake, not_accounted_for
+
+pytestmark = pytest.mark.slow
+
+FIRST, LAST = "2017-01-01", "2017-02-10"
+IN_THE_LAKE = "group:cleansed or group:curated"
+MARTS = "group:warehouse or group:staging or group:marts"
+
+minutes = st.sampled_from([1, 20, 50, 300, 1500])
+orders, customers = st.sampled_from(["o1", "o2", "o3", "o4"]), st.sampled_from(["c1", "c2", "c3"])
+products, payments = st.sampled_from(["p1", "p2", "p3"]), st.sampled_from(["y1", "y2", "y3"])
+currency = st.sampled_from(["'EUR'", "'EUR'", "'EUR'", "' eur '", "'EURO'", "null"])
+# Business dates from before the first partition to after the clock.
+instant = st.builds(
+    lambda day, hour: f"'{datetime(2016, 12, 31, tzinfo=UTC) + timedelta(days=day, hours=hour)}'",
+    st.integers(0, 12),
+    st.sampled_from([0, 9, 23]),
+)
+maybe_deleted = st.sampled_from(["null", "null", "null", "{clock}"])
+
+
+def text(*values: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([f"'{value}'" for value in values])
+
+
+def upsert(table: str, key: dict[str, st.SearchStrategy[Any]], columns: dict[str, Any]) -> st.SearchStrategy[str]:
+    """A row that comes, or changes in all its columns; `{clock}` stands for its change clock."""
+
+    def statement(values: dict[str, Any]) -> str:
+        values = {**values, "updated_at": "{clock}"}
+        changed = ", ".join(f"{name} = excluded.{name}" for name in values if name not in key)
+        listed = ", ".join(str(value) for value in values.values())
+        return (
+            f"INSERT INTO shop.{table} ({', '.join(values)}) VALUES ({listed}) "
+            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}"
+        )
+
+    quoted = {name: keys.map(lambda value: f"'{value}'") for name, keys in key.items()}
+    return st.fixed_dictionaries({**quoted, **columns, "deleted_at": maybe_deleted}).map(statement)
+
+
+MUTATIONS = st.one_of(
+    upsert(
+        "orders",
+        {"order_id": orders},
+        {
+            "customer_id": st.one_of(customers.map("'{}'".format), st.just("null")),
+            "ordered_at": st.one_of(instant, instant, instant, st.just("null")),
+            "status": text("placed", "paid", "delivered", "cancelled", "nonsense"),
+            "currency": currency,
+        },
+    ),
+    upsert(
+        "order_items",
+        {"order_id": st.one_of(orders, st.just("never")), "line_number": st.integers(1, 2)},
+        {
+            "product_id": st.one_of(products.map("'{}'".format), st.just("null")),
+            "quantity": st.integers(-1, 4),
+            "unit_price": st.sampled_from(["1.0050", "2.5", "-1", "null"]),
+            "discount": st.sampled_from(["null", "0", "0.01"]),
+        },
+    ),
+    upsert(
+        "payments",
+        {"payment_id": payments},
+        {
+            "order_id": st.one_of(orders.map("'{}'".format), text("never"), st.just("null")),
+            "method": text("card", "cash", "shells"),
+            "amount": st.sampled_from(["1", "2.50", "null"]),
+            "currency": currency,
+            "status": text("authorised", "captured", "refunded"),
+        },
+    ),
+    upsert(
+        "customers",
+        {"customer_id": customers},
+        {"full_name": text("Ada", "Bea", " Cleo "), "country_code": text("GB", "it", "XXX")},
+    ),
+    upsert(
+        "products",
+        {"product_id": products},
+        {"product_name": text("Tea", "Cup"), "unit_price": st.sampled_from(["1", "2.5", "null"]), "currency": currency},
+    ),
+)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Histories(RuleBasedStateMachine):
+    """A shop, a lakehouse that follows it, and what can come between them."""
+
+    make_url: ClassVar[Callable[[str], str]]
+    tried: ClassVar[Counter[str]]
+    through_dbt: ClassVar[bool]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.home = Path(self.stack.enter_context(TemporaryDirectory(prefix="lakehouse-history-")))
+        self.urls: list[str] = []
+        self.lakehouse = self.stack.enter_context(lakehouse_on(None, self.home, self._url))
+        self.daemon = Daemon(self.lakehouse)
+        self.now = datetime(2017, 1, 2, 8, tzinfo=UTC)
+        # Writes until the process ends; none for a process that lives on.
+        self.lives: int | None = None
+        self.marts = False
+        self.stack.enter_context(self._deaths())
+
+    def _url(self, name: str) -> str:
+        self.urls.append(type(self).make_url(name))
+        return self.urls[-1]
+
+    @contextmanager
+    def _deaths(self) -> Iterator[None]:
+        """Every write to the lake may be the last thing that the process does, or the first that it does not do."""
+
+        def may_die() -> None:
+            if self.lives is not None:
+                self.lives -= 1
+                if self.lives < 0:
+                    self.lives = None
+                    self.tried["kills"] += 1
+                    raise Killed
+
+        def around(work: Callable[..., Any]) -> Callable[..., Any]:
+            def write(*arguments: Any, **options: Any) -> Any:
+                may_die()
+                done = work(*arguments, **options)
+                may_die()
+                return done
+
+            return write
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(delta, "_write", around(delta._write))
+            patch.setattr(delta.Lake, "_merge", around(delta.Lake._merge))
+            patch.setattr(pending, "_PAUSE", timedelta(0))
+            yield
+
+    @initialize(marts=st.sampled_from([False, False, False, True]), what=st.lists(MUTATIONS, min_size=6, max_size=12))
+    def begin(self, marts: bool, what: list[str]) -> None:
+        self.marts = marts and self.through_dbt
+        self.tried["histories"] += 1
+        if self.marts:
+            self.daemon.through = f"({DERIVED}) or {MARTS}"
+            self.tried["histories through dbt"] += 1
+        for one in what:
+            self.change(300, 0, [one])
+
+    @rule(after=minutes, late=st.sampled_from([0, 0, 0, 45]), what=st.lists(MUTATIONS, min_size=1, max_size=4))
+    def change(self, after: int, late: int, what: list[str]) -> None:
+        """Things change in the shop, in one transaction; it may have begun a while ago."""
+        self.now += timedelta(minutes=after)
+        clock = f"'{self.now - timedelta(minutes=late)}'"
+        self.lakehouse.shop(";".join(statement.replace("{clock}", clock) for statement in what))
+        self.lakehouse.oracle.look()
+        self.tried["mutations"] += len(what)
+
+    @rule(
+        first=st.integers(0, 20), days=st.integers(0, 20), tables=st.sets(st.sampled_from(sorted(RAW_OF)), min_size=1)
+    )
+    def capture(self, first: int, days: int, tables: set[str]) -> None:
+        """Somebody captures some tables for some dates."""
+        self._run(first, days, " or ".join(f"key:raw/{table}" for table in sorted(tables)))
+
+    @rule(
+        first=st.integers(0, 20),
+        days=st.integers(0, 20),
+        what=st.sampled_from([IN_THE_LAKE, f"group:raw or {IN_THE_LAKE}", "group:cleansed", "group:curated"]),
+    )
+    def backfill(self, first: int, days: int, what: str) -> None:
+        """Somebody runs a range of dates, or a layer of it."""
+        self._run(first, days, what)
+
+    @rule()
+    def tick(self) -> None:
+        """The daemon's sensors look once."""
+        self.tried["ticks"] += 1
+        with self._survived():
+            self.daemon.tick_all()
+
+    @precondition(lambda self: self.lives is None)
+    @rule(writes=st.integers(0, 20))
+    def kill(self, writes: int) -> None:
+        """One of the next runs ends without a word, before or after one of its writes."""
+        self.lives = writes
+
+    @rule()
+    def settle(self) -> None:
+        """The sensors have their way, and all is right."""
+        self.lives = None
+        self.daemon.settle()
+        self._remember_what_raw_knows()
+        assert self.lakehouse.wrong_curated() == {}
+        assert not_accounted_for(self.lakehouse) == {}
+        if self.marts:
+            assert self.lakehouse.wrong_marts() == {}
+        self.tried["times settled"] += 1
+
+    def teardown(self) -> None:
+        """At the end of a history: as after a full refresh from raw."""
+        try:
+            self.settle()
+            assert self.daemon.settle() == []
+            again = self.lakehouse.copy_of_lake(self.home / "again", "raw")
+            result = again.run(FIRST, LAST, select=IN_THE_LAKE)
+            assert result.success
+            assert_same_lake(self.lakehouse, again)
+        finally:
+            self.stack.close()
+            self._drop_databases()
+
+    def _run(self, first: int, days: int, select: str) -> None:
+        begin = datetime(2017, 1, 1, tzinfo=UTC) + timedelta(days=first)
+        self.tried["runs of ranges"] += 1
+        with self._survived():
+            self.lakehouse.run(f"{begin:%Y-%m-%d}", f"{begin + timedelta(days=days):%Y-%m-%d}", select=select)
+
+    @contextmanager
+    def _survived(self) -> Iterator[None]:
+        try:
+            yield
+        except Killed:
+            self.daemon.bury()
+
+    def _remember_what_raw_knows(self) -> None:
+        """The oracle forgets the versions that came and went between two looks of the lakehouse, and no others."""
+        for table, name in ((CUSTOMERS, "full_name"), (PRODUCTS, "product_name")):
+            key = table.key[0]
+            raw = self.lakehouse.lake_rows(RAW_OF[table.name]).select(key, "updated_at", name)
+            current = pl.DataFrame(
+                self.lakehouse.shop_rows(f"SELECT {key}, updated_at, {name} FROM shop.{table.name}"),
+                schema=raw.schema,
+                orient="row",
+            )
+            assert current.join(raw, on=raw.columns, how="anti", nulls_equal=True).is_empty()
+            known = ", ".join(f"('{k}', '{clock}'::timestamptz, '{named}')" for k, clock, named in raw.iter_rows())
+            kept = f"({key}, updated_at, {name}) IN ({known})" if known else "false"
+            self.lakehouse.shop(f"DELETE FROM oracle.seen_{table.name} WHERE NOT coalesce({kept}, false)")
+
+    def _drop_databases(self) -> None:
+        names = [str((parse_url(url) or {})["dbname"]) for url in self.urls]
+        admin = self.urls[0].replace(f"/{names[0]}?", "/postgres?")
+        with dbapi.connect(admin, autocommit=True) as connection, connection.cursor() as cursor:
+            for name in names:
+                cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def play(make_url: Callable[[str], str], count: int, start: int, *, through_dbt: bool = False) -> Counter[str]:
+    """Play so many histories; returns what was tried."""
+    tried = Counter[str]()
+    attributes = {"make_url": staticmethod(make_url), "tried": tried, "through_dbt": through_dbt}
+    run_state_machine_as_test(
+        seed(start)(type("Histories", (Histories,), attributes)),
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    return tried
+
+
+@pytest.mark.xdist_group("histories")
+def test_any_history_ends_as_a_full_refresh(
+    postgres_url_factory: Callable[[str], str], record_property: Callable[[str, object], None]
+) -> None:
+    tried = play(postgres_url_factory, 2, start=7021994)
+    record_property("tried", dict(tried))
+    assert tried["histories"] >= 2
+
+
+HALVES = [pytest.param(half, marks=pytest.mark.xdist_group(f"histories-{half}")) for half in range(2)]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("half", HALVES)
+def test_many_histories_end_as_a_full_refresh(
+    postgres_url_factory: Callable[[str], str], record_property: Callable[[str, object], None], half: int
+) -> None:
+    """As many as `make torture N=` asks for, others each time; SEED plays them again."""
+    start = int(os.environ.get("SEED") or secrets.randbelow(10**9)) + half
+    record_property("seed", start)
+    count = max(1, int(os.environ.get("HISTORIES") or 4) // len(HALVES))
+    tried = play(postgres_url_factory, count, start, through_dbt=True)
+    record_property("tried", dict(tried))
+    assert tried["times settled"] >= count
