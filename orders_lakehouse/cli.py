@@ -185,6 +185,20 @@ def read(
     show(table, version, instant(as_of) if as_of else None, day.date() if day else None, limit, form)
 
 
+@cli.command("rebuild-key-dates")
+def rebuild_key_dates() -> None:
+    """Write the entries that raw/key_dates lacks, from raw.
+
+    By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
+    """
+    from orders_lakehouse.calendar import configured_calendar
+    from orders_lakehouse.lake.delta import Lake
+    from orders_lakehouse.lake.history import rebuild_key_dates as rebuild
+
+    added = rebuild(Lake(settings().lake_url, settings().timezone), configured_calendar())
+    click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
+
+
 @cli.command()
 def demo() -> None:
     """Load the sample shop, build everything, show what came of it."""

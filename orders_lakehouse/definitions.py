@@ -2,12 +2,20 @@
 
 import dagster as dg
 
-from orders_lakehouse.defs import checks, cleansed, curated, jobs, marts, raw, resources, sensors, warehouse
+from orders_lakehouse.defs import checks, cleansed, curated, jobs, marts, raw, resources, sensors, upkeep, warehouse
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
-    asset_checks=dg.load_asset_checks_from_modules([checks]),
-    jobs=[jobs.refresh_all_job, jobs.capture_changes_job, jobs.derive_dates_job, *jobs.layer_jobs],
+    asset_checks=dg.load_asset_checks_from_modules([checks, upkeep]),
+    jobs=[
+        jobs.refresh_all_job,
+        jobs.capture_changes_job,
+        jobs.derive_dates_job,
+        *jobs.layer_jobs,
+        upkeep.reconcile_job,
+        upkeep.repair_job,
+    ],
+    schedules=[upkeep.reconcile_schedule, upkeep.repair_schedule],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],
     resources=resources.RESOURCES,
     executor=resources.EXECUTOR,

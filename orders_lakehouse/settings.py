@@ -90,7 +90,13 @@ class Settings(BaseSettings):
     sensors: Literal["running", "stopped"] = Field(
         default="running",
         validation_alias="LAKEHOUSE_SENSORS",
-        description="Whether the sensors run from the start; the UI switches each of them.",
+        description="Whether sensors and schedules run from the start; the UI switches each of them.",
+    )
+    repair_days: int = Field(
+        default=90,
+        ge=1,
+        validation_alias="LAKEHOUSE_REPAIR_DAYS",
+        description="How many of the last dates the weekly repair derives anew.",
     )
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         default=None,

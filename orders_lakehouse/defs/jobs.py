@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from orders_lakehouse.defs.upkeep import UPKEEP
 from orders_lakehouse.partitions import DAILY
 
 refresh_all_job = dg.define_asset_job(
     "refresh_all_job",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - UPKEEP,
     partitions_def=DAILY,
     description="From the shop to the tested star schema, for a range of dates.",
 )
@@ -18,13 +19,13 @@ _CAPTURED = dg.AssetSelection.groups("raw") | dg.AssetSelection.assets(
 
 capture_changes_job = dg.define_asset_job(
     "capture_changes_job",
-    selection=_CAPTURED,
+    selection=_CAPTURED - UPKEEP,
     partitions_def=DAILY,
     description="What the shop has changed, by capture date: raw, and the versions of customers and products.",
 )
 derive_dates_job = dg.define_asset_job(
     "derive_dates_job",
-    selection=dg.AssetSelection.all() - _CAPTURED,
+    selection=dg.AssetSelection.all() - _CAPTURED - UPKEEP,
     partitions_def=DAILY,
     description="Everything that follows from it, for a range of order dates, to the tested star schema.",
 )
@@ -34,7 +35,7 @@ _LAYERS = {"raw": ["raw"], "cleansed": ["cleansed"], "curated": ["curated"], "ma
 layer_jobs = [
     dg.define_asset_job(
         f"refresh_{layer}_job",
-        selection=dg.AssetSelection.groups(*groups),
+        selection=dg.AssetSelection.groups(*groups) - UPKEEP,
         partitions_def=DAILY,
         description=f"The layer {layer} alone, for a range of dates, from what the layers before it have stored.",
     )

@@ -15,10 +15,12 @@ from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.sources.shop import Window, read_versions
 
+RAW_MATCHES_SOURCE = "raw_matches_source"
+
 
 def _raw(table: Table) -> dg.AssetsDefinition:
     check = dg.AssetCheckSpec(
-        "raw_matches_source",
+        RAW_MATCHES_SOURCE,
         asset=key_of(table),
         description="Every row that the shop counts in the window stands in raw.",
         blocking=True,

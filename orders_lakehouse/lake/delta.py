@@ -17,7 +17,7 @@ from deltalake.schema import Schema
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.dates import days
+from orders_lakehouse.dates import days, spans
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.damage import require_whole
 from orders_lakehouse.lake.stamp import Stamp
@@ -354,6 +354,7 @@ def _replace(
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
     standing = _rows(handle, table).filter(within)
     changed = _differing(standing, rows.lazy(), column)
+    told = {**told, "changed": json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])}
     claims = _claiming(handle, ["all"] if dates is None else [str(day) for day in days(*dates)], told)
     if changed.is_empty():
         _write(handle, rows.clear(), mode="append", commit_properties=claims)

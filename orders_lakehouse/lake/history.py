@@ -8,7 +8,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.cleansed import UNKNOWN
-from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, keep, rows_of
 from orders_lakehouse.transforms.orders import order_states, with_order_date
@@ -46,15 +46,25 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
     return rows_of(entries.unique())
 
 
-def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> None:
-    """Write the index entries of rows that are about to be captured, those that are not there yet."""
+def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> int:
+    """Write the index entries of rows that are about to be captured, those that are not there yet; returns how many."""
     entries = key_dates_of(table, rows, calendar)
     if entries is None:
-        return
+        return 0
     captured: list[date] = entries["captured_on"].unique().to_list()
     known = _index(lake, table).filter(nw.col("captured_on").is_in(captured))
     new = entries.join(rows_of(known), on=list(KEY_DATES.key), how="anti", nulls_equal=True)
     lake.append(KEY_DATES, new.sort("captured_on", "order_date", "key"))
+    return new.height
+
+
+def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
+    """Write the index entries that versions in raw lack. A superset is harmless, so nothing is removed.
+
+    Returns:
+        How many were missing.
+    """
+    return sum(record_key_dates(lake, RAW_OF[name], rows_of(lake.scan(RAW_OF[name])), calendar) for name in _KEY)
 
 
 def versions_of_orders(lake: Lake, first: date, last: date) -> Frame:

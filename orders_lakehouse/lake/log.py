@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.dates import days
 from orders_lakehouse.lake.delta import Lake, Snapshot, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
@@ -71,13 +73,23 @@ def as_of_run(lake: Lake, tables: Sequence[Table], run_id: str) -> Snapshot:
     """
     versions: dict[str, int] = {}
     for table in tables:
-        handle = lake.open(table)
-        with storage_trouble(handle.table_uri):
-            commits = handle.history(limit=_RECENT)
-        of_run = next((commit for commit in commits if commit.get("run_id") == run_id), None)
-        if of_run is not None:
-            versions |= {**json.loads(of_run["read"]), table.path: int(of_run["version"])}
+        for commit in _commits_of(lake, table, run_id)[:1]:
+            versions |= {**json.loads(commit["read"]), table.path: int(commit["version"])}
     return lake.snapshot(versions)
+
+
+def dates_changed_by(lake: Lake, table: Table, run_id: str) -> set[date]:
+    """Dates of a table that came out otherwise than they stood when a run replaced them."""
+    stretches = [stretch for commit in _commits_of(lake, table, run_id) for stretch in json.loads(commit["changed"])]
+    return {day for first, last in stretches for day in days(date.fromisoformat(first), date.fromisoformat(last))}
+
+
+def _commits_of(lake: Lake, table: Table, run_id: str) -> list[dict[str, Any]]:
+    """The commits by which a run replaced dates of a table, the latest first."""
+    handle = lake.open(table)
+    with storage_trouble(handle.table_uri):
+        commits = handle.history(limit=_RECENT)
+    return [commit for commit in commits if commit.get("run_id") == run_id]
 
 
 def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime | None) -> None:

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from orders_lakehouse import pending
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
 from orders_lakehouse.lake import delta
+from orders_lakehouse.lake.storage import StorageUnavailableError
 from orders_lakehouse.postgres import parse_url
 from tests.integration.conftest import lakehouse_on
 from tests.integration.daemon import DERIVED, Daemon
@@ -131,8 +132,9 @@ class Histories(RuleBasedStateMachine):
         self.lakehouse = self.stack.enter_context(lakehouse_on(None, self.home, self._url))
         self.daemon = Daemon(self.lakehouse)
         self.now = datetime(2017, 1, 2, 8, tzinfo=UTC)
-        # Writes until the process ends; none for a process that lives on.
+        # Writes until the process ends, and until the storage refuses one; none for what does not happen.
         self.lives: int | None = None
+        self.patience: int | None = None
         self.marts = False
         self.stack.enter_context(self._deaths())
 
@@ -152,9 +154,18 @@ class Histories(RuleBasedStateMachine):
                     self.tried["kills"] += 1
                     raise Killed
 
+        def may_fail() -> None:
+            if self.patience is not None:
+                self.patience -= 1
+                if self.patience < 0:
+                    self.patience = None
+                    self.tried["faults"] += 1
+                    raise StorageUnavailableError("503 Slow Down")
+
         def around(work: Callable[..., Any]) -> Callable[..., Any]:
             def write(*arguments: Any, **options: Any) -> Any:
                 may_die()
+                may_fail()
                 done = work(*arguments, **options)
                 may_die()
                 return done
@@ -209,6 +220,19 @@ class Histories(RuleBasedStateMachine):
         with self._survived():
             self.daemon.tick_all()
 
+    @precondition(lambda self: self.patience is None)
+    @rule(writes=st.integers(0, 10))
+    def refuse(self, writes: int) -> None:
+        """The storage refuses one of the next writes."""
+        self.patience = writes
+
+    @precondition(lambda self: self.lives is None)
+    @rule(writes=st.integers(0, 12), first=st.integers(0, 9), days=st.integers(0, 20), ticks=st.booleans())
+    def kill_a_run(self, writes: int, first: int, days: int, ticks: bool) -> None:
+        """A run ends without a word, before or after one of its writes."""
+        self.lives = writes
+        self.tick() if ticks else self.backfill(first, days, f"group:raw or {IN_THE_LAKE}")
+
     @precondition(lambda self: self.lives is None)
     @rule(writes=st.integers(0, 20))
     def kill(self, writes: int) -> None:
@@ -218,7 +242,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """The sensors have their way, and all is right."""
-        self.lives = None
+        self.lives = self.patience = None
         self.daemon.settle()
         self._remember_what_raw_knows()
         assert self.lakehouse.wrong_curated() == {}

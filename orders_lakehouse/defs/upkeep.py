@@ -1,0 +1,140 @@
+"""Upkeep: what is done once in a while, to be sure that all is as it should be. It finds nothing, unless it must."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, DAILY_SALES, ORDERS, PAYMENTS, RAW, Table
+from orders_lakehouse.dates import in_words
+from orders_lakehouse.defs.metadata import key_of, table_of
+from orders_lakehouse.defs.raw import RAW_MATCHES_SOURCE
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.log import dates_changed_by
+from orders_lakehouse.lake.results import failing_dates, latest
+from orders_lakehouse.partitions import run_dates
+from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.reconciliation import compare_with_shop
+
+_STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
+_SAMPLE = 10
+REPAIR = "repair_job"
+
+
+def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
+    name = "agrees_with_shop"
+    description = (
+        "The shop holds what raw has as the current version of each row: none is gone (deleted instead of marked), "
+        "none was missed, none has changed without a new updated_at. Reads everything, on both sides."
+    )
+
+    @dg.asset_check(asset=key_of(table), name=name, description=description)
+    def agrees_with_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+        key = dg.AssetCheckKey(key_of(table), name)
+        with failures(context):
+            captured = set(latest(lake, asset=table.path, check_name=RAW_MATCHES_SOURCE)["date"])
+            compared = compare_with_shop(lake, table, configured_calendar(), captured)
+            differing = compared.filter(pl.col("difference").is_not_null()).with_columns(
+                keys=pl.col("keys").list.head(_SAMPLE).list.join(", "), count=pl.col("keys").list.len()
+            )
+            found = pl.concat([_verdicts(differing), _healed(lake, key, differing["date"])])
+            whole = pl.DataFrame([{"date": None, "passed": differing.is_empty()}], schema=VERDICT)
+            told: dict[str, Any] = {"rows in the shop": int(compared["rows"].sum())}
+            if differing.height:
+                told["sample"] = table_of(differing.select("date", "difference", "count", "keys").head(_SAMPLE))
+            return report(context, lake, key, pl.concat([whole, found]), None, metadata=told)
+
+    return agrees_with_shop
+
+
+def _verdicts(differing: pl.DataFrame) -> pl.DataFrame:
+    said = pl.format("{} {} ({})", "count", "difference", "keys")
+    by_date = differing.group_by("date").agg(
+        passed=pl.lit(value=False),
+        expected=pl.lit("every row of the shop, as it is"),
+        found=pl.format("{} rows that differ", pl.col("count").sum()),
+        detail=said.sort().str.join("; "),
+    )
+    return by_date.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
+
+
+def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.DataFrame:
+    """Dates that did not agree the last time, and do now."""
+    before = failing_dates(latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name))
+    agreeing = [day for day in before if day not in set(differing)]
+    return pl.DataFrame([{"date": day, "passed": True} for day in agreeing], schema=VERDICT)
+
+
+reconciliation_checks = [_agrees_with_shop(table) for table in RAW]
+
+
+@dg.asset_check(
+    asset=key_of(DAILY_SALES),
+    additional_deps=[key_of(PAYMENTS)],
+    description="To derive dates anew changes nothing: they had been derived since their rows were last captured.",
+)
+def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+    """Look into the commits of the run for dates that came out otherwise than they stood."""
+    if context.run.job_name != REPAIR:
+        # In any other run, to change something is the purpose.
+        return dg.AssetCheckResult(passed=True, metadata={"judged": f"in {REPAIR} alone"})
+    with failures(context):
+        changed = {table.path: dates_changed_by(lake, table, context.run.run_id) for table in (*CLEANSED, *CURATED[:2])}
+        rows: list[Mapping[str, Any]] = [
+            {
+                "date": day,
+                "passed": False,
+                "expected": "as it stood",
+                "found": "changed",
+                "detail": ", ".join(path for path, dates in changed.items() if day in dates),
+            }
+            for day in sorted(set().union(*changed.values()))
+        ]
+        said = {path: in_words(dates) for path, dates in changed.items() if dates}
+        return report(
+            context,
+            lake,
+            dg.AssetCheckKey(key_of(DAILY_SALES), "repair_changes_nothing"),
+            pl.DataFrame(rows, schema=VERDICT),
+            run_dates(context),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"changed": dg.MetadataValue.json(said)} if said else {},
+        )
+
+
+UPKEEP = dg.AssetSelection.checks(*reconciliation_checks, repair_changes_nothing)
+
+reconcile_job = dg.define_asset_job(
+    "reconcile_job",
+    selection=dg.AssetSelection.checks(*reconciliation_checks),
+    description="Compares every row of the shop with raw.",
+)
+_DERIVED_FROM_RAW = dg.AssetSelection.groups("cleansed", "curated")
+repair_job = dg.define_asset_job(
+    REPAIR,
+    selection=(_DERIVED_FROM_RAW - UPKEEP) | dg.AssetSelection.checks(repair_changes_nothing),
+    description="Derives dates anew from raw, and says whether that changed anything. It should not.",
+)
+
+
+@dg.schedule(job=reconcile_job, cron_schedule="30 3 * * *", default_status=_STATUS)
+def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Every night."""
+    return dg.RunRequest()
+
+
+@dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS)
+def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.RunRequest:
+    """Every Sunday, the last dates that have orders."""
+    last = lake.latest_date(ORDERS, default=configured_calendar().start)
+    first = max(configured_calendar().start, last - timedelta(days=settings().repair_days - 1))
+    return dg.RunRequest(tags=_range_tags(first, last))
+
+
+def _range_tags(first: date, last: date) -> dict[str, str]:
+    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}

@@ -1,0 +1,79 @@
+"""The shop as it is beside what raw says it is: rows that are gone, were never captured, or changed without a word."""
+
+from collections.abc import Collection
+from datetime import date, datetime
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.raw import LINEAGE
+from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.sources.shop import Window, read_versions
+from orders_lakehouse.transforms.versions import current_versions
+
+GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
+# Whatever the shop has, but for the last days of what a date can say.
+_END_OF_TIME = date(9999, 12, 30)
+
+
+def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Collection[date]) -> pl.DataFrame:
+    """Row by row, whether the shop holds what raw has as the current version. Everything is read, on both sides.
+
+    What has changed since raw was last captured is left for the next capture.
+
+    Args:
+        lake: The lake.
+        table: A raw table.
+        calendar: First partition and time zone.
+        captured: Dates that have been captured; what the shop has on others is not expected in raw.
+
+    Returns:
+        date (capture date), rows (of the shop), found (of them, as raw has them), difference (null where there is none,
+        else one of GONE, MISSED, OTHERWISE), keys (as text, of the rows that differ): a row for each date and kind.
+
+    Raises:
+        DatabaseError: The shop does not have the shape that raw needs.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    raw = rows_of(nw.from_native(_hashed(nw.to_native(current_versions(lake.scan(table), table.key)), table)))
+    batches = read_versions(table, Window(calendar.start, _END_OF_TIME, calendar))
+    shop = pl.concat([_hashed(batch.rows.lazy(), table).collect() for batch in batches])
+    ahead = pl.col("updated_at") > pl.col("captured_at").dt.offset_by("24h")
+    newest: datetime | None = raw.filter(~ahead).select(pl.col("updated_at").max()).item()
+    both = shop.join(raw, on="key", how="full", suffix="_in_raw", coalesce=True, nulls_equal=True)
+    in_time = pl.col("updated_at") <= pl.lit(newest, pl.Datetime("us", "UTC"))
+    expected = pl.col("one_in_raw").is_not_null() | pl.col("captured_on").is_in(list(captured))
+    difference = (
+        pl.when(pl.col("one").is_null())
+        .then(pl.lit(GONE))
+        .when(pl.col("one_in_raw").is_null())
+        .then(pl.lit(MISSED))
+        .when(pl.struct("one", "other") != pl.struct(one="one_in_raw", other="other_in_raw"))
+        .then(pl.lit(OTHERWISE))
+    )
+    return (
+        both.filter(pl.col("one").is_null() | (in_time & expected))
+        .with_columns(date=pl.coalesce("captured_on_in_raw", "captured_on"), difference=difference)
+        .group_by("date", "difference")
+        .agg(
+            rows=pl.col("one").is_not_null().sum(),
+            found=pl.col("difference").is_null().sum(),
+            keys=pl.col("key").filter(pl.col("difference").is_not_null()).sort(),
+        )
+        .sort("date", "difference")
+    )
+
+
+def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """Key (as text), one and other (hashes of the content), updated_at, captured_on, captured_at."""
+    content = pl.struct(name for name in table.columns if name not in LINEAGE)
+    return rows.select(
+        key=pl.concat_str(pl.col(table.key).cast(pl.String), separator=" / ", ignore_nulls=True),
+        one=content.hash(1),
+        other=content.hash(2),
+        updated_at="updated_at",
+        captured_on="captured_on",
+        captured_at="captured_at",
+    )
