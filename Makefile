@@ -41,8 +41,8 @@ test: $(READY) ## The tests, against real Postgres, Delta and S3
 test-all: $(READY) ## The same and its long variants: some twenty minutes
 	@$(BIN)/pytest -m "thorough or not thorough"
 
-torture: $(READY) ## Random histories of a shop, broken off at random: make torture N=100
-	@HISTORIES=$(N) $(BIN)/pytest -n 2 -m thorough tests/integration/test_histories.py
+torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50
+	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/test_histories.py tests/integration/test_kills.py
 
 check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import psutil
 
-_TAG = "orders_lakehouse/process"
+SIGNATURE = "orders_lakehouse/process"
 
 
 def signing(definition: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
@@ -49,12 +49,12 @@ class _Signing(dg.Executor):
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Note on a run that this process executes it."""
-    instance.add_run_tags(run_id, {_TAG: _signature(psutil.Process())})
+    instance.add_run_tags(run_id, {SIGNATURE: _signature(psutil.Process())})
 
 
 def signature_tags() -> dict[str, str]:
     """The same note, as tags for a run that is about to start in this process."""
-    return {_TAG: _signature(psutil.Process())}
+    return {SIGNATURE: _signature(psutil.Process())}
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -62,7 +62,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     dead = []
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(filters=unfinished):
-        signature = run.tags.get(_TAG)
+        signature = run.tags.get(SIGNATURE)
         if signature is None or not signature.startswith(f"{socket.gethostname()}/") or _lives(signature):
             continue
         instance.report_run_failed(run, "The process that executed this run is gone.")

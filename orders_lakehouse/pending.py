@@ -85,8 +85,13 @@ class Pending:
     count: int = 0
 
     def note(self, dates: Iterable[date], marks: Mapping[str, Any], now: datetime) -> "Pending":
-        """With dates that something new was found for, and how far was looked."""
-        return replace(self, marks=marks, waiting={**self.waiting, **{day: Turn(0, now) for day in dates}})
+        """With dates that something new was found for, and how far was looked.
+
+        A date that waits already keeps its turn, unless it had failed: what is new may have mended it.
+        """
+        fresh = {day: Turn(0, now) for day in dates}
+        standing = {day: turn for day, turn in self.waiting.items() if day not in fresh or turn.attempt == 0}
+        return replace(self, marks=marks, waiting={**fresh, **standing})
 
     def settle(self, ended: Mapping[str, Ended], bad: Mapping[str, Sequence[date]], now: datetime) -> "Pending":
         """After some runs have ended.

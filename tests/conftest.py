@@ -108,7 +108,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried: Counter[str] = Counter()
     seeds = []
     for reports in terminalreporter.stats.values():
-        for name, value in (found for report in reports for found in getattr(report, "user_properties", ())):
+        calls = [report for report in reports if getattr(report, "when", None) == "call"]
+        for name, value in (found for report in calls for found in report.user_properties):
             if name == "tried":
                 tried.update(value)
             elif name == "seed":

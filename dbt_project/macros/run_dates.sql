@@ -43,10 +43,12 @@
 
 {#-
     The pre-hook of a fact. It runs in the transaction of the insert that follows, so no reader sees a date
-    empty, and a date whose orders have all moved away is emptied too, which no strategy by key would do.
+    empty, and a date whose orders have all moved away is emptied too, which no strategy by key would do. Readers go
+    on; another writer, such as a dbt whose run was killed, is waited for: the delete would not see its rows.
 -#}
 {% macro delete_run_dates() -%}
     {%- if is_incremental() -%}
+        lock table {{ this }} in share row exclusive mode;
         delete from {{ this }} where {{ run_dates('date_id', as_date_id=true) }}
     {%- endif -%}
 {%- endmacro %}

@@ -29,20 +29,27 @@ _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.
 _LOST = timedelta(minutes=10)
 _STATUS = dg.DefaultSensorStatus[settings().sensors.upper()]
-# So long touched dates wait for a run that captures.
+# So long touched dates wait for a run that captured the first of what touches them.
 _PATIENCE = timedelta(minutes=5)
 # Marks of the last look to the dates that it finds and the marks for the next one.
 Look = Callable[[Mapping[str, Any] | None], tuple[list[date], Mapping[str, Any]]]
 
 
-def _tick(context: dg.SensorEvaluationContext, lake: Lake, look: Look) -> dg.SensorResult:
-    """Look, note what was found, see which runs have ended, and ask for the dates whose turn it is."""
+def _tick(
+    context: dg.SensorEvaluationContext, lake: Lake, look: Look, hold_since: datetime | None = None
+) -> dg.SensorResult:
+    """Look, note what was found, see which runs have ended, and ask for the dates whose turn it is.
+
+    Nothing is asked for if all that waits was noted after `hold_since`.
+    """
     now = datetime.now(UTC).replace(microsecond=0)
     before = Pending.from_json(context.cursor)
     dates, marks = look(before.marks if before else None)
     noted = (before or Pending()).note(dates, marks, now)
     ended = _ended(context.instance, noted.asked, now)
     settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now)
+    if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
+        return dg.SensorResult(skip_reason="the shop's changes are being captured", cursor=settled.to_json())
     after, asked = settled.ask(now, context.sensor_name)
     if not asked:
         waiting = f"{len(after.waiting)} dates wait" if after.waiting else "nothing new"
@@ -131,18 +138,16 @@ def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceP
             return unaccounted_dates(lake, (ORDERS, ORDER_ITEMS, PAYMENTS), calendar, _last_partition()), now
         return (touched_dates(lake, marks, calendar) if now != marks else []), now
 
-    # What is still being captured would touch the same dates a second time.
-    if _captures(context.instance):
-        return dg.SensorResult(skip_reason="the shop's changes are being captured", cursor=context.cursor)
-    return _tick(context, lake, look)
+    # What such a run has captured so far touches the dates that the rest of it will touch.
+    return _tick(context, lake, look, hold_since=_capturing_since(context.instance))
 
 
-def _captures(instance: dg.DagsterInstance) -> bool:
-    """Whether a run captures the shop's changes at the moment, and has not done so for long."""
+def _capturing_since(instance: dg.DagsterInstance) -> datetime | None:
+    """Since when a run captures the shop's changes, if one is at work, and has not been for long."""
     at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     since = datetime.now(UTC) - _PATIENCE
     found = dg.RunsFilter(job_name=capture_changes_job.name, statuses=at_work, created_after=since)
-    return instance.get_runs_count(found) > 0
+    return min((run.create_timestamp for run in instance.get_run_records(filters=found)), default=None)
 
 
 def _clocks(lake: Lake, table: Table) -> dict[date, tuple[int, int]]:

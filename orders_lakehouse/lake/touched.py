@@ -19,6 +19,7 @@ from orders_lakehouse.contracts.tables import (
     KEY_DATES,
     ORDER_ITEMS,
     ORDERS,
+    PAYMENTS,
     PRODUCTS,
     QUARANTINE_OF,
     RAW_ORDER_ITEMS,
@@ -34,6 +35,7 @@ from orders_lakehouse.lake.log import find
 # Where a member of a dimension is named by a row of a date.
 _NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
 _BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
+_CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
 WATCHED = (*_BY_ORDER, *_NAMED_BY)
 
 
@@ -124,9 +126,11 @@ def _dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[d
     for table in (RAW_ORDER_ITEMS, RAW_PAYMENTS):
         without_order = changes[table].join(known, on="order_id", how="anti", nulls_equal=True)
         dates.update(without_order["captured_on"])
-        quarantined = _plan(lake.scan(QUARANTINE_OF[table.name]).select("order_id", "order_date"))
-        waiting = _rows(quarantined.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))
-        dates.update(waiting["order_date"].unique())
+        # Where rows wait for an order: in quarantine or, when they are deleted themselves, as tombstones.
+        places = (lake.scan(QUARANTINE_OF[table.name]), lake.scan(_CLEANSED[table.name]).filter(nw.col("is_deleted")))
+        for place in places:
+            waiting = _plan(place.select("order_id", "order_date"))
+            dates.update(_rows(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"])
     return dates
 
 

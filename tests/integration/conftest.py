@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -279,16 +279,17 @@ class Terminal:
         """Run the command to its end."""
         return command_line([*arguments], **{**self.environment, **environment})
 
-    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-        """Start the command in a process group of its own; its output is read from stdout and stderr."""
-        process = subprocess.Popen(
-            [LAKEHOUSE, *arguments],
-            env={**os.environ, **self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *arguments: str, log: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+        """Start the command in a process group of its own; it prints to stdout and stderr, or to a log."""
+        with log.open("w") if log else nullcontext(subprocess.PIPE) as out:
+            process = subprocess.Popen(
+                [LAKEHOUSE, *arguments],
+                env={**os.environ, **self.environment, **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT if log else subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from adbc_driver_postgresql import dbapi
 
 Row = tuple[Any, ...]
@@ -106,6 +107,23 @@ class Oracle:
             cursor.execute("SELECT oracle.look()")
             cursor.fetchall()
             connection.commit()
+
+    def know(self, versions: Mapping[str, pl.DataFrame]) -> None:
+        """Know these versions and no others, where nobody could look at each.
+
+        Args:
+            versions: Of customers and products, the columns of the shop's tables, in the order in which they were seen.
+        """
+        script = []
+        for table, rows in versions.items():
+            listed = rows.write_json().replace("'", "''")
+            script.append(f"TRUNCATE oracle.seen_{table}")
+            script.append(
+                f"INSERT INTO oracle.seen_{table} SELECT number, version.* "
+                f"FROM jsonb_array_elements('{listed}') WITH ORDINALITY AS listed (said, number) "
+                f"CROSS JOIN LATERAL jsonb_populate_record(NULL::shop.{table}, said) AS version"
+            )
+        self._execute("; ".join(script))
 
     def rows(self, view: str, columns: str = "*") -> list[Row]:
         """Rows of one of the oracle's views."""

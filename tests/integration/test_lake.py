@@ -612,11 +612,16 @@ def _make(url: str, aws: dict[str, str], parties: int) -> None:
         lake.open(table)
 
 
+def _pool(*sizes: int) -> ProcessPoolExecutor:
+    """As many processes as the last size says, which can wait for one another in groups of each size."""
+    context = get_context("spawn")
+    barriers = {parties: context.Barrier(parties) for parties in sizes}
+    return ProcessPoolExecutor(sizes[-1], context, _join_in, (barriers,))
+
+
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPoolExecutor]:
-    context = get_context("spawn")
-    barriers = {parties: context.Barrier(parties) for parties in (4, 8, _PROCESSES)}
-    with ProcessPoolExecutor(_PROCESSES, context, _join_in, (barriers,)) as pool:
+    with _pool(4, 8, _PROCESSES) as pool:
         yield pool
 
 
@@ -661,3 +666,21 @@ class TestManyProcesses:
         for done in [processes.submit(_make, lake.url, _aws(), 4) for _ in range(4)]:
             done.result(timeout=100)
         assert {table.path: lake.find(table).version() for table in TABLES} == {table.path: 0 for table in TABLES}
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+def test_twenty_eight_processes_that_derive_a_date_each_lose_nothing(lake: Lake) -> None:
+    dates = [FIRST + timedelta(days=more) for more in range(28)]
+    neighbour = dates[-1] + timedelta(days=1)
+    _replace(lake, dates[0], neighbour, _sales(*dates, neighbour))
+    with _pool(28) as pool:
+        work = [
+            pool.submit(_append_upstream_and_derive, lake.url, _aws(), number, day, 28)
+            for number, day in enumerate(dates)
+        ]
+        for done in work:
+            done.result(timeout=300)
+    found = _stored(lake, DAILY_SALES).select("order_date", "currency").rows()
+    assert sorted(found) == [*((day, f"o{number}") for number, day in enumerate(dates)), (neighbour, "EUR")]
+    assert _stored(lake, RAW_ORDERS).height == 28

@@ -1,12 +1,14 @@
 """The sensors, with a daemon that is played by the test: what the shop changes reaches the tables by itself."""
 
+import time
 from datetime import timedelta
 
+import dagster as dg
 import pytest
 
 from orders_lakehouse import pending
 from orders_lakehouse.contracts.tables import ORDER_LINES
-from orders_lakehouse.defs.sensors import shop_changes_sensor
+from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from orders_lakehouse.postgres import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse
@@ -78,6 +80,27 @@ def test_what_was_built_from_the_terminal_is_not_built_again(daemon: Daemon) -> 
     daemon.cursors.clear()
     daemon.settle()
     assert daemon.settle() == []
+
+
+def test_touched_dates_wait_for_the_capture_that_touches_them_and_for_no_later_one(daemon: Daemon) -> None:
+    instance = daemon.lakehouse.instance
+    assert instance is not None
+
+    def capture() -> dg.DagsterRun:
+        job = daemon.lakehouse.definitions.resolve_job_def("capture_changes_job")
+        return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+    changed(daemon.lakehouse, SHOP)
+    assert daemon.tick(shop_changes_sensor)
+    at_work = capture()
+    # Turns are told in whole seconds.
+    time.sleep(1)
+    for _ in range(2):
+        assert not daemon.tick(touched_dates_sensor)
+    instance.report_run_failed(at_work)
+    capture()
+    assert daemon.tick(touched_dates_sensor)
+    assert daemon.lakehouse.wrong_curated() == {}
 
 
 def test_runs_that_die_are_asked_for_again(daemon: Daemon) -> None:

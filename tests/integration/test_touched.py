@@ -47,7 +47,8 @@ def derived(lakehouse: Lakehouse, since: dict[str, int]) -> list[str]:
 
 @pytest.fixture
 def built(lakehouse: Lakehouse) -> Lakehouse:
-    captured(lakehouse, SHOP)
+    deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
+    captured(lakehouse, f"{SHOP}; INSERT INTO shop.order_items VALUES {deleted}")
     ran(lakehouse, "2017-01-01", "2017-01-10", select=DERIVED)
     assert lakehouse.wrong_curated() == {}
     return lakehouse
@@ -81,6 +82,12 @@ CASES = [
     (
         "INSERT INTO shop.order_items VALUES ('nobody knows', 1, 'py', 1, 8, 0, '2017-01-09 10:00+00', null)",
         ["2017-01-09"],
+    ),
+    # A line that was deleted waits for its order, too.
+    (
+        "UPDATE shop.order_items SET deleted_at = null, updated_at = '2017-01-10 10:00+00' "
+        "WHERE order_id = 'left behind'",
+        ["2017-01-04", "2017-01-10"],
     ),
     # Its line waits at the 3rd, its payment at the 6th.
     (

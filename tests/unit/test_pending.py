@@ -72,6 +72,11 @@ def test_a_change_of_a_bad_date_is_its_turn() -> None:
     assert [(one.first, one.attempt) for one in asked] == [(START, 0)]
 
 
+def test_a_date_that_waits_keeps_its_turn_however_often_it_changes() -> None:
+    state = Pending().note([START], {}, NOON).note([START], {}, NOON + timedelta(hours=1))
+    assert state.waiting[START].not_before == NOON
+
+
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 30), (2, 60), (5, 480), (100, 21600)])
 def test_pauses_double_up_to_six_hours(attempt: int, seconds: int) -> None:
     assert pause(attempt) == timedelta(seconds=seconds)
