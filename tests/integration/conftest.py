@@ -21,6 +21,7 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse import cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+from orders_lakehouse.defs.upkeep import UPKEEP
 from orders_lakehouse.instance import cause_of
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
@@ -123,13 +124,16 @@ class Lakehouse:
         run_key: str | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Run a job (or a part of it, by an asset selection such as `group:raw`) for a range of dates."""
-        keys = None
+        definition = self.definitions.resolve_job_def(job)
         if select is not None:
-            keys = list(dg.AssetSelection.from_string(select).resolve(self.definitions.resolve_asset_graph()))
-        return self.definitions.resolve_job_def(job).execute_in_process(
+            graph = self.definitions.resolve_asset_graph()
+            chosen = dg.AssetSelection.from_string(select) - UPKEEP
+            definition = definition.get_subset(
+                asset_selection=chosen.resolve(graph), asset_check_selection=chosen.resolve_checks(graph)
+            )
+        return definition.execute_in_process(
             instance=self.instance,
             raise_on_error=False,
-            asset_selection=keys,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             tags={
                 "dagster/asset_partition_range_start": first,
