@@ -13,6 +13,7 @@ from typing import Any
 import click
 import psutil
 
+from bench.follow import follow
 from bench.report import comparison, markdown
 from bench.run import BenchError, measure, prepared
 from orders_lakehouse.errors import ExpectedError
@@ -42,7 +43,7 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--save", is_flag=True, help="Let this result take the place of the stored one.")
 @click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, help="Folder of the stored results.")
 def bench(copies: int, runs: int, first: datetime | None, last: datetime | None, save: bool, results: Path) -> None:
-    """Measure the year, one date on top of it, and the same dates again, unchanged.
+    """Measure the year, one date on top of it, the same dates again, unchanged, and how fast the daemon follows.
 
     The first result for a shop and its dates is stored; later ones are compared with it.
     """
@@ -55,7 +56,7 @@ def bench(copies: int, runs: int, first: datetime | None, last: datetime | None,
         end = last.date() if last else last_whole
         if not start < end:
             raise BenchError(f"found {start} to {end}; expected at least two dates")
-        result = {
+        result: dict[str, Any] = {
             "name": source if first is None and last is None else f"{source}-{start}-{end}",
             "date": datetime.now(UTC).date().isoformat(),
             "commit": _commit(),
@@ -71,6 +72,10 @@ def bench(copies: int, runs: int, first: datetime | None, last: datetime | None,
             "runs": runs,
             "work": measure(lakehouse, start, end, runs, click.echo),
         }
+        if given is None:
+            # A shop that is given is read, and nothing else.
+            click.echo("  following changes with the daemon ...")
+            result["follow_seconds"] = follow(lakehouse.environment, runs)
     publish(result, results, save)
 
 

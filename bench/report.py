@@ -65,6 +65,9 @@ def markdown(result: Result) -> str:
     for work, measured in result["work"].items():
         lines += ["", f"### {work}: {measured['from']} to {measured['to']}", "", *_stage_table(measured["runs"])]
         lines += ["", *_part_table(measured["runs"]), "", _memory(measured["runs"])]
+    if followed := result.get("follow_seconds"):
+        lines += ["", "### follow", ""]
+        lines += [f"From a change in the shop to its tested fact, with the daemon: {_seconds(Spread.of(followed))} s."]
     return "\n".join(lines) + "\n"
 
 
@@ -78,6 +81,10 @@ def comparison(before: Result, now: Result) -> str:
         if work in before["work"]:
             rows = list(_compared(before["work"][work]["runs"], measured["runs"]))
             lines += [f"### {work}", "", *_table(("stage", "before, s", "now, s", "ratio", ""), rows), ""]
+    if "follow_seconds" in before and "follow_seconds" in now:
+        earlier, later = (Spread.of(result["follow_seconds"]) for result in (before, now))
+        ratio = f"ratio {later.median / earlier.median:.2f} {verdict(earlier, later)}".rstrip()
+        lines += [f"### follow: before {_seconds(earlier)} s, now {_seconds(later)} s, {ratio}", ""]
     return "\n".join(lines)
 
 

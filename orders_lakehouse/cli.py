@@ -185,6 +185,19 @@ def read(
     show(table, version, instant(as_of) if as_of else None, day.date() if day else None, limit, form)
 
 
+@cli.command()
+def reconcile() -> None:
+    """Compare every row of the shop with raw, and say which differ.
+
+    What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
+    changed since the last capture is left to the next one. Ends with status 1 when something differs, for scripts.
+    """
+    from orders_lakehouse.terminal.checks import reconcile as compare
+
+    if not compare():
+        raise SystemExit(1)
+
+
 @cli.command("rebuild-key-dates")
 def rebuild_key_dates() -> None:
     """Write the entries that raw/key_dates lacks, from raw.

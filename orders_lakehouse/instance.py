@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import date
@@ -127,6 +127,19 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         raise BackfillError(
             f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
+    dates = {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+    return run_job(job_name, progress, dates)
+
+
+def run_job(
+    job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str] | None = None
+) -> Outcome:
+    """Run a job in this process; `run_range` for one that knows dates."""
+    from orders_lakehouse.definitions import defs
+
     prepare_instance()
     with dg.DagsterInstance.get() as instance:
         outcome = Outcome(run_id=str(uuid.uuid4()))
@@ -136,11 +149,7 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
                 run_id=outcome.run_id,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={
-                    **signature_tags(),
-                    "dagster/asset_partition_range_start": first.isoformat(),
-                    "dagster/asset_partition_range_end": last.isoformat(),
-                },
+                tags={**signature_tags(), **(tags or {})},
             )
         outcome.success = result.success
         _read_events(instance, outcome)

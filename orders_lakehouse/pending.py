@@ -119,15 +119,18 @@ class Pending:
         return replace(self, waiting=waiting, asked=[run for run in self.asked if run.run_key not in ended])
 
     def ask(self, now: datetime, name: str) -> tuple["Pending", list[Asked]]:
-        """Ask for the dates whose turn it is, in as few ranges as possible; dates that a run works on go on waiting.
+        """Ask for the dates whose turn it is, in as few ranges as possible, once the runs before have ended.
+
+        What is noted meanwhile is asked for together: a run costs far more than a date.
 
         Args:
             now: The instant.
             name: What run keys begin with.
         """
-        busy = {day for run in self.asked for day in days(run.first, run.last)}
-        ready = {day: turn for day, turn in self.waiting.items() if turn.not_before <= now and day not in busy}
-        closed = busy | {day for day, turn in self.waiting.items() if day not in ready or turn.alone}
+        if self.asked:
+            return self, []
+        ready = {day: turn for day, turn in self.waiting.items() if turn.not_before <= now}
+        closed = {day for day, turn in self.waiting.items() if day not in ready or turn.alone}
         together = ranges([day for day, turn in ready.items() if not turn.alone], GAP, closed)
         alone = spans(day for day, turn in ready.items() if turn.alone)
         asked = [
@@ -142,7 +145,7 @@ class Pending:
         ]
         taken = {day for run in asked for day in self.waiting if day in run}
         waiting = {day: turn for day, turn in self.waiting.items() if day not in taken}
-        return replace(self, waiting=waiting, asked=[*self.asked, *asked], count=self.count + len(asked)), asked
+        return replace(self, waiting=waiting, asked=asked, count=self.count + len(asked)), asked
 
     def to_json(self) -> str:
         """As a sensor's cursor: sorted, with consecutive dates of one turn as a range."""

@@ -27,7 +27,7 @@ from orders_lakehouse.sources.shop_changes import changed_dates
 
 _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.
-_LOST = timedelta(minutes=10)
+_LOST = timedelta(minutes=2)
 _STATUS = dg.DefaultSensorStatus[settings().sensors.upper()]
 # So long touched dates wait for a run that captured the first of what touches them.
 _PATIENCE = timedelta(minutes=5)

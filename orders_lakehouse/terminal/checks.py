@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.instance import BackfillError
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
 from orders_lakehouse.settings import settings
@@ -25,6 +26,31 @@ _SAID = ["expected", "found", "detail"]
 _LAYERS = ["raw", "cleansed", "curated", "marts"]
 # Commands that are printed to run failing dates again.
 _COMMANDS = 10
+
+
+def reconcile() -> bool:
+    """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
+
+    Raises:
+        BackfillError: The shop or raw cannot be read.
+    """
+    from orders_lakehouse.instance import run_job
+
+    outcome = run_job("reconcile_job", lambda *_: None)
+    if outcome.errors:
+        raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
+    rows = evaluations(Lake(settings().lake_url, settings().timezone)).filter(pl.col("run_id") == outcome.run_id)
+    differing = rows.filter(~pl.col("passed"), pl.col("date").is_not_null())
+    if differing.is_empty():
+        click.echo("The shop and raw agree, row by row.")
+        return True
+    for row in differing.sort("asset", "date").iter_rows(named=True):
+        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}")
+    click.echo(
+        "\nTo run these dates again captures what was missed. A row that is gone from the shop stays in the lakehouse: "
+        "mark it there with deleted_at instead."
+    )
+    return False
 
 
 class ChecksError(ExpectedError):

@@ -54,6 +54,7 @@ def built(lakehouse: Lakehouse) -> Lakehouse:
     return lakehouse
 
 
+@pytest.mark.thorough
 def test_touched_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path: Path) -> None:
     for script in (CHANGES, CHANGES_BACK):
         before = versions_now(built.lake)

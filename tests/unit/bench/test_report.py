@@ -146,3 +146,14 @@ def test_the_first_result_is_stored_and_a_later_one_compared_with_it(
         "## sample-1x",
         "## sample-4x",
     ]
+
+
+def test_how_fast_the_daemon_follows_is_told_and_compared() -> None:
+    followed = {**result(10.0), "follow_seconds": [40.0, 44.0, 48.0]}
+    assert "with the daemon: 44.0 (40.0 to 48.0) s." in markdown(followed)
+    assert "follow" not in markdown(result(10.0))
+    slower = {**result(10.0), "follow_seconds": [60.0, 62.0, 64.0]}
+    assert "### follow: before 44.0 (40.0 to 48.0) s, now 62.0 (60.0 to 64.0) s, ratio 1.41 slower" in comparison(
+        followed, slower
+    )
+    assert "### follow" not in comparison(result(10.0), slower)

@@ -1,0 +1,107 @@
+"""How long a change takes from the shop to the tested fact, while the daemon's sensors follow."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import psutil
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.errors import ExpectedError
+
+_LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
+# Whoever takes longer is not following.
+_TOO_LONG = 600
+_CHANGE = """
+    UPDATE shop.order_items SET quantity = quantity + 1, updated_at = (
+        SELECT max(updated_at) + interval '1 second' FROM shop.order_items WHERE updated_at < now()
+    )
+    WHERE (order_id, line_number) = (
+        SELECT order_id, line_number FROM shop.order_items
+        INNER JOIN shop.orders USING (order_id)
+        WHERE quantity > 0 AND ordered_at < (SELECT max(ordered_at) FROM shop.orders) - interval '{days} days'
+        ORDER BY ordered_at DESC, order_id, line_number LIMIT 1
+    )
+    RETURNING order_id, line_number, quantity
+"""
+
+
+class FollowError(ExpectedError):
+    """The daemon does not follow."""
+
+
+def follow(environment: Mapping[str, str], changes: int) -> list[float]:
+    """Change an order line in the shop, wait for its tested fact, and again.
+
+    Args:
+        environment: Of a lakehouse that has been built.
+        changes: How many times; one more is made first, for which the daemon is still starting.
+
+    Returns:
+        Seconds from the commit in the shop to the end of the run that tested the fact.
+
+    Raises:
+        FollowError: It took ten minutes.
+    """
+    with _daemon(environment) as instance:
+        return [_followed(environment, instance, days=30 + number) for number in range(changes + 1)][1:]
+
+
+def _followed(environment: Mapping[str, str], instance: dg.DagsterInstance, days: int) -> float:
+    with dbapi.connect(environment["SHOP_DATABASE_URL"]) as connection, connection.cursor() as cursor:
+        cursor.execute(_CHANGE.format(days=days))
+        order_id, line_number, quantity = cursor.fetchone()
+        connection.commit()
+    began = time.monotonic()
+    fact = f"SELECT quantity FROM marts.fct_order_lines WHERE (order_id, line_number) = ('{order_id}', {line_number})"
+    while time.monotonic() - began < _TOO_LONG:
+        time.sleep(0.2)
+        with dbapi.connect(environment["WAREHOUSE_DATABASE_URL"]) as connection, connection.cursor() as cursor:
+            cursor.execute(fact)
+            stands = cursor.fetchone()
+        if stands == (quantity,) and not instance.get_runs_count(_UNFINISHED):
+            return time.monotonic() - began
+    raise FollowError(f"line {line_number} of order {order_id} did not reach the facts in {_TOO_LONG} s")
+
+
+_UNFINISHED = dg.RunsFilter(
+    statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+)
+
+
+@contextmanager
+def _daemon(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """What `make dev` starts, with its sensors running; stopped at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (Path(environment["LAKEHOUSE_HOME"]) / "dev.txt").open("w") as log:
+        process = subprocess.Popen(  # noqa: S603 (our own command)
+            [_LAKEHOUSE, "dev", "--port", str(port)],
+            env={**environment, "LAKEHOUSE_SENSORS": "running"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    os.environ["DAGSTER_HOME"] = environment["DAGSTER_HOME"]
+    try:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    finally:
+        del os.environ["DAGSTER_HOME"]
+        _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(signal.SIGINT)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
