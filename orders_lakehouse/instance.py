@@ -149,7 +149,7 @@ def run_job(
                 run_id=outcome.run_id,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={**signature_tags(), **(tags or {})},
+                tags={**signature_tags(outcome.run_id), **(tags or {})},
             )
         outcome.success = result.success
         _read_events(instance, outcome)

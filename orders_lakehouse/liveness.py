@@ -49,12 +49,12 @@ class _Signing(dg.Executor):
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Note on a run that this process executes it."""
-    instance.add_run_tags(run_id, {SIGNATURE: _signature(psutil.Process())})
+    instance.add_run_tags(run_id, signature_tags(run_id))
 
 
-def signature_tags() -> dict[str, str]:
+def signature_tags(run_id: str) -> dict[str, str]:
     """The same note, as tags for a run that is about to start in this process."""
-    return {SIGNATURE: _signature(psutil.Process())}
+    return {SIGNATURE: f"{_signature(psutil.Process())}/{run_id}"}
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -62,8 +62,9 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     dead = []
     unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(filters=unfinished):
-        signature = run.tags.get(SIGNATURE)
-        if signature is None or not signature.startswith(f"{socket.gethostname()}/") or _lives(signature):
+        signature, _, signed = run.tags.get(SIGNATURE, "").rpartition("/")
+        # A run that is executed again bears the tags of the one before, until it signs itself.
+        if signed != run.run_id or not signature.startswith(f"{socket.gethostname()}/") or _lives(signature):
             continue
         instance.report_run_failed(run, "The process that executed this run is gone.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

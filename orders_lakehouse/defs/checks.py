@@ -26,6 +26,7 @@ from orders_lakehouse.lake.log import as_of_run
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
+from orders_lakehouse.warehouse.load import COPIES, loaded_versions
 
 # Verdicts by date (see `report`), and what the summary says beside them.
 Judged = tuple[pl.DataFrame, Mapping[str, Any]]
@@ -47,7 +48,13 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
             dates = run_dates(context) if dated else None
             with failures(context):
                 # What other runs do meanwhile is theirs to answer for.
-                seen = as_of_run(lake, _written_with(table), context.run.run_id) if isinstance(table, Table) else lake
+                if isinstance(table, Table):
+                    seen = as_of_run(lake, _written_with(table), context.run.run_id)
+                else:
+                    # A fact is made of the copies in the warehouse.
+                    loaded = loaded_versions()
+                    held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
+                    seen = lake.snapshot(held)
                 verdicts, metadata = judge(seen, dates)
                 return report(context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, metadata=metadata)
 
@@ -151,14 +158,16 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
             found=pl.format("{} accounted for", "accounted"),
             detail=pl.lit(None, pl.String),
         )
-        if total is not None and total.missing and verdicts["passed"].all():
-            # By date nothing is missing, so they are at no date: raw/key_dates does not know of them.
+        unknown = accounts.dates_without_entries(lake, table)
+        missing = total.missing if total is not None and verdicts["passed"].all() else 0
+        if unknown or missing:
+            # By date nothing is missing, because no date finds them.
             lost = {
                 "date": None,
                 "passed": False,
-                "expected": f"{total.captured} versions captured, in all",
-                "found": f"{total.captured - total.missing} accounted for",
-                "detail": "no date knows of the others; `lakehouse rebuild-key-dates`, then derive the dates anew",
+                "expected": "an entry in raw/key_dates for every version captured",
+                "found": f"{len(unknown)} capture dates without" if unknown else f"{missing} versions without",
+                "detail": "`lakehouse rebuild-key-dates`, then derive all dates anew",
             }
             verdicts = pl.DataFrame([lost], schema=VERDICT)
         return verdicts, {

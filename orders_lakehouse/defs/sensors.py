@@ -74,7 +74,8 @@ def _ended(instance: dg.DagsterInstance, asked: Sequence[Asked], now: datetime) 
         return {}
     fail_dead_runs(instance)
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": [run.run_key for run in asked]}))
-    found = {run.tags["dagster/run_key"]: run for run in runs}
+    # The newest of a key last: a run that is retried by hand or by Dagster keeps it.
+    found = {run.tags["dagster/run_key"]: run for run in reversed(runs)}
     ended: dict[str, tuple[Ended, str | None]] = {}
     for one in asked:
         run = found.get(one.run_key)
@@ -106,7 +107,7 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
     job=capture_changes_job,
     minimum_interval_seconds=_SECONDS,
     default_status=_STATUS,
-    description="Asks for the capture dates on which the shop has changed: one look at an index of each table.",
+    description="Asks for the capture dates on which the shop has changed: a look at the rows of the last hour.",
 )
 def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
     """Compare the shop with what it was at the last look; at the first one, with raw."""

@@ -102,8 +102,19 @@ def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool
         known = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
     else:
         index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date"))
-        known = pl.concat([index["captured_on"], index["order_date"].drop_nulls().rename("captured_on")])
+        captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+        dates = [index["captured_on"], index["order_date"].drop_nulls(), captured]
+        known = pl.concat([of.rename("date") for of in dates])
     return known.is_empty() or bool(known.is_between(first, last).all())
+
+
+def dates_without_entries(lake: Lake, table: Table) -> list[date]:
+    """Capture dates on which raw has rows of a cleansed table, and the index `raw/key_dates` none: it was damaged."""
+    if _is_dimension(table):
+        return []
+    entries = lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name).select("captured_on").unique()
+    captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+    return sorted(set(captured) - set(rows_of(entries)["captured_on"]))
 
 
 def row_count(lake: Lake, table: Table) -> int:

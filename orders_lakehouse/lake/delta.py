@@ -352,7 +352,8 @@ def _replace(
     rows = _conform(rows, table)
     column = table.partitioned_by
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
-    standing = _rows(handle, table).filter(within)
+    # In the order of the contract: a column that was added to the table later stands at its end there.
+    standing = _rows(handle, table).select(table.columns).filter(within)
     changed = _differing(standing, rows.lazy(), column)
     told = {**told, "changed": json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])}
     claims = _claiming(handle, ["all"] if dates is None else [str(day) for day in days(*dates)], told)

@@ -1,7 +1,7 @@
 """The shop as it is beside what raw says it is: rows that are gone, were never captured, or changed without a word."""
 
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import narwhals as nw
 import polars as pl
@@ -11,9 +11,11 @@ from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.sources.shop import Window, read_versions
+from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
 
 GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Whatever the shop has, but for the last days of what a date can say.
 _END_OF_TIME = date(9999, 12, 30)
 
@@ -21,7 +23,8 @@ _END_OF_TIME = date(9999, 12, 30)
 def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Collection[date]) -> pl.DataFrame:
     """Row by row, whether the shop holds what raw has as the current version. Everything is read, on both sides.
 
-    What has changed since raw was last captured is left for the next capture.
+    What has changed since an hour before the newest clock in raw is left to the sensors, and rows without a key, which
+    are not told apart, are left out.
 
     Args:
         lake: The lake.
@@ -30,8 +33,9 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
         captured: Dates that have been captured; what the shop has on others is not expected in raw.
 
     Returns:
-        date (capture date), rows (of the shop), found (of them, as raw has them), difference (null where there is none,
-        else one of GONE, MISSED, OTHERWISE), keys (as text, of the rows that differ): a row for each date and kind.
+        date (capture date of what the shop has), rows (of the shop), found (of them, as raw has them), difference (null
+        where there is none, else one of GONE, MISSED, OTHERWISE), keys (as text, of the rows that differ): a row for
+        each date and kind.
 
     Raises:
         DatabaseError: The shop does not have the shape that raw needs.
@@ -43,8 +47,10 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
     ahead = pl.col("updated_at") > pl.col("captured_at").dt.offset_by("24h")
     newest: datetime | None = raw.filter(~ahead).select(pl.col("updated_at").max()).item()
     both = shop.join(raw, on="key", how="full", suffix="_in_raw", coalesce=True, nulls_equal=True)
-    in_time = pl.col("updated_at") <= pl.lit(newest, pl.Datetime("us", "UTC"))
-    expected = pl.col("one_in_raw").is_not_null() | pl.col("captured_on").is_in(list(captured))
+    # Transactions end in another order than their clocks say: the last hour is still the sensor's.
+    in_time = pl.lit(value=True) if newest is None else pl.col("updated_at") <= pl.lit(newest - OVERLAP)
+    same_clock = pl.col("updated_at") == pl.col("updated_at_in_raw").fill_null(pl.lit(_BEGINNING))
+    expected = same_clock | (in_time & pl.col("captured_on").is_in(list(captured)))
     difference = (
         pl.when(pl.col("one").is_null())
         .then(pl.lit(GONE))
@@ -54,8 +60,8 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
         .then(pl.lit(OTHERWISE))
     )
     return (
-        both.filter(pl.col("one").is_null() | (in_time & expected))
-        .with_columns(date=pl.coalesce("captured_on_in_raw", "captured_on"), difference=difference)
+        both.filter(pl.col("one").is_null() | expected)
+        .with_columns(date=pl.coalesce("captured_on", "captured_on_in_raw"), difference=difference)
         .group_by("date", "difference")
         .agg(
             rows=pl.col("one").is_not_null().sum(),
@@ -69,7 +75,8 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
 def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
     """Key (as text), one and other (hashes of the content), updated_at, captured_on, captured_at."""
     content = pl.struct(name for name in table.columns if name not in LINEAGE)
-    return rows.select(
+    named = [pl.col(name).cast(pl.String).fill_null("") != "" for name in table.key]
+    return rows.filter(named).select(
         key=pl.concat_str(pl.col(table.key).cast(pl.String), separator=" / ", ignore_nulls=True),
         one=content.hash(1),
         other=content.hash(2),

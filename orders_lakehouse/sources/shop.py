@@ -193,7 +193,7 @@ def _select_list(cursor: "Cursor", table: Table) -> str:
         elif found not in accepted:
             problems.append(f"column {name}: expected {expected}, found {found}")
         quoted = f'"{name}"'
-        value = _clamped(quoted, kind) if kind in ("date", "instant") else expression.format(c=quoted)
+        value = clamped(quoted, kind) if kind in ("date", "instant") else expression.format(c=quoted)
         if kind == "text" and name in table.key:
             # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
             value = f"coalesce({value}, '')"
@@ -216,7 +216,8 @@ def _kind(name: str, dtype: pl.DataType) -> str:
     return "integer" if dtype == pl.Int32 else "instant"
 
 
-def _clamped(column: str, kind: str) -> str:
+def clamped(column: str, kind: str) -> str:
+    """A date or an instant of the shop within what others can say."""
     sql_type = "date" if kind == "date" else "timestamptz"
     earliest, latest = f"'{_EARLIEST}'::{sql_type}", f"'{_LATEST}'::{sql_type}"
     return f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END"

@@ -1,4 +1,4 @@
-"""What has changed in the shop since it was last looked at: a look at one index of each table."""
+"""What has changed in the shop since it was last looked at: by an index of each table, the rows of the last hour."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.postgres import connect, value_of
-from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, captured_on
+from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, captured_on, clamped
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 # A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
-_OVERLAP = timedelta(hours=1)
+OVERLAP = timedelta(hours=1)
 
 # By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
 # sum of their hashes.
@@ -64,10 +65,14 @@ def _look(
         cursor, f"SELECT max(updated_at) FROM {source} WHERE updated_at <= '{(now + TOLERANCE).isoformat()}'"
     )
     since = mark["since"] if mark else None
-    until = (newest - _OVERLAP).isoformat() if newest else None
+    # A clock that runs ahead must not hide what changes before it is that late.
+    until = (min(newest, now) - OVERLAP).isoformat() if newest else None
     # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells.
-    hashes = f"sum(hashtextextended({table.name}::text, 0))"
-    clocks = "sum((extract(EPOCH FROM updated_at) * 1000000)::numeric(38, 0))"
+    content = ", ".join(f'"{name}"' for name in table.columns if name not in LINEAGE)
+    hashes = f"sum(hashtextextended(ROW({content})::text, 0))"
+    # A view may offer rows without a clock; whoever captures them says what to do about it.
+    clock = clamped("updated_at", "instant")
+    clocks = f"coalesce(sum((extract(EPOCH FROM {clock}) * 1000000)::numeric(38, 0)), 0)"
     cursor.execute(
         f"SELECT {captured_on(calendar, now)} AS date, count(*) AS rows, "
         f"{hashes if mark else clocks}::text AS sum, "

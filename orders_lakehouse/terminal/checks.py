@@ -28,21 +28,29 @@ _LAYERS = ["raw", "cleansed", "curated", "marts"]
 _COMMANDS = 10
 
 
+class ChecksError(ExpectedError):
+    """A question about checks that cannot be answered as it is put."""
+
+
 def reconcile() -> bool:
     """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
 
     Raises:
         BackfillError: The shop or raw cannot be read.
+        ChecksError: Nothing has been captured yet.
     """
     from orders_lakehouse.instance import run_job
 
+    lake = Lake(settings().lake_url, settings().timezone)
+    if evaluations(lake).filter(pl.col("check_name") == "raw_matches_source").is_empty():
+        raise ChecksError(f"nothing has been captured in {settings().lake_url} yet: there is nothing to compare with")
     outcome = run_job("reconcile_job", lambda *_: None)
     if outcome.errors:
         raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
-    rows = evaluations(Lake(settings().lake_url, settings().timezone)).filter(pl.col("run_id") == outcome.run_id)
+    rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id)
     differing = rows.filter(~pl.col("passed"), pl.col("date").is_not_null())
     if differing.is_empty():
-        click.echo("The shop and raw agree, row by row.")
+        click.echo("The shop and raw agree, row by row, but for the last hour before the newest capture.")
         return True
     for row in differing.sort("asset", "date").iter_rows(named=True):
         click.echo(f"{row['asset']} on {row['date']}: {row['detail']}")
@@ -51,10 +59,6 @@ def reconcile() -> bool:
         "mark it there with deleted_at instead."
     )
     return False
-
-
-class ChecksError(ExpectedError):
-    """A question about checks that cannot be answered as it is put."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +223,8 @@ def _indented(text: str, columns: int) -> Padding:
 
 def _show_remedy(failing: pl.DataFrame) -> None:
     """Which commands run the failing dates again."""
+    # What only the comparison with the shop judges, a run of the date does not judge again.
+    by_shop = failing.filter(pl.col("check_name") == "agrees_with_shop")
     stretches = spans(failing_dates(failing))
     lines = [command(Request(first, last)) for first, last in stretches[:_COMMANDS]]
     if len(stretches) > _COMMANDS:
@@ -227,6 +233,8 @@ def _show_remedy(failing: pl.DataFrame) -> None:
         click.echo("\nOnce the cause is fixed, run again:")
         click.echo("\n".join(f"  {line}" for line in lines))
         click.echo("A correction in the shop is captured on the date of its `updated_at`:\nrun that date first.")
+    if by_shop.height:
+        click.echo(f"\n{program()} reconcile\nsays then whether the shop and raw agree.")
     if failing["date"].null_count():
         click.echo("\nWhat is judged as a whole is judged again by a run of any date.")
 

@@ -14,6 +14,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
@@ -28,10 +29,11 @@ from orders_lakehouse.contracts.tables import (
     TABLES,
     Table,
 )
-from orders_lakehouse.lake import delta
+from orders_lakehouse.lake import delta, storage
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of
 from orders_lakehouse.lake.log import as_of_run, extent
+from orders_lakehouse.lake.stamp import Stamp
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -110,6 +112,21 @@ class TestReplacingDates:
         (again,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[5], lambda _: [_lazy(new)])
         assert again.changed.is_empty()
         assert files_of(lake.open(DAILY_SALES), DAILY_SALES).equals(after)
+
+    def test_a_column_that_was_added_later_does_not_make_rows_differ(self, lake: Lake) -> None:
+        frame = _sales(*DAYS[:2])
+        location = lake.location(DAILY_SALES)
+        # It stands at the end of the table, wherever the contract has it.
+        write_deltalake(
+            location,
+            frame.select(DAILY_SALES.columns[::-1]),
+            partition_by=["order_date"],
+            description=str(Stamp.due(DAILY_SALES, "UTC")),
+            storage_options=storage.options(location),
+        )
+        assert lake.open(DAILY_SALES).schema().fields[0].name == DAILY_SALES.columns[-1]
+        (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[1], lambda _: [_lazy(frame)])
+        assert done.changed.is_empty()
 
     def test_a_commit_tells_the_run_and_what_it_read(self, lake: Lake) -> None:
         lake.insert_new(RAW_ORDERS, _order(), IDENTITY)

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse import pending
-from orders_lakehouse.contracts.tables import ORDER_LINES
+from orders_lakehouse.contracts.tables import ORDER_LINES, PAYMENTS
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from orders_lakehouse.postgres import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
@@ -58,6 +58,24 @@ def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -
         changed(daemon.lakehouse, change)
         assert len(daemon.settle()) == 2
         assert daemon.lakehouse.wrong_curated() == {}
+    assert daemon.settle() == []
+
+
+def test_a_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
+    changed(daemon.lakehouse, SHOP)
+    daemon.settle()
+    for key, clock in (("ahead", "now() + interval '20 hours'"), ("on time", "now()")):
+        payment = f"('{key}', 'moves', 'card', 1, 'EUR', 'captured', null, {clock}, null)"
+        changed(daemon.lakehouse, f"INSERT INTO shop.payments VALUES {payment}")
+        daemon.settle()
+    assert {"ahead", "on time"} < set(daemon.lakehouse.lake_rows(PAYMENTS)["payment_id"])
+
+
+def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
+    changed(daemon.lakehouse, SHOP)
+    changed(daemon.lakehouse, "UPDATE shop.products SET updated_at = '-infinity' WHERE product_id = 'px'")
+    daemon.settle()
+    daemon.cursors.clear()
     assert daemon.settle() == []
 
 

@@ -58,16 +58,21 @@ def test_the_shop_and_raw_agree_until_somebody_goes_behind_the_clock(built: Lake
         "UPDATE shop.order_items SET quantity = 99 WHERE order_id = 'payer';"
         # Its clock is two days old: it was committed too late for anybody to look there again.
         "INSERT INTO shop.payments VALUES ('y late', 'payer', 'cash', 1, 'EUR', 'captured', null, '2017-01-04', null);"
+        # So has a later version of an order.
+        "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-05' WHERE order_id = 'gets an item';"
         # What is newer than the last capture waits for the next one.
         "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-08' WHERE order_id = 'moves'",
     )
     found = checked(built, "reconcile_job")
     assert {table: said["failed_dates"] for table, said in found.items()} == {
-        "raw/orders": "2017-01-03",
+        "raw/orders": "2017-01-03, 2017-01-05",
         "raw/order_items": "2017-01-02",
         "raw/payments": "2017-01-04",
     }
-    assert details(built, "orders") == {"2017-01-03": "1 gone from the shop (deleted)"}
+    assert details(built, "orders") == {
+        "2017-01-03": "1 gone from the shop (deleted)",
+        "2017-01-05": "1 otherwise than captured (gets an item)",
+    }
     assert details(built, "order_items") == {"2017-01-02": "1 otherwise than captured (payer / 1)"}
     assert details(built, "payments") == {"2017-01-04": "1 never captured (y late)"}
 
@@ -112,6 +117,14 @@ def test_a_repair_is_of_the_last_dates_that_have_orders(built: Lakehouse, monkey
         "2017-01-04",
         "2017-01-06",
     ]
+
+
+def test_an_index_that_was_lost_in_part_is_found_by_the_run_of_any_date(built: Lakehouse) -> None:
+    built.lake.find(KEY_DATES).delete("captured_on <= '2017-01-04'")
+    assert not built.run("2017-01-06", select="group:cleansed").success
+    rebuild_key_dates(built.lake, Calendar(day(FIRST), "UTC"))
+    ran(built, "2017-01-06", select="group:cleansed or group:curated")
+    assert built.wrong_curated() == {}
 
 
 def test_the_index_of_raw_can_be_made_again(built: Lakehouse) -> None:
