@@ -11,6 +11,10 @@ from tests.integration.conftest import Lakehouse
 DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"
 
 
+class Killed(BaseException):
+    """The process of a run ends here."""
+
+
 @dataclass
 class Daemon:
     """Ticks the sensors and runs what they ask for.
@@ -40,9 +44,18 @@ class Daemon:
         result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor.name] = result.cursor
-        for request in result.run_requests or ():
-            self._run(sensor.job.name, request)
+        died = [request for request in result.run_requests or () if not self._lives_through(sensor.job.name, request)]
+        if died:
+            raise Killed
         return bool(result.run_requests)
+
+    def _lives_through(self, job: str, request: dg.RunRequest) -> bool:
+        """Whether a run came to its end; each has a process of its own."""
+        try:
+            self._run(job, request)
+        except Killed:
+            return False
+        return True
 
     def tick_all(self) -> bool:
         """One tick of each sensor; returns whether one of them asked for something."""

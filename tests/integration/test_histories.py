@@ -26,7 +26,7 @@ from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.storage import StorageUnavailableError
 from orders_lakehouse.postgres import parse_url
 from tests.integration.conftest import lakehouse_on
-from tests.integration.daemon import DERIVED, Daemon
+from tests.integration.daemon import DERIVED, Daemon, Killed
 from tests.integration.test_late_changes import assert_same_lake, not_accounted_for
 
 pytestmark = pytest.mark.slow
@@ -111,10 +111,6 @@ MUTATIONS = st.one_of(
         {"product_name": text("Tea", "Cup"), "unit_price": st.sampled_from(["1", "2.5", "null"]), "currency": currency},
     ),
 )
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 class Histories(RuleBasedStateMachine):
