@@ -24,6 +24,7 @@ from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pending import Asked, Ended, Pending
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.shop_changes import changed_dates
+from orders_lakehouse.warehouse.load import unbuilt_dates
 
 _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.
@@ -129,14 +130,15 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
     description="Asks for the order dates that come out otherwise because of what was captured.",
 )
 def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
-    """Compare the lake with what it was at the last look; at the first one, cleansed with raw."""
+    """Compare the lake with what it was at the last look; at the first one, its tables with one another."""
     calendar = configured_calendar()
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
         # First the versions: what is committed after them is seen by the next look.
         now = versions_now(lake)
         if marks is None:
-            return unaccounted_dates(lake, (ORDERS, ORDER_ITEMS, PAYMENTS), calendar, _last_partition()), now
+            left = unaccounted_dates(lake, (ORDERS, ORDER_ITEMS, PAYMENTS), calendar, _last_partition())
+            return sorted({*left, *unbuilt_dates(lake)}), now
         return (touched_dates(lake, marks, calendar) if now != marks else []), now
 
     # What such a run has captured so far touches the dates that the rest of it will touch.

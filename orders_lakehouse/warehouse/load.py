@@ -16,9 +16,19 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.contracts.tables import (
+    CLEANSED,
+    CUSTOMERS,
+    ORDER_LINES,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    QUARANTINE,
+    Table,
+)
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
+from orders_lakehouse.lake.log import find
 from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
@@ -141,6 +151,30 @@ def loaded_versions() -> dict[str, int]:
             return {}
         cursor.execute(f"SELECT table_name, delta_version FROM {SCHEMA}.loaded")
         return dict(cursor.fetchall())
+
+
+def unbuilt_dates(lake: Lake) -> set[date]:
+    """Dates at which the facts have another number of lines than curated; all that the lake has, before they are built.
+
+    Raises:
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        if value_of(cursor, "SELECT to_regclass('marts.fct_order_lines')::text") is None:
+            return {day for table in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, table)}
+        cursor.execute(
+            "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) FROM marts.fct_order_lines GROUP BY 1"
+        )
+        built: dict[date, int] = dict(cursor.fetchall())
+    lines = _rows_by_date(lake, ORDER_LINES)
+    return {day for day in {*built, *lines} if built.get(day, 0) != lines.get(day, 0)}
+
+
+def _rows_by_date(lake: Lake, table: Table) -> dict[date, int]:
+    handle = find(lake, table)
+    if handle is None:
+        return {}
+    return dict(files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).iter_rows())
 
 
 def require_loaded() -> None:

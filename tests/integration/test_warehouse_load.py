@@ -20,7 +20,7 @@ from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading
 from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
-from orders_lakehouse.warehouse.load import COPIES, Copy, Loaded, load, loaded_versions, require_loaded
+from orders_lakehouse.warehouse.load import COPIES, Copy, Loaded, load, loaded_versions, require_loaded, unbuilt_dates
 from tests.unit.rows import at, on, rows
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
@@ -389,3 +389,20 @@ def test_every_copy_leaves_out_only_columns_that_its_table_has() -> None:
         assert copy.partition in copy.types
         assert set(copy.table.key) <= set(copy.types)
     assert COPY["orders"].table is ORDERS
+
+
+def test_dates_whose_facts_have_other_lines_than_curated_are_unbuilt(warehouse: Warehouse) -> None:
+    warehouse.run("DROP SCHEMA IF EXISTS marts CASCADE")
+    assert unbuilt_dates(warehouse.lake) == set()
+    warehouse.lines(DAYS[0], DAYS[1])
+    warehouse.write(ORDERS, DAYS[2], DAYS[2], {"order_date": DAYS[2]})
+    # Before anybody has built them: whatever dates are cleansed.
+    assert unbuilt_dates(warehouse.lake) == {DAYS[2]}
+    facts = (
+        f"SELECT to_char(day, 'YYYYMMDD')::int AS date_id FROM (VALUES (DATE '{DAYS[0]}'), ('{DAYS[2]}')) AS of (day)"
+    )
+    warehouse.run(f"CREATE SCHEMA marts; CREATE TABLE marts.fct_order_lines AS {facts}")
+    assert unbuilt_dates(warehouse.lake) == {DAYS[1], DAYS[2]}
+    warehouse.lines(DAYS[0], DAYS[2])
+    assert unbuilt_dates(warehouse.lake) == set()
+    warehouse.run("DROP SCHEMA marts CASCADE")
