@@ -1,5 +1,6 @@
 """What goes wrong around a lakehouse: databases that refuse, runs that are broken off, runs that meet."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,14 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+import dagster as dg
 import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.tables import CLEANSED, RAW
 from orders_lakehouse.lake.accounts import accounts, row_count
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.liveness import SIGNATURE
+from orders_lakehouse.settings import PROJECT
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures, rows_of
-from tests.integration.test_late_changes import SHOP
+from tests.integration.test_late_changes import SHOP, not_accounted_for
 
 pytestmark = pytest.mark.slow
 
@@ -251,3 +255,31 @@ def test_processes_that_make_a_home_at_once_leave_one_that_works(tmp_path: Path)
     afterwards = subprocess.run(command, env=environment, input="go\n", capture_output=True, text=True, check=False)
     assert [maker.returncode for maker in makers] == [0, 0, 0, 0], told
     assert afterwards.returncode == 0, afterwards.stderr
+
+
+@pytest.mark.thorough
+def test_a_run_of_many_processes_is_signed_and_ends_well(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = terminal.inspect()
+    looked_at.shop(SHOP)
+    looked_at.oracle.look()
+    # Makes the home, and captures; the command itself runs in one process.
+    assert terminal.run("backfill", "2017-01-01", "2017-01-09", "--job", "capture_changes_job").returncode == 0
+    home = str(terminal.home / "dagster")
+    ends = {"start": "2017-01-01", "end": "2017-01-09"}
+    tags = {f"dagster/asset_partition_range_{end}": day for end, day in ends.items()}
+    command = ["job", "execute", "-m", "orders_lakehouse.definitions", "-j", "refresh_cleansed_job"]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dagster")), *command, "--tags", json.dumps(tags)],
+        env={**os.environ, **terminal.environment, "DAGSTER_HOME": home, "LAKEHOUSE_EXECUTOR": "multiprocess"},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setenv("DAGSTER_HOME", home)
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs(limit=1)
+    assert run.is_success
+    assert run.tags[SIGNATURE].endswith(run.run_id)
+    assert not_accounted_for(looked_at) == {}
