@@ -218,6 +218,7 @@ def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse:
         assert_same_lake(lakehouse, again)
 
 
+@pytest.mark.thorough
 def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     ran(lakehouse, "2017-01-01", "2017-01-06", select=IN_THE_LAKE)

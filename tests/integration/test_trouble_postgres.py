@@ -84,6 +84,7 @@ CHANGE = "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-09 10
 STEPS = {COPY: "warehouse__order_lines", FACT: "facts", DIMENSION: "dimensions"}
 
 
+@pytest.mark.thorough
 def test_a_session_that_is_cut_is_tried_again(lakehouse: Lakehouse, tmp_path: Path) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
