@@ -108,6 +108,9 @@ def _without_order(lake: Lake, named: Frame) -> Frame:
 
 
 def _index(lake: Lake, table: Table) -> Frame:
+    # Captures write the index before raw. Where a lake stands still, raw must not be the newer of the two: its versions
+    # would be there, and no entry that finds them.
+    lake.open(table)
     return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
 
 
