@@ -14,6 +14,7 @@ import click
 import psutil
 
 from bench.follow import follow
+from bench.history import history
 from bench.report import comparison, markdown
 from bench.run import BenchError, measure, prepared
 from orders_lakehouse.errors import ExpectedError
@@ -40,12 +41,24 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Each work so many times.")
 @click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
 @click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: the last whole one.")
+@click.option(
+    "--history", "times", type=click.IntRange(min=1), default=10, show_default=True, help="The long history; 1: none."
+)
 @click.option("--save", is_flag=True, help="Let this result take the place of the stored one.")
 @click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, help="Folder of the stored results.")
-def bench(copies: int, runs: int, first: datetime | None, last: datetime | None, save: bool, results: Path) -> None:
-    """Measure the year, one date on top of it, the same dates again, unchanged, and how fast the daemon follows.
+def bench(
+    copies: int,
+    runs: int,
+    first: datetime | None,
+    last: datetime | None,
+    times: int,
+    save: bool,
+    results: Path,
+) -> None:
+    """Measure the year, one date on top of it, and the same dates again, unchanged.
 
-    The first result for a shop and its dates is stored; later ones are compared with it.
+    Then how fast the daemon follows the sample shop, and what a changed date costs beside a history that is ten times
+    as long. The first result for a shop and its dates is stored; later ones are compared with it.
     """
     given = os.environ.get("SHOP_DATABASE_URL")
     source = "given" if given else f"sample-{copies}x"
@@ -76,6 +89,8 @@ def bench(copies: int, runs: int, first: datetime | None, last: datetime | None,
             # A shop that is given is read, and nothing else.
             click.echo("  following changes with the daemon ...")
             result["follow_seconds"] = follow(lakehouse.environment, runs)
+            if times > 1:
+                result["history"] = history(lakehouse, start, end, times, runs, click.echo)
     publish(result, results, save)
 
 

@@ -68,6 +68,13 @@ def markdown(result: Result) -> str:
     if followed := result.get("follow_seconds"):
         lines += ["", "### follow", ""]
         lines += [f"From a change in the shop to its tested fact, with the daemon: {_seconds(Spread.of(followed))} s."]
+    if histories := result.get("history"):
+        lines += ["", "### history: one changed date beside a short and a long one", ""]
+        lines += [
+            f"{name}: {of['from']} to {of['to']}, {of['order_lines']:,} lines.  " for name, of in histories.items()
+        ]
+        compared = _compared(*(of["runs"] for of in histories.values()))
+        lines += ["", *_table(("stage", *(f"{name}, s" for name in histories), "ratio", ""), compared)]
     return "\n".join(lines) + "\n"
 
 
@@ -85,6 +92,9 @@ def comparison(before: Result, now: Result) -> str:
         earlier, later = (Spread.of(result["follow_seconds"]) for result in (before, now))
         ratio = f"ratio {later.median / earlier.median:.2f} {verdict(earlier, later)}".rstrip()
         lines += [f"### follow: before {_seconds(earlier)} s, now {_seconds(later)} s, {ratio}", ""]
+    if "history" in before and "history" in now:
+        earlier_ratio, later_ratio = (_growth(result["history"]) for result in (before, now))
+        lines += [f"### history: the long one's ratio was {earlier_ratio:.2f}, is {later_ratio:.2f}", ""]
     return "\n".join(lines)
 
 
@@ -96,6 +106,12 @@ def _compared(before: Sequence[Run], now: Sequence[Run]) -> Iterable[Sequence[st
             continue
         ratio = f"{value.median / earlier.median:.2f}" if earlier.median else ""
         yield name, _seconds(earlier), _seconds(value), ratio, verdict(earlier, value)
+
+
+def _growth(histories: Mapping[str, Any]) -> float:
+    """Seconds of a changed date beside the long history, in those beside the short one."""
+    short, long = (_spread(histories[name]["runs"], "seconds").median for name in ("short", "long"))
+    return short and long / short
 
 
 def _timed(runs: Sequence[Run]) -> dict[str, Spread]:

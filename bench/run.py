@@ -56,11 +56,13 @@ class Bench:
         home: LAKEHOUSE_HOME of its own.
         socket: Directory of the socket of its embedded server.
         shop_url: Database of the shop.
+        start: First partition; the configured one if not given.
     """
 
     home: Path
     socket: str
     shop_url: str
+    start: date | None = None
 
     def url(self, database: str) -> str:
         """URL of a database of the embedded server."""
@@ -72,8 +74,14 @@ class Bench:
         names = {str(setting.validation_alias): setting.default for setting in Settings.model_fields.values()}
         defaults = {name: str(default) for name, default in names.items() if default is not None}
         del defaults["LAKEHOUSE_HOME"]
+        start = {} if self.start is None else {"LAKEHOUSE_START_DATE": str(self.start)}
         # Events are timed in the process of the run.
-        return {**defaults, **{name: os.environ[name] for name in defaults if os.environ.get(name)}, **_EXECUTOR}
+        return {
+            **defaults,
+            **{name: os.environ[name] for name in defaults if os.environ.get(name)},
+            **start,
+            **_EXECUTOR,
+        }
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,0 +1,118 @@
+"""What one changed date costs beside a short and beside a long history, at equal volume by date."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+from adbc_driver_postgresql import dbapi
+
+from bench.run import Bench
+
+# Years of whole weeks: a date of the past falls on the weekday that it repeats.
+_YEAR_DAYS = 364
+# One order in so many stays, so that the long history is as large as the sample shop.
+_SHARE = 10
+_THIN = (
+    "DELETE FROM shop.orders WHERE hashtext(order_id) % {share} <> 0",
+    *(
+        f"DELETE FROM shop.{table} AS child WHERE NOT EXISTS (SELECT FROM shop.orders WHERE order_id = child.order_id)"
+        for table in ("order_items", "payments")
+    ),
+)
+_INSTANTS = {
+    "orders": ("ordered_at", "shipped_at", "delivered_at", "updated_at"),
+    "order_items": ("updated_at",),
+    "payments": ("paid_at", "updated_at"),
+}
+_KEYS = {"orders": ("order_id",), "order_items": ("order_id",), "payments": ("payment_id", "order_id")}
+# The clock of the change is the last one that the date's lines have: it is captured on the same date in both.
+_CHANGE = """
+    UPDATE shop.order_items SET quantity = quantity + 1, updated_at = (
+        SELECT max(updated_at) + interval '1 second' FROM shop.order_items
+        WHERE (updated_at AT TIME ZONE '{timezone}')::date = '{day}'
+    )
+    WHERE (order_id, line_number) IN (
+        SELECT order_id, line_number FROM shop.order_items INNER JOIN shop.orders USING (order_id)
+        WHERE quantity > 0 AND (ordered_at AT TIME ZONE '{timezone}')::date = '{day}'
+        ORDER BY order_id, line_number LIMIT {lines}
+    )
+"""
+_LINES = 20
+
+
+def history(
+    bench: Bench, first: date, last: date, times: int, runs: int, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Build a shop's history and one that is longer, change some lines of a date in each, and run that date.
+
+    Args:
+        bench: A lakehouse with the sample shop; lake and warehouse are emptied.
+        first: First date of the shop.
+        last: Last date of the shop; the date that changes is the one before.
+        times: How many times as long the longer history is.
+        runs: How many changes in each.
+        say: Told a line after each run.
+
+    Returns:
+        For `short` and `long`: from, to (dates), order_lines (rows of the shop), `runs`, a list of
+        `bench.measure.numbers`.
+    """
+    changing = last - timedelta(days=1)
+    works: dict[str, dict[str, Any]] = {}
+    for name, years in {"short": 1, "long": times}.items():
+        start = first - timedelta(days=_YEAR_DAYS * (years - 1))
+        lakehouse = replace(bench, shop_url=_shop(bench, f"shop_{name}", years), start=start)
+        lakehouse.empty()
+        built = lakehouse.backfill(start, last)
+        say(f"  {name} history, {start} to {last}: {built['seconds']:.1f} s")
+        measured: list[dict[str, Any]] = []
+        works[name] = {"from": str(start), "to": str(last), "order_lines": _lines(lakehouse), "runs": measured}
+        for number in range(1, runs + 1):
+            _execute(lakehouse.shop_url, _CHANGE.format(day=changing, lines=_LINES, **_timezone(bench)))
+            done = lakehouse.backfill(changing, changing)
+            measured.append(done)
+            say(f"  run {number} of {runs}, one changed date in the {name} history: {done['seconds']:.1f} s")
+    return works
+
+
+def _shop(bench: Bench, database: str, years: int) -> str:
+    """A database with a tenth of the shop's orders, each of them in each of the years."""
+    _execute(bench.url("postgres"), f"CREATE DATABASE {database} TEMPLATE shop")
+    url = bench.url(database)
+    _execute(url, *(statement.format(share=_SHARE) for statement in _THIN))
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        for table in _KEYS if years > 1 else ():
+            cursor.execute(f"SELECT * FROM shop.{table} LIMIT 0")
+            columns = [column[0] for column in cursor.description or ()]
+            cursor.execute(_repeated(table, columns, years))
+        connection.commit()
+    _execute(url, "VACUUM ANALYZE")
+    return url
+
+
+def _repeated(table: str, columns: list[str], years: int) -> str:
+    moved = {name: f"{name} - year * interval '{_YEAR_DAYS} days'" for name in _INSTANTS[table]}
+    named = {name: f"'-' || year || '-' || {name}" for name in _KEYS[table]}
+    values = ", ".join({**moved, **named}.get(name, name) for name in columns)
+    return (
+        f"INSERT INTO shop.{table} ({', '.join(columns)}) SELECT {values} "
+        f"FROM shop.{table} CROSS JOIN generate_series(1, {years - 1}) AS year"
+    )
+
+
+def _lines(bench: Bench) -> int:
+    with dbapi.connect(bench.shop_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM shop.order_items")
+        ((count,),) = cursor.fetchall()
+    return int(count)
+
+
+def _timezone(bench: Bench) -> dict[str, str]:
+    return {"timezone": bench.settings["LAKEHOUSE_TIMEZONE"]}
+
+
+def _execute(url: str, *statements: str) -> None:
+    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
