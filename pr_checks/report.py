@@ -84,7 +84,7 @@ def _head(findings: Findings) -> list[str]:
     differing = [table for table in findings.tables if not table.same]
     failing = len(findings.failing)
     if findings.holds:
-        verdict = f"✅ {_count(len(findings.checks), 'check')}, and no ERROR."
+        verdict = f"✅ {_count(len(findings.checks), 'check')}: none fails."
     else:
         parts = {
             f"{failing} of {_count(len(findings.checks), 'check')} failed": failing,

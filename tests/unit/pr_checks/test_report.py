@@ -46,7 +46,7 @@ NOTHING = Findings(
 def test_of_a_change_that_changes_nothing_there_is_little_to_say() -> None:
     said = markdown(NOTHING)
     assert NOTHING.holds
-    assert "**✅ 1 check, and no ERROR. No table differs.**" in said
+    assert "**✅ 1 check: none fails. No table differs.**" in said
     assert "1 table compared, 2 rows: all the same." in said
     assert "`fedcba9876` against `0123456789`, on the sample shop from 2017-01-01 to 2017-01-31." in said
     assert "nothing was made anew" in said
