@@ -22,7 +22,12 @@ from pr_checks.shop import FIRST, LAST
 _HOME = PROJECT / ".lakehouse" / "pr-checks"
 # Beside what is compared: results of checks are told as checks.
 _NOT_COMPARED = {"checks/results"}
-_MARTS = "SELECT tablename FROM pg_tables WHERE schemaname = 'marts' ORDER BY 1"
+_MARTS = """
+    SELECT table_name, column_name, CASE WHEN data_type = 'numeric' THEN coalesce(numeric_scale, 6) END
+    FROM information_schema.columns
+    WHERE table_schema = 'marts'
+    ORDER BY table_name, ordinal_position
+"""
 
 
 @click.command()
@@ -134,11 +139,16 @@ def _marts(base: Build, change: Build) -> list[Difference]:
 def _relations(side: Build) -> dict[str, pl.DataFrame]:
     with dbapi.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
         cursor.execute(_MARTS)
-        names = [name for (name,) in cursor.fetchall()]
+        columns: dict[str, dict[str, int | None]] = {}
+        for name, column, scale in cursor.fetchall():
+            columns.setdefault(name, {})[column] = scale
         found = {}
-        for name in names:
-            cursor.execute(f'SELECT * FROM marts."{name}"')
-            found[name] = pl.DataFrame(cursor.fetch_arrow_table())
+        for name, scales in columns.items():
+            # Arrow has no type for a numeric of any precision; its text is exact.
+            listed = [f'"{column}"' + ("" if scale is None else "::text") for column, scale in scales.items()]
+            cursor.execute(f'SELECT {", ".join(listed)} FROM marts."{name}"')
+            exact = {column: pl.Decimal(38, scale) for column, scale in scales.items() if scale is not None}
+            found[name] = pl.DataFrame(cursor.fetch_arrow_table()).cast(exact)  # type: ignore[arg-type]
     return found
 
 
