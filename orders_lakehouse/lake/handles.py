@@ -65,7 +65,8 @@ def _remembered(location: str, version: int | None) -> DeltaTable | None:
         if wanted is None:
             return None
         known = _handles.get((location, wanted))
-        if known is None or known[0] != _commit(location, wanted):
+        # A handle through which somebody wrote in spite of it has moved on.
+        if known is None or known[0] != _commit(location, wanted) or known[1].version() != wanted:
             return None
         if version is None and _commit(location, wanted + 1) is not None:
             return None

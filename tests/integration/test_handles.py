@@ -70,3 +70,11 @@ def test_a_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None
     for commit in Path(location, "_delta_log").glob("*.json"):
         commit.unlink()
     assert numbers(handles.shared(location)) == [1, 2]
+
+
+def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) -> None:
+    write(location, 1)
+    misused = handles.shared(location)
+    pl.DataFrame({"number": [2]}).write_delta(misused, mode="append")
+    assert numbers(handles.shared(location, 0)) == [1]
+    assert numbers(handles.shared(location)) == [1, 2]
