@@ -1,7 +1,7 @@
 """`lakehouse dictionary`: what each table and column is; the pages of docs/dictionary, from the contracts and dbt."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -34,7 +34,7 @@ _LAYERS = {
 
 
 class DictionaryError(ExpectedError):
-    """The dictionary has no such table."""
+    """There is no such table, or a column is not described."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,20 @@ def entries(parsed: models.Manifest | None = None) -> list[Entry]:
 
     Args:
         parsed: dbt's manifest; by default that of the project.
+
+    Raises:
+        DictionaryError: A column has no type or no description.
     """
     manifest = models.manifest() if parsed is None else parsed
     marts = [_of_model(manifest, node_id) for node_id in (_CALENDAR, *models.models(manifest, "marts"))]
     found = [*map(_of_table, TABLES), *marts]
+    for entry in found:
+        for column in entry.columns:
+            if not (column.type and column.description):
+                raise DictionaryError(
+                    f"{entry.path}.{column.name} has no {'description' if column.type else 'type'}; "
+                    f"expected both of every column; add it in {entry.code}"
+                )
     return sorted(found, key=lambda entry: list(_LAYERS).index(entry.layer))
 
 
@@ -227,12 +237,12 @@ def _columns(
     described: Mapping[str, Any],
     demanded: Mapping[str | None, Mapping[str, str]],
     origins: Mapping[str, tuple[str, ...]],
-    shorten: Any,
+    shorten: Callable[[str], str],
 ) -> list[Column]:
     return [
         Column(
             name,
-            shorten(column["type"]),
+            shorten(column["type"] or ""),
             column["nullable"],
             column["description"] or "",
             column["unit"],
@@ -332,7 +342,7 @@ def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _keys(entry: Entry) -> str:
-    return " or ".join(", ".join(f"`{column}`" for column in key) for key in entry.keys)
+    return " or ".join(" + ".join(f"`{column}`" for column in key) for key in entry.keys)
 
 
 def _row(entry: Entry, column: Column, goes_to: Sequence[str]) -> str:
