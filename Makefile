@@ -59,8 +59,9 @@ pr-checks: $(READY) ## What the change does to the data, and whether every check
 format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/sqlfluff fix --quiet dbt_project
 
-docs: $(READY) ## Write docs/configuration.md from the settings
+docs: $(READY) ## Write docs/configuration.md from the settings, docs/dictionary from contracts and dbt
 	@$(BIN)/lakehouse config --write-docs
+	@$(BIN)/lakehouse dictionary --write
 
 pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium)
 	@$(BIN)/python docs/screenshots.py
