@@ -177,7 +177,8 @@ def moved(tables: list[Difference]) -> pl.DataFrame:
     for table in tables:
         if not table.table.startswith("quarantine/"):
             continue
-        key = pl.concat_str([pl.col(name).cast(pl.String).fill_null("null") for name in table.key], separator=" / ")
+        named = [pl.col(name).cast(pl.String).fill_null("null") for name in table.key if name != "updated_at"]
+        key = pl.concat_str(named, separator=" / ")
         reasons = table.cells.filter(pl.col("column") == "reasons").with_columns(
             pl.col("before", "after").str.split(", ")
         )

@@ -77,7 +77,7 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
         removed=gone,
         cells=_cells(left, right, told_apart, [name for name in shared if name not in told_apart]),
         columns=columns,
-        totals=_totals(before, after, shared),
+        totals=_totals(before, after, [name for name in shared if name not in key and not name.endswith("_id")]),
     )
 
 

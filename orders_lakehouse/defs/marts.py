@@ -18,7 +18,8 @@ from dagster_dbt import (
 )
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.defs.metadata import OWNERS, key_of, model_schema
+from orders_lakehouse.defs.metadata import OWNERS, key_of
+from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake

@@ -15,7 +15,6 @@ from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
-from orders_lakehouse.warehouse import models
 
 # The name under which Dagster shows and plots the size of a table.
 ROW_COUNT = "dagster/row_count"
@@ -72,19 +71,19 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
 def column_schema(table: Table) -> dg.TableSchema:
     """Columns of a lake table, and what its contract says of them."""
     unique = {table.key[0]} if len(table.key) == 1 and table.partitioned_by != "captured_on" else set()
-    return _schema(document(table)["columns"], demands(table), unique)
+    return schema_of(document(table)["columns"], demands(table), unique)
 
 
-def model_schema(manifest: models.Manifest, node_id: str) -> dg.TableSchema:
-    """Columns of a dbt model or source, and what its yml says of them."""
-    described = models.document(manifest, node_id)
-    unique = {key[0] for key in described["keys"] if len(key) == 1}
-    return _schema(described["columns"], models.demands(manifest, node_id), unique)
-
-
-def _schema(
+def schema_of(
     columns: Mapping[str, Mapping[str, Any]], demanded: Mapping[str | None, Mapping[str, str]], unique: Set[str]
 ) -> dg.TableSchema:
+    """Columns in the form of Dagster.
+
+    Args:
+        columns: By name: type, nullable, description, unit, personal.
+        demanded: By column, reason to what is demanded of it; under None, what is demanded of several.
+        unique: Columns of which no two rows have the same value.
+    """
     return dg.TableSchema(
         columns=[
             dg.TableColumn(

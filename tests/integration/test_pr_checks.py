@@ -22,7 +22,7 @@ Told = Callable[[str, dict[str, tuple[str, str]]], tuple[int, str]]
 def git(repository: Path, *arguments: str) -> None:
     program = shutil.which("git") or "git"
     author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "init.defaultBranch=main")
-    subprocess.run([program, *author, *arguments], cwd=repository, check=True, capture_output=True)  # noqa: S603
+    subprocess.run([program, *author, *arguments], cwd=repository, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             git(repository, "commit", "--all", "--message", name)
         report = folder / f"{name}.md"
         environment = {**os.environ, "PYTHONPATH": str(repository)}
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-m", "pr_checks", "--home", str(home), "--report", str(report)],
             cwd=repository,
             env=environment,
