@@ -54,7 +54,7 @@ check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse
 	@$(BIN)/dg check defs
 
 pr-checks: $(READY) ## What the change does to the data, and whether every check holds: make pr-checks BASE=main
-	@$(BIN)/python -m pr_checks --base $(or $(BASE),main) $(if $(REPORT),--report $(REPORT))
+	@BASE="$${BASE:-main}"; $(BIN)/python -m pr_checks --base "$$BASE" $(if $(REPORT),--report $(REPORT))
 
 format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/sqlfluff fix --quiet dbt_project
