@@ -106,7 +106,7 @@ def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         rule over several columns has none): one row for each rule that a row breaks, and one without a row for each
         column that is missing or of another type.
     """
-    judged = rows.filter(~pl.col("is_deleted")) if "is_deleted" in rows.columns else rows
+    judged = rows.filter(pl.col("is_deleted").ne_missing(True)) if "is_deleted" in rows.columns else rows
     partition = table.partitioned_by
     schema = {"date": pl.Date, "row": pl.String, "rule": pl.String, "value": pl.String}
     try:
