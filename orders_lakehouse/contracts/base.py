@@ -4,6 +4,8 @@ A rule stands once, in a model. `rules_of` compiles it to named expressions (the
 rows, the data dictionary), and Pandera runs the very same rule on stored data (the asset check).
 """
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,6 +17,8 @@ from pandera.api.checks import Check
 from pandera.api.polars.types import PolarsData
 
 _EXPRESSION = "rule_expression"
+# A rule says its allowed values as long as they are few; lists of codes belong to their standard.
+_FEW = 12
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,13 @@ def _column_rule(column: str, check: Check, metadata: Mapping[str, Any]) -> Rule
     return Rule(
         reason,
         expression(nw.col(column), statistics),
-        f"{column} is {metadata.get('demand') or demand.format(**statistics)}",
+        f"{column} is {metadata.get('demand') or _listed(statistics) or demand.format(**statistics)}",
     )
+
+
+def _listed(statistics: Mapping[str, Any]) -> str | None:
+    values = list(statistics.get("allowed_values", ()))
+    return f"one of {', '.join(map(str, values))}" if 0 < len(values) <= _FEW else None
 
 
 def rules_of(model: type[Contract]) -> list[Rule]:
@@ -132,3 +141,18 @@ def polars_schema(model: type[Contract]) -> pl.Schema:
     columns = model.to_schema().columns
     names = [name for base in model.__mro__ for name in vars(base).get("__annotations__", {}) if name in columns]
     return pl.Schema({name: columns[name].dtype.type for name in dict.fromkeys(names)})
+
+
+def declared_at(model: type[Contract], column: str | None = None) -> str:
+    """Where a contract stands, or declares a column: file:line, the file as seen from the project's root.
+
+    Raises:
+        LookupError: The contract has no such column.
+    """
+    for base in model.__mro__ if column else (model,):
+        if column is None or column in vars(base).get("__annotations__", {}):
+            lines, first = inspect.getsourcelines(base)
+            declared = re.compile(rf"\s+{column}\s*:" if column else r"class\s")
+            offset = next(number for number, line in enumerate(lines) if declared.match(line))
+            return f"{base.__module__.replace('.', '/')}.py:{first + offset}"
+    raise LookupError(f"{model.__name__} has no column {column}")
