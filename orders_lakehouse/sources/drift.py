@@ -12,6 +12,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import contract_version, declared_at
+from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import SOURCE_COLUMNS, Table
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.sources.shop import Shape, raw_type
@@ -90,10 +91,11 @@ def drifts(table: Table, seen: pl.DataFrame) -> list[Drift]:
     for (name,), rows in of_version.group_by("column_name", maintain_order=True):
         first, now, raw_column = rows["source_type"][0], rows["source_type"][-1], rows["raw_column"][-1]
         since = _since(seen.filter(pl.col("column_name") == name))
-        if name not in table.schema and now is not None:
+        beside = name not in table.schema or name in LINEAGE
+        if beside and now is not None:
             to_do = _to_use(table, str(name), now, raw_column)
             found.append(Drift(str(name), now, "no such column", since, to_do))
-        elif now is None and first is not None and _at_first(rows, of_version):
+        elif now is None and _at_first(rows, of_version):
             found.append(Drift(str(name), "gone", first, since, _to_accept_that_it_is_gone(table, raw_column)))
         elif now is not None and now != first:
             found.append(Drift(str(name), now, first, since, _to_accept(table, str(name))))
@@ -116,8 +118,8 @@ def _to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
     contract = f"{table.model.__name__} ({declared_at(table.model)})"
     if raw_column != column:
         return (
-            f"captured as {raw_column}, because {table.path} has another column of that name; to use it, offer it in a "
-            f"view under a name that is free, and add that to {contract}"
+            f"captured as {raw_column}, because {table.path} cannot hold it under its own name; to use it, offer it in "
+            f"a view under another one, and add that to {contract}"
         )
     dtype = raw_type(type_)
     annotation = "Instant" if isinstance(dtype, pl.Datetime) else f"pl.{dtype}"

@@ -183,6 +183,8 @@ class TestColumnsBesideTheContract:
             "bytes": "\\x78",
         }
         assert (row["source"], row["captured_on"]) == ("shop", on("2017-01-02"))
+        drifted = drifts(RAW_ORDERS, record_shape(lakehouse.lake, RAW_ORDERS, batch.shape, done.beside, "run"))
+        assert {drift.column for drift in drifted} == set(batch.extras.columns)
 
 
 class TestWiderTypes:
