@@ -198,6 +198,20 @@ def reconcile() -> None:
         raise SystemExit(1)
 
 
+@cli.command("contracts")
+@click.option("--write", is_flag=True, help="Publish them, unless something is incompatible.")
+def compare_contracts(write: bool) -> None:
+    """Compare the contracts with those that were published, and with what reads them.
+
+    A contract that changes what others rely on needs a new version; a column that dbt or a table downstream reads must
+    be offered. Ends with status 1 when something is incompatible, or not published as it is.
+    """
+    from orders_lakehouse.terminal.contracts import contracts
+
+    if not contracts(write=write):
+        raise SystemExit(1)
+
+
 @cli.command("rebuild-key-dates")
 def rebuild_key_dates() -> None:
     """Write the entries that raw/key_dates lacks, from raw.

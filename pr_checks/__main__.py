@@ -8,9 +8,11 @@ import click
 import polars as pl
 from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 from pr_checks import impact
 from pr_checks.build import Build, base_build, change_build
 from pr_checks.commits import Sides, sides
@@ -85,7 +87,10 @@ def _compare(both: Sides, home: Path) -> Findings:
         tables=tables,
         quarantine=moved(tables),
         contracts=differences(*documents),
-        breaks=[],
+        breaks=[
+            *map(str, breaking_changes(*documents)),
+            *map(str, broken_consumers(*documents, columns_read_by_dbt())),
+        ],
         models=models,
         following=following,
         seconds={

@@ -4,6 +4,8 @@ A rule stands once, in a model. `rules_of` compiles it to named expressions (the
 rows, the data dictionary), and Pandera runs the very same rule on stored data (the asset check).
 """
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -136,3 +138,18 @@ def polars_schema(model: type[Contract]) -> pl.Schema:
     columns = model.to_schema().columns
     names = [name for base in model.__mro__ for name in vars(base).get("__annotations__", {}) if name in columns]
     return pl.Schema({name: columns[name].dtype.type for name in dict.fromkeys(names)})
+
+
+def declared_at(model: type[Contract], column: str | None = None) -> str:
+    """Where a contract stands, or declares a column: file:line, the file as seen from the project's root.
+
+    Raises:
+        LookupError: The contract has no such column.
+    """
+    for base in model.__mro__ if column else (model,):
+        if column is None or column in vars(base).get("__annotations__", {}):
+            lines, first = inspect.getsourcelines(base)
+            declared = re.compile(rf"\s+{column}\s*:" if column else r"class\s")
+            offset = next(number for number, line in enumerate(lines) if declared.match(line))
+            return f"{base.__module__.replace('.', '/')}.py:{first + offset}"
+    raise LookupError(f"{model.__name__} has no column {column}")

@@ -4,6 +4,8 @@ Numbers of the source's `numeric` columns stay text, because text holds every va
 precision); the cleansed layer reads them. `captured_on` is the partition: the date of the row's change clock.
 """
 
+from typing import ClassVar
+
 import pandera.polars as pa
 import polars as pl
 
@@ -11,6 +13,9 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import Instant
 
 LINEAGE = ("captured_on", "captured_at", "run_id", "source")
+
+# A column that is a number in the source: 1.5 and 1.50 are the same there.
+_NUMBER = {"number": True}
 
 
 class Raw(Contract):
@@ -46,7 +51,7 @@ class Products(Raw):
     product_name: pl.String = pa.Field(nullable=True, description="Name")
     category: pl.String = pa.Field(nullable=True, description="Category")
     manufacturer: pl.String = pa.Field(nullable=True, description="Manufacturer")
-    unit_price: pl.String = pa.Field(nullable=True, description="List price in currency, as text")
+    unit_price: pl.String = pa.Field(nullable=True, description="List price in currency, as text", metadata=_NUMBER)
     currency: pl.String = pa.Field(nullable=True, description="Currency, ISO 4217")
 
 
@@ -66,11 +71,18 @@ class OrderItems(Raw):
     """Versions of order lines."""
 
     order_id: pl.String = pa.Field(nullable=True, description="Order of the line")
-    line_number: pl.Int32 = pa.Field(nullable=True, description="Number of the line in its order")
+    line_number: pl.Int64 = pa.Field(nullable=True, description="Number of the line in its order")
     product_id: pl.String = pa.Field(nullable=True, description="Product sold")
-    quantity: pl.Int32 = pa.Field(nullable=True, description="Units sold")
-    unit_price: pl.String = pa.Field(nullable=True, description="Price of one unit as sold, before discount, as text")
-    discount: pl.String = pa.Field(nullable=True, description="Discount of the whole line, as text")
+    quantity: pl.Int64 = pa.Field(nullable=True, description="Units sold")
+    unit_price: pl.String = pa.Field(
+        nullable=True, description="Price of one unit as sold, before discount, as text", metadata=_NUMBER
+    )
+    discount: pl.String = pa.Field(nullable=True, description="Discount of the whole line, as text", metadata=_NUMBER)
+
+    class Config(Contract.Config):
+        """Since version 2, line_number and quantity have 64 bits."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
 
 class Payments(Raw):
@@ -79,7 +91,7 @@ class Payments(Raw):
     payment_id: pl.String = pa.Field(nullable=True, description="Key of the payment")
     order_id: pl.String = pa.Field(nullable=True, description="Order that is paid")
     method: pl.String = pa.Field(nullable=True, description="Method of payment")
-    amount: pl.String = pa.Field(nullable=True, description="Amount in currency, as text")
+    amount: pl.String = pa.Field(nullable=True, description="Amount in currency, as text", metadata=_NUMBER)
     currency: pl.String = pa.Field(nullable=True, description="Currency, ISO 4217")
     status: pl.String = pa.Field(nullable=True, description="State of the payment")
     paid_at: Instant = pa.Field(nullable=True, description="When it was paid")
@@ -98,3 +110,24 @@ class KeyDates(Contract):
     order_id: pl.String = pa.Field(nullable=True, description="Order that the version is, or names")
     captured_on: pl.Date = pa.Field(description="Partition of the raw table that holds the version")
     order_date: pl.Date = pa.Field(nullable=True, description="Date the version of an order counts at; null for others")
+
+
+class SourceColumns(Contract):
+    """The shape of the source: a row for each column whose type was not the one it had when it was last looked at.
+
+    Every column has one under each version of its raw table's contract: the shape that this version was made for.
+    """
+
+    table_name: pl.String = pa.Field(description="Raw table that the column is captured for")
+    column_name: pl.String = pa.Field(description="Name of the column in the source")
+    source_type: pl.String = pa.Field(nullable=True, description="Type in the source; null when the column is gone")
+    raw_column: pl.String = pa.Field(description="Column of the raw table that holds it")
+    contract_version: pl.String = pa.Field(description="Version of the raw table's contract at that time")
+    seen_at: Instant = pa.Field(description="The source's now() when it was seen so first")
+    run_id: pl.String = pa.Field(description="Run that saw it")
+
+
+def number_columns(model: type[Contract]) -> frozenset[str]:
+    """Columns that hold numbers of the source as text."""
+    columns = model.to_schema().columns.items()
+    return frozenset(name for name, column in columns if (column.metadata or {}).get("number"))

@@ -1,21 +1,25 @@
 """Raw: the log of row versions, captured from the shop by the date of its change clock."""
 
 import time
+from collections.abc import Sequence
 
 import dagster as dg
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.tables import RAW, Table
-from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state
+from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import report
+from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake.capture import Captured, capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.sources.drift import Drift, drifts, record_shape
 from orders_lakehouse.sources.shop import Window, read_versions
 
 RAW_MATCHES_SOURCE = "raw_matches_source"
+SCHEMA_DRIFT = "schema_drift"
 
 
 def _raw(table: Table) -> dg.AssetsDefinition:
@@ -25,12 +29,20 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         description="Every row that the shop counts in the window stands in raw.",
         blocking=True,
     )
+    drift = dg.AssetCheckSpec(
+        SCHEMA_DRIFT,
+        asset=key_of(table),
+        description=(
+            "The shop has the columns of the contract and no others, in the types that they had when this version of "
+            "the contract was captured first. Whatever it has is captured all the same."
+        ),
+    )
 
     @dg.asset(
         **describe(table, kinds={"postgres", "deltalake"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[check],
+        check_specs=[check, drift],
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         dates = run_dates(context)
@@ -41,14 +53,18 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         with failures(context):
             for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
-                captured.append(capture(lake, table, rows, calendar))
+                captured.append(capture(lake, table, rows, calendar, batch.extras))
                 sample = rows if rows.height else sample
             present = pl.concat([part.present for part in captured]).to_frame("date")
             report_rows_by_date(context, {"versions_read": ("date", present)})
             new = sum(part.new for part in captured)
             report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
-            result = report(context, lake, check.key, matches_source(batch.counted, present), dates)
-        return dg.MaterializeResult(check_results=[result])
+            matches = report(context, lake, check.key, matches_source(batch.counted, present), dates)
+            found = drifts(table, record_shape(lake, table, batch.shape, captured[-1].beside, context.run_id))
+            warn = dg.AssetCheckSeverity.WARN
+            told = {"drift": table_of(pl.DataFrame(found))} if found else {}
+            fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
+        return dg.MaterializeResult(check_results=[matches, fits])
 
     asset: dg.AssetsDefinition = captured_versions
     return asset
@@ -73,6 +89,28 @@ def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame
         found=pl.format("{} in raw", "found"),
         detail=pl.lit(None, pl.String),
     )
+
+
+def fits_contract(table: Table, found: Sequence[Drift]) -> pl.DataFrame:
+    """Whether the shop has the shape that the contract of a raw table expects.
+
+    Args:
+        table: The raw table.
+        found: What is not as expected.
+
+    Returns:
+        date (null: the table as a whole), passed, expected, found, detail; one row.
+    """
+    expected = [f"version {contract_version(table.model)} of the contract ({declared_at(table.model)})"]
+    verdict = {
+        "date": None,
+        "passed": not found,
+        "expected": "; ".join(expected + [f"{drift.column}: {drift.expected}" for drift in found]),
+        "found": "; ".join(f"{drift.column}: {drift.found} since {drift.since:%Y-%m-%d %H:%M}Z" for drift in found)
+        or None,
+        "detail": "; ".join(f"{drift.column}: {drift.to_do}" for drift in found) or None,
+    }
+    return pl.DataFrame([verdict], schema=VERDICT)
 
 
 raw_assets = [_raw(table) for table in RAW]

@@ -1,17 +1,23 @@
 """Putting row versions into raw."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import narwhals as nw
 import polars as pl
+from deltalake import DeltaTable
+from deltalake.schema import Field
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.delta import Lake, delta_fields, rows_of
 from orders_lakehouse.lake.history import record_key_dates
 
 # A version whose clock is further ahead of its capture than this is captured as of the day of the capture.
 _TOLERANCE = "1d"
+# The capture date as the source counts it, and that of the first capture; no column of a source is named with a space.
+_COUNTS_ON, _FIRST = "counts on", "first captured on"
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,17 @@ class Captured:
     Attributes:
         new: Versions that were not in raw before.
         present: Capture date (as the source counts) of each row of the batch that stands in raw now.
+        beside: Column of raw that holds each column of the source beside the contract's, by its name there.
     """
 
     new: int
     present: pl.Series
+    beside: Mapping[str, str]
 
 
-def capture(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> Captured:
+def capture(
+    lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar, extras: pl.DataFrame | None = None
+) -> Captured:
     """Insert the versions that raw does not have yet.
 
     Args:
@@ -35,16 +45,56 @@ def capture(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) ->
         table: A raw table.
         rows: Its columns.
         calendar: First partition and time zone.
+        extras: What the source has beside the table's contract, row by row, under the source's names. A version that
+            stands in raw already stays as it is.
 
     Returns:
         What became of the rows, read back from the table.
     """
     identity = (*table.key, "updated_at")
-    rows = _at_first_capture(lake, table, rows.with_columns(counts_on="captured_on"), identity)
+    extras = pl.DataFrame() if extras is None else extras
+    beside = names_beside(lake.open(table), table, extras.schema) if extras.width else {}
+    named = [extras[name].cast(dtype).alias(column) for name, (column, dtype) in beside.items()]
+    whole = rows.with_columns(pl.col("captured_on").alias(_COUNTS_ON), *named)
+    dated = _at_first_capture(lake, table, whole, identity)
+    rows = dated.select(rows.columns)
     # The index first: an entry without its version is harmless, a version without its entry would not be found.
     record_key_dates(lake, table, rows, calendar)
-    new = lake.insert_new(table, rows, identity)
-    return Captured(new, lake.present(table, rows, identity)["counts_on"])
+    new = lake.insert_new(table, dated.drop(_COUNTS_ON), identity)
+    present = lake.present(table, dated, identity)[_COUNTS_ON]
+    return Captured(new, present, {name: column for name, (column, _) in beside.items()})
+
+
+def names_beside(
+    handle: DeltaTable, table: Table, extras: Mapping[str, pl.DataType]
+) -> dict[str, tuple[str, pl.DataType]]:
+    """Where raw holds the columns of the source that stand beside the contract's.
+
+    Args:
+        handle: The raw table as it stands.
+        table: The raw table.
+        extras: Name in the source to the type that raw holds best.
+
+    Returns:
+        Name in the source to the column of raw and its type: the same ones, letters, digits and underscores of the name
+        that is; with `__text` at its end, and as text, where raw has a column of that name already, of its own or of
+        another type. So a column that comes back with another type stands beside the one that it was.
+    """
+    stored = {field.name.casefold(): field for field in handle.schema().fields}
+    used = {name.casefold() for name in table.columns}
+    found: dict[str, tuple[str, pl.DataType]] = {}
+    for name, wanted in extras.items():
+        column, dtype = re.sub(r"\W+", "_", name), wanted
+        while column.casefold() in used or stored.get(column.casefold()) not in (None, _field(column, dtype)):
+            column, dtype = f"{column}__text", pl.String()
+        used.add(column.casefold())
+        found[name] = (column, dtype)
+    return found
+
+
+def _field(column: str, dtype: pl.DataType) -> Field:
+    (field,) = delta_fields({column: dtype})
+    return field
 
 
 def _at_first_capture(lake: Lake, table: Table, rows: pl.DataFrame, identity: tuple[str, ...]) -> pl.DataFrame:
@@ -58,9 +108,7 @@ def _at_first_capture(lake: Lake, table: Table, rows: pl.DataFrame, identity: tu
         lake.scan(table)
         .filter(nw.col("updated_at") >= nw.lit(earliest), nw.col("captured_on") < nw.col("updated_at").dt.date())
         .group_by(*identity)
-        .agg(first_captured_on=nw.col("captured_on").min())
+        .agg(nw.col("captured_on").min().alias(_FIRST))
     )
-    dated = ahead.join(known, on=identity, how="left").with_columns(
-        captured_on=pl.coalesce("first_captured_on", "captured_on")
-    )
+    dated = ahead.join(known, on=identity, how="left").with_columns(captured_on=pl.coalesce(_FIRST, "captured_on"))
     return pl.concat([rows.filter(~is_ahead), dated.select(rows.columns)])

@@ -4,17 +4,19 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
 
 import narwhals as nw
 import polars as pl
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import Schema
+from deltalake.schema import Field, PrimitiveType, Schema
 
+from orders_lakehouse.contracts.raw import number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.dates import days, spans
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 _COMMIT_RETRIES = 100
 _COMMIT = CommitProperties(max_commit_retries=_COMMIT_RETRIES)
 _ATTEMPTS = 20
+# Partitions that are in memory at once while a table gets wider types.
+_REWRITTEN = 30
 
 Result = TypeVar("Result")
 
@@ -90,34 +94,49 @@ class Lake:
             )
         return handle
 
-    def _open_to_write(self, table: Table) -> DeltaTable:
-        """Open a table, and bring one of an older contract up to the present one: its new columns, then its stamp.
+    def _open_to_write(self, table: Table, beside: Mapping[str, pl.DataType] | None = None) -> DeltaTable:
+        """Open a table, and bring one of an older contract up to the present one: types, new columns, then its stamp.
+
+        Args:
+            table: The table.
+            beside: Columns beside the contract's that it is to have.
 
         Raises:
-            LakeError: A column has changed its type since; only columns that were added can be followed.
+            LakeError: A column has changed its type since; only columns that were added, and integers that got wider,
+                can be followed.
         """
         handle, due = self._opened(table, handles.own), Stamp.due(table, self.timezone)
+        if Stamp.on(handle) != due:
+            self._follow(handle, table, due)
+        there = {field.name for field in handle.schema().fields}
+        new = {name: dtype for name, dtype in (beside or {}).items() if name not in there}
+        if new:
+            with storage_trouble(self.location(table)):
+                handle.alter.add_columns(delta_fields(new))
+        return handle
+
+    def _follow(self, handle: DeltaTable, table: Table, due: Stamp) -> None:
         found = Stamp.on(handle)
-        if found == due:
-            return handle
         stored = storage.scan(handle).collect_schema()
+        narrow = _narrow(handle, table)
         changed = [
             f"{name}: expected {dtype}, found {stored[name]}"
             for name, dtype in table.schema.items()
-            if name in stored and stored[name] != dtype
+            if name in stored and stored[name] != dtype and name not in narrow
         ]
         if changed:
             raise LakeError(
                 f"{table.path} was written under version {found.contract} of its contract and does not fit version "
-                f"{due.contract}: {'; '.join(changed)}. Only added columns can be followed: point LAKE_URL at an empty "
-                "place and backfill, or go back to the program that wrote it."
+                f"{due.contract}: {'; '.join(changed)}. Only added columns and wider integers can be followed: point "
+                "LAKE_URL at an empty place and backfill, or go back to the program that wrote it."
             )
-        new = pl.DataFrame(schema=_columns_since(handle, table))
+        if narrow:
+            _rewrite(handle, table, {**stored, **dict.fromkeys(narrow, pl.Int64())})
+        new = _columns_since(handle, table)
         with storage_trouble(self.location(table)):
-            if new.columns:
-                handle.alter.add_columns(Schema.from_arrow(new.to_arrow().schema).fields)
+            if new:
+                handle.alter.add_columns(delta_fields(new))
             handle.alter.set_table_description(str(due))
-        return handle
 
     def _create(self, table: Table) -> DeltaTable:
         location = self.location(table)
@@ -176,9 +195,9 @@ class Lake:
 
         Args:
             table: The table.
-            rows: The table's columns.
-            identity: Columns that nearly identify a row and are hardly ever null; they and all columns beside the
-                lineage decide whether a row is there.
+            rows: The table's columns. Those beside the contract's are added to the table where it lacks them.
+            identity: Columns that nearly identify a row and are hardly ever null; they and all columns of the contract
+                beside the lineage decide whether a row is there.
 
         Returns:
             Number of rows inserted.
@@ -195,23 +214,25 @@ class Lake:
         """When a row of the table is the new one: the columns in `equal` are never null."""
         lineage = {"captured_at", "run_id", "source", *equal, str(table.partitioned_by)}
         others = [name for name in table.columns if name not in lineage]
+        numbers = number_columns(table.model)
         return " AND ".join(
             [
                 *(f"target.{name} = new.{name}" for name in (str(table.partitioned_by), *equal)),
-                *(f"(target.{name} IS NOT DISTINCT FROM new.{name})" for name in others),
+                *(_same_number(name) if name in numbers else _same(name) for name in others),
             ]
         )
 
     def _merge(self, table: Table, rows: pl.DataFrame, is_there: str) -> int:
         partition = str(table.partitioned_by)
         partitions = ", ".join(f"'{value}'" for value in rows[partition].unique().sort())
+        beside = {name: dtype for name, dtype in rows.schema.items() if name not in table.schema}
 
         def merge() -> int:
-            handle = self._open_to_write(table)
+            handle = self._open_to_write(table, beside)
             with storage_trouble(self.location(table)):
                 metrics = (
                     handle.merge(
-                        rows.select(table.columns),
+                        rows.select(*table.columns, *beside),
                         f"target.{partition} IN ({partitions}) AND {is_there}",
                         source_alias="new",
                         target_alias="target",
@@ -354,8 +375,7 @@ def _replace(
     rows = _conform(rows, table)
     column = table.partitioned_by
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
-    # In the order of the contract: a column that was added to the table later stands at its end there.
-    standing = _rows(handle, table).select(table.columns).filter(within)
+    standing = _rows(handle, table).filter(within)
     changed = _differing(standing, rows.lazy(), column)
     told = {**told, "changed": json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])}
     claims = _claiming(handle, ["all"] if dates is None else [str(day) for day in days(*dates)], told)
@@ -394,15 +414,60 @@ def _told(source: Snapshot, run_id: str) -> dict[str, str]:
 
 
 def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
-    """Rows of a table, with nulls in the columns that it does not have yet."""
+    """The columns of a table's contract: nulls where it does not have them yet, nothing that it has beside them."""
     absent = _columns_since(handle, table)
-    return storage.scan(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+    rows = storage.scan(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+    wider = [pl.col(name).cast(pl.Int64) for name in _narrow(handle, table)]
+    return rows.with_columns(wider).select(table.columns)
 
 
 def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
     """Columns of a table's contract that the table, written under an older one, does not have yet."""
     there = {field.name for field in handle.schema().fields}
     return {name: dtype for name, dtype in table.schema.items() if name not in there}
+
+
+def _narrow(handle: DeltaTable, table: Table) -> list[str]:
+    """Columns that have 32 bits in a table, written under an older contract, and 64 in the present one."""
+    narrow = {field.name for field in handle.schema().fields if field.type == PrimitiveType("integer")}
+    return [name for name, dtype in table.schema.items() if name in narrow and dtype == pl.Int64]
+
+
+def _rewrite(handle: DeltaTable, table: Table, schema: Mapping[str, pl.DataType]) -> None:
+    """Write a table anew with wider types, in one commit; whoever writes to it meanwhile makes that fail."""
+    arrow = pl.DataFrame(schema=schema).to_arrow().schema
+    rows = storage.scan(handle).cast(pl.Schema(schema))
+    dates = sorted(set(files_of(handle, table)["date"]))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for begin in range(0, len(dates), _REWRITTEN):
+            some = pl.col(str(table.partitioned_by)).is_in(dates[begin : begin + _REWRITTEN])
+            yield from rows.filter(some).sort(str(table.partitioned_by)).collect().to_arrow().cast(arrow).to_batches()
+
+    with storage_trouble(handle.table_uri):
+        write_deltalake(
+            handle,
+            pa.RecordBatchReader.from_batches(arrow, batches()),
+            mode="overwrite",
+            schema_mode="overwrite",
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+
+
+def delta_fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
+    """Columns as Delta describes them."""
+    return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema).fields
+
+
+def _same(column: str) -> str:
+    return f"(target.{column} IS NOT DISTINCT FROM new.{column})"
+
+
+def _same_number(column: str) -> str:
+    """Text of one number: a source that gets more decimals writes 1.50 as 1.5000, which is no other version."""
+    sides = [f"target.{column}", f"new.{column}"]
+    short = [f"CASE WHEN strpos({c}, '.') > 0 THEN rtrim(rtrim({c}, '0'), '.') ELSE {c} END" for c in sides]
+    return f"({_same(column)} OR {' = '.join(short)})"
 
 
 def _claiming(handle: DeltaTable, parts: Sequence[str], told: dict[str, str]) -> CommitProperties:

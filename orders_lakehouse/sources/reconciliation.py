@@ -7,7 +7,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.raw import LINEAGE
+from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.sources.shop import Window, read_versions
@@ -74,7 +74,10 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
 
 def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
     """Key (as text), one and other (hashes of the content), updated_at, captured_on, captured_at."""
-    content = pl.struct(name for name in table.columns if name not in LINEAGE)
+    numbers = number_columns(table.model)
+    content = pl.struct(
+        _shortest(name) if name in numbers else pl.col(name) for name in table.columns if name not in LINEAGE
+    )
     named = [pl.col(name).cast(pl.String).fill_null("") != "" for name in table.key]
     return rows.filter(named).select(
         key=pl.concat_str(pl.col(table.key).cast(pl.String), separator=" / ", ignore_nulls=True),
@@ -84,3 +87,10 @@ def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:
         captured_on="captured_on",
         captured_at="captured_at",
     )
+
+
+def _shortest(number: str) -> pl.Expr:
+    """Text of a number without zeros at its end: a source that gets more decimals has the same numbers."""
+    text = pl.col(number)
+    short = text.str.strip_chars_end("0").str.strip_chars_end(".")
+    return pl.when(text.str.contains(".", literal=True)).then(short).otherwise(text).alias(number)

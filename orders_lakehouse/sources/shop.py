@@ -1,10 +1,12 @@
 """The shop's Postgres: row versions whose change clock falls in a window of capture dates.
 
 Everything is read in one snapshot, in Arrow batches of bounded size. Columns are cast to what raw holds, nothing is
-rejected; a source whose shape does not fit is an error that names table, column, what was found and what to do.
+rejected; a source whose shape does not fit is an error that names table, column, what was found and what to do. What
+the shop has beside the columns of the contract is read with them.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -13,7 +15,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.raw import LINEAGE
+from orders_lakehouse.contracts.base import declared_at
+from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
@@ -31,11 +34,20 @@ _TEXT = {"text", "character varying", "character", "citext", "uuid", "integer", 
 _ACCEPTED: dict[str, tuple[set[str], str, str]] = {
     "text": (_TEXT | {"USER-DEFINED"}, "text or a type that prints as one (varchar, uuid, integer, enum)", "{c}::text"),
     "number": ({"numeric", "integer", "bigint", "smallint"}, "numeric or an integer type", "{c}::text"),
-    "integer": ({"integer", "smallint"}, "integer", "{c}::integer"),
+    "integer": ({"integer", "smallint", "bigint"}, "integer or bigint", "{c}::bigint"),
+    "float": ({"double precision", "real"}, "double precision or real", "{c}::double precision"),
+    "boolean": ({"boolean"}, "boolean", "{c}"),
     "date": ({"date"}, "date", "{c}"),
     "instant": ({"timestamp with time zone"}, "timestamptz (a timestamp without a zone has no instant)", "{c}"),
 }
-_NUMBERS = {"unit_price", "discount", "amount"}
+_KINDS: dict[pl.DataType, str] = {
+    pl.String(): "text",
+    pl.Int64(): "integer",
+    pl.Float64(): "float",
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    pl.Datetime("us", "UTC"): "instant",
+}
 # Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
 _EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
 
@@ -56,16 +68,33 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The columns of a table of the shop.
+
+    Attributes:
+        types: Column to its type as Postgres writes it, such as `numeric(12,2)`; an array's begins with _.
+        seen_at: The source's now() when they were seen.
+    """
+
+    types: Mapping[str, str]
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of the shop as raw holds them, without `run_id`, and the counts that the shop itself gives.
 
     Attributes:
         rows: Columns of the raw table but `run_id`.
+        extras: What the shop has beside them, row by row, under its names; a type that raw has no like of is text.
         counted: Rows of the whole window by date, counted by the shop in the same snapshot: date, rows.
+        shape: The columns of the shop's table in the same snapshot.
     """
 
     rows: pl.DataFrame
+    extras: pl.DataFrame
     counted: pl.DataFrame
+    shape: Shape
 
     @property
     def in_window(self) -> int:
@@ -89,8 +118,11 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     """
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        columns = _select_list(cursor, table)
+        offered = _offered(cursor, table)
+        columns = _select_list(offered, table)
+        extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
+        shape = Shape({name: column.written for name, column in offered.items()}, now)
         _refuse_missing_clocks(cursor, table)
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
@@ -100,21 +132,24 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         # Ordered by the clock, so that a batch touches few partitions.
         order = " ORDER BY updated_at" if counted["rows"].sum() > BATCH_ROWS else ""
         cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}{order}")
-        for rows in _batches(cursor, table):
-            yield Batch(_as_raw(rows, table, window, now), counted)
+        beside = [_beside(number) for number in range(len(extras))]
+        schema = pl.Schema({**_read_schema(table), **dict(zip(beside, extras.values(), strict=True))})
+        for rows in _batches(cursor, schema):
+            others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
+            yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
 
 
-def _batches(cursor: "Cursor", table: Table) -> Iterator[pl.DataFrame]:
+def _batches(cursor: "Cursor", schema: pl.Schema) -> Iterator[pl.DataFrame]:
     """The result in frames of about `BATCH_ROWS`; at least one, which may be empty."""
     pending: list[pl.DataFrame] = []
     yielded = False
     for batch in batches(cursor):
         pending.append(pl.DataFrame(batch))
         if sum(frame.height for frame in pending) >= BATCH_ROWS:
-            yield pl.concat(pending)
+            yield pl.concat(pending).cast(schema)
             pending, yielded = [], True
     if pending or not yielded:
-        yield pl.concat(pending) if pending else pl.DataFrame(schema=_read_schema(table))
+        yield pl.concat(pending).cast(schema) if pending else pl.DataFrame(schema=schema)
 
 
 def _read_schema(table: Table) -> dict[str, pl.DataType]:
@@ -171,13 +206,46 @@ def _midnight(day: date, zone: ZoneInfo) -> str:
     return datetime.combine(day, time(), zone).astimezone(UTC).isoformat()
 
 
-def _select_list(cursor: "Cursor", table: Table) -> str:
-    """The columns of raw as the shop offers them, cast; an error that names every column that does not fit."""
+@dataclass(frozen=True)
+class _Column:
+    """A column of the shop: its type as information_schema calls it, and as Postgres writes it."""
+
+    type: str
+    written: str
+
+
+def _offered(cursor: "Cursor", table: Table) -> dict[str, _Column]:
+    """The columns that the shop has for a table, in its order."""
     cursor.execute(
-        "SELECT column_name, data_type FROM information_schema.columns "
-        f"WHERE table_schema = '{SCHEMA}' AND table_name = '{table.name}'"
+        "SELECT column_name, data_type, CASE "
+        "WHEN data_type IN ('USER-DEFINED', 'ARRAY') THEN udt_name "
+        "WHEN data_type = 'numeric' AND numeric_precision IS NOT NULL "
+        "THEN format('numeric(%s,%s)', numeric_precision, numeric_scale) "
+        "WHEN character_maximum_length IS NOT NULL THEN format('%s(%s)', data_type, character_maximum_length) "
+        "ELSE data_type END FROM information_schema.columns "
+        f"WHERE table_schema = '{SCHEMA}' AND table_name = '{table.name}' ORDER BY ordinal_position"
     )
-    offered = dict(cursor.fetchall())
+    return {name: _Column(type_, written) for name, type_, written in cursor.fetchall()}
+
+
+def raw_type(written: str) -> pl.DataType:
+    """In which type raw holds a column of the shop of which the contract says nothing.
+
+    Args:
+        written: Type of the column as Postgres writes it.
+    """
+    type_ = re.sub(r"\(.*\)", "", written)
+    exact = ((dtype, kind) for dtype, kind in _KINDS.items() if kind != "text")
+    return next((dtype for dtype, kind in exact if type_ in _ACCEPTED[kind][0]), pl.String())
+
+
+def _beside(number: int) -> str:
+    """How a column beside the contract's is called while it is read: its own name may be one of raw's."""
+    return f"beside {number}"
+
+
+def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
+    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit."""
     if not offered:
         raise DatabaseError(
             f"the shop has no table {SCHEMA}.{table.name} that this user may read. Expected a table or view of that "
@@ -185,35 +253,39 @@ def _select_list(cursor: "Cursor", table: Table) -> str:
         )
     problems, expressions = [], []
     for name, dtype in _read_schema(table).items():
-        kind = _kind(name, dtype)
-        accepted, expected, expression = _ACCEPTED[kind]
-        found = offered.get(name)
-        if found is None:
-            problems.append(f"column {name}: expected {expected}, found no such column")
-        elif found not in accepted:
-            problems.append(f"column {name}: expected {expected}, found {found}")
-        quoted = f'"{name}"'
-        value = clamped(quoted, kind) if kind in ("date", "instant") else expression.format(c=quoted)
+        kind = "number" if name in number_columns(table.model) else _KINDS[dtype]
+        accepted, expected, _ = _ACCEPTED[kind]
+        found = offered[name].type if name in offered else "no such column"
+        if found not in accepted:
+            line = declared_at(table.model, name)
+            problems.append(f"column {name}: expected {expected}, found {found} (the contract's line: {line})")
+        value = _read(name, kind)
         if kind == "text" and name in table.key:
             # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
             value = f"coalesce({value}, '')"
-        expressions.append(f"{value} AS {quoted}")
+        expressions.append(f'{value} AS "{name}"')
     if problems:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} does not have the shape that {table.path} needs: {'; '.join(problems)}. "
-            f"Change the source, or offer a view of that name with these columns."
+            "Change the source, offer a view of that name with these columns, or change the contract and raise its "
+            "version."
         )
+    expressions += [
+        f'{_read(name, _KINDS[dtype])} AS "{_beside(number)}"'
+        for number, (name, dtype) in enumerate(_extras(offered, table).items())
+    ]
     return ", ".join(expressions)
 
 
-def _kind(name: str, dtype: pl.DataType) -> str:
-    if name in _NUMBERS:
-        return "number"
-    if dtype == pl.String:
-        return "text"
-    if dtype == pl.Date:
-        return "date"
-    return "integer" if dtype == pl.Int32 else "instant"
+def _extras(offered: Mapping[str, _Column], table: Table) -> dict[str, pl.DataType]:
+    """What the shop has beside the columns of raw, and in which types raw holds it."""
+    return {name: raw_type(column.written) for name, column in offered.items() if name not in _read_schema(table)}
+
+
+def _read(name: str, kind: str) -> str:
+    """A column of the shop, cast to what raw holds."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
 
 
 def clamped(column: str, kind: str) -> str:
@@ -223,7 +295,7 @@ def clamped(column: str, kind: str) -> str:
     return f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END"
 
 
-def _as_raw(rows: pl.DataFrame, table: Table, window: Window, now: datetime) -> pl.DataFrame:
+def _as_raw(rows: pl.DataFrame, window: Window, now: datetime) -> pl.DataFrame:
     today = now.astimezone(ZoneInfo(window.calendar.timezone)).date()
     clock = pl.col("updated_at")
     changed_on = clock.dt.convert_time_zone(window.calendar.timezone).dt.date()
@@ -232,6 +304,6 @@ def _as_raw(rows: pl.DataFrame, table: Table, window: Window, now: datetime) -> 
         .then(pl.lit(today))
         .otherwise(pl.max_horizontal(changed_on, pl.lit(window.calendar.start)))
     )
-    return rows.cast(pl.Schema(_read_schema(table))).with_columns(
+    return rows.with_columns(
         captured_on=captured_on, captured_at=pl.lit(now, dtype=pl.Datetime("us", "UTC")), source=pl.lit(SCHEMA)
     )

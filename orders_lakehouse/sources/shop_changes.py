@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.postgres import connect, value_of
 from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, captured_on, clamped
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 # A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
 OVERLAP = timedelta(hours=1)
 
+# No column is called so.
+_ROW = '"the whole row"'
 # By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
 # sum of their hashes.
 Marks = Mapping[str, Mapping[str, Any]]
+# The mark of a table that is not followed.
+_NOT_FOLLOWED: dict[str, Any] = {"followed": False}
 # By capture date: rows, and the sum of their clocks in microseconds.
 Clocks = Mapping[date, tuple[int, int]]
 
@@ -34,10 +38,11 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
         calendar: First partition and time zone.
 
     Returns:
-        Dates in order, and the marks for the next look.
+        Dates in order, and the marks for the next look. A table without a change clock cannot be followed: it is news
+        of today, once, so that its capture says what is wrong, and the others are followed as ever.
 
     Raises:
-        DatabaseError: A table is missing, or may not be read.
+        DatabaseError: A statement is refused.
         DatabaseUnavailableError: The shop cannot be reached.
     """
     found: set[date] = set()
@@ -45,9 +50,20 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         now: datetime = value_of(cursor, "SELECT now()")
+        cursor.execute(
+            "SELECT table_name FROM information_schema.columns WHERE column_name = 'updated_at' "
+            f"AND data_type = 'timestamp with time zone' AND table_schema = '{SCHEMA}'"
+        )
+        with_clock = {name for (name,) in cursor.fetchall()}
         for table in RAW:
-            dates, after[table.name] = _look(cursor, table, marks.get(table.name), in_raw, (calendar, now))
-            found.update(dates)
+            mark = marks.get(table.name)
+            if table.name in with_clock:
+                known = None if mark == _NOT_FOLLOWED else mark
+                dates, after[table.name] = _look(cursor, table, known, in_raw, (calendar, now))
+                found.update(dates)
+            else:
+                after[table.name] = _NOT_FOLLOWED
+                found.update(() if mark == _NOT_FOLLOWED else (now.astimezone(ZoneInfo(calendar.timezone)).date(),))
     return sorted(found), after
 
 
@@ -67,9 +83,9 @@ def _look(
     since = mark["since"] if mark else None
     # A clock that runs ahead must not hide what changes before it is that late.
     until = (min(newest, now) - OVERLAP).isoformat() if newest else None
-    # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells.
-    content = ", ".join(f'"{name}"' for name in table.columns if name not in LINEAGE)
-    hashes = f"sum(hashtextextended(ROW({content})::text, 0))"
+    # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells. Whatever
+    # the row consists of: which columns it should have, a capture says.
+    hashes = f"sum(hashtextextended({_ROW}::text, 0))"
     # A view may offer rows without a clock; whoever captures them says what to do about it.
     clock = clamped("updated_at", "instant")
     clocks = f"coalesce(sum((extract(EPOCH FROM {clock}) * 1000000)::numeric(38, 0)), 0)"
@@ -77,7 +93,7 @@ def _look(
         f"SELECT {captured_on(calendar, now)} AS date, count(*) AS rows, "
         f"{hashes if mark else clocks}::text AS sum, "
         f"count(*) FILTER ({_from(until)}) AS recent, ({hashes} FILTER ({_from(until)}))::text AS recent_sum "
-        f"FROM {source} {_from(since)} GROUP BY 1"
+        f"FROM {source} AS {_ROW} {_from(since)} GROUP BY 1"
     )
     looked = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date})
     there = {on: (rows, int(total)) for on, rows, total in looked.select("date", "rows", "sum").iter_rows()}

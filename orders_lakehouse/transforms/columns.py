@@ -37,6 +37,12 @@ def decimal(column: str, scale: int) -> nw.Expr:
     return nw.when(readable).then(text).cast(nw.Decimal(18, scale)).alias(column)
 
 
+def integer(column: str) -> nw.Expr:
+    """32 bits of a 64-bit integer; null where it does not fit."""
+    number = nw.col(column)
+    return nw.when(number.is_between(-(2**31), 2**31 - 1)).then(number).cast(nw.Int32).alias(column)
+
+
 def local_date(column: str, timezone: str) -> nw.Expr:
     """Date of an instant in the given time zone."""
     return nw.col(column).dt.convert_time_zone(timezone).dt.date()

@@ -98,7 +98,9 @@ def cleanse_order_items(versions: Frame, states: Frame, first: date, last: date)
     judged = (
         with_order(current, states, first, last)
         .with_columns(
+            c.integer("line_number"),
             c.key_or_null("product_id"),
+            c.integer("quantity"),
             c.decimal("unit_price", 4),
             # A null discount means none; one that cannot be read stays null and is rejected.
             nw.when(nw.col("discount").is_null())

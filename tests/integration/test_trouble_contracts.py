@@ -11,10 +11,14 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.curated import DailySales
-from orders_lakehouse.contracts.tables import DAILY_SALES, RAW_PRODUCTS, Table
+from orders_lakehouse.contracts.raw import OrderItems
+from orders_lakehouse.contracts.tables import DAILY_SALES, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_PRODUCTS, Table
+from orders_lakehouse.lake import delta
 from orders_lakehouse.lake.delta import Lake, LakeError
+from orders_lakehouse.lake.touched import touched_dates
 from tests.unit.rows import on, rows
 
 FIRST, SECOND = on("2020-03-01"), on("2020-03-02")
@@ -136,3 +140,81 @@ def test_a_column_that_changed_its_type_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match=r"does not fit version 2: orders: expected Int32, found Int64"):
         replace_date(lake, RETYPED, FIRST, SALES.cast({"orders": pl.Int32}))
     assert log_of(lake, DAILY_SALES) == before
+
+
+class Narrow(OrderItems):
+    """Lines as they were in version 1: with integers of 32 bits."""
+
+    line_number: pl.Int32 = pa.Field(nullable=True)
+    quantity: pl.Int32 = pa.Field(nullable=True)
+
+    class Config(Contract.Config):
+        metadata = {"version": "1"}  # noqa: RUF012 (as in the contract)
+
+
+IDENTITY = ["order_id", "line_number", "updated_at"]
+NARROW = replace(RAW_ORDER_ITEMS, model=Narrow)
+OLD = pl.concat([rows(NARROW, {"line_number": number, "captured_on": FIRST}) for number in (1, 2)])
+BIG = rows(RAW_ORDER_ITEMS, {"line_number": 3_000_000_000, "captured_on": SECOND})
+
+
+def numbers(lake: Lake) -> list[int]:
+    found = lake.scan(RAW_ORDER_ITEMS).to_native().collect()
+    assert found.schema == RAW_ORDER_ITEMS.schema
+    return sorted(found["line_number"])
+
+
+def test_integers_that_got_wider_are_followed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "_REWRITTEN", 1)
+    other_date = OLD.with_columns(captured_on=pl.lit(SECOND)).head(1)
+    lake.insert_new(NARROW, pl.concat([OLD, other_date]), IDENTITY)
+    before = lake.find(RAW_ORDER_ITEMS)
+
+    # Reading changes nothing.
+    assert numbers(lake) == [1, 1, 2]
+    assert lake.find(RAW_ORDER_ITEMS).version() == before.version()
+
+    # Neither does what is there already become another version.
+    assert lake.insert_new(RAW_ORDER_ITEMS, pl.concat([OLD.select(BIG.columns).cast(BIG.schema), BIG]), IDENTITY) == 1
+    assert numbers(lake) == [1, 1, 2, 3_000_000_000]
+    after = lake.find(RAW_ORDER_ITEMS)
+    assert after.metadata().partition_columns == ["captured_on"]
+    assert (after.metadata().id, after.metadata().description) == (before.metadata().id, "timezone=UTC contract=2")
+    # An earlier version is read as ever, and differs by the new row alone.
+    assert (
+        lake.snapshot({RAW_ORDER_ITEMS.path: before.version()}).scan(RAW_ORDER_ITEMS).to_native().collect().height == 3
+    )
+    since = {RAW_ORDER_ITEMS.path: before.version()}
+    assert touched_dates(lake, since, Calendar(FIRST, "UTC")) == [SECOND]
+    with pytest.raises(LakeError, match="upgrade the program"):
+        lake.insert_new(NARROW, OLD, IDENTITY)
+
+
+def test_a_table_that_is_written_to_while_it_gets_wider_loses_nothing(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.insert_new(NARROW, OLD, IDENTITY)
+    late = [OLD.head(1).with_columns(line_number=pl.lit(3, pl.Int32))]
+    files_of = delta.files_of
+
+    def overtaken(*arguments: object) -> pl.DataFrame:
+        if late:
+            lake.insert_new(NARROW, late.pop(), IDENTITY)
+        return files_of(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(delta, "files_of", overtaken)
+    assert lake.insert_new(RAW_ORDER_ITEMS, BIG, IDENTITY) == 1
+    assert numbers(lake) == [1, 2, 3, 3_000_000_000]
+
+
+def test_quarantine_gets_wider_with_raw(lake: Lake) -> None:
+    quarantine = QUARANTINE_OF["order_items"]
+    verdict = [
+        pl.col("captured_on").alias("order_date"),
+        pl.lit("quantity_missing").alias("reasons"),
+        pl.lit("1").alias("contract_version"),
+        pl.lit(1, pl.Int64).alias("versions"),
+    ]
+    replace_date(lake, replace(quarantine, model=Narrow), FIRST, OLD.with_columns(verdict))
+    replace_date(lake, quarantine, SECOND, BIG.with_columns(verdict))
+    assert sorted(lake.scan(quarantine).to_native().collect()["line_number"]) == [1, 2, 3_000_000_000]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import narwhals as nw
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.base import Contract, contract_version, polars_schema, rule, rules_of
+from orders_lakehouse.contracts import cleansed
+from orders_lakehouse.contracts.base import Contract, contract_version, declared_at, polars_schema, rule, rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES, Table
 from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import collected
@@ -488,3 +490,17 @@ def test_every_reason_stands_for_one_demand() -> None:
     for table in JUDGED:
         shared = {reason for reason, count in Counter(one.reason for one in rules_of(table.model)).items() if count > 1}
         assert all(reason.endswith("_missing") for reason in shared), (table.path, shared)
+
+
+def test_a_contract_says_where_its_columns_are_declared() -> None:
+    lines = Path(cleansed.__file__).read_text().splitlines()
+    for model, column, text in (
+        (cleansed.Payments, "amount", "    amount: "),
+        (cleansed.Payments, "captured_on", "    captured_on: "),
+        (cleansed.Payments, None, "class Payments("),
+    ):
+        file, _, line = declared_at(model, column).partition(":")
+        assert file == "orders_lakehouse/contracts/cleansed.py"
+        assert lines[int(line) - 1].startswith(text)
+    with pytest.raises(LookupError, match="Payments has no column none"):
+        declared_at(cleansed.Payments, "none")

@@ -203,3 +203,9 @@ def test_dates_do_not_depend_on_the_order_of_instants_within_a_day() -> None:
     hours = [midnight.astimezone(UTC) + timedelta(hours=hour) for hour in range(23)]
     assert set(_dates([*hours], "Europe/Berlin")) == {date(2020, 3, 29)}
     assert _dates([hours[-1] + timedelta(hours=1)], "Europe/Berlin") == [date(2020, 3, 30)]
+
+
+def test_an_integer_that_does_not_fit_32_bits_is_null(lazily: Lazily) -> None:
+    values = [0, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**63 - 1, None]
+    assert _cleaned(lazily, values, pl.Int64, c.integer("x")) == [0, 2**31 - 1, None, -(2**31), None, None, None]
+    assert collected(on_polars(pl.DataFrame({"x": [1]})).select(c.integer("x"))).schema == {"x": pl.Int32}

@@ -1,0 +1,20 @@
+"""What dbt reads of the lake: the columns that its sources name."""
+
+import yaml
+
+from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.warehouse.load import COPIES, SCHEMA
+
+_SOURCES = DBT_PROJECT / "models" / "staging" / "_lake__sources.yml"
+
+
+def columns_read_by_dbt() -> dict[str, dict[str, list[str]]]:
+    """The columns that dbt's sources name, of those that are copies of lake tables.
+
+    Returns:
+        Name of the source, such as `dbt source lake.orders`, to path of the lake table to its columns.
+    """
+    (lake,) = yaml.safe_load(_SOURCES.read_text())["sources"]
+    named = {source["name"]: [column["name"] for column in source["columns"]] for source in lake["tables"]}
+    read = [copy for copy in COPIES if copy.name in named]
+    return {f"dbt source {SCHEMA}.{copy.name}": {copy.table.path: named[copy.name]} for copy in read}

@@ -1,0 +1,138 @@
+"""What a change of the contracts breaks, and that the contracts as they stand break nothing that was published."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers
+from orders_lakehouse.contracts.document import documents
+from orders_lakehouse.terminal.contracts import incompatible, published
+from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
+from orders_lakehouse.warehouse.load import COPIES
+
+BEFORE = documents()
+ORDERS = "cleansed/orders"
+
+
+@pytest.fixture
+def now() -> dict[str, Any]:
+    """The contracts, to change them."""
+    return copy.deepcopy(BEFORE)
+
+
+def test_the_contracts_are_compatible_with_those_that_were_published() -> None:
+    assert [str(finding) for finding in incompatible()] == []
+
+
+def test_the_published_contracts_are_those_of_the_program() -> None:
+    before, now = published(), documents()
+    stale = [path for path in {*before, *now} if before.get(path) != now.get(path)]
+    assert stale == [], "publish them: lakehouse contracts --write"
+
+
+class TestBreakingChanges:
+    def test_what_is_added_breaks_nobody(self, now: dict[str, Any]) -> None:
+        now[ORDERS]["columns"]["channel"] = {**now[ORDERS]["columns"]["shipped_at"], "type": "String"}
+        now[ORDERS]["columns"]["status"] |= {"description": "Other words", "personal": True}
+        now["curated/weekly_sales"] = now["curated/daily_sales"]
+        assert breaking_changes(BEFORE, now) == []
+
+    @pytest.mark.parametrize(
+        ("path", "value", "told"),
+        [
+            (["columns", "status"], None, "column status was String, is gone"),
+            (["columns", "status", "type"], "Int64", "type of column status was String, is Int64"),
+            (["columns", "status", "nullable"], True, "column status was never null, is null at times"),
+            (["columns", "status", "unit"], "cents", "unit of column status was None, is cents"),
+            (["key"], ["order_id", "status"], "key was ['order_id'], is ['order_id', 'status']"),
+            (["partitioned_by"], "captured_on", "partitioned_by was order_date, is captured_on"),
+        ],
+    )
+    def test_what_readers_rely_on_needs_a_new_version(
+        self, now: dict[str, Any], path: list[str], value: Any, told: str
+    ) -> None:
+        *parents, last = path
+        place = now[ORDERS]
+        for name in parents:
+            place = place[name]
+        place[last] = value
+        if value is None:
+            del place[last]
+        (change,) = breaking_changes(BEFORE, now)
+        assert str(change) == f"{ORDERS}: {told}; raise the version of its contract to 2, or undo the change"
+        assert change.breaks_shape
+
+        now[ORDERS]["version"] = "2"
+        assert breaking_changes(BEFORE, now) == []
+
+    def test_a_column_that_is_renamed_is_gone(self, now: dict[str, Any]) -> None:
+        now[ORDERS]["columns"]["state"] = now[ORDERS]["columns"].pop("status")
+        assert [change.what for change in breaking_changes(BEFORE, now)] == ["column status"]
+
+    def test_a_rule_that_comes_goes_or_changes_needs_a_new_version_and_breaks_no_reader(
+        self, now: dict[str, Any]
+    ) -> None:
+        rules = now[ORDERS]["rules"]
+        rules |= {"status_not_in_list": "status is one of paid", "customer_id_missing": "customer_id is present"}
+        del rules["ordered_at_in_future"]
+        found = breaking_changes(BEFORE, now)
+        assert [(change.what, change.breaks_shape) for change in found] == [
+            ("rule status_not_in_list", False),
+            ("rule ordered_at_in_future", False),
+            ("rule customer_id_missing", False),
+        ]
+        assert (found[1].now, found[2].before, found[2].now) == ("no rule", "no rule", "customer_id is present")
+
+    def test_a_table_that_is_gone_and_a_version_that_goes_back_are_told(self, now: dict[str, Any]) -> None:
+        before = {**BEFORE, ORDERS: {**BEFORE[ORDERS], "version": "10"}}
+        now[ORDERS]["version"] = "9"
+        del now["curated/daily_sales"]
+        assert [str(change) for change in breaking_changes(before, now)] == [
+            f"{ORDERS}: version was 10, is 9; versions only go up: raise it above the published one",
+            "curated/daily_sales: the table was there in version 1, is gone; see that nobody reads it any more",
+        ]
+
+
+class TestBrokenConsumers:
+    def test_a_column_that_is_gone_is_told_with_all_who_read_it(self, now: dict[str, Any]) -> None:
+        # That of cleansed/products is another one, though it has the name.
+        del now[ORDERS]["columns"]["currency"]
+        now[ORDERS]["version"] = "2"
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt())] == [
+            "cleansed/orders has no column currency; dbt source lake.orders and curated/order_lines need it"
+        ]
+
+    def test_a_column_that_takes_another_name_downstream_is_needed_too(self, now: dict[str, Any]) -> None:
+        del now["cleansed/customers"]["columns"]["full_name"]
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, {})] == [
+            "cleansed/customers has no column full_name; curated/order_lines needs it"
+        ]
+
+    def test_whoever_drops_the_column_as_well_needs_it_no_more(self, now: dict[str, Any]) -> None:
+        del now[ORDERS]["columns"]["shipped_at"]
+        assert broken_consumers(BEFORE, now, {}) == []
+        for path in ("quarantine/orders", "raw/orders"):
+            del now[path]["columns"]["shipped_at"]
+        assert broken_consumers(BEFORE, now, {}) == []
+
+    def test_a_new_column_that_nobody_upstream_has_is_told_with_where_it_may_come_from(
+        self, now: dict[str, Any]
+    ) -> None:
+        for path in ("cleansed/payments", "curated/daily_sales"):
+            now[path]["columns"]["fee"] = BEFORE["cleansed/payments"]["columns"]["amount"]
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, {})] == [
+            "raw/payments or cleansed/orders has no column fee; cleansed/payments needs it",
+            "curated/order_lines has no column fee; curated/daily_sales needs it",
+        ]
+
+    def test_a_table_that_is_gone_offers_nothing(self, now: dict[str, Any]) -> None:
+        del now["curated/order_lines"]
+        found = broken_consumers(BEFORE, now, {"a report": {"curated/order_lines": ["currency"]}})
+        assert {finding.table for finding in found} == {"curated/order_lines"}
+        assert found[0].consumers == ("a report", "curated/daily_sales", "curated/customer_profile")
+
+
+def test_dbt_names_the_columns_of_its_copies_and_no_others() -> None:
+    named = {path: sorted(columns) for tables in columns_read_by_dbt().values() for path, columns in tables.items()}
+    assert named == {copy.table.path: sorted(copy.types) for copy in COPIES}
