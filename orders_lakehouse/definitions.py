@@ -2,11 +2,23 @@
 
 import dagster as dg
 
-from orders_lakehouse.defs import checks, cleansed, curated, jobs, marts, raw, resources, sensors, upkeep, warehouse
+from orders_lakehouse.defs import (
+    checks,
+    cleansed,
+    curated,
+    jobs,
+    marts,
+    monitors,
+    raw,
+    resources,
+    sensors,
+    upkeep,
+    warehouse,
+)
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
-    asset_checks=dg.load_asset_checks_from_modules([checks, upkeep]),
+    asset_checks=dg.load_asset_checks_from_modules([checks, monitors, upkeep]),
     jobs=[
         jobs.refresh_all_job,
         jobs.capture_changes_job,
@@ -14,8 +26,9 @@ defs = dg.Definitions(
         *jobs.layer_jobs,
         upkeep.reconcile_job,
         upkeep.repair_job,
+        monitors.freshness_job,
     ],
-    schedules=[upkeep.reconcile_schedule, upkeep.repair_schedule],
+    schedules=[upkeep.reconcile_schedule, upkeep.repair_schedule, monitors.freshness_schedule],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],
     resources=resources.RESOURCES,
     executor=resources.EXECUTOR,

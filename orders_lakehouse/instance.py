@@ -38,11 +38,13 @@ class CheckOutcome:
         passed: Whether it holds.
         severity: ERROR or WARN.
         failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
+        blocking: Whether it stops its run.
     """
 
     passed: bool
     severity: str = "ERROR"
     failed_dates: tuple[str, ...] = ()
+    blocking: bool = True
 
     @property
     def failed(self) -> bool:
@@ -254,7 +256,9 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
 def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
     dates = check.metadata.get("failed_dates")
     failed_dates = from_words(str(dates.value)) if dates is not None else []
-    return CheckOutcome(check.passed, check.severity.value, tuple(str(day) for day in failed_dates))
+    return CheckOutcome(
+        check.passed, check.severity.value, tuple(str(day) for day in failed_dates), bool(check.blocking)
+    )
 
 
 def _is_failed_check(failure: Any) -> bool:

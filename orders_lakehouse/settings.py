@@ -98,6 +98,12 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_REPAIR_DAYS",
         description="How many of the last dates the weekly repair derives anew.",
     )
+    freshness_minutes: int = Field(
+        default=60,
+        ge=1,
+        validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
+        description="How far a layer may be behind the shop before a check warns; four times as far is an error.",
+    )
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         default=None,
         validation_alias="AWS_SERVER_SIDE_ENCRYPTION",

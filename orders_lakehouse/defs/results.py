@@ -5,7 +5,7 @@ Dagster gets an event of its own for each date that fails, or failed before, bes
 is what a table's page shows: it fails where a date of the run fails, and warns while a date of another run does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,8 +17,11 @@ from orders_lakehouse.dates import in_words
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import failing_dates, last_good_date, latest, record
 
-# What a check says of a date.
+# What a check says of a date. Where a failure does not mean the same on every date, verdicts have a column `severity`
+# (ERROR or WARN) beside.
 VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
+
+_WARN = dg.AssetCheckSeverity.WARN.value
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
@@ -39,32 +42,33 @@ def report(
         context: The running step's.
         lake: The lake.
         check: The check.
-        verdicts: date, passed, expected, found, detail; dates that are not named passed with nothing to judge.
+        verdicts: date, passed, expected, found, detail, and severity where it differs by date; the run's dates that
+            are not named passed with nothing to judge. A date outside the run is judged as well when it is named.
         dates: First and last date of the run; None where the table is judged as a whole.
-        severity: What a failure means.
+        severity: What a failure means, unless its verdict says otherwise.
         metadata: What else the summary says.
 
     Returns:
         The result of the run.
     """
-    judged = _every_date(verdicts, dates)
+    judged = _every_date(verdicts, dates, severity)
     before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
-    results = _as_results(context, check, judged, severity)
+    results = _as_results(context, check, judged)
     record(lake, results)
     now = pl.concat([before.join(results, on="date", how="anti", nulls_equal=True), results])
-    _tell_dates(
-        context, check, judged.filter(~pl.col("passed") | pl.col("date").is_in(failing_dates(before))), severity
-    )
+    told_before = before.filter(~pl.col("passed"))["date"].to_list()
+    _tell_dates(context, check, judged.filter(~pl.col("passed") | pl.col("date").is_in(told_before)))
+    broken = judged.filter(~pl.col("passed"))
     failed = failing_dates(results)
+    warned = broken.filter(pl.col("severity") == _WARN)["date"].drop_nulls()
     elsewhere = [day for day in failing_dates(now) if day not in failed]
-    passed = bool(judged["passed"].all())
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
-        passed=passed and not elsewhere,
+        passed=broken.is_empty() and not elsewhere,
         # What other dates were last found to be stops nobody, but is not forgotten.
-        severity=severity if not passed else dg.AssetCheckSeverity.WARN,
-        metadata={**_summary(dates, failed, elsewhere, last_good_date(now)), **(metadata or {})},
+        severity=_worst(broken),
+        metadata={**_summary(dates, failed, warned, elsewhere, last_good_date(now)), **(metadata or {})},
     )
 
 
@@ -93,26 +97,28 @@ def record_tests(
             "detail": None if test.passed or dates is None else f"tested {dates[0]} to {dates[1]} as a whole",
         }
         days = pl.select(date=pl.date_range(*dates)) if dates else pl.DataFrame({"date": [None]}, {"date": pl.Date})
-        judged = days.with_columns(pl.lit(value).alias(name) for name, value in verdict.items())
-        results.append(_as_results(context, key, judged, test.severity))
+        said = {**verdict, "severity": test.severity.value}
+        judged = days.with_columns(pl.lit(value).alias(name) for name, value in said.items())
+        results.append(_as_results(context, key, judged))
     if results:
         record(lake, pl.concat(results))
 
 
-def _as_results(
-    context: Context, check: dg.AssetCheckKey, judged: pl.DataFrame, severity: dg.AssetCheckSeverity
-) -> pl.DataFrame:
+def _as_results(context: Context, check: dg.AssetCheckKey, judged: pl.DataFrame) -> pl.DataFrame:
     return judged.with_columns(
         asset=pl.lit(check.asset_key.to_user_string()),
         check_name=pl.lit(check.name),
-        severity=pl.lit(severity.value),
         run_id=pl.lit(context.run.run_id),
         evaluated_at=pl.lit(datetime.now(UTC)),
     ).select(pl.col(name).cast(dtype) for name, dtype in CHECK_RESULTS.schema.items())
 
 
-def _every_date(verdicts: pl.DataFrame, dates: tuple[date, date] | None) -> pl.DataFrame:
-    given = verdicts.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
+def _every_date(
+    verdicts: pl.DataFrame, dates: tuple[date, date] | None, severity: dg.AssetCheckSeverity
+) -> pl.DataFrame:
+    own = "severity" in verdicts.columns
+    meant = (pl.col("severity") if own else pl.lit(None, pl.String)).fill_null(severity.value)
+    given = verdicts.select(*(pl.col(name).cast(dtype) for name, dtype in VERDICT.items()), severity=meant)
     if dates is None:
         return given
     days = pl.select(date=pl.date_range(*dates))
@@ -120,12 +126,18 @@ def _every_date(verdicts: pl.DataFrame, dates: tuple[date, date] | None) -> pl.D
     everywhere = given.filter(pl.col("date").is_null() & ~pl.col("passed")).drop("date").head(1)
     if everywhere.height:
         return days.join(everywhere, how="cross")
-    return days.join(given, on="date", how="left").with_columns(pl.col("passed").fill_null(True))
+    every = days.join(given, on="date", how="full", coalesce=True).filter(pl.col("date").is_not_null())
+    return every.with_columns(pl.col("passed").fill_null(True), pl.col("severity").fill_null(severity.value)).sort(
+        "date"
+    )
 
 
-def _tell_dates(
-    context: Context, check: dg.AssetCheckKey, verdicts: pl.DataFrame, severity: dg.AssetCheckSeverity
-) -> None:
+def _worst(broken: pl.DataFrame) -> dg.AssetCheckSeverity:
+    is_error = (broken["severity"] == dg.AssetCheckSeverity.ERROR.value).any()
+    return dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+
+
+def _tell_dates(context: Context, check: dg.AssetCheckKey, verdicts: pl.DataFrame) -> None:
     for row in verdicts.filter(pl.col("date").is_not_null()).iter_rows(named=True):
         told = {name: row[name] for name in ("expected", "found", "detail") if row[name] is not None}
         context.instance.report_dagster_event(
@@ -136,7 +148,7 @@ def _tell_dates(
                     asset_key=check.asset_key,
                     check_name=check.name,
                     passed=row["passed"],
-                    severity=severity,
+                    severity=dg.AssetCheckSeverity(row["severity"]),
                     metadata=told,
                     partition=str(row["date"]),
                 ),
@@ -146,11 +158,16 @@ def _tell_dates(
 
 
 def _summary(
-    dates: tuple[date, date] | None, failed: list[date], elsewhere: list[date], good: date | None
+    dates: tuple[date, date] | None,
+    failed: list[date],
+    warned: Iterable[date],
+    elsewhere: list[date],
+    good: date | None,
 ) -> dict[str, Any]:
     return {
         **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
         **({"failed_dates": in_words(failed)} if failed else {}),
+        **({"warned_dates": said} if (said := in_words(warned)) else {}),
         **({"failing_on_other_dates": in_words(elsewhere)} if elsewhere else {}),
         **({"last_good_date": str(good)} if good else {}),
     }

@@ -15,6 +15,7 @@ import polars as pl
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
+from orders_lakehouse.defs.monitors import VOLUME_AS_USUAL
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import evaluations
@@ -99,6 +100,8 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
         pl.col("run_id").is_in(list(failed)),
         ~pl.col("passed"),
         pl.col("severity") == "ERROR",
+        # An unusual date has failed no run.
+        pl.col("check_name") != VOLUME_AS_USUAL,
         pl.col("date").is_not_null(),
     )
     return {failed[run_id]: of_run["date"].unique().to_list() for (run_id,), of_run in bad.group_by("run_id")}

@@ -96,6 +96,37 @@ def balance(lake: Lake, table: Table, first: date, last: date, calendar: Calenda
     return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
 
 
+def missing(lake: Lake, table: Table) -> int:
+    """What `accounts` calls missing, of a cleansed table, from one column of it and of its quarantine."""
+    accounted = sum(_versions(lake, place) for place in _places(table))
+    return row_count(lake, RAW_OF[table.name]) - accounted
+
+
+def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:
+    """Versions in raw for which neither a cleansed table nor its quarantine stands.
+
+    A stored row says for how many versions of its key it stands; those that were captured last are not among them.
+
+    Returns:
+        The key, order_id (where the table has one), captured_on, captured_at; no row when nothing is missing.
+    """
+    raw = RAW_OF[table.name]
+    key = list(table.key)
+    columns = list(dict.fromkeys([*key, *({"order_id"} & set(raw.columns)), "captured_on", "captured_at"]))
+    if missing(lake, table) == 0:
+        return pl.DataFrame(schema={name: raw.schema[name] for name in columns})
+    places = nw.concat([lake.scan(place).select(*key, "versions") for place in _places(table)])
+    accounted = rows_of(places.group_by(*key).agg(accounted=nw.col("versions").sum()))
+    number = pl.col("captured_at").rank("ordinal").over(key)
+    return (
+        rows_of(lake.scan(raw).select(columns))
+        .with_columns(number=number)
+        .join(accounted, on=key, how="left", nulls_equal=True)
+        .filter(pl.col("number") > pl.col("accounted").fill_null(0))
+        .select(columns)
+    )
+
+
 def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool:
     """Whether every date at which raw rows of a cleansed table may count lies in the range."""
     if _is_dimension(table):

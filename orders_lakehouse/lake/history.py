@@ -1,6 +1,6 @@
 """All versions that a range of business dates needs, found by the index `raw/key_dates`, and no others."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 
 import narwhals as nw
@@ -125,3 +125,30 @@ def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
 def _column(frame: Frame, name: str) -> Sequence[date]:
     values: list[date] = rows_of(frame)[name].to_list()
     return values
+
+
+def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tuple[Frame, list[date]]:
+    """Rows that ever counted at more than one date, at one of these among them; no other row can stand twice.
+
+    Args:
+        lake: The lake.
+        table: `cleansed/orders`, `cleansed/order_items` or `cleansed/payments`.
+        dates: Order dates.
+
+    Returns:
+        The column by which a history is found (order_id, for payments payment_id), each once; and all dates at which
+        these rows ever counted, in order.
+    """
+    key = _KEY[table.name]
+    counted = _index(lake, RAW_ORDERS).select("order_id", "order_date").unique()
+    if table.name == "payments":
+        # A payment moves with its order, and when it names another one.
+        named = _index(lake, RAW_OF[table.name]).select("key", "order_id").unique()
+        counted = named.join(counted, on="order_id", how="inner").select("key", "order_date").unique()
+    else:
+        counted = counted.with_columns(key="order_id")
+    places = nw.col("order_date")
+    moved = counted.with_columns(places=places.count().over("key")).filter(nw.col("places") > 1)
+    within = moved.filter(places.is_in(list(dates))).select("key").unique()
+    found = keep(moved.join(within, on="key", how="semi").select("key", "order_date"))
+    return found.select(nw.col("key").alias(key)).unique(), sorted(set(_column(found, "order_date")))

@@ -61,7 +61,7 @@ def touched_dates(lake: Lake, since: Mapping[str, int], calendar: Calendar) -> l
     dates: set[date] = set()
     changes = {table: _changes(lake, table, since.get(table.path)) for table in _BY_ORDER}
     if any(rows.height for rows in changes.values()):
-        dates.update(_dates_of_orders(lake, changes))
+        dates.update(dates_of_orders(lake, changes))
     for members, naming in _NAMED_BY.items():
         changed = _changes(lake, members, since.get(members.path))
         if changed.height:
@@ -107,7 +107,13 @@ def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:
         return None
 
 
-def _dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
+def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
+    """Order dates that versions of orders, lines and payments touch.
+
+    Args:
+        lake: The lake.
+        changes: By raw table (all three), order_id and captured_on of its versions, and payment_id of payments.
+    """
     index = _plan(lake.scan(KEY_DATES))
     # A payment may have named another order before.
     payments = changes[RAW_PAYMENTS].select(key="payment_id").unique()

@@ -1,4 +1,7 @@
-"""The shop as it is beside what raw says it is: rows that are gone, were never captured, or changed without a word."""
+"""The shop as it is beside what the lake says it is.
+
+Rows that are gone, were never captured, or changed without a word; lines whose total the shop works out otherwise.
+"""
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime
@@ -8,14 +11,18 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
 from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.sources.shop import Window, read_versions
+from orders_lakehouse.postgres import batches, connect
+from orders_lakehouse.sources.shop import SCHEMA, Window, clamped, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
 
 GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# Lines that a date names.
+_SAMPLE = 10
+_SUM = pl.Decimal(38, 2)
 # Whatever the shop has, but for the last days of what a date can say.
 _END_OF_TIME = date(9999, 12, 30)
 
@@ -70,6 +77,72 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
         )
         .sort("date", "difference")
     )
+
+
+def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
+    """Whether the shop, by its own arithmetic, comes to the same total of each line of `cleansed/order_items`.
+
+    Lines are compared whose version (key and updated_at) is the same on both sides: a shop that goes on changing is not
+    wrong, nor is a line that is in quarantine.
+
+    Args:
+        lake: The lake.
+
+    Returns:
+        date (order_date), lines (that were compared), expected (sum of what the shop comes to, where that is a number),
+        found (sum of total_price), differing (how many), sample (the first of them, with both totals): a row for each
+        date that has lines.
+
+    Raises:
+        DatabaseError: The shop does not have the shape that raw needs.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    version = [*ORDER_ITEMS.key, "updated_at"]
+    standing = lake.scan(ORDER_ITEMS).filter(~nw.col("is_deleted"))
+    ours = rows_of(standing.select(*version, "order_date", "total_price"))
+    expected, found = pl.col("expected"), pl.col("total_price")
+    said = pl.format("{} / {}: {}, not {}", "order_id", "line_number", expected.fill_null("none"), found)
+    none: dict[str, pl.DataType | type[pl.DataType]] = {
+        "date": pl.Date,
+        "lines": pl.Int64,
+        "expected": _SUM,
+        "found": _SUM,
+        "differing": pl.Int64,
+        "sample": pl.List(pl.String),
+    }
+    parts = [pl.DataFrame(schema=none)]
+    with connect("shop") as connection, connection.cursor() as cursor:
+        # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
+        cursor.execute(
+            "SELECT order_id::text AS order_id, line_number::bigint AS line_number, "
+            f"{clamped('updated_at', 'instant')} AS updated_at, "
+            "round(quantity * unit_price::numeric - coalesce(discount::numeric, 0), 2)::text AS expected "
+            f"FROM {SCHEMA}.order_items"
+        )
+        for batch in batches(cursor):
+            # A number that cleansed cannot hold is in quarantine.
+            number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
+            theirs = pl.DataFrame(batch).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
+            both = ours.join(theirs, on=version)
+            differs = found.cast(pl.String).ne_missing(expected)
+            parts.append(
+                both.group_by(date="order_date").agg(
+                    lines=pl.len().cast(pl.Int64),
+                    expected=expected.cast(_SUM, strict=False).sum(),
+                    found=found.cast(_SUM).sum(),
+                    differing=differs.sum().cast(pl.Int64),
+                    sample=said.filter(differs).sort().head(_SAMPLE),
+                )
+            )
+    compared = (
+        pl.concat(parts)
+        .group_by("date")
+        .agg(
+            pl.col("lines", "expected", "found", "differing").sum(),
+            sample=pl.col("sample").explode().sort().head(_SAMPLE),
+        )
+    )
+    return compared.sort("date")
 
 
 def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:

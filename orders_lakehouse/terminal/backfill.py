@@ -119,7 +119,8 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
     for step, message in outcome.errors.items():
         by_cause.setdefault(message, []).append(step.replace("__", "/"))
     lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
-    failed = {key: check for key, check in outcome.checks.items() if check.failed}
+    # What only tells people has stopped nothing, and its dates need not be left out.
+    failed = {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
     lines += [
         f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in sorted(failed.items())
     ]

@@ -224,7 +224,7 @@ def _indented(text: str, columns: int) -> Padding:
 def _show_remedy(failing: pl.DataFrame) -> None:
     """Which commands run the failing dates again."""
     # What only the comparison with the shop judges, a run of the date does not judge again.
-    by_shop = failing.filter(pl.col("check_name") == "agrees_with_shop")
+    by_shop = failing.filter(pl.col("check_name").is_in(["agrees_with_shop", "total_price_as_in_shop"]))
     stretches = spans(failing_dates(failing))
     lines = [command(Request(first, last)) for first, last in stretches[:_COMMANDS]]
     if len(stretches) > _COMMANDS:

@@ -6,7 +6,7 @@ newer ones, and a load that was interrupted is made up for by the next. The copi
 server they are empty, and so is their memory, and the next load is a full one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
@@ -168,6 +168,43 @@ def unbuilt_dates(lake: Lake) -> set[date]:
         built: dict[date, int] = dict(cursor.fetchall())
     lines = _rows_by_date(lake, ORDER_LINES)
     return {day for day in {*built, *lines} if built.get(day, 0) != lines.get(day, 0)}
+
+
+def fact_totals() -> pl.DataFrame:
+    """Lines of the fact by date and state of their order.
+
+    Returns:
+        order_date, order_status, lines, total (of total_price); no row before the fact is built.
+
+    Raises:
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    query = "SELECT {date}, order_status, count(*) AS lines, sum(total_price)::text AS total FROM {fact} GROUP BY 1, 2"
+    return _of_fact(query, {"lines": pl.Int64, "total": pl.Decimal(38, 2)})
+
+
+def fact_lines(dates: Collection[date]) -> pl.DataFrame:
+    """Lines of some dates of the fact: order_date, order_status, order_id, line_number, total_price.
+
+    Raises:
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    listed = ", ".join(f"{day:%Y%m%d}" for day in dates) or "0"
+    query = (
+        "SELECT {date}, order_status, order_id, line_number, total_price::text AS total_price FROM {fact} "
+        f"WHERE date_id IN ({listed})"
+    )
+    return _of_fact(query, {"order_id": pl.String, "line_number": pl.Int32, "total_price": pl.Decimal(18, 2)})
+
+
+def _of_fact(query: str, types: Mapping[str, "pl.DataType | type[pl.DataType]"]) -> pl.DataFrame:
+    schema = {"order_date": pl.Date, "order_status": pl.String, **types}
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        if value_of(cursor, "SELECT to_regclass('marts.fct_order_lines')::text") is None:
+            return pl.DataFrame(schema=schema)
+        day = "to_date(date_id::text, 'YYYYMMDD') AS order_date"
+        cursor.execute(query.format(date=day, fact="marts.fct_order_lines"))
+        return pl.DataFrame(cursor.fetch_arrow_table()).cast(pl.Schema(schema))
 
 
 def _rows_by_date(lake: Lake, table: Table) -> dict[date, int]:

@@ -18,6 +18,14 @@ pytestmark = pytest.mark.xdist_group("definitions")
 FACTS = [dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_lines")]
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "staging", "marts")
 DBT_LAYERS = ("staging", "marts")
+OF_UPKEEP = {"agrees_with_shop", "repair_changes_nothing", "total_price_as_in_shop", "keeps_up"}
+MONITORS = {
+    "stands_once",
+    "volume_as_usual",
+    "category_mix_as_usual",
+    "method_mix_as_usual",
+    "status_mix_as_usual",
+}
 
 # Python calls an audit hook before it does anything of the kind; the hook lets nothing of it pass.
 _LOAD = """
@@ -221,14 +229,13 @@ def test_every_cleansed_and_curated_asset_is_checked_against_its_contract(graph:
         assert dg.AssetCheckKey(key, "total_price_matches") in keys
 
 
-def test_every_check_blocks_but_those_of_upkeep_and_of_shape_and_says_what_holds(graph: Any) -> None:
+def test_every_check_blocks_but_those_that_only_warn_and_says_what_holds(graph: Any) -> None:
     ours = [
         graph.get(key)
         for key in graph.asset_check_keys
-        if key.asset_key.path[0] not in DBT_LAYERS or key.name == "total_price_matches"
+        if key.asset_key.path[0] not in DBT_LAYERS or key.name in ("total_price_matches", "keeps_up")
     ]
-    warning = {"agrees_with_shop", "repair_changes_nothing", "schema_drift"}
-    assert {node.key.name for node in ours if not node.blocking} == warning
+    assert {node.key.name for node in ours if not node.blocking} == OF_UPKEEP | MONITORS | {"schema_drift"}
     assert [node.key for node in ours if not node.description] == []
 
 
@@ -252,7 +259,7 @@ def test_rows_flow_in_one_direction(graph: Any, nodes: list[Any]) -> None:
 def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitions, nodes: list[Any]) -> None:
     jobs = {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     halves = [jobs.pop(name) for name in ("capture_changes_job", "derive_dates_job")]
-    assert [jobs.pop(name).description for name in ("reconcile_job", "repair_job")]
+    assert [jobs.pop(name).description for name in ("reconcile_job", "repair_job", "freshness_job")]
     assert set(jobs) == {
         "refresh_all_job",
         "refresh_raw_job",
@@ -274,14 +281,15 @@ def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitio
 
 def test_upkeep_is_done_by_its_own_jobs_alone(defs: dg.Definitions) -> None:
     jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
-    of_upkeep = {"agrees_with_shop", "repair_changes_nothing"}
-    doing = {job.name: {key.name for key in job.asset_layer.asset_graph.asset_check_keys} & of_upkeep for job in jobs}
+    doing = {job.name: {key.name for key in job.asset_layer.asset_graph.asset_check_keys} & OF_UPKEEP for job in jobs}
     assert {name: found for name, found in doing.items() if found} == {
-        "reconcile_job": {"agrees_with_shop"},
+        "freshness_job": {"keeps_up"},
+        "reconcile_job": {"agrees_with_shop", "total_price_as_in_shop"},
         "repair_job": {"repair_changes_nothing"},
     }
     schedules = {schedule.name: schedule for schedule in defs.schedules or ()}
     assert {name: schedule.cron_schedule for name, schedule in schedules.items()} == {
+        "freshness_schedule": "*/15 * * * *",
         "reconcile_schedule": "30 3 * * *",
         "repair_schedule": "0 4 * * 0",
     }

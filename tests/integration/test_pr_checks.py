@@ -85,7 +85,7 @@ def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: T
     for same in ("orders", "payments", "customers", "products"):
         assert f"| `cleansed/{same}`" not in report
     assert "| `marts/fct_order_lines` fct_order_lines_total_price | ❌ |" in report
-    assert "| `cleansed/order_items` total_price_agrees_with_shop | ❌ |" in report
+    assert "| `cleansed/order_items` total_price_as_in_shop | ❌ |" in report
 
 
 @pytest.mark.thorough

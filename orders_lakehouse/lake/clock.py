@@ -1,0 +1,47 @@
+"""The shop's clock, as far as the lake knows it: by what it captured, never by the clock of this machine."""
+
+from datetime import date, datetime
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import RAW_ORDERS, Table
+from orders_lakehouse.lake.delta import Lake, files_of, rows_of
+from orders_lakehouse.lake.log import find
+
+
+def running_date(lake: Lake, calendar: Calendar) -> date | None:
+    """The date on which orders were captured last: the shop may still be at it, so it is not complete.
+
+    Args:
+        lake: The lake.
+        calendar: Time zone.
+
+    Returns:
+        The date; None before the first capture.
+    """
+    handle = find(lake, RAW_ORDERS)
+    last = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    if handle is None or not isinstance(last, date):
+        return None
+    newest = rows_of(lake.scan_at(handle, RAW_ORDERS, [last]).select(nw.col("updated_at", "captured_at").max()))
+    # A clock that runs ahead of its capture tells of a day that has not begun.
+    dates = newest.select(pl.all().dt.convert_time_zone(calendar.timezone).dt.date()).row(0)
+    running: date = min(last, *(day for day in dates if day is not None))
+    return running
+
+
+def newest_change(lake: Lake, table: Table) -> datetime | None:
+    """The latest change clock in a raw table, those that ran more than a day ahead aside; None where there is none."""
+    handle = find(lake, table)
+    if handle is None:
+        return None
+    sane = nw.col("updated_at") <= nw.col("captured_at").dt.offset_by("24h")
+    # As a rule the last date has it: a date holds the clocks of a day, and those that ran ahead of it.
+    for day in files_of(handle, table)["date"].unique().sort(descending=True):
+        rows = lake.scan_at(handle, table, [day]).filter(sane).select(nw.col("updated_at").max())
+        newest: datetime | None = rows_of(rows).item()
+        if newest is not None:
+            return newest
+    return None

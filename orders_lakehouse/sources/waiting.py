@@ -1,0 +1,64 @@
+"""What the shop has changed and raw does not have yet, by the shop's own clock."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orders_lakehouse.contracts.tables import RAW
+from orders_lakehouse.lake.clock import newest_change
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE
+
+
+@dataclass(frozen=True)
+class Uncaptured:
+    """Changes that are newer than the newest one in raw.
+
+    Attributes:
+        rows: How many rows of the shop have one, by table; tables without any are not named.
+        behind: From the first of them to the shop's newest change. A shop that has ended grows no older.
+    """
+
+    rows: dict[str, int]
+    behind: timedelta
+
+
+def uncaptured(lake: Lake) -> Uncaptured:
+    """Compare the change clocks of the shop with those of raw; an index of each table has the answer.
+
+    A clock more than a day ahead of the shop's own now() counts on neither side.
+
+    Raises:
+        DatabaseError: A table is missing, or may not be read.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    rows: dict[str, int] = {}
+    first: list[datetime] = []
+    newest: list[datetime] = []
+    with connect("shop") as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        until = f"updated_at <= '{(value_of(cursor, 'SELECT now()') + TOLERANCE).isoformat()}'"
+        for table in RAW:
+            known = newest_change(lake, table)
+            newer = f"updated_at > '{known.isoformat()}'" if known else "true"
+            cursor.execute(
+                f"SELECT count(*), greatest(min(updated_at), '0001-01-01'), max(updated_at) "
+                f'FROM {SCHEMA}."{table.name}" WHERE {until} AND {newer}'
+            )
+            count, since, last = cursor.fetchall()[0]
+            if count:
+                rows[table.name] = count
+                first.append(since)
+            newest += [instant for instant in (known, last) if instant is not None]
+    return Uncaptured(rows, max(newest) - min(first) if first else timedelta())
+
+
+def shop_now() -> datetime:
+    """The shop's own now().
+
+    Raises:
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    with connect("shop") as connection, connection.cursor() as cursor:
+        now: datetime = value_of(cursor, "SELECT now()")
+        return now
