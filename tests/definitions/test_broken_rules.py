@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
+from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CUSTOMERS, DAILY_SALES
 from orders_lakehouse.defs.checks import broken_rules
-from orders_lakehouse.defs.metadata import MASK
 from tests.unit.rows import VALID, at, on, rows
 
 SECRETS = ("Ada Lovelace", "no at sign", "1700-01-01")

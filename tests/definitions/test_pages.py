@@ -9,8 +9,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES
-from orders_lakehouse.defs.metadata import masked, sample_of
+from orders_lakehouse.defs.metadata import sample_of
 from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date, bars_by_name
 from orders_lakehouse.lake.delta import Lake
 from tests.unit.rows import rows
