@@ -417,7 +417,9 @@ def _show_difference(before: pl.DataFrame, after: pl.DataFrame, chosen: Chosen) 
     both = before.select(*on, before="rows").join(after.select(*on, after="rows"), on=on, how="full", coalesce=True)
     both = both.with_columns(pl.col("before", "after").fill_null(0))
     names = [table.name for table in chosen.tables]
-    meant = pl.col("table").is_in(names) & (pl.lit(chosen.reason is None) | (pl.col("reason") == chosen.reason))
+    meant = pl.col("table").is_in(names)
+    if chosen.reason is not None:
+        meant &= pl.col("reason") == chosen.reason
     shown = both.filter(meant | (pl.col("before") != pl.col("after"))).sort(on)
     click.echo("\nRows in quarantine")
     show_rows(shown)
