@@ -248,9 +248,8 @@ def _show_row(table: Table, key: str, row: pl.DataFrame) -> None:
     """Why a row is in quarantine, and what it is."""
     values = row.row(0, named=True)
     day = values[str(table.partitioned_by)]
-    click.secho(
-        f"{table.name} {key}, {day}, rejected by version {values['contract_version']} of the contract", bold=True
-    )
+    heading = f"{table.name} {key}, {day}, rejected by version {values['contract_version']} of its contract"
+    console().print(Text(safe(heading), style="bold"))
     for reason in values["reasons"].split(", "):
         _indented(f"{reason}: {_demand(table, reason)}")
         for column in _looked_at(table, reason):
@@ -293,13 +292,13 @@ def _show_history(lake: Lake, table: Table, values: Mapping[str, Any], personal:
 def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     reasons = list(dict.fromkeys(reason for said in rows["reasons"] for reason in said.split(", ")))
     days = rows[str(table.partitioned_by)].unique().sort()
-    click.echo("\nOnce it is corrected in the shop, run the date of the correction (its updated_at):")
+    click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
     if table in _CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")
-        click.echo("A correction is a new version, and valid from then on; this one stays in quarantine.")
+        click.echo("A correction is a new version; this one stays in quarantine, and is of no effect.")
     else:
         click.echo(f"  {program()} backfill DATE DATE --job {_CAPTURE}")
-        click.echo("and, for it to leave quarantine, the date at which it counts:")
+        click.echo("and then the date at which it counts, for it to leave quarantine:")
         for day in days:
             click.echo(f"  {program()} backfill {day} {day} --job {_DERIVE}")
     if set(reasons) <= set(OF_THE_ORDER):
@@ -377,7 +376,7 @@ def replay(chosen: Chosen) -> None:
     lake = _lake()
     captured, derived = _dates(lake, chosen, _CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
     if not captured and not derived:
-        click.echo("Nothing is in quarantine of what was asked for, and no waiver has changed: nothing to derive anew.")
+        click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
         return
     before, marks = count(lake, Chosen()), versions_now(lake)
     failed = None
