@@ -36,7 +36,7 @@ from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
-from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
+from orders_lakehouse.lake.quarantine import by_reason, has_reason, quarantined
 from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
@@ -44,11 +44,13 @@ from orders_lakehouse.transforms.orders import cleanse_order_items, cleanse_orde
 
 # Reasons whose rows are drawn by date.
 _TRENDS = 3
+# Rows of a reason in a sample.
+_SAMPLED = 2
 _COMMANDS = """```sh
-lakehouse quarantine list --table {table}       # reasons, since when, what to do
-lakehouse quarantine show {table} KEY           # a row, its values, its history, where it is in the shop
-lakehouse quarantine export --table {table} .   # for those who correct it
-lakehouse quarantine replay --table {table}     # after a rule or a waiver has changed
+lakehouse quarantine list --table {table}      # why, since when
+lakehouse quarantine show {table} KEY          # all of a row
+lakehouse quarantine export --table {table} .  # to correct it
+lakehouse quarantine replay --table {table}    # after a waiver
 ```"""
 Split = Sequence[Frame]
 Waivers = Sequence[Waiver]
@@ -128,12 +130,16 @@ def _report_reasons_by_date(context: dg.AssetExecutionContext, rejected: pl.Data
 
 def _trends(standing: pl.DataFrame) -> list[Series]:
     """The most frequent reasons by date, to draw."""
-    by_name = standing.group_by("reason").agg(pl.col("rows").sum())
-    most = by_name.sort("rows", "reason", descending=[True, False]).head(_TRENDS)
     return [
         Series(f"quarantine: {reason}", standing.filter(reason=reason).select("date", value="rows"), RED)
-        for reason in most["reason"]
+        for reason in _most_frequent(standing)["reason"].head(_TRENDS)
     ]
+
+
+def _most_frequent(standing: pl.DataFrame) -> pl.DataFrame:
+    """Reasons, the most frequent first, with the latest date of each: reason, rows, date."""
+    by_name = standing.group_by("reason").agg(pl.col("rows").sum(), pl.col("date").max())
+    return by_name.sort("rows", "reason", descending=[True, False])
 
 
 def _report_quarantine(context: dg.AssetExecutionContext, lake: Lake, table: Table, standing: pl.DataFrame) -> None:
@@ -142,8 +148,13 @@ def _report_quarantine(context: dg.AssetExecutionContext, lake: Lake, table: Tab
         return
     quarantine = QUARANTINE_OF[table.name]
     reasons = bars_by_name(standing.group_by(name="reason").agg(value=pl.col("rows").sum()), RED)
-    latest = Chosen(day=standing.item(-1, "date"))
-    rows = rows_of(nw.from_native(quarantined(lake, table, latest).head(SAMPLE_ROWS)))
+    # From the latest date of each reason: a few partitions are read, whatever the table holds.
+    day, standing_rows = pl.col(str(quarantine.partitioned_by)), quarantined(lake, table)
+    some = [
+        standing_rows.filter(day == row["date"], has_reason(row["reason"])).head(_SAMPLED)
+        for row in _most_frequent(standing).head(SAMPLE_ROWS // _SAMPLED).iter_rows(named=True)
+    ]
+    rows = rows_of(nw.from_native(pl.concat(some).unique(maintain_order=True)))
     first = [*table.key, "reasons", str(quarantine.partitioned_by)]
     context.add_asset_metadata(
         {

@@ -145,7 +145,11 @@ def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp
             resources = {"lake": lake}
             done = dg.materialize([cleansed_assets[0]], resources=resources, instance=instance, partition_key=str(day))
             (event,) = done.asset_materializations_for_node("cleansed__customers")
-        told.append({name: value.value for name, value in event.metadata.items()})
+        sample = event.metadata["quarantine_sample"]
+        assert isinstance(sample, dg.TableMetadataValue)
+        told.append(
+            {name: value.value for name, value in event.metadata.items()} | {"quarantine_sample": sample.records}
+        )
     first, last = told
     assert first["quarantined_by_reason"] == {"country_code_not_iso_3166": 1, "email_malformed": 1}
     assert last["quarantined_by_reason"] == {"email_malformed": 1}
@@ -153,7 +157,11 @@ def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp
     assert _texts(by_reason) == ["email_malformed", "2", "country_code_not_iso_3166", "1"]
     by_date = base64.b64decode(last["by_date"].partition("base64,")[2][:-1]).decode()
     assert "quarantine: email_malformed" in _texts(by_date)
-    (record,) = last["quarantine_sample"]
+    record, other = last["quarantine_sample"]
+    assert [row.data["reasons"] for row in (record, other)] == [
+        "email_malformed",
+        "email_malformed, country_code_not_iso_3166",
+    ]
     assert list(record.data)[:3] == ["customer_id", "reasons", "captured_on"]
     assert (record.data["email"], record.data["full_name"]) == ("•••", "•••")
     assert "lakehouse quarantine replay --table customers" in last["quarantine_commands"]

@@ -101,3 +101,12 @@ def test_the_example_of_the_project_is_one() -> None:
     assert parse(text, "waivers.toml", "UTC") == ()
     example = text.partition("#\n")[2].replace("# ", "")
     assert len(parse(example, "waivers.toml", "UTC")) == 1
+
+
+def test_the_page_names_what_can_be_waived() -> None:
+    page = (PROJECT / "docs" / "quarantine.md").read_text()
+    for table in CLEANSED:
+        waivable = dict.fromkeys(rule.reason for rule in rules_of(table.model) if rule.reason in WAIVABLE)
+        named = ", ".join(f"`{reason}`" for reason in waivable)
+        assert f"| `{table.name}` | {named} |" in page
+    assert len(parse(page.partition("```toml\n")[2].partition("```")[0], "docs", "UTC")) == 1
