@@ -14,7 +14,7 @@ export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test test-all torture check format docs pictures lock stop clean
+.PHONY: help install demo dev backfill bench test test-all torture check pr-checks format docs pictures lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,11 +53,15 @@ check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse
 	@$(BIN)/dbt parse --quiet --no-partial-parse --project-dir dbt_project --profiles-dir dbt_project
 	@$(BIN)/dg check defs
 
+pr-checks: $(READY) ## What the change does to the data, and whether every check holds: make pr-checks BASE=main
+	@BASE="$${BASE:-main}"; $(BIN)/python -m pr_checks --base "$$BASE" $(if $(REPORT),--report $(REPORT))
+
 format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format . ; $(BIN)/sqlfluff fix --quiet dbt_project
 
-docs: $(READY) ## Write docs/configuration.md from the settings
+docs: $(READY) ## Write docs/configuration.md from the settings, docs/dictionary from contracts and dbt
 	@$(BIN)/lakehouse config --write-docs
+	@$(BIN)/lakehouse dictionary --write
 
 pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium)
 	@$(BIN)/python docs/screenshots.py

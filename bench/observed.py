@@ -1,5 +1,7 @@
 """The `lakehouse` command with a watch on Dagster's events: `python -m bench.observed FILE COMMAND ARGUMENT ...`.
 
+For `unchecked FIRST LAST`, which is no command: everything that a backfill does but its checks.
+
 Every event passes `DagsterInstance.handle_new_event`, which stores it. Its time is taken here, in the process of the
 run; nothing else is changed. When the command has ended, FILE holds what was seen, as JSON:
 
@@ -10,6 +12,7 @@ run; nothing else is changed. When the command has ended, FILE holds what was se
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from time import time
 from typing import Any
@@ -19,6 +22,7 @@ import dagster as dg
 from orders_lakehouse import cli
 from orders_lakehouse.definitions import defs
 from orders_lakehouse.defs.metadata import ROW_COUNT
+from orders_lakehouse.instance import run_selection
 
 # Metadata by which the assets say how many rows they worked on, and the contract checks how many they judged.
 _ROWS = ("versions_read", ROW_COUNT, "quarantined", "rows_copied", "rows")
@@ -31,9 +35,18 @@ def main() -> None:
     target = Path(sys.argv.pop(1))
     _watch()
     try:
-        cli.main()
+        if sys.argv[1] == "unchecked":
+            _run_unchecked(*map(date.fromisoformat, sys.argv[2:]))
+        else:
+            cli.main()
     finally:
         target.write_text(json.dumps({"events": _events, "stages": _stages()}))
+
+
+def _run_unchecked(first: date, last: date) -> None:
+    outcome = run_selection(dg.AssetSelection.all().without_checks(), first, last, lambda *_: None)
+    if not outcome.success:
+        raise SystemExit(str(outcome.errors))
 
 
 def _watch() -> None:

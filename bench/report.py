@@ -65,6 +65,11 @@ def markdown(result: Result) -> str:
     for work, measured in result["work"].items():
         lines += ["", f"### {work}: {measured['from']} to {measured['to']}", "", *_stage_table(measured["runs"])]
         lines += ["", *_part_table(measured["runs"]), "", _memory(measured["runs"])]
+    if "unchecked" in result["work"]:
+        checked, unchecked = (_spread(result["work"][work]["runs"], "seconds") for work in ("year", "unchecked"))
+        share = 100 * (checked.median / unchecked.median - 1)
+        lines += ["", "### checks", ""]
+        lines += [f"The year with all checks {_seconds(checked)} s, without {_seconds(unchecked)} s: {share:+.0f} %."]
     if followed := result.get("follow_seconds"):
         lines += ["", "### follow", ""]
         lines += [f"From a change in the shop to its tested fact, with the daemon: {_seconds(Spread.of(followed))} s."]

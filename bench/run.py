@@ -104,19 +104,19 @@ class Bench:
             cursor.execute("CREATE DATABASE warehouse")
             cursor.execute("CHECKPOINT")
 
-    def backfill(self, first: date, last: date) -> dict[str, Any]:
-        """Run a range of dates in a process of its own; returns its numbers.
+    def backfill(self, first: date, last: date, command: str = "backfill") -> dict[str, Any]:
+        """Run a range of dates in a process of its own, without its checks by the command `unchecked`; its numbers.
 
         Raises:
             BenchError: The run failed.
         """
         files, tables = set(self._log_files()), self._table_bytes()
         seen, output = self.home / "observed.json", self.home / "output.txt"
-        command = [sys.executable, "-m", "bench.observed", str(seen), "backfill", str(first), str(last)]
+        arguments = [sys.executable, "-m", "bench.observed", str(seen), command, str(first), str(last)]
         started = time()
         with output.open("w") as log:
             process = subprocess.Popen(  # noqa: S603 (our own command)
-                command, cwd=PROJECT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+                arguments, cwd=PROJECT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
             with _sampling(process.pid, self._postmaster()) as samples:
                 status = process.wait()
@@ -194,7 +194,7 @@ def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
 
 
 def measure(bench: Bench, first: date, last: date, runs: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """Do the three works, several times over, each time from an empty lake and warehouse.
+    """Do the works, several times over, each time from an empty lake and warehouse.
 
     Args:
         bench: The lakehouse.
@@ -206,14 +206,16 @@ def measure(bench: Bench, first: date, last: date, runs: int, say: Callable[[str
     Returns:
         For each work `from`, `to` (dates) and `runs`, a list of `bench.measure.numbers`.
     """
-    ranges = {"year": (first, last - timedelta(days=1)), "one date": (last, last), "unchanged": (first, last)}
+    year = (first, last - timedelta(days=1))
+    ranges = {"year": year, "one date": (last, last), "unchanged": (first, last), "unchecked": year}
     works: dict[str, dict[str, Any]] = {
         work: {"from": str(dates[0]), "to": str(dates[1]), "runs": []} for work, dates in ranges.items()
     }
     for number in range(1, runs + 1):
-        bench.empty()
-        for work, dates in ranges.items():
-            done = bench.backfill(*dates)
+        for work in ("unchecked", "year", "one date", "unchanged"):
+            if ranges[work] == year:
+                bench.empty()
+            done = bench.backfill(*ranges[work], command="unchecked" if work == "unchecked" else "backfill")
             works[work]["runs"].append(done)
             say(f"  run {number} of {runs}, {work}: {done['seconds']:.1f} s")
     return works

@@ -293,6 +293,20 @@ def rebuild_key_dates() -> None:
 
 
 @cli.command()
+@click.argument("table", required=False)
+@click.option("--write", is_flag=True, help="Write docs/dictionary anew instead.")
+def dictionary(table: str | None, write: bool) -> None:
+    """Say what each table holds; with TABLE, what its columns say.
+
+    TABLE is a name such as cleansed.orders or marts.dim_date. Where columns come from and go to stands in
+    docs/dictionary.
+    """
+    from orders_lakehouse.terminal import dictionary as pages
+
+    pages.write_pages() if write else pages.show(table)
+
+
+@cli.command()
 def demo() -> None:
     """Load the sample shop, build everything, show what came of it."""
     from orders_lakehouse.terminal.demo import run_demo

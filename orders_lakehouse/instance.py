@@ -110,6 +110,25 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         BackfillError: The range is not within the partitions.
     """
     from orders_lakehouse.definitions import defs
+
+    jobs = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
+    if job_name not in jobs:
+        raise BackfillError(f"there is no job {job_name!r}; the jobs are {', '.join(jobs)}")
+    return run_job(job_name, progress, _range_tags(first, last))
+
+
+def run_selection(
+    selection: dg.AssetSelection, first: date, last: date, progress: Callable[[str, str, float], None]
+) -> Outcome:
+    """Run some assets and checks over a range of dates; `run_range` for what no job selects."""
+    from orders_lakehouse.definitions import defs
+    from orders_lakehouse.partitions import DAILY
+
+    job = dg.define_asset_job("selected_job", selection=selection, partitions_def=DAILY)
+    return _run(dg.Definitions.merge(defs, dg.Definitions(jobs=[job])), job.name, progress, _range_tags(first, last))
+
+
+def _range_tags(first: date, last: date) -> dict[str, str]:
     from orders_lakehouse.partitions import DAILY
 
     keys = DAILY.get_partition_keys()
@@ -117,9 +136,6 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         raise BackfillError(
             f"there are no partitions yet: LAKEHOUSE_START_DATE is {settings().start_date}, after today"
         )
-    jobs = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
-    if job_name not in jobs:
-        raise BackfillError(f"there is no job {job_name!r}; the jobs are {', '.join(jobs)}")
     if first > last:
         raise BackfillError(f"the range is empty: found {first} to {last}; expected the first date first")
     outside = [day for day in (first, last) if not keys[0] <= day.isoformat() <= keys[-1]]
@@ -127,11 +143,10 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         raise BackfillError(
             f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
-    dates = {
+    return {
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
     }
-    return run_job(job_name, progress, dates)
 
 
 def run_job(
@@ -140,6 +155,12 @@ def run_job(
     """Run a job in this process; `run_range` for one that knows dates."""
     from orders_lakehouse.definitions import defs
 
+    return _run(defs, job_name, progress, tags or {})
+
+
+def _run(
+    defs: dg.Definitions, job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str]
+) -> Outcome:
     prepare_instance()
     with dg.DagsterInstance.get() as instance:
         outcome = Outcome(run_id=str(uuid.uuid4()))
@@ -149,7 +170,7 @@ def run_job(
                 run_id=outcome.run_id,
                 raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={**signature_tags(outcome.run_id), **(tags or {})},
+                tags={**signature_tags(outcome.run_id), **tags},
             )
         outcome.success = result.success
         _read_events(instance, outcome)

@@ -200,12 +200,16 @@ class Settings(BaseSettings):
 
     @property
     def lake_url(self) -> str:
-        """Root of the Delta tables, without a trailing slash."""
+        """Root of the Delta tables, without a trailing slash; a branch deployment of Dagster+ has its own below it."""
         if self.lake_url_given is None:
-            return str(self.home / "lake")
-        if "://" in self.lake_url_given:
-            return self.lake_url_given.rstrip("/")
-        return str(Path(self.lake_url_given).expanduser().resolve())
+            root = str(self.home / "lake")
+        elif "://" in self.lake_url_given:
+            root = self.lake_url_given.rstrip("/")
+        else:
+            root = str(Path(self.lake_url_given).expanduser().resolve())
+        branch = os.environ.get("DAGSTER_CLOUD_DEPLOYMENT_NAME")
+        is_branch = os.environ.get("DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT") == "1"
+        return f"{root}/branches/{branch}" if is_branch and branch else root
 
     @property
     def dagster_home(self) -> Path:

@@ -26,11 +26,13 @@ class Rule:
         reason: Name of the rule; what a quarantine row says.
         valid: Boolean expression; a null counts as valid, because presence is a rule of its own.
         description: What the rule demands, for people.
+        column: The column that it judges; None when it judges several.
     """
 
     reason: str
     valid: nw.Expr
     description: str
+    column: str | None = None
 
 
 class Contract(pa.DataFrameModel):
@@ -65,7 +67,7 @@ _BUILT_IN: Mapping[str, tuple[str, Callable[[nw.Expr, Mapping[str, Any]], nw.Exp
     "greater_than": ("not_above_{min_value}", lambda c, s: c > s["min_value"], "greater than {min_value}"),
     "greater_than_or_equal_to": ("below_{min_value}", lambda c, s: c >= s["min_value"], "at least {min_value}"),
     "less_than_or_equal_to": ("above_{max_value}", lambda c, s: c <= s["max_value"], "at most {max_value}"),
-    "isin": ("not_in_list", lambda c, s: c.is_in(list(s["allowed_values"])), "one of the allowed values"),
+    "isin": ("not_in_list", lambda c, s: c.is_in(list(s["allowed_values"])), "one of {allowed_values}"),
     "str_matches": ("malformed", lambda c, s: c.str.contains(s["pattern"]), "of the form {pattern}"),
 }
 
@@ -79,11 +81,13 @@ def _column_rule(column: str, check: Check, metadata: Mapping[str, Any]) -> Rule
             f"use one of {', '.join(sorted(_BUILT_IN))}, or a @rule"
         ) from None
     statistics = check.statistics or {}
+    shown = {name: ", ".join(map(str, of)) if isinstance(of, list | tuple) else of for name, of in statistics.items()}
     reason = metadata.get("reason") or f"{column}_{suffix.format(**statistics)}"
     return Rule(
         reason,
         expression(nw.col(column), statistics),
-        f"{column} is {metadata.get('demand') or demand.format(**statistics)}",
+        f"{column} is {metadata.get('demand') or demand.format(**shown)}",
+        column,
     )
 
 
@@ -101,7 +105,7 @@ def rules_of(model: type[Contract]) -> list[Rule]:
     for name, column in model.to_schema().columns.items():
         metadata = column.metadata or {}
         if not column.nullable:
-            rules.append(Rule(f"{name}_missing", ~nw.col(name).is_null(), f"{name} is present"))
+            rules.append(Rule(f"{name}_missing", ~nw.col(name).is_null(), f"{name} is present", name))
         rules.extend(_column_rule(name, check, metadata) for check in column.checks)
     seen: set[str] = set()
     for base in model.__mro__:
@@ -125,14 +129,13 @@ def columns_of(rule: Rule, schema: Mapping[str, Any]) -> list[str]:
         rule: A rule of a table.
         schema: Column names and Polars types of the table.
     """
-    return [
-        name for name in schema if not _evaluates(rule, {other: schema[other] for other in schema if other != name})
-    ]
+    empty = pl.LazyFrame(schema=schema)
+    return [name for name in schema if not _evaluates(rule, empty.drop(name))]
 
 
-def _evaluates(rule: Rule, schema: Mapping[str, Any]) -> bool:
+def _evaluates(rule: Rule, rows: pl.LazyFrame) -> bool:
     try:
-        nw.from_native(pl.LazyFrame(schema=schema)).select(rule.valid).collect_schema()
+        nw.from_native(rows).select(rule.valid).collect_schema()
     except ColumnNotFoundError:
         return False
     return True

@@ -9,6 +9,7 @@ from orders_lakehouse.contracts.cleansed import CURRENCIES, ORDER_STATUSES
 from orders_lakehouse.contracts.types import Instant, Money, Price
 
 SEGMENTS = ("champion", "loyal", "recent", "at_risk", "dormant")
+_ISO_4217 = {"demand": "an ISO 4217 code"}
 
 
 class OrderLines(Contract):
@@ -33,17 +34,17 @@ class OrderLines(Contract):
     total_price: Money = pa.Field(
         ge=0, description="round(quantity * unit_price - discount, 2)", metadata={"unit": "currency"}
     )
-    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency of the order, ISO 4217")
+    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency of the order, ISO 4217", metadata=_ISO_4217)
 
 
 class DailySales(Contract):
     """One row per date and currency, over the lines of `curated/order_lines`."""
 
     order_date: pl.Date = pa.Field(description="Business date")
-    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217")
+    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217", metadata=_ISO_4217)
     orders: pl.Int64 = pa.Field(ge=1, description="Orders with at least one valid line")
     lines: pl.Int64 = pa.Field(ge=1, description="Order lines")
-    units: pl.Int64 = pa.Field(ge=1, description="Units sold")
+    units: pl.Int64 = pa.Field(ge=1, description="Units sold", metadata={"unit": "units"})
     gross: Money = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
     net: Money = pa.Field(
         ge=0, description="Sum of total_price of orders neither cancelled nor returned", metadata={"unit": "currency"}
@@ -59,9 +60,11 @@ class CustomerProfile(Contract):
     """One row per known customer and currency, over orders neither cancelled nor returned."""
 
     customer_id: pl.String = pa.Field(description="Customer")
-    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217; amounts are never added across")
+    currency: pl.String = pa.Field(
+        isin=CURRENCIES, description="Currency, ISO 4217; amounts are never added across", metadata=_ISO_4217
+    )
     orders: pl.Int64 = pa.Field(ge=1, description="Orders")
-    units: pl.Int64 = pa.Field(ge=1, description="Units bought")
+    units: pl.Int64 = pa.Field(ge=1, description="Units bought", metadata={"unit": "units"})
     spend: Money = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
     first_order_on: pl.Date = pa.Field(description="Date of the first order")
     last_order_on: pl.Date = pa.Field(description="Date of the last order")

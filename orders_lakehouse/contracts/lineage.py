@@ -7,11 +7,13 @@ from orders_lakehouse.contracts.tables import (
     CUSTOMER_PROFILE,
     CUSTOMERS,
     DAILY_SALES,
+    KEY_DATES,
     ORDER_ITEMS,
     ORDER_LINES,
     ORDERS,
     PAYMENTS,
     PRODUCTS,
+    QUARANTINE_OF,
     RAW_CUSTOMERS,
     RAW_ORDER_ITEMS,
     RAW_ORDERS,
@@ -39,10 +41,16 @@ UPSTREAM: Mapping[Table, tuple[Table, ...]] = {
     ORDER_LINES: (ORDER_ITEMS, ORDERS, CUSTOMERS, PRODUCTS),
     DAILY_SALES: (ORDER_LINES,),
     CUSTOMER_PROFILE: (ORDER_LINES,),
+    KEY_DATES: (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS),
+    QUARANTINE_OF["customers"]: (RAW_CUSTOMERS,),
+    QUARANTINE_OF["products"]: (RAW_PRODUCTS,),
+    QUARANTINE_OF["orders"]: (RAW_ORDERS,),
+    QUARANTINE_OF["order_items"]: (RAW_ORDER_ITEMS, ORDERS),
+    QUARANTINE_OF["payments"]: (RAW_PAYMENTS, ORDERS),
 }
 
 
-# Counts of rows: they come from no column.
+# Counts of rows, and verdicts on them: they come from no column.
 MADE_HERE: tuple[Origin, ...] = ()
 
 
@@ -57,6 +65,13 @@ def _child(source: Table) -> dict[str, tuple[Origin, ...]]:
         "is_deleted": (*_of(source, "deleted_at"), *_of(ORDERS, "is_deleted")),
         "versions": MADE_HERE,
     }
+
+
+_VERDICT = dict.fromkeys(("reasons", "contract_version", "versions"), MADE_HERE)
+
+
+def _rejected_child(source: Table) -> dict[str, tuple[Origin, ...]]:
+    return {"order_date": _child(source)["order_date"], **_VERDICT}
 
 
 # Columns that are computed, or have another name upstream.
@@ -101,6 +116,24 @@ COMPUTED: Mapping[Table, Mapping[str, tuple[Origin, ...]]] = {
         "recency_days": _of(ORDER_LINES, "order_date", "order_status"),
         "segment": _of(ORDER_LINES, "order_date", "order_id", "order_status"),
     },
+    KEY_DATES: {
+        "table_name": MADE_HERE,
+        "key": (
+            *_of(RAW_ORDERS, "order_id"),
+            *_of(RAW_ORDER_ITEMS, "order_id"),
+            *_of(RAW_PAYMENTS, "payment_id"),
+        ),
+        **{
+            column: tuple(Origin(table, column) for table in (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS))
+            for column in ("order_id", "captured_on")
+        },
+        "order_date": _of(RAW_ORDERS, "ordered_at", "captured_on"),
+    },
+    QUARANTINE_OF["customers"]: _VERDICT,
+    QUARANTINE_OF["products"]: _VERDICT,
+    QUARANTINE_OF["orders"]: {"order_date": _of(RAW_ORDERS, "ordered_at", "captured_on"), **_VERDICT},
+    QUARANTINE_OF["order_items"]: _rejected_child(RAW_ORDER_ITEMS),
+    QUARANTINE_OF["payments"]: _rejected_child(RAW_PAYMENTS),
 }
 
 
@@ -108,7 +141,7 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
     """Where each column of a table comes from; a column without an origin is missing.
 
     Args:
-        table: A cleansed or curated table.
+        table: A table that is derived from others of the lake.
 
     Returns:
         Column name to the columns upstream that it is made of; none for what is made here.

@@ -19,6 +19,7 @@ from dagster_dbt import (
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.metadata import OWNERS, key_of
+from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
@@ -26,6 +27,7 @@ from orders_lakehouse.lake.results import failing_dates, latest
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.load import require_loaded
 
 # Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
@@ -50,9 +52,24 @@ class Translator(DagsterDbtTranslator):
         return super().get_asset_key(dbt_resource_props)
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """The spec of a model, with the lake tables that a fact follows."""
+        """The spec of a model, with the lake tables that a fact follows, its columns and what they are made of."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        return spec.merge_attributes(deps=[key_of(table) for table in _FOLLOWS.get(spec.key.path[-1], [])])
+        if not unique_id.startswith("model."):
+            return spec
+        made_of = {
+            column: [
+                dg.TableColumnDep(self.get_asset_key(models.node_of(manifest, source)), other)
+                for source, other in origins
+            ]
+            for column, origins in models.origins(manifest, unique_id).items()
+        }
+        return spec.merge_attributes(
+            deps=[key_of(table) for table in _FOLLOWS.get(spec.key.path[-1], [])],
+            metadata={
+                "dagster/column_schema": model_schema(manifest, unique_id),
+                "dagster/column_lineage": dg.TableColumnLineage(made_of),
+            },
+        )
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The schema: staging or marts."""

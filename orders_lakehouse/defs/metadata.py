@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import Contract, personal_columns
+from orders_lakehouse.contracts.document import demands, document
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import Table
@@ -22,6 +23,8 @@ OWNERS = ("team:data-platform",)
 # A picture shows as many days before the run's last one, or the whole run where that is longer.
 _DAYS_SHOWN = 60
 SAMPLE_ROWS = 8
+# Demands that a column's constraints have names for.
+_SAID_OTHERWISE = ("present", "in no two rows")
 
 
 def key_of(table: Table) -> dg.AssetKey:
@@ -66,24 +69,40 @@ def column_lineage(table: Table) -> dg.TableColumnLineage:
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """Columns, types and descriptions of a lake table."""
-    columns = table.model.to_schema().columns
-    personal = personal_columns(table.model)
+    """Columns of a lake table, and what its contract says of them."""
+    unique = {table.key[0]} if len(table.key) == 1 and table.partitioned_by != "captured_on" else set()
+    return schema_of(document(table)["columns"], demands(table), unique)
+
+
+def schema_of(
+    columns: Mapping[str, Mapping[str, Any]], demanded: Mapping[str | None, Mapping[str, str]], unique: Set[str]
+) -> dg.TableSchema:
+    """Columns in the form of Dagster.
+
+    Args:
+        columns: By name: type, nullable, description, unit, personal.
+        demanded: By column, reason to what is demanded of it; under None, what is demanded of several.
+        unique: Columns of which no two rows have the same value.
+    """
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name,
-                str(dtype),
-                description=columns[name].description if name in columns else None,
+                column["type"] or "?",
+                description=column["description"],
                 constraints=dg.TableColumnConstraints(
-                    nullable=name not in columns or columns[name].nullable,
-                    unique=table.key == (name,) and table.partitioned_by != "captured_on",
-                    other=[f"in {unit}"] if (unit := _unit(columns.get(name))) else [],
+                    nullable=column["nullable"],
+                    unique=name in unique,
+                    other=[
+                        *([f"in {column['unit']}"] if column["unit"] else []),
+                        *(demand for demand in demanded.get(name, {}).values() if demand not in _SAID_OTHERWISE),
+                    ],
                 ),
-                tags={"pii": ""} if name in personal else {},
+                tags={"pii": ""} if column["personal"] else {},
             )
-            for name, dtype in table.schema.items()
-        ]
+            for name, column in columns.items()
+        ],
+        constraints=dg.TableConstraints(other=list(demanded.get(None, {}).values())),
     )
 
 
@@ -108,10 +127,6 @@ def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
             {column: [dg.TableColumnDep(key_of(table), column)] for column in types}
         ),
     }
-
-
-def _unit(column: Any) -> str | None:
-    return (column.metadata or {}).get("unit") if column is not None else None
 
 
 def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, tuple[str, pl.DataFrame]]) -> None:

@@ -7,11 +7,13 @@ import dagster as dg
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import ORDERS
 from orders_lakehouse.defs.metadata import OWNERS, ROW_COUNT, copied, key_of
+from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
 from orders_lakehouse.warehouse.load import COPIES, SCHEMA, Copy, load
+from orders_lakehouse.warehouse.models import manifest
 
 
 def _warehouse(copy: Copy) -> dg.AssetsDefinition:
@@ -49,7 +51,10 @@ warehouse_assets = [_warehouse(copy) for copy in COPIES]
     owners=OWNERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[key_of(ORDERS)],
-    metadata={"dagster/table_name": f"{SCHEMA}.calendar"},
+    metadata={
+        "dagster/table_name": f"{SCHEMA}.calendar",
+        "dagster/column_schema": model_schema(manifest(), "source.orders_lakehouse.lake.calendar"),
+    },
 )
 def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Every day from the first partition to the end of the year after the last order, with public holidays."""

@@ -18,8 +18,7 @@ from deltalake.schema import Schema
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.dates import days, spans
-from orders_lakehouse.lake import storage
-from orders_lakehouse.lake.damage import require_whole
+from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.stamp import Stamp
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError
 from orders_lakehouse.lake.trouble import storage_trouble
@@ -51,7 +50,7 @@ class Lake:
         return f"{self.url}/{table.path}"
 
     def find(self, table: Table, version: int | None = None) -> DeltaTable:
-        """Open a table as it is, at its latest version or at another one.
+        """Open a table as it is, at its latest version or at another one, to read it.
 
         Raises:
             TableNotFoundError: Nobody has made it.
@@ -60,18 +59,21 @@ class Lake:
         """
         location = self.location(table)
         with storage_trouble(location):
-            handle = DeltaTable(location, version=version, storage_options=storage.options(location))
-            require_whole(handle)
-        return handle
+            return handles.shared(location, version)
 
     def open(self, table: Table) -> DeltaTable:
-        """Open a table, creating it when it is not there.
+        """Open a table to read it, creating it when it is not there.
 
         Raises:
             LakeError: The table was made with another time zone, or by a program with a newer contract.
         """
+        return self._opened(table, handles.shared)
+
+    def _opened(self, table: Table, opened: Callable[[str], DeltaTable]) -> DeltaTable:
+        location = self.location(table)
         try:
-            handle = self.find(table)
+            with storage_trouble(location):
+                handle = opened(location)
         except TableNotFoundError:
             handle = self._create(table)
         found, due = Stamp.on(handle), Stamp.due(table, self.timezone)
@@ -94,7 +96,7 @@ class Lake:
         Raises:
             LakeError: A column has changed its type since; only columns that were added can be followed.
         """
-        handle, due = self.open(table), Stamp.due(table, self.timezone)
+        handle, due = self._opened(table, handles.own), Stamp.due(table, self.timezone)
         found = Stamp.on(handle)
         if found == due:
             return handle
@@ -135,7 +137,7 @@ class Lake:
             except DeltaError as error:
                 # Another process made it in the meantime; if not, something else went wrong.
                 try:
-                    return self.find(table)
+                    return handles.own(location)
                 except TableNotFoundError:
                     raise error from None
 
@@ -287,12 +289,12 @@ class Lake:
         """
 
         def replace() -> list[Replaced]:
-            handles = [self._open_to_write(table) for table in tables]
+            targets = [self._open_to_write(table) for table in tables]
             source = self.snapshot()
             frames = collect(*derive(source))
             return [
                 _replace(handle, table, rows, (first, last), _told(source, run_id))
-                for table, handle, rows in zip(tables, handles, frames, strict=True)
+                for table, handle, rows in zip(tables, targets, frames, strict=True)
             ]
 
         return _again_on_conflict(replace)

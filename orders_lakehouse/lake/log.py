@@ -92,14 +92,16 @@ def _commits_of(lake: Lake, table: Table, run_id: str) -> list[dict[str, Any]]:
     return [commit for commit in commits if commit.get("run_id") == run_id]
 
 
-def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime | None) -> None:
-    """Move a handle to a version, or to the one that was the latest at an instant; with neither it stays.
+def at(lake: Lake, table: Table, version: int | None, as_of: datetime | None) -> DeltaTable:
+    """Open a table at a version, or at the one that was the latest at an instant; with neither at its latest one.
 
     Raises:
+        TableNotFoundError: Nobody has made it.
         LakeError: There is no such version; the message says which there are.
     """
+    handle = lake.find(table)
     if version is None and as_of is None:
-        return
+        return handle
     with storage_trouble(handle.table_uri):
         committed = {int(commit["version"]): _instant(commit["timestamp"]) for commit in handle.history()}
     first, last = min(committed), max(committed)
@@ -112,8 +114,7 @@ def pin(handle: DeltaTable, table: Table, version: int | None, as_of: datetime |
         )
     if version not in committed:
         raise LakeError(f"{table.path} has no version {version}; its versions are {first} to {last}")
-    with storage_trouble(handle.table_uri):
-        handle.load_as_version(version)
+    return lake.find(table, version)
 
 
 def _instant(milliseconds: int) -> datetime:

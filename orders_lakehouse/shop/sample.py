@@ -4,7 +4,7 @@ What in them is real and what is made up stands in `complete_journey.py`.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 
 import polars as pl
@@ -68,7 +68,13 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
     }
 
 
-def load_sample_shop(url: str, *, copies: int = 1, report: Callable[[str], None] = _logger.info) -> dict[str, int]:
+def load_sample_shop(
+    url: str,
+    *,
+    copies: int = 1,
+    shop: Mapping[str, pl.DataFrame] | None = None,
+    report: Callable[[str], None] = _logger.info,
+) -> dict[str, int]:
     """Load the sample shop into a Postgres, in one transaction, unless it holds orders already.
 
     The tables are created where they are missing. A second loader waits for the first and then finds its orders.
@@ -77,6 +83,7 @@ def load_sample_shop(url: str, *, copies: int = 1, report: Callable[[str], None]
         url: of the database.
         copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
             copy end in `-2`, and so on; the products are the same for all.
+        shop: what `build_shop` made of a part of the data set; the whole of it if not given.
         report: is told in a line what was done.
 
     Returns:
@@ -101,7 +108,7 @@ def load_sample_shop(url: str, *, copies: int = 1, report: Callable[[str], None]
                 f"Found rows in {found}, but none in shop.orders: expected an empty shop to load the sample into. "
                 "Give another database, or empty the tables of the schema `shop` first."
             )
-        for table, frame in build_shop().items():
+        for table, frame in (shop or build_shop()).items():
             cursor.adbc_ingest(table, frame, mode="append", db_schema_name="shop")
             if copies > 1 and table in _KEYS:
                 cursor.execute(_copy(table, frame.columns, copies))

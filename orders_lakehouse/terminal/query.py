@@ -8,13 +8,14 @@ from typing import Literal
 import click
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 from polars.exceptions import PolarsError
 
 from orders_lakehouse.contracts.tables import TABLES, Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.log import find, pin
+from orders_lakehouse.lake.log import at
 from orders_lakehouse.lake.trouble import storage_trouble
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import program, show_rows
@@ -59,8 +60,7 @@ def read(
     if version is not None and as_of is not None:
         raise QueryError("found --version and --as-of; expected one of them")
     table = _table(name)
-    handle = _opened(Lake(settings().lake_url, settings().timezone), table)
-    pin(handle, table, version, as_of)
+    handle = _opened(Lake(settings().lake_url, settings().timezone), table, version, as_of)
     rows = storage.scan(handle)
     if day is not None:
         if table.partitioned_by is None:
@@ -107,11 +107,11 @@ def _counted(rows: int, *, more: bool) -> str:
     return f"{rows:,} row{'' if rows == 1 else 's'}."
 
 
-def _opened(lake: Lake, table: Table) -> DeltaTable:
-    handle = find(lake, table)
-    if handle is None:
-        raise QueryError(f"{table.path} is not made yet; `make demo` or `make backfill` makes it")
-    return handle
+def _opened(lake: Lake, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
+    try:
+        return at(lake, table, version, as_of)
+    except TableNotFoundError:
+        raise QueryError(f"{table.path} is not made yet; `make demo` or `make backfill` makes it") from None
 
 
 def _names(query: str, table: Table) -> bool:

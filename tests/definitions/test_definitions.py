@@ -159,6 +159,36 @@ def test_every_derived_table_says_where_its_columns_come_from(nodes: list[Any]) 
         assert upstream == by_key[dg.AssetKey([table.layer, table.name])].parent_keys
 
 
+def test_every_model_says_what_its_columns_are_and_where_they_come_from(nodes: list[Any]) -> None:
+    described = {
+        node.key: [column.name for column in node.metadata["dagster/column_schema"].columns]
+        for node in nodes
+        if "dagster/column_schema" in node.metadata
+    }
+    made = [node for node in nodes if node.key.path[0] in DBT_LAYERS]
+    assert len(made) == 12
+    for node in made:
+        columns = node.metadata["dagster/column_schema"].columns
+        assert all(column.description for column in columns), node.key
+        lineage = node.metadata["dagster/column_lineage"].deps_by_column
+        assert list(lineage) == [column.name for column in columns], node.key
+        for dep in (dep for deps in lineage.values() for dep in deps):
+            assert dep.asset_key in node.parent_keys, f"{node.key} names {dep}"
+            assert dep.column_name in described[dep.asset_key], f"{node.key} names {dep}"
+
+
+def test_a_column_shows_what_is_demanded_of_it(nodes: list[Any]) -> None:
+    by_key = {node.key.to_user_string(): node.metadata["dagster/column_schema"] for node in nodes}
+    lines, orders = by_key["cleansed/order_items"], by_key["marts/fct_orders"]
+    (quantity,) = [column for column in lines.columns if column.name == "quantity"]
+    assert quantity.constraints == dg.TableColumnConstraints(nullable=False, other=["in units", "greater than 0"])
+    assert "The order has been captured." in lines.constraints.other
+    (order_id, method) = [column for column in orders.columns if column.name in ("order_id", "payment_method_key")]
+    assert order_id.constraints.other == ["in no two rows (on the dates of a run)"]
+    assert order_id.constraints.unique
+    assert method.constraints.other == ["one of `dim_payment_methods.payment_method_key` (on the dates of a run)"]
+
+
 def test_every_lake_asset_describes_its_columns(nodes: list[Any]) -> None:
     for table in (*RAW, *CLEANSED, *CURATED):
         (node,) = [node for node in nodes if node.key.path == [table.layer, table.name]]
@@ -172,6 +202,10 @@ def test_personal_data_is_marked(nodes: list[Any]) -> None:
     columns = node.metadata["dagster/column_schema"].columns
     marked = {column.name for column in columns if "pii" in (column.tags or {})}
     assert marked == {"full_name", "email", "date_of_birth", "address", "postal_code"}
+    (node,) = [node for node in nodes if node.key.path == ["marts", "dim_customers"]]
+    columns = node.metadata["dagster/column_schema"].columns
+    marked = {column.name for column in columns if "pii" in (column.tags or {})}
+    assert marked == {"customer_name", "customer_email", "date_of_birth", "address", "postal_code"}
 
 
 def test_every_cleansed_and_curated_asset_is_checked_against_its_contract(graph: Any) -> None:

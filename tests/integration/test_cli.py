@@ -98,3 +98,13 @@ def test_a_setting_that_is_not_understood_is_refused(command: Command, environme
     assert errors.startswith("Error: the environment cannot be read:")
     assert said in errors
     assert SECRET not in errors
+
+
+def test_the_dictionary_is_asked_by_the_name_of_a_table(command: Command) -> None:
+    status, output, _ = command("dictionary", "marts.fct_orders")
+    assert status == 0
+    assert output.startswith("marts.fct_orders: One row per order")
+    assert "hours_to_ship" in output
+    status, _, errors = command("dictionary", "fct_nonsense")
+    assert status == 1
+    assert errors.startswith("Error: there is no table 'fct_nonsense'; expected one of ")

@@ -20,108 +20,12 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.lake.accounts import Accounts, accounts
+from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
 
 pytestmark = pytest.mark.slow
 
 FIRST, LAST = "2017-01-01", "2017-01-09"
-
-SHOP = """
-INSERT INTO shop.customers VALUES
-  ('c1', E'\\t Ada Lovelace ', ' Ada@Example.ORG ', '1990-01-01', '2016-12-01', 'Main St 1', 'London', '', 'N1', ' gb ',
-   '2016-12-01', null),
-  ('c2', null, null, null, null, null, null, null, null, null, '2017-01-02 08:00+00', null),
-  ('c3', 'Born today', '', '2016-12-01', '2016-12-01', null, null, null, null, 'DE', '2016-12-02', null),
-  ('c4', 'Left', 'left@example.org', null, '2016-12-01', null, null, null, null, 'FR', '2017-01-03', '2017-01-03'),
-  ('uk', 'U K', null, null, null, null, null, null, null, 'UK', '2017-01-01', null),
-  ('mail', 'No At', 'no at sign', null, null, null, null, null, null, null, '2017-01-01', null),
-  ('early', 'Early', null, null, '2017-01-05', null, null, null, null, null, '2017-01-03', null),
-  ('old', 'Old', null, '1899-12-31', null, null, null, null, null, null, '2017-01-01', null),
-  ('unborn', 'Unborn', null, '2017-01-02', '2017-01-01', null, null, null, null, null, '2017-01-01', null),
-  ('both', 'Both', 'nobody@nowhere', null, null, null, null, null, null, 'ZZ', '2017-01-01', null),
-  ('  ', 'Blank', null, null, null, null, null, null, null, null, '2017-01-01', null),
-  ('later', 'Clock ahead', null, null, null, null, null, null, null, null, '2099-01-01', null);
-INSERT INTO shop.products VALUES
-  ('p1', ' Tea ', 'Food', 'Maker', 3.50, ' eur', '2016-12-01', null),
-  ('p2', null, null, null, 0, 'USD', '2017-01-04', null),
-  ('gone', 'Withdrawn', null, null, 1, 'EUR', '2017-01-02', '2017-01-02'),
-  ('free', 'Negative', null, null, -0.01, 'EUR', '2017-01-01', null),
-  ('nan', 'Not a number', null, null, 'NaN', 'EUR', '2017-01-01', null),
-  ('price', 'No price', null, null, null, null, '2017-01-01', null),
-  ('money', 'No currency', null, null, 1, 'EURO', '2017-01-01', null),
-  (E'\\t', 'Blank', null, null, 1, 'EUR', '2017-01-01', null),
-  ('later', 'Clock ahead', null, null, 1, 'EUR', '2099-01-01', null);
-INSERT INTO shop.orders VALUES
-  ('o1', 'c1', '2017-01-02 10:00+00', ' paid ', 'EUR', '2017-01-02 22:20+00', '2017-01-04 10:00+00',
-   '2017-01-04 10:05+00', null),
-  ('o2', null, '2017-01-03 10:00+00', 'placed', ' usd ', null, null, '2017-01-03 10:00+00', null),
-  ('o3', '  ', '2017-01-03 23:59:59.999999+00', 'placed', 'EUR', null, null, '2017-01-04 10:00+00', null),
-  ('o4', 'nobody knows', '2017-01-04 00:00+00', 'shipped', 'EUR', null, null, '2017-01-04 10:00+00', null),
-  ('o5', 'uk', '2017-01-04 01:00+00', 'returned', 'JPY', null, null, '2017-01-04 10:00+00', null),
-  ('o6', 'c4', '2017-01-04 02:00+00', 'cancelled', 'EUR', null, null, '2017-01-04 10:00+00', null),
-  ('a day ahead', 'c1', '2017-01-06 10:00+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('deleted', 'c1', '2017-01-04 10:00+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', '2017-01-05 10:00+00'),
-  ('deleted and bad', null, null, 'what', '?', null, null, '2017-01-05 10:00+00', '2017-01-05 10:00+00'),
-  (' ', 'c1', '2017-01-04 10:00+00', 'placed', 'EUR', null, null, '2017-01-04 10:00+00', null),
-  ('no date', 'c1', null, 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('too soon', 'c1', '2017-01-06 10:00:00.000001+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('far ahead', 'c1', '2017-03-01', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('before the start', 'c1', '2016-12-31 23:59:59+00', 'placed', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('status', 'c1', '2017-01-04 10:00+00', 'Paid', 'EUR', null, null, '2017-01-05 10:00+00', null),
-  ('no status', 'c1', '2017-01-04 10:00+00', '', '', null, null, '2017-01-05 10:00+00', null),
-  ('euro', 'c1', '2017-01-04 10:00+00', 'paid', 'EURO', null, null, '2017-01-05 10:00+00', null),
-  ('later', 'c1', '2017-01-04 10:00+00', 'paid', 'EUR', null, null, '2099-01-01 10:00+00', null);
-INSERT INTO shop.order_items VALUES
-  ('o1', 1, 'p1', 3, 3.3350, 0.01, '2017-01-02 10:00+00', null),
-  ('o1', 2, 'p2', 1, 5.0050, null, '2017-01-02 10:00+00', null),
-  ('o1', 3, 'sold but unknown', 2, 0.0050, 0.00, '2017-01-02 10:00+00', null),
-  ('o1', 4, 'p1', 1, 0.9960, 1.00, '2017-01-02 10:00+00', null),
-  ('o1', 5, 'p1', 1, 1.0000, 0.00, '2017-01-03 10:00+00', '2017-01-03 10:00+00'),
-  ('o1', 6, ' p1', 2000000000, 0.4500, 0.01, '2017-01-02 10:00+00', null),
-  ('o2', 1, 'p1', 0, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 2, 'p1', 2, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 3, 'p1', -1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 4, 'p1', null, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 5, '', 1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 6, null, 1, 3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 7, 'p1', 1, null, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 8, 'p1', 1, -0.0001, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 9, 'p1', 1, 3.5000, -0.01, '2017-01-03 10:00+00', null),
-  ('o2', 10, 'p1', 1, 3.5000, 'NaN', '2017-01-03 10:00+00', null),
-  ('o2', 11, 'p1', 1, 3.4950, 3.50, '2017-01-03 10:00+00', null),
-  ('o2', 12, 'p1', 2000000000, 99999999.9999, 0.00, '2017-01-03 10:00+00', null),
-  ('o2', 13, 'p1', 1, 3.5000, 0.00, '2099-01-01', null),
-  ('o2', 14, null, -1, -3.5000, 0.00, '2017-01-03 10:00+00', null),
-  ('o3', 1, 'gone', 1, 1.0000, 0.00, '2017-01-05 10:00+00', null),
-  ('o4', 1, 'nan', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('o5', 1, 'p1', 1, 100.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('deleted', 1, 'p1', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('deleted', 2, 'p1', -1, -1.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('euro', 1, 'p1', 1, 1.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('euro', 2, 'p1', 0, 1.0000, 0.00, '2017-01-04 10:00+00', null),
-  ('no such order', 1, 'p1', 1, 1.0000, 0.00, '2017-01-07 10:00+00', null);
-INSERT INTO shop.payments VALUES
-  ('y1', 'o1', ' card ', 15.00, 'eur', 'captured', '2017-01-02 10:05+00', '2017-01-02 10:05+00', null),
-  ('y2', 'o1', 'cash', 15.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', null),
-  ('Y3', 'o1', 'voucher', 15.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', null),
-  ('y4', 'o1', 'paypal', 99.00, 'EUR', 'failed', null, '2017-01-02 10:05+00', null),
-  ('y5', 'o1', 'card', 20.50, 'EUR', 'refunded', null, '2017-01-06 10:05+00', null),
-  ('y6', 'o1', 'cash', 1.00, 'EUR', 'captured', null, '2017-01-02 10:05+00', '2017-01-02 10:05+00'),
-  ('y7', 'o2', 'transfer', 0.00, 'EUR', 'authorised', null, '2017-01-03 10:05+00', null),
-  ('cheque', 'o2', 'cheque', 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
-  ('no method', 'o2', null, 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
-  ('negative', 'o2', 'card', -1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
-  ('nothing', 'o2', 'card', null, '', 'captured', null, '2017-01-03 10:05+00', null),
-  ('pending', 'o2', 'card', 1.00, 'EUR', 'pending', null, '2017-01-03 10:05+00', null),
-  ('no status', 'o2', 'card', 1.00, 'BTC', ' ', null, '2017-01-03 10:05+00', null),
-  (' ', 'o2', 'card', 1.00, 'EUR', 'captured', null, '2017-01-03 10:05+00', null),
-  ('later', 'o2', 'card', 1.00, 'EUR', 'captured', null, '2099-01-01', null),
-  ('of deleted', 'deleted', 'card', 1.00, 'EUR', 'captured', null, '2017-01-05 10:05+00', null),
-  ('of euro', 'euro', 'card', 1.00, 'EUR', 'captured', null, '2017-01-05 10:05+00', null),
-  ('of unknown', 'no such order', 'card', 1.00, 'EUR', 'captured', null, '2017-01-06 10:05+00', null),
-  ('of nobody', null, 'card', 1.00, 'EUR', 'captured', null, '2017-01-06 10:05+00', null);
-"""
-
 
 # What is rejected, and why: the reasons are in the order of the contract.
 REJECTED = {
@@ -208,7 +112,7 @@ def done(
     """Everything run once. Rows with a clock ahead of the shop's own are captured as of today."""
     endpoint = request.getfixturevalue("s3_endpoint") if request.param == "s3" else None
     with lakehouse_on(endpoint, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as lakehouse:
-        lakehouse.shop(SHOP)
+        lakehouse.shop(edge_cases())
         lakehouse.oracle.look()
         ((today,),) = lakehouse.shop_rows("SELECT now()::date::text")
         for result in (

@@ -250,3 +250,23 @@ def test_a_path_that_delta_escapes_is_refused(monkeypatch: pytest.MonkeyPatch, h
     message = _refused(monkeypatch, LAKEHOUSE_HOME=home)
     assert home in message
     assert "set LAKE_URL or LAKEHOUSE_HOME" in message
+
+
+@pytest.mark.parametrize(
+    ("deployment", "is_branch", "expected"),
+    [
+        (None, None, "s3://bucket/lake"),
+        ("prod", "", "s3://bucket/lake"),
+        ("prod", "0", "s3://bucket/lake"),
+        ("5b0c8f", "1", "s3://bucket/lake/branches/5b0c8f"),
+    ],
+)
+def test_a_branch_deployment_has_a_lake_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, deployment: str | None, is_branch: str | None, expected: str
+) -> None:
+    told = {"DAGSTER_CLOUD_DEPLOYMENT_NAME": deployment, "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT": is_branch}
+    for name, value in told.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LAKE_URL", "s3://bucket/lake")
+    assert settings().lake_url == expected

@@ -157,3 +157,25 @@ def test_how_fast_the_daemon_follows_is_told_and_compared() -> None:
         followed, slower
     )
     assert "### follow" not in comparison(result(10.0), slower)
+
+
+def test_what_the_checks_cost_is_told() -> None:
+    both = result(23.0)
+    both["work"]["unchecked"] = {**both["work"]["year"], "runs": [run(18.0)]}
+    assert "The year with all checks 25.0 s, without 20.0 s: +25 %." in markdown(both)
+    assert "### checks" not in markdown(result(23.0))
+
+
+def test_a_changed_date_is_compared_beside_a_short_and_a_long_history() -> None:
+    dates = {"from": "2017-01-01", "to": "2017-12-31", "order_lines": 1_000}
+    histories = {
+        "short": {**dates, "runs": [run(8.0)]},
+        "long": {**dates, "from": "2008-01-13", "order_lines": 10_000, "runs": [run(10.0)]},
+    }
+    told = {**result(10.0), "history": histories}
+    said = markdown(told)
+    assert "short: 2017-01-01 to 2017-12-31, 1,000 lines" in said
+    assert "| in all | 10.0 | 12.0 | 1.20 | slower? |" in said
+    worse = {**told, "history": {**histories, "long": {**histories["long"], "runs": [run(13.0)]}}}
+    assert "### history: the long one's ratio was 1.20, is 1.50" in comparison(told, worse)
+    assert "### history" not in markdown(result(10.0))

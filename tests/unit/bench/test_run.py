@@ -20,8 +20,8 @@ class Recorder:
     def empty(self) -> None:
         self.asked.append("empty")
 
-    def backfill(self, first: date, last: date) -> dict[str, float]:
-        self.asked.append((f"{first:%m-%d}", f"{last:%m-%d}"))
+    def backfill(self, first: date, last: date, command: str) -> dict[str, float]:
+        self.asked.append((command, f"{first:%m-%d}", f"{last:%m-%d}"))
         return {"seconds": float(len(self.asked))}
 
 
@@ -29,14 +29,19 @@ def test_each_time_the_year_begins_empty_and_one_date_lands_on_top_of_it() -> No
     recorder = Recorder()
     said: list[str] = []
     works = measure(cast("Bench", recorder), date(2017, 1, 1), date(2017, 1, 31), 2, said.append)
-    once = ["empty", ("01-01", "01-30"), ("01-31", "01-31"), ("01-01", "01-31")]
+    year, both = ("01-01", "01-30"), ("01-01", "01-31")
+    once = [
+        *("empty", ("unchecked", *year)),
+        *("empty", ("backfill", *year), ("backfill", "01-31", "01-31"), ("backfill", *both)),
+    ]
     assert recorder.asked == once + once
     assert works == {
-        "year": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 2.0}, {"seconds": 6.0}]},
-        "one date": {"from": "2017-01-31", "to": "2017-01-31", "runs": [{"seconds": 3.0}, {"seconds": 7.0}]},
-        "unchanged": {"from": "2017-01-01", "to": "2017-01-31", "runs": [{"seconds": 4.0}, {"seconds": 8.0}]},
+        "year": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 4.0}, {"seconds": 10.0}]},
+        "one date": {"from": "2017-01-31", "to": "2017-01-31", "runs": [{"seconds": 5.0}, {"seconds": 11.0}]},
+        "unchanged": {"from": "2017-01-01", "to": "2017-01-31", "runs": [{"seconds": 6.0}, {"seconds": 12.0}]},
+        "unchecked": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 2.0}, {"seconds": 8.0}]},
     }
-    assert said[-1] == "  run 2 of 2, unchanged: 8.0 s"
+    assert said[-1] == "  run 2 of 2, unchanged: 12.0 s"
 
 
 def test_a_run_writes_nowhere_but_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,7 +343,7 @@ def test_reasons_and_descriptions_follow_from_the_checks() -> None:
         ("at_most_above_3", "at_most is at most 3"),
         ("between_below_1", "between is at least 1"),
         ("between_above_3", "between is at most 3"),
-        ("listed_not_in_list", "listed is one of the allowed values"),
+        ("listed_not_in_list", "listed is one of a, b"),
         ("formed_malformed", "formed is of the form ^a+$"),
         ("odd", "named is the letter a"),
     ]

@@ -2,8 +2,8 @@
 
 import json
 
-from orders_lakehouse.contracts.document import document, documents
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, QUARANTINE_OF, TABLES
+from orders_lakehouse.contracts.document import demands, document, documents
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, QUARANTINE_OF, TABLES
 
 
 def test_every_table_is_described_with_all_its_columns() -> None:
@@ -28,4 +28,19 @@ def test_a_contract_says_its_types_units_and_rules() -> None:
 
 
 def test_columns_beside_the_contract_are_described_too() -> None:
-    assert document(QUARANTINE_OF["orders"])["columns"]["reasons"]["nullable"]
+    rejected = document(QUARANTINE_OF["orders"])
+    assert rejected["description"] == "Versions of orders that break a rule, as they came."
+    assert rejected["columns"]["reasons"]["nullable"]
+    columns = [column for described in documents().values() for column in described["columns"].values()]
+    assert [column for column in columns if not column["description"]] == []
+
+
+def test_what_is_demanded_is_told_by_column() -> None:
+    orders = demands(ORDERS)
+    assert orders["status"] == {
+        "status_missing": "present",
+        "status_not_in_list": "one of placed, paid, shipped, delivered, cancelled, returned",
+    }
+    # Two rules of one reason: the wider one says it.
+    assert orders["order_id"] == {"order_id_missing": "present and not blank"}
+    assert orders[None]["ordered_at_in_future"] == "ordered_at is at most one day after updated_at."

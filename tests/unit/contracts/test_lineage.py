@@ -3,9 +3,19 @@
 import pytest
 
 from orders_lakehouse.contracts.lineage import COMPUTED, UPSTREAM, Origin, origins
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, ORDERS, PRODUCTS, Table
+from orders_lakehouse.contracts.tables import (
+    CLEANSED,
+    CURATED,
+    KEY_DATES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    PRODUCTS,
+    QUARANTINE,
+    Table,
+)
 
-DERIVED = (*CLEANSED, *CURATED)
+DERIVED = (KEY_DATES, *CLEANSED, *QUARANTINE, *CURATED)
 
 
 def test_every_derived_table_names_what_it_is_derived_from() -> None:

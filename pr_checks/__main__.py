@@ -1,0 +1,215 @@
+"""`make pr-checks BASE=main`, or `python -m pr_checks --help`."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.postgres import stop_embedded_server
+from orders_lakehouse.settings import PROJECT
+from pr_checks import impact
+from pr_checks.build import Build, base_build, change_build
+from pr_checks.commits import Sides, sides
+from pr_checks.contracts import differences
+from pr_checks.difference import Difference, compare
+from pr_checks.report import Findings, markdown
+from pr_checks.shop import FIRST, LAST
+
+_HOME = PROJECT / ".lakehouse" / "pr-checks"
+# Beside what is compared: results of checks are told as checks.
+_NOT_COMPARED = {"checks/results"}
+_MARTS = """
+    SELECT table_name, column_name, CASE WHEN data_type = 'numeric' THEN coalesce(numeric_scale, 6) END
+    FROM information_schema.columns
+    WHERE table_schema = 'marts'
+    ORDER BY table_name, ordinal_position
+"""
+
+
+@click.command()
+@click.option(
+    "--base", default="main", show_default=True, help="Branch or commit that the change is to be merged into."
+)
+@click.option(
+    "--report", type=click.Path(path_type=Path), default=_HOME / "report.md", help="Where the report is written."
+)
+@click.option("--home", type=click.Path(path_type=Path), default=_HOME, help="Where both lakehouses are built.")
+def pr_checks(base: str, report: Path, home: Path) -> None:
+    """Say which rows of which tables a change changes, and whether every check holds.
+
+    The base is built once for its commit, on a fortnight of the sample shop; the change starts as a copy of it, in
+    which only what the change reaches is made anew. Ends with status 1 when a check fails or a contract breaks what
+    needs it; other data is no failure.
+    """
+    began = time.monotonic()
+    both = sides(PROJECT, base)
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        findings = _compare(both, home.resolve())
+    finally:
+        stop_embedded_server(home.resolve())
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(markdown(findings))
+    click.echo(f"\n{markdown(findings)}\n{time.monotonic() - began:.0f} s in all. The report: {report}")
+    if not findings.holds:
+        raise SystemExit(1)
+
+
+def _compare(both: Sides, home: Path) -> Findings:
+    dates = (FIRST, LAST)
+    base = base_build(home, both.base, dates, click.echo)
+    reached = impact.reached_layers(both.changed)
+    made = impact.from_first(reached)
+    dbt = any(file.startswith("dbt_project/") for file in both.changed)
+    change = change_build(base, both.change, dates, made, dbt=dbt, say=click.echo)
+    click.echo("Comparing ...")
+    began = time.monotonic()
+    documents = base.contracts(), change.contracts()
+    tables = [*_lake(base, change, documents), *_marts(base, change)]
+    models, following = impact.changed_models(base.manifest(), change.manifest()) if change.parsed else ([], [])
+    return Findings(
+        base=both.base,
+        change=both.label,
+        dates=dates,
+        reached=reached,
+        made=made,
+        untracked=both.untracked,
+        checks_before=base.checks,
+        checks=change.checks,
+        judged=change.judged(),
+        errors=change.errors,
+        tables=tables,
+        quarantine=moved(tables),
+        contracts=differences(*documents),
+        breaks=[],
+        models=models,
+        following=following,
+        seconds={
+            **{f"base: {name}": seconds for name, seconds in base.seconds.items()},
+            **{f"change: {name}": seconds for name, seconds in change.seconds.items()},
+            "comparison": time.monotonic() - began,
+        },
+    )
+
+
+def _lake(base: Build, change: Build, documents: tuple[dict[str, Any], dict[str, Any]]) -> list[Difference]:
+    paths = sorted(
+        {
+            f"{log.parent.parent.name}/{log.parent.name}"
+            for side in (base, change)
+            for log in side.lake.glob("*/*/_delta_log")
+        }
+    )
+    return [
+        compare(
+            path, _delta(base, path), _delta(change, path), _key(path, documents[1].get(path) or documents[0].get(path))
+        )
+        for path in paths
+        if path not in _NOT_COMPARED
+    ]
+
+
+def _delta(side: Build, path: str) -> pl.DataFrame:
+    location = side.lake / path
+    return pl.read_delta(str(location)) if location.exists() else pl.DataFrame()
+
+
+def _key(path: str, document: dict[str, Any] | None) -> list[str]:
+    """What tells the rows of a lake table apart; where versions stand, their clock, too."""
+    if document is None:
+        return []
+    versions = path.startswith(("raw/", "cleansed/", "quarantine/"))
+    return [*document["key"], *(["updated_at"] if versions and "updated_at" in document["columns"] else [])]
+
+
+def _marts(base: Build, change: Build) -> list[Difference]:
+    keys = {**_mart_keys(base.manifest()), **(_mart_keys(change.manifest()) if change.parsed else {})}
+    before, after = _relations(base), _relations(change)
+    empty = pl.DataFrame()
+    return [
+        compare(f"marts/{name}", before.get(name, empty), after.get(name, empty), keys.get(name, ()))
+        for name in sorted({*before, *after})
+    ]
+
+
+def _relations(side: Build) -> dict[str, pl.DataFrame]:
+    with dbapi.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
+        cursor.execute(_MARTS)
+        columns: dict[str, dict[str, int | None]] = {}
+        for name, column, scale in cursor.fetchall():
+            columns.setdefault(name, {})[column] = scale
+        found = {}
+        for name, scales in columns.items():
+            # Arrow has no type for a numeric of any precision; its text is exact.
+            listed = [f'"{column}"' + ("" if scale is None else "::text") for column, scale in scales.items()]
+            cursor.execute(f'SELECT {", ".join(listed)} FROM marts."{name}"')
+            exact = {column: pl.Decimal(38, scale) for column, scale in scales.items() if scale is not None}
+            found[name] = pl.DataFrame(cursor.fetch_arrow_table()).cast(exact)  # type: ignore[arg-type]
+    return found
+
+
+def _mart_keys(manifest: dict[str, Any]) -> dict[str, list[str]]:
+    """What dbt tests to be unique, by model."""
+    keys: dict[str, list[str]] = {}
+    for node in manifest["nodes"].values():
+        test = node.get("test_metadata") or {}
+        if test.get("name") in ("unique", "unique_combination"):
+            name = node["attached_node"].rsplit(".", maxsplit=1)[-1]
+            keys.setdefault(name, test["kwargs"].get("columns") or [node["column_name"]])
+    return keys
+
+
+def moved(tables: list[Difference]) -> pl.DataFrame:
+    """Rows that came into quarantine or left it, by reason, and those that stay with other reasons.
+
+    Args:
+        tables: Differences of all tables.
+
+    Returns:
+        table, reason, key, side: `passes now`, `rejected now`, or of rows that are rejected on both sides
+        `no longer a reason`, `a reason, too`.
+    """
+    found = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
+    for table in tables:
+        if not table.table.startswith("quarantine/"):
+            continue
+        named = [pl.col(name).cast(pl.String).fill_null("null") for name in table.key if name != "updated_at"]
+        key = pl.concat_str(named, separator=" / ")
+        reasons = table.cells.filter(pl.col("column") == "reasons").with_columns(
+            pl.col("before", "after").str.split(", ")
+        )
+        sides = {
+            "passes now": table.removed.select(key=key, reason=_split_reasons(table.removed)),
+            "rejected now": table.added.select(key=key, reason=_split_reasons(table.added)),
+            "no longer a reason": reasons.select("key", reason=pl.col("before").list.set_difference("after")),
+            "a reason, too": reasons.select("key", reason=pl.col("after").list.set_difference("before")),
+        }
+        name = table.table.removeprefix("quarantine/")
+        found += [
+            rows.explode("reason")
+            .drop_nulls("reason")
+            .select(pl.lit(name).alias("table"), "reason", "key", pl.lit(side).alias("side"))
+            for side, rows in sides.items()
+        ]
+    return pl.concat(found)
+
+
+def _split_reasons(rows: pl.DataFrame) -> pl.Expr:
+    return pl.col("reasons").str.split(", ") if "reasons" in rows.columns else pl.lit(None, pl.List(pl.String))
+
+
+def main() -> None:
+    """Entry point; expected failures end with their message and status 2, since nothing was judged."""
+    try:
+        pr_checks()
+    except ExpectedError as error:
+        click.secho(f"Error: {error}", fg="red", err=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What differs between two states of a table: rows by key, cells by column, totals. Pure functions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+# Who wrote a row, and when, says nothing of what it holds.
+LINEAGE = ("run_id",)
+_CELLS = {"column": pl.String, "before": pl.String, "after": pl.String}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two states of a table.
+
+    Attributes:
+        table: Layer and name.
+        key: Columns by which rows are told apart.
+        before: Rows of the base.
+        after: Rows of the change.
+        added: Rows whose key is new, the table's columns.
+        removed: Rows whose key is gone, the table's columns.
+        cells: key (text), column, before, after (text): a row for each cell of a row on both sides that differs.
+        columns: For each column that is new, gone, or of another type: its type before and after; None for neither.
+        totals: For each numeric column whose sum differs: before and after, as text.
+    """
+
+    table: str
+    key: tuple[str, ...]
+    before: int
+    after: int
+    added: pl.DataFrame
+    removed: pl.DataFrame
+    cells: pl.DataFrame
+    columns: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    totals: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        """Rows on both sides of which some cell differs."""
+        return self.cells["key"].n_unique()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.added.height or self.removed.height or self.cells.height or self.columns)
+
+
+def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence[str]) -> Difference:
+    """Compare two states of a table.
+
+    Args:
+        table: Layer and name.
+        before: Its rows in the base.
+        after: Its rows in the change.
+        key: Columns that tell its rows apart; where they do not, or a side lacks them, rows are compared as a whole.
+    """
+    before, after = (rows.drop(LINEAGE, strict=False) for rows in (before, after))
+    shared = [name for name in before.columns if name in after.columns]
+    columns = {
+        name: (_type(before, name), _type(after, name))
+        for name in dict.fromkeys([*before.columns, *after.columns])
+        if _type(before, name) != _type(after, name)
+    }
+    # What has another type is compared by what it prints.
+    retyped = [pl.col(name).cast(pl.String) for name in columns if name in shared]
+    left, right = before.with_columns(retyped), after.with_columns(retyped)
+    told_apart = tuple(key) if _is_key(left, key) and _is_key(right, key) else tuple(shared)
+    gone, new = _without(left, right, told_apart), _without(right, left, told_apart)
+    return Difference(
+        table,
+        told_apart,
+        before.height,
+        after.height,
+        added=new,
+        removed=gone,
+        cells=_cells(left, right, told_apart, [name for name in shared if name not in told_apart]),
+        columns=columns,
+        totals=_totals(before, after, [name for name in shared if name not in key and not name.endswith("_id")]),
+    )
+
+
+def _type(rows: pl.DataFrame, name: str) -> str | None:
+    return str(rows.schema[name]) if name in rows.columns else None
+
+
+def _is_key(rows: pl.DataFrame, key: Sequence[str]) -> bool:
+    return bool(key) and set(key) <= set(rows.columns) and not rows.select(key).is_duplicated().any()
+
+
+def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Rows that the others lack; of rows that stand several times, as many as are too many."""
+    if not key:
+        return rows
+    numbered = [frame.with_columns(pl.int_range(pl.len()).over(key).alias("nth")) for frame in (rows, others)]
+    return numbered[0].join(numbered[1], on=[*key, "nth"], how="anti", nulls_equal=True).drop("nth")
+
+
+def _cells(before: pl.DataFrame, after: pl.DataFrame, key: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    if not columns:
+        return pl.DataFrame(schema={"key": pl.String, **_CELLS})
+    both = before.join(after, on=list(key), how="inner", nulls_equal=True, suffix=":after")
+    named = pl.concat_str([pl.col(name).cast(pl.String).fill_null("null") for name in key], separator=" / ")
+    different = [
+        both.filter(pl.col(name).ne_missing(pl.col(f"{name}:after"))).select(
+            key=named,
+            column=pl.lit(name),
+            before=pl.col(name).cast(pl.String),
+            after=pl.col(f"{name}:after").cast(pl.String),
+        )
+        for name in columns
+    ]
+    return pl.concat(different).sort("key", "column")
+
+
+def _totals(before: pl.DataFrame, after: pl.DataFrame, shared: Sequence[str]) -> dict[str, tuple[str, str]]:
+    numeric = [name for name in shared if before.schema[name].is_numeric() and after.schema[name].is_numeric()]
+    sums = [rows.select(pl.col(numeric).sum()).row(0) if numeric else () for rows in (before, after)]
+    return {name: (str(was), str(now)) for name, was, now in zip(numeric, *sums, strict=True) if was != now}

@@ -1,0 +1,272 @@
+"""What a change does, as Markdown for its pull request. Pure functions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from pr_checks.difference import Difference
+
+_SAMPLE = 10
+_KEYS = 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report says.
+
+    Attributes:
+        base: Commit where the change began.
+        change: How the change is called.
+        dates: First and last date.
+        reached: Layers that the change reaches, and the files by which.
+        made: Layers that were made anew.
+        untracked: Files that were left out.
+        checks_before: What the checks of the base said: asset, check, passed, severity.
+        checks: The same of the change.
+        judged: What they found by date: asset, check_name, date, passed, severity, expected, found, detail.
+        errors: Steps of the change that failed for another reason than a check, and by what.
+        tables: Every table that both sides, or one, have.
+        quarantine: table, reason, key, side (`passes now`, `rejected now`) of each row that changed sides.
+        contracts: What differs in the contracts, in words.
+        breaks: What of it breaks a consumer or lacks a new version, in words.
+        models: dbt models that differ.
+        following: dbt models that follow from them.
+        seconds: How long it took, by part.
+    """
+
+    base: str
+    change: str
+    dates: tuple[Any, Any]
+    reached: Mapping[str, Sequence[str]]
+    made: Sequence[str]
+    untracked: Sequence[str]
+    checks_before: Sequence[Mapping[str, Any]]
+    checks: Sequence[Mapping[str, Any]]
+    judged: pl.DataFrame
+    errors: Mapping[str, str]
+    tables: Sequence[Difference]
+    quarantine: pl.DataFrame
+    contracts: Sequence[str]
+    breaks: Sequence[str]
+    models: Sequence[str]
+    following: Sequence[str]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def failing(self) -> list[Mapping[str, Any]]:
+        """Checks that fail with severity ERROR."""
+        return [check for check in self.checks if not check["passed"] and check["severity"] == "ERROR"]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check holds, nothing broke, and no contract breaks its consumers. Data may differ."""
+        return not (self.failing or self.errors or self.breaks)
+
+
+def markdown(findings: Findings) -> str:
+    """The report."""
+    sections = [
+        _head(findings),
+        _trouble(findings),
+        _checks(findings),
+        _tables(findings),
+        _quarantine(findings.quarantine),
+        _list("Contracts", findings.contracts, "No contract differs."),
+        _models(findings),
+        _time(findings),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def _head(findings: Findings) -> list[str]:
+    differing = [table for table in findings.tables if not table.same]
+    failing = len(findings.failing)
+    if findings.holds:
+        verdict = f"✅ {_count(len(findings.checks), 'check')}: none fails."
+    else:
+        parts = {
+            f"{failing} of {_count(len(findings.checks), 'check')} failed": failing,
+            f"{_count(len(findings.errors), 'step')} failed": len(findings.errors),
+            f"{_count(len(findings.breaks), 'break')} of contracts": len(findings.breaks),
+        }
+        verdict = "❌ " + ", ".join(said for said, count in parts.items() if count) + "."
+    rows = sum(table.added.height + table.removed.height + table.changed for table in differing)
+    data = (
+        f"{len(differing)} of {_count(len(findings.tables), 'table')} differ, in {_count(rows, 'row')}."
+        if differing
+        else "No table differs."
+    )
+    if findings.reached:
+        files = [f"- **{layer}** by {_some([f'`{file}`' for file in of])}" for layer, of in findings.reached.items()]
+        reached = ["The change reaches:", "", *files, "", f"Made anew: {', '.join(findings.made)}."]
+    else:
+        reached = ["No layer is reached by the files that differ: nothing was made anew."]
+    left_out = [f"Not known to git, and left out: {', '.join(findings.untracked)}."] if findings.untracked else []
+    return [
+        "# What this change does to the data",
+        "",
+        f"**{verdict} {data}**",
+        "",
+        f"`{findings.change}` against `{findings.base[:10]}`, on the sample shop from {findings.dates[0]} to "
+        f"{findings.dates[1]}.",
+        "",
+        *reached,
+        *left_out,
+    ]
+
+
+def _trouble(findings: Findings) -> list[str]:
+    if not findings.errors and not findings.breaks:
+        return []
+    steps = [f"- step `{step}`: {_plain(message)}" for step, message in findings.errors.items()]
+    return ["## What broke", "", *(f"- {said}" for said in findings.breaks), *steps]
+
+
+def _checks(findings: Findings) -> list[str]:
+    named = {(check["asset"], check["check"]): check for check in findings.checks}
+    before = {(check["asset"], check["check"]): check for check in findings.checks_before}
+    passed = sum(bool(check["passed"]) for check in findings.checks)
+    warned = len(findings.checks) - passed - len(findings.failing)
+    lines = ["## Checks", "", f"{passed} hold, {warned} warn, {len(findings.failing)} fail."]
+    not_run = sorted(set(before) - set(named))
+    failing = [check for check in findings.checks if not check["passed"]]
+    if failing:
+        rows = [_failing(check, before, findings.judged) for check in failing]
+        lines += ["", *_table(("check", "", "dates", "expected", "found", "in the base"), rows)]
+    if not_run:
+        lines += ["", f"Without a result, unlike in the base: {_some(_named(not_run))}."]
+    new = sorted(set(named) - set(before))
+    if new:
+        lines += ["", f"New, or not run by the base: {_some(_named(new))}."]
+    return lines
+
+
+def _failing(
+    check: Mapping[str, Any], before: Mapping[tuple[str, str], Mapping[str, Any]], judged: pl.DataFrame
+) -> Sequence[str]:
+    subject = (check["asset"], check["check"])
+    found = judged.filter((pl.col("asset") == subject[0]) & (pl.col("check_name") == subject[1]) & ~pl.col("passed"))
+    first = found.head(1).to_dicts()[0] if found.height else {}
+    dates = found["date"].drop_nulls().unique().sort().to_list()
+    told = _some([str(day) for day in dates])
+    earlier = before.get(subject)
+    return (
+        f"`{subject[0]}` {subject[1]}",
+        "❌" if check["severity"] == "ERROR" else "⚠️",
+        told,
+        _plain(first.get("expected")),
+        _plain("; ".join(text for text in (first.get("found"), first.get("detail")) if text)),
+        "not run" if earlier is None else "held" if earlier["passed"] else "failed, too",
+    )
+
+
+def _tables(findings: Findings) -> list[str]:
+    differing = [table for table in findings.tables if not table.same]
+    lines = ["## Tables", ""]
+    if not differing:
+        rows = sum(table.after for table in findings.tables)
+        return [*lines, f"{_count(len(findings.tables), 'table')} compared, {_count(rows, 'row')}: all the same."]
+    summary = [
+        (
+            f"`{table.table}`",
+            f"{table.before:,}",
+            f"{table.after:,}",
+            f"{table.added.height:,}",
+            f"{table.removed.height:,}",
+            f"{table.changed:,}",
+        )
+        for table in differing
+    ]
+    lines += _table(("table", "rows before", "after", "added", "removed", "changed"), summary)
+    same = len(findings.tables) - len(differing)
+    lines += ["", f"{_count(same, 'other table')} compared: the same."]
+    for table in differing:
+        lines += ["", *_details(table)]
+    return lines
+
+
+def _details(table: Difference) -> list[str]:
+    lines = ["<details>", f"<summary><code>{table.table}</code>, by {', '.join(table.key)}</summary>", ""]
+    for name, (was, now) in table.columns.items():
+        lines += [
+            f"- column `{name}`: "
+            + (f"gone, was {was}" if now is None else f"new, {now}" if was is None else f"{was} → {now}")
+        ]
+    if table.columns:
+        lines += [""]
+    if table.totals:
+        totals = [(f"`{name}`", was, now) for name, (was, now) in table.totals.items()]
+        lines += [*_table(("total", "before", "after"), totals), ""]
+    if table.cells.height:
+        counted = table.cells.group_by("column").len().sort("len", "column", descending=[True, False])
+        by_column = ", ".join(f"`{name}` in {count:,} rows" for name, count in counted.iter_rows())
+        lines += [f"Changed: {by_column}.", ""]
+        shown = table.cells.head(_SAMPLE).rows()
+        lines += [*_table(("key", "column", "before", "after"), [tuple(map(_plain, row)) for row in shown]), ""]
+    for said, rows in (("Added", table.added), ("Removed", table.removed)):
+        if rows.height:
+            lines += [f"{said}, of {rows.height:,}:", "", *_rows(rows), ""]
+    return [*lines, "</details>"]
+
+
+def _rows(rows: pl.DataFrame) -> list[str]:
+    shown = rows.head(_KEYS).select(pl.all().cast(pl.String))
+    return _table([f"`{name}`" for name in shown.columns], [tuple(map(_plain, row)) for row in shown.rows()])
+
+
+def _quarantine(moved: pl.DataFrame) -> list[str]:
+    if moved.is_empty():
+        return []
+    counted = (
+        moved.group_by("side", "table", "reason")
+        .agg(rows=pl.len(), keys=pl.col("key").sort().head(_KEYS).str.join(", "))
+        .sort("side", "table", "reason")
+    )
+    rows = [
+        (side, f"`{table}`", f"`{reason}`", f"{count:,}", _plain(keys))
+        for side, table, reason, count, keys in counted.iter_rows()
+    ]
+    return ["## Quarantine", "", *_table(("", "table", "reason", "rows", "keys"), rows)]
+
+
+def _models(findings: Findings) -> list[str]:
+    if not findings.models:
+        return ["## dbt models", "", "No model differs."]
+    named = ", ".join(f"`{name}`" for name in findings.models)
+    following = ", ".join(f"`{name}`" for name in findings.following) or "none"
+    return ["## dbt models", "", f"Otherwise: {named}. Following from them: {following}."]
+
+
+def _time(findings: Findings) -> list[str]:
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in findings.seconds.items() if seconds >= 0.5)
+    return ["## Time", "", f"{sum(findings.seconds.values()):.0f} s: {parts}."]
+
+
+def _list(title: str, said: Sequence[str], otherwise: str) -> list[str]:
+    return [f"## {title}", "", *([f"- {line}" for line in said] or [otherwise])]
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    ruler = ["---"] * len(headings)
+    return ["| " + " | ".join(row) + " |" for row in (headings, ruler, *rows)]
+
+
+def _named(checks: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"`{asset}` {name}" for asset, name in checks]
+
+
+def _some(named: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(named) - _KEYS} more" if len(named) > _KEYS else ""
+    return ", ".join(named[:_KEYS]) + more
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _plain(value: object) -> str:
+    """Text that does not end a table's cell or line."""
+    return "" if value is None else " ".join(str(value).replace("|", "\\|").split())

@@ -1,0 +1,29 @@
+"""The shop that both sides read: a fortnight of some real households, and every case that a contract knows."""
+
+from datetime import date, datetime
+
+import polars as pl
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.shop.edge_cases import edge_cases
+from orders_lakehouse.shop.sample import build_shop, load_sample_shop
+
+# Orders are placed for two weeks, and delivered within two more.
+FIRST, LAST = date(2017, 1, 1), date(2017, 1, 31)
+_UNTIL = datetime(2017, 1, 15)  # noqa: DTZ001 (as the data set has it)
+_HOUSEHOLDS = 400
+
+
+def load(url: str) -> None:
+    """Fill an empty database with the shop."""
+    journey = read_complete_journey()
+    sold = journey.transactions.filter(pl.col("household_id") <= _HOUSEHOLDS, pl.col("transaction_timestamp") < _UNTIL)
+    products = journey.products.join(sold, on="product_id", how="semi")
+    load_sample_shop(url, shop=build_shop(CompleteJourney(sold, products, journey.demographics)))
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.executescript(edge_cases())
+        # What a clock ahead of its time is captured as depends on the day.
+        for table in ("customers", "products", "orders", "order_items", "payments"):
+            cursor.execute(f"DELETE FROM shop.{table} WHERE updated_at > now()")
+        connection.commit()

@@ -1,0 +1,80 @@
+"""Handles that are remembered never know less than the table says."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from orders_lakehouse.lake import handles
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> str:
+    return str(tmp_path / "raw" / "table")
+
+
+def write(location: str, *numbers: int, mode: str = "append") -> None:
+    pl.DataFrame({"number": numbers}).write_delta(location, mode=mode)  # type: ignore[call-overload]
+
+
+def numbers(handle: DeltaTable) -> list[int]:
+    return pl.scan_delta(handle).collect()["number"].sort().to_list()
+
+
+def test_a_table_is_opened_once_for_each_version_that_is_read(location: str) -> None:
+    write(location, 1)
+    first = handles.shared(location)
+    assert handles.shared(location) is first
+    write(location, 2)
+    second = handles.shared(location)
+    assert (numbers(first), numbers(second)) == ([1], [1, 2])
+    assert handles.shared(location, 0) is first
+    assert handles.shared(location) is second
+
+
+def test_who_writes_has_a_handle_of_its_own(location: str) -> None:
+    write(location, 1)
+    shared = handles.shared(location)
+    own = handles.own(location)
+    assert own is not shared
+    pl.DataFrame({"number": [2]}).write_delta(own, mode="append")
+    assert (own.version(), shared.version(), numbers(shared)) == (1, 0, [1])
+    assert numbers(handles.shared(location)) == [1, 2]
+
+
+def test_an_earlier_version_is_not_taken_for_the_latest(location: str) -> None:
+    write(location, 1)
+    write(location, 2)
+    assert numbers(handles.shared(location, 0)) == [1]
+    assert numbers(handles.shared(location)) == [1, 2]
+
+
+def test_a_table_that_was_made_anew_is_another_one(location: str) -> None:
+    write(location, 1)
+    assert numbers(handles.shared(location)) == [1]
+    shutil.rmtree(location)
+    with pytest.raises(TableNotFoundError):
+        handles.shared(location)
+    write(location, 7)
+    assert numbers(handles.shared(location)) == [7]
+
+
+def test_a_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None:
+    write(location, 1)
+    write(location, 2)
+    DeltaTable(location).create_checkpoint()
+    assert numbers(handles.shared(location)) == [1, 2]
+    for commit in Path(location, "_delta_log").glob("*.json"):
+        commit.unlink()
+    assert numbers(handles.shared(location)) == [1, 2]
+
+
+def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) -> None:
+    write(location, 1)
+    misused = handles.shared(location)
+    pl.DataFrame({"number": [2]}).write_delta(misused, mode="append")
+    assert numbers(handles.shared(location, 0)) == [1]
+    assert numbers(handles.shared(location)) == [1, 2]

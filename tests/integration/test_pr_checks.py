@@ -1,0 +1,126 @@
+"""What a pull request is told of itself: four changes to the project, each on a branch of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orders_lakehouse.postgres import stop_embedded_server
+from orders_lakehouse.settings import PROJECT
+from pr_checks.commits import sides, unpack
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pr_checks")]
+
+Told = Callable[[str, dict[str, tuple[str, str]]], tuple[int, str]]
+
+
+def git(repository: Path, *arguments: str) -> None:
+    program = shutil.which("git") or "git"
+    author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "init.defaultBranch=main")
+    subprocess.run([program, *author, *arguments], cwd=repository, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """Make a change on a branch, and run the checks of pull requests on it: their status, and the report."""
+    folder = tmp_path_factory.mktemp("pr_checks")
+    repository, home = folder / "project", folder / "home"
+    repository.mkdir()
+    unpack(PROJECT, sides(PROJECT, "HEAD").change, repository)
+    git(repository, "init")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--message", "As it stands")
+
+    def change(name: str, edits: dict[str, tuple[str, str]]) -> tuple[int, str]:
+        git(repository, "checkout", "--force", "-B", name, "main")
+        for file, (before, after) in edits.items():
+            text = (repository / file).read_text()
+            assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
+            (repository / file).write_text(text.replace(before, after))
+        if edits:
+            git(repository, "commit", "--all", "--message", name)
+        report = folder / f"{name}.md"
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        done = subprocess.run(
+            [sys.executable, "-m", "pr_checks", "--home", str(home), "--report", str(report)],
+            cwd=repository,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert report.exists(), done.stdout + done.stderr
+        assert report.read_text() in done.stdout
+        return done.returncode, report.read_text()
+
+    yield change
+    assert not stop_embedded_server(home), "the server of the checks was left running"
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(home) in str(process.info["cmdline"])]
+
+
+def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
+    status, report = told("words", {"README.md": ("# Orders lakehouse", "# The orders lakehouse")})
+    assert status == 0, report
+    assert "none fails. No table differs.**" in report
+    assert "nothing was made anew" in report
+    assert "What broke" not in report
+
+
+def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: Told) -> None:
+    status, report = told(
+        "rounding", {"orders_lakehouse/transforms/money.py": ("(exact.abs() + 50) // 100", "exact.abs() // 100")}
+    )
+    assert status == 1
+    assert "Made anew: raw, cleansed" in report
+    # A half cent of each of these lines, and of their orders, dates and customers; nothing else.
+    assert "| `cleansed/order_items` | 8,749 | 8,750 | 1 | 0 | 44 |" in report
+    assert "| `marts/fct_order_lines` | 8,746 | 8,747 | 1 | 0 | 44 |" in report
+    assert "| `total_price` | 900024756.32 | 900024755.88 |" in report
+    assert "| 31225765806 / 1 | total_price | 27.73 | 27.72 |" in report
+    for same in ("orders", "payments", "customers", "products"):
+        assert f"| `cleansed/{same}`" not in report
+    assert "| `marts/fct_order_lines` fct_order_lines_total_price | ❌ |" in report
+    assert "| `cleansed/order_items` total_price_agrees_with_shop | ❌ |" in report
+
+
+@pytest.mark.thorough
+def test_without_a_rule_what_it_rejected_passes(told: Told) -> None:
+    status, report = told(
+        "rule",
+        {
+            "orders_lakehouse/contracts/cleansed.py": (
+                'ge=0, description="Amount in currency", metadata={"reason": "amount_negative", "unit": "currency"}',
+                'description="Amount in currency", metadata={"unit": "currency"}',
+            )
+        },
+    )
+    assert "| passes now | `payments` | `amount_negative` | 1 | negative |" in report
+    assert "| `cleansed/payments` |" in report
+    assert "`cleansed/payments`: rule `amount_negative` is gone (amount is at least 0)." in report
+    # The rows of a rule are none of its version any more.
+    assert status == 1
+    assert "version" in report.partition("## What broke")[2].partition("## ")[0]
+
+
+@pytest.mark.thorough
+def test_a_column_that_dbt_reads_and_that_is_called_otherwise_breaks_dbt(told: Told) -> None:
+    status, report = told(
+        "column",
+        {
+            "orders_lakehouse/contracts/curated.py": (
+                'order_status: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
+                'state: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
+            ),
+            "orders_lakehouse/transforms/curated.py": ('order_status="status"', 'state="status"'),
+        },
+    )
+    assert status == 1
+    broke = report.partition("## What broke")[2].partition("\n## ")[0]
+    assert "curated/order_lines" in broke
+    assert "order_status" in broke
+    assert "dbt" in broke

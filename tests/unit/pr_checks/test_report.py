@@ -1,0 +1,152 @@
+"""The report of a pull request."""
+
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+
+from pr_checks.__main__ import moved
+from pr_checks.contracts import differences
+from pr_checks.difference import compare
+from pr_checks.report import Findings, markdown
+
+JUDGED = {
+    "asset": pl.String,
+    "check_name": pl.String,
+    "date": pl.Date,
+    "passed": pl.Boolean,
+    "severity": pl.String,
+    "expected": pl.String,
+    "found": pl.String,
+    "detail": pl.String,
+}
+LINES = pl.DataFrame({"order_id": ["o1", "o2"], "total_price": [1, 2]})
+HOLDS = {"asset": "cleansed/orders", "check": "orders_contract", "passed": True, "severity": "ERROR"}
+NOTHING = Findings(
+    base="0123456789abcdef",
+    change="fedcba9876",
+    dates=(date(2017, 1, 1), date(2017, 1, 31)),
+    reached={},
+    made=(),
+    untracked=(),
+    checks_before=[HOLDS],
+    checks=[HOLDS],
+    judged=pl.DataFrame(schema=JUDGED),
+    errors={},
+    tables=[compare("curated/order_lines", LINES, LINES, ["order_id"])],
+    quarantine=moved([]),
+    contracts=(),
+    breaks=(),
+    models=(),
+    following=(),
+    seconds={"base: run": 30.2},
+)
+
+
+def test_of_a_change_that_changes_nothing_there_is_little_to_say() -> None:
+    said = markdown(NOTHING)
+    assert NOTHING.holds
+    assert "**✅ 1 check: none fails. No table differs.**" in said
+    assert "1 table compared, 2 rows: all the same." in said
+    assert "`fedcba9876` against `0123456789`, on the sample shop from 2017-01-01 to 2017-01-31." in said
+    assert "nothing was made anew" in said
+    for absent in ("What broke", "Quarantine", "<details>"):
+        assert absent not in said
+
+
+def test_other_data_is_told_and_no_failure() -> None:
+    after = pl.DataFrame({"order_id": ["o1", "o3"], "total_price": [1, 5]}).with_columns(
+        total_price=pl.when(order_id="o1").then(7).otherwise("total_price")
+    )
+    found = replace(
+        NOTHING,
+        reached={"curated": ["orders_lakehouse/transforms/curated.py"]},
+        made=("curated", "warehouse", "marts"),
+        tables=[compare("curated/order_lines", LINES, after, ["order_id"])],
+    )
+    said = markdown(found)
+    assert found.holds
+    assert "1 of 1 table differ, in 3 rows." in said
+    assert "- **curated** by `orders_lakehouse/transforms/curated.py`" in said
+    assert "| `curated/order_lines` | 2 | 2 | 1 | 1 | 1 |" in said
+    assert "| o1 | total_price | 1 | 7 |" in said
+    assert "| `total_price` | 3 | 12 |" in said
+
+
+def test_a_failed_check_says_where_what_and_since_when() -> None:
+    fails = {**HOLDS, "passed": False}
+    found = {"asset": "cleansed/orders", "check_name": "orders_contract", "passed": False, "severity": "ERROR"}
+    judged = pl.DataFrame(
+        [
+            {
+                **found,
+                "date": date(2017, 1, day),
+                "expected": "no row breaks a rule",
+                "found": "1 | 2 rows",
+                "detail": None,
+            }
+            for day in range(1, 9)
+        ],
+        schema=JUDGED,
+    )
+    said = replace(NOTHING, checks=[fails], judged=judged)
+    assert not said.holds
+    (line,) = (line for line in markdown(said).splitlines() if "orders_contract" in line)
+    dates = ", ".join(f"2017-01-0{day}" for day in range(1, 6))
+    assert line == (
+        f"| `cleansed/orders` orders_contract | ❌ | {dates} and 3 more | no row breaks a rule | 1 \\| 2 rows | held |"
+    )
+    warned = replace(NOTHING, checks=[{**fails, "severity": "WARN"}], judged=judged)
+    assert warned.holds
+    assert "0 hold, 1 warn, 0 fail." in markdown(warned)
+
+
+def test_a_step_that_failed_and_a_contract_that_breaks_are_failures() -> None:
+    failed = replace(NOTHING, errors={"facts": "dbt failed:\nno such column"}, checks=[])
+    assert not failed.holds
+    assert "- step `facts`: dbt failed: no such column" in markdown(failed)
+    assert "Without a result, unlike in the base: `cleansed/orders` orders_contract" in markdown(failed)
+    broken = replace(NOTHING, breaks=["cleansed/orders has no column currency; dbt needs it"])
+    assert not broken.holds
+    assert "❌ 1 break of contracts." in markdown(broken)
+
+
+def test_rows_that_change_sides_are_counted_by_reason() -> None:
+    before = pl.DataFrame({"order_id": ["a", "b", "c"], "reasons": ["late, odd", "odd", "late"]})
+    after = pl.DataFrame({"order_id": ["a", "c", "d"], "reasons": ["odd", "late, blank", "blank"]})
+    found = moved([compare("quarantine/orders", before, after, ["order_id"])])
+    assert sorted(found.rows()) == [
+        ("orders", "blank", "c", "a reason, too"),
+        ("orders", "blank", "d", "rejected now"),
+        ("orders", "late", "a", "no longer a reason"),
+        ("orders", "odd", "b", "passes now"),
+    ]
+    assert "| passes now | `orders` | `odd` | 1 | b |" in markdown(replace(NOTHING, quarantine=found))
+
+
+def test_contracts_are_compared_in_words() -> None:
+    column = {"type": "String", "nullable": True, "description": "Key", "unit": None, "personal": False}
+    before = {
+        "version": "1",
+        "key": ["order_id"],
+        "partitioned_by": None,
+        "columns": {"order_id": column, "status": column},
+        "rules": {"late": "not late", "odd": "not odd"},
+    }
+    after = {
+        **before,
+        "version": "2",
+        "columns": {"order_id": {**column, "nullable": False}, "state": column},
+        "rules": {"late": "not later"},
+    }
+    assert differences({"t": before}, {"t": before}) == []
+    assert differences({"t": before, "gone": before}, {"t": after, "new": after}) == [
+        "`new` is new.",
+        "`gone` is gone.",
+        "`t`: version 1 → 2.",
+        "`t`: column `order_id` was String, may be null: Key, is String, not null: Key.",
+        "`t`: column `status` is gone (String, may be null: Key).",
+        "`t`: column `state` is new (String, may be null: Key).",
+        "`t`: rule `late` was not late, is not later.",
+        "`t`: rule `odd` is gone (not odd).",
+    ]

@@ -1,0 +1,129 @@
+"""The pages of the dictionary: they are fresh and whole, their links lead somewhere, and gaps are noticed."""
+
+import copy
+import re
+from dataclasses import replace
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+
+from orders_lakehouse.contracts import tables
+from orders_lakehouse.contracts.base import Contract
+from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.terminal import dictionary
+from orders_lakehouse.terminal.dictionary import DictionaryError
+from orders_lakehouse.warehouse import models
+
+# The command knows who owns the tables from the definitions' metadata; together they import Dagster once.
+pytestmark = pytest.mark.xdist_group("definitions")
+
+_DIM_DATE = "model.orders_lakehouse.dim_date"
+_LINK = re.compile(r"\]\(([^)]+)\)")
+
+
+def test_the_pages_of_the_docs_are_those_of_the_contracts_and_of_dbt() -> None:
+    stored = {path.name: path.read_text() for path in dictionary.PAGES.iterdir()}
+    assert stored == dictionary.pages(), "run `make docs`"
+
+
+def test_every_column_of_every_table_and_mart_stands_in_the_page_of_its_layer() -> None:
+    expected = {(table.layer, f"{table.name}.{column}") for table in tables.TABLES for column in table.columns}
+    for node in models.manifest()["nodes"].values():
+        if node["resource_type"] == "model" and node["schema"] == "marts":
+            expected |= {("marts", f"{node['name']}.{column}") for column in node["columns"]}
+    found = [
+        (name.removesuffix(".md"), anchor)
+        for name, page in dictionary.pages().items()
+        for anchor in re.findall(r'<a id="([^"]+)">', page)
+    ]
+    assert len(found) == len(set(found))
+    assert {one for one in found if one[0] != "warehouse"} == expected
+
+
+def test_every_link_leads_to_a_table_a_column_or_a_file() -> None:
+    pages = dictionary.pages()
+    places = {
+        f"{name}#{anchor}"
+        for name, page in pages.items()
+        for anchor in [*re.findall(r'<a id="([^"]+)">', page), *re.findall(r"^## (\w+)$", page, re.MULTILINE)]
+    }
+    for page in pages.values():
+        links = set(_LINK.findall(page))
+        assert [link for link in links if "#" in link and link not in places] == []
+        files = [dictionary.PAGES / link for link in links if "#" not in link and link not in pages]
+        assert [file for file in files if not file.is_file()] == []
+        assert str(PROJECT) not in page
+
+
+def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> None:
+    pages = dictionary.pages()
+    row = next(line for line in pages["cleansed.md"].splitlines() if 'id="order_items.quantity"' in line)
+    assert row == (
+        '| <a id="order_items.quantity"></a>`quantity` | `Int32`<br>in units | no | '
+        "Units sold<br>`quantity_missing`: present<br>`quantity_not_positive`: greater than 0 | "
+        "raw.order_items: [quantity](raw.md#order_items.quantity) | "
+        "curated.order_lines: [quantity](curated.md#order_lines.quantity) |"
+    )
+    # A mart's column names the lake's, whatever a staging view calls it on the way.
+    row = next(line for line in pages["marts.md"].splitlines() if 'id="dim_customers.customer_email"' in line)
+    assert "**personal**" in row
+    assert "| cleansed.customers: [email](cleansed.md#customers.email) |" in row
+
+
+def test_what_is_made_of_personal_data_is_personal_and_nothing_else_is() -> None:
+    columns = {f"{entry.path}.{column.name}": column for entry in dictionary.entries() for column in entry.columns}
+    made = {name: [one for one in column.origins if one in columns] for name, column in columns.items()}
+    differing = [
+        name
+        for name, origins in made.items()
+        if origins and columns[name].personal != any(columns[origin].personal for origin in origins)
+    ]
+    assert differing == []
+
+
+def test_every_decimal_has_a_unit() -> None:
+    decimals = [
+        (entry.path, column.name, column.unit)
+        for entry in dictionary.entries()
+        for column in entry.columns
+        if column.type.lower().startswith(("decimal", "numeric"))
+    ]
+    assert len(decimals) > 10
+    assert [one for one in decimals if not one[2]] == []
+
+
+@pytest.mark.parametrize(("key", "said"), [("description", "description"), ("data_type", "type")])
+def test_a_column_of_a_mart_that_says_nothing_is_refused(key: str, said: str) -> None:
+    parsed = copy.deepcopy(dict(models.manifest()))
+    parsed["nodes"][_DIM_DATE]["columns"]["month"][key] = ""
+    with pytest.raises(DictionaryError, match=rf"marts\.dim_date\.month has no {said}.*marts/dim_date\.yml"):
+        dictionary.entries(parsed)
+
+
+def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Contract):
+        """Says nothing."""
+
+        order_id: pl.String = pa.Field(description="Key")
+        status: pl.String
+
+    silent = replace(tables.ORDERS, model=Silent)
+    monkeypatch.setattr(dictionary, "TABLES", [silent])
+    with pytest.raises(DictionaryError, match=r"cleansed\.orders\.status has no description"):
+        dictionary.entries()
+
+
+def test_the_terminal_shows_all_tables_or_the_columns_of_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    dictionary.show(None)
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line and line[0].isalpha()]
+    assert {entry.path for entry in dictionary.entries()} <= set(listed)
+    dictionary.show("cleansed/order_items")
+    shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "Int32, not null" in shown["quantity"]
+    assert "Units sold; in units; greater than 0" in shown["quantity"]
+    with pytest.raises(DictionaryError, match=r"no table 'nonsense'; expected one of raw\.customers"):
+        dictionary.show("nonsense")

@@ -1,0 +1,138 @@
+"""dbt's models as plain data: what their tests demand, and that columns are made of what their SQL reads."""
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import jinja2
+import pytest
+from sqlglot.expressions import Table
+from sqlglot.lineage import lineage
+
+from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.warehouse import models
+from orders_lakehouse.warehouse.models import columns_of, demands, document, node_of, origins
+
+PARSED = models.manifest()
+MODELS = [*models.models(PARSED, "staging"), *models.models(PARSED, "marts")]
+FACT = "model.orders_lakehouse.fct_order_lines"
+CUSTOMERS = "model.orders_lakehouse.dim_customers"
+
+# What a model's SQL is put together with; the fact as it is built for the first time.
+_MACROS = "\n".join(path.read_text() for path in sorted((DBT_PROJECT / "macros").glob("*.sql")))
+_AROUND: dict[str, Any] = {
+    "ref": lambda name: f"made.{name}",
+    "source": lambda _, name: f"given.{name}",
+    "config": lambda **_: "",
+    "is_incremental": lambda: False,
+    "should_full_refresh": lambda: True,
+    "var": lambda _: [],
+    "model": SimpleNamespace(resource_type="model"),
+}
+
+
+@pytest.fixture
+def parsed() -> dict[str, Any]:
+    """A manifest to change."""
+    return copy.deepcopy(dict(PARSED))
+
+
+def _schema() -> dict[str, dict[str, dict[str, str]]]:
+    schema: dict[str, dict[str, dict[str, str]]] = {"made": {}, "given": {}}
+    for node_id in (*MODELS, *PARSED["sources"]):
+        node = node_of(PARSED, node_id)
+        given = "given" if node["resource_type"] == "source" else "made"
+        schema[given][node["name"]] = dict.fromkeys(columns_of(PARSED, node_id), "text")
+    return schema
+
+
+def _read_by(node_id: str) -> dict[str, set[tuple[str, str]]]:
+    """Each column of a model to the columns upstream that its SQL takes it from, conditions included."""
+    node = node_of(PARSED, node_id)
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])  # noqa: S701 (it makes SQL)
+    sql = environment.from_string(_MACROS + node["raw_code"]).render(_AROUND)
+    schema = _schema()
+    return {
+        column: {
+            (part.source.name, part.name.rpartition(".")[2])
+            for part in lineage(column, sql, schema=schema, dialect="postgres").walk()
+            if not part.downstream and isinstance(part.source, Table)
+        }
+        for column in node["columns"]
+    }
+
+
+@pytest.mark.parametrize("node_id", MODELS, ids=lambda node_id: node_id.rpartition(".")[2])
+def test_a_column_is_made_of_what_its_sql_reads(node_id: str) -> None:
+    for column, read in _read_by(node_id).items():
+        said = {(node_of(PARSED, source)["name"], other) for source, other in origins(PARSED, node_id)[column]}
+        assert read <= said, f"{node_id}: {column} reads {read - said}; name them in the yml, as `from`"
+
+
+def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
+    payments = "stg_lake__payments"
+    orders = _read_by("model.orders_lakehouse.fct_orders")
+    assert orders["paid_amount"] == {(payments, "amount"), (payments, "status")}
+    assert _read_by(CUSTOMERS)["valid_to"] == {("stg_lake__customers", "updated_at")}
+
+
+def test_what_the_tests_demand_is_told_in_words() -> None:
+    assert demands(PARSED, FACT) == {
+        "order_status": {
+            "accepted_values": "one of placed, paid, shipped, delivered, cancelled, returned (on the dates of a run)"
+        },
+        "date_id": {"relationships": "one of `dim_date.date_id` (on the dates of a run)"},
+        "customer_key": {"relationships": "one of `dim_customers.customer_key` (on the dates of a run)"},
+        "product_key": {"relationships": "one of `dim_products.product_key` (on the dates of a run)"},
+        None: {
+            "holds": "`total_price = round(quantity * unit_price - discount, 2)` (on the dates of a run)",
+            "same_rows_by_date": "as many rows on each date as `stg_lake__order_lines` has (on the dates of a run)",
+            "unique_combination": "`order_id`, `line_number` together, in no two rows (on the dates of a run)",
+        },
+    }
+    assert demands(PARSED, CUSTOMERS)["customer_id"] == {"unique": "in no two rows (where `is_current`)"}
+
+
+def test_keys_are_what_is_unique_over_all_rows() -> None:
+    assert document(PARSED, CUSTOMERS)["keys"] == [["customer_key"], ["customer_id", "valid_from"]]
+    assert document(PARSED, FACT)["keys"] == [["order_id", "line_number"]]
+
+
+def test_a_column_says_its_type_unit_and_whom_it_names() -> None:
+    assert document(PARSED, FACT)["columns"]["discount"] == {
+        "type": "numeric(18,2)",
+        "nullable": False,
+        "description": "Discount on the whole line, zero or more, in `currency`.",
+        "unit": "currency",
+        "personal": False,
+    }
+    assert document(PARSED, CUSTOMERS)["columns"]["address"]["personal"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        # Both the lines and the dimension have it.
+        ({}, r"fct_order_lines\.customer_id: found stg_lake__order_lines\.customer_id, dim_customers\.customer_id"),
+        ({"from": ["stg_lake__order_lines.nobody"]}, r"found stg_lake__order_lines\.nobody upstream; expected `from`"),
+        ({"from": ["stg_lake__orders.customer_id"]}, r"found stg_lake__orders\.customer_id upstream"),
+    ],
+    ids=["two have the name", "no such column", "not upstream"],
+)
+def test_an_origin_that_is_missing_or_not_there_is_refused(parsed: dict[str, Any], meta: Any, said: str) -> None:
+    parsed["nodes"][FACT]["columns"]["customer_id"]["meta"] = meta
+    with pytest.raises(ValueError, match=said):
+        origins(parsed, FACT)
+
+
+def test_a_column_that_nothing_upstream_has_is_refused(parsed: dict[str, Any]) -> None:
+    del parsed["nodes"][CUSTOMERS]["columns"]["valid_from"]["meta"]["from"]
+    with pytest.raises(ValueError, match=r"dim_customers\.valid_from: found no column of that name upstream"):
+        origins(parsed, CUSTOMERS)
+
+
+def test_a_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
+    test = next(node for node in parsed["nodes"].values() if node.get("attached_node") == FACT)
+    test["test_metadata"]["name"] = "looks_nice"
+    with pytest.raises(NotImplementedError, match="'looks_nice' of fct_order_lines has no words"):
+        demands(parsed, FACT)
