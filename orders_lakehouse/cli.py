@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
 
 if TYPE_CHECKING:
+    from orders_lakehouse.terminal.quarantine import Format
     from orders_lakehouse.terminal.query import Form
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
@@ -183,6 +185,84 @@ def read(
     from orders_lakehouse.terminal.query import read as show
 
     show(table, version, instant(as_of) if as_of else None, day.date() if day else None, limit, form)
+
+
+@cli.group()
+def quarantine() -> None:
+    """Rows that break a rule: what is wrong with them, where they come from, and how they leave.
+
+    Rows of the tables customers, products, orders, order_items and payments. See docs/quarantine.md.
+    """
+
+
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which rows in quarantine are meant."""
+    options = [
+        click.option("--table", metavar="T", help="Of one table, such as order_items."),
+        click.option("--reason", metavar="R", help="With one reason, such as quantity_not_positive."),
+        click.option("--date", "day", type=_DATE, metavar="D", help="That would count at one date."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@quarantine.command("list")
+@_chosen
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def list_quarantine(table: str | None, reason: str | None, day: datetime | None, as_json: bool) -> None:
+    """Show rows in quarantine by table and reason, and the waivers.
+
+    How many rows, the first and the last date at which they would count, since when (the oldest capture, in UTC), and
+    what to do.
+    """
+    from orders_lakehouse.terminal.quarantine import choose, list_reasons
+
+    list_reasons(choose(table, reason, day.date() if day else None), as_json=as_json)
+
+
+_UNMASKED = click.option("--unmasked", is_flag=True, help="Personal values as they are.")
+
+
+@quarantine.command("show")
+@click.argument("table")
+@click.argument("key")
+@_UNMASKED
+def show_quarantined(table: str, key: str, unmasked: bool) -> None:
+    """Show one row: why it was rejected, its values, where it is in the shop, its versions, and what to do.
+
+    KEY is written as checks print it: "10442 / 3" for a line of an order.
+    """
+    from orders_lakehouse.terminal.quarantine import show
+
+    show(table, key, unmasked=unmasked)
+
+
+@quarantine.command("export")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_chosen
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@_UNMASKED
+def export_quarantine(
+    folder: Path, table: str | None, reason: str | None, day: datetime | None, form: "Format", unmasked: bool
+) -> None:
+    """Write rows in quarantine to files in FOLDER, one for each table, for the people who correct them."""
+    from orders_lakehouse.terminal.quarantine import choose, export
+
+    export(choose(table, reason, day.date() if day else None), folder, form, unmasked=unmasked)
+
+
+@quarantine.command("replay")
+@_chosen
+def replay_quarantine(table: str | None, reason: str | None, day: datetime | None) -> None:
+    """Derive the dates of rows in quarantine anew, after a contract or a waiver has changed.
+
+    Also those of rows that stand by a waiver that was withdrawn. Customers and products are run by the date of their
+    capture, then the dates of the orders that name them. Prints how many rows there were before, and are after.
+    """
+    from orders_lakehouse.terminal.quarantine import choose, replay
+
+    replay(choose(table, reason, day.date() if day else None))
 
 
 @cli.command()

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_QUARANTINE_LIMIT",
         description="Share of a date's rows that may be in quarantine before the date counts as broken, 0 to 1.",
     )
+    waivers: Path = Field(
+        default=PROJECT / "waivers.toml",
+        validation_alias="LAKEHOUSE_WAIVERS",
+        description="File of the waivers: which rows may break which rules, why, and until when.",
+    )
     engine: Literal["polars"] = Field(
         default="polars",
         validation_alias="LAKEHOUSE_ENGINE",
@@ -120,7 +125,7 @@ class Settings(BaseSettings):
         description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: as the bucket says.",
     )
 
-    @field_validator("home")
+    @field_validator("home", "waivers")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()

@@ -25,6 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
         home = tempfile.mkdtemp(prefix="lakehouse-tests-")
         os.environ["PYTEST_" + _POSTGRES] = home
         os.environ["LAKEHOUSE_HOME"] = str(Path(home) / "nobody")
+        (Path(home) / "waivers.toml").touch()
+        os.environ["LAKEHOUSE_WAIVERS"] = str(Path(home) / "waivers.toml")
         # No profile of the person's own, and no role of a machine that the tests run on.
         os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(home) / "nothing")
         os.environ["AWS_EC2_METADATA_DISABLED"] = "true"

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import narwhals as nw
 import pandera.polars as pa
 import polars as pl
+from narwhals.exceptions import ColumnNotFoundError
 from pandera.api.checks import Check
 from pandera.api.polars.types import PolarsData
 
@@ -121,6 +122,25 @@ def rules_of(model: type[Contract]) -> list[Rule]:
                 f"the check {check.name!r} of {model.__name__} has no expression; make it a @rule"
             )
     return rules
+
+
+def columns_of(rule: Rule, schema: Mapping[str, Any]) -> list[str]:
+    """Columns that a rule looks at: those without which it cannot be evaluated.
+
+    Args:
+        rule: A rule of a table.
+        schema: Column names and Polars types of the table.
+    """
+    empty = pl.LazyFrame(schema=schema)
+    return [name for name in schema if not _evaluates(rule, empty.drop(name))]
+
+
+def _evaluates(rule: Rule, rows: pl.LazyFrame) -> bool:
+    try:
+        nw.from_native(rows).select(rule.valid).collect_schema()
+    except ColumnNotFoundError:
+        return False
+    return True
 
 
 def contract_version(model: type[Contract]) -> str:

@@ -16,13 +16,15 @@ import polars as pl
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
+from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
-from orders_lakehouse.defs.metadata import MASK, key_of, table_of
+from orders_lakehouse.defs.metadata import key_of, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.delta import Lake, collect
 from orders_lakehouse.lake.log import as_of_run
+from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
@@ -69,12 +71,14 @@ def _written_with(table: Table) -> list[Table]:
 
 
 def _contract(table: Table) -> dg.AssetChecksDefinition:
-    description = f"Every row of {table.path} holds the contract {table.model.__name__}."
+    description = f"Every row of {table.path} holds the contract {table.model.__name__}, but for what is waived."
 
     @_check(table, f"{table.name}_contract", description)
     def contract(lake: Lake, dates: tuple[date, date] | None) -> Judged:
         (rows,) = collect(lake.scan(table, between=dates))
-        broken = broken_rules(table, rows)
+        known = excused(lake, table, rows, dates, configured_waivers())
+        is_known = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(known["index"].implode())
+        broken = broken_rules(table, rows.filter(~is_known) if known.height else rows)
         by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
         verdicts = by_rule.group_by("date").agg(
             passed=pl.lit(False),
@@ -87,6 +91,10 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
             counted = broken.group_by("rule").len().sort("rule")
             metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
             metadata["sample"] = table_of(broken.head(_SAMPLE))
+        if known.height:
+            each = known.select(pl.col("rules").str.split(", ").explode().value_counts(sort=True)).unnest("rules")
+            metadata["waived"] = dg.MetadataValue.json(dict(each.iter_rows()))
+            metadata["waived_rows"] = table_of(known.drop("index").head(_SAMPLE))
         if dates is None and broken.is_empty():
             verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
         return verdicts, metadata

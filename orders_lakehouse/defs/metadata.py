@@ -11,6 +11,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.document import demands, document
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
+from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.lake.delta import Lake, files_of
@@ -21,8 +22,7 @@ ROW_COUNT = "dagster/row_count"
 OWNERS = ("team:data-platform",)
 # A picture shows as many days before the run's last one, or the whole run where that is longer.
 _DAYS_SHOWN = 60
-_SAMPLE_ROWS = 8
-MASK = "•••"
+SAMPLE_ROWS = 8
 # Demands that a column's constraints have names for.
 _SAID_OTHERWISE = ("present", "in no two rows")
 
@@ -202,13 +202,7 @@ def rows_by_date(files: pl.DataFrame, title: str, colour: str = BLUE) -> Series:
 
 def sample_of(rows: pl.DataFrame, table: Table) -> dg.MetadataValue:
     """Some rows as a table, without what says who somebody is."""
-    return table_of(masked(rows.head(_SAMPLE_ROWS), personal_columns(table.model)))
-
-
-def masked(rows: pl.DataFrame, personal: Set[str]) -> pl.DataFrame:
-    """The rows with a mask in place of every personal value; what is missing stays missing."""
-    names = [name for name in rows.columns if name in personal]
-    return rows.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(MASK)).alias(name) for name in names)
+    return table_of(masked(rows.head(SAMPLE_ROWS), personal_columns(table.model)))
 
 
 def table_of(rows: pl.DataFrame) -> dg.MetadataValue:

@@ -100,6 +100,47 @@ def children_of_orders(lake: Lake, table: Table, first: date, last: date) -> tup
     return _versions(lake, table, keys), nw.concat([states, unknown.with_columns(order_state=nw.lit(UNKNOWN))])
 
 
+def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFrame:
+    """All versions of a row.
+
+    Args:
+        lake: The lake.
+        table: Its raw table.
+        key: Values of the table's key, as text.
+
+    Returns:
+        Columns of the table, the oldest capture first.
+    """
+    if table.name in _KEY:
+        rows = _versions(lake, table, nw.from_native(pl.LazyFrame({"key": [key[0]]})))
+    else:
+        rows = lake.scan(table)
+    is_row = [nw.col(name).cast(nw.String) == value for name, value in zip(table.key, key, strict=True)]
+    return rows_of(rows.filter(*is_row)).sort("captured_at", "updated_at")
+
+
+def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
+    """Dates at which rows count or ever counted, as far as raw knows.
+
+    Args:
+        lake: The lake.
+        table: Their cleansed table.
+        keys: By which their history is found: order_id of orders and lines, payment_id, customer_id, product_id.
+
+    Returns:
+        In order. Customers, products, and what has no known order count at the dates of their capture.
+    """
+    if table.name not in _KEY:
+        rows = lake.scan(RAW_OF[table.name]).filter(nw.col(table.key[0]).is_in(keys)).select("captured_on")
+        return sorted(rows_of(rows.unique())["captured_on"])
+    entries = keep(_index(lake, RAW_OF[table.name]).filter(nw.col("key").is_in(keys)).unique())
+    orders = _index(lake, RAW_ORDERS).select("order_id", placed="order_date")
+    dated = entries.join(orders, on="order_id", how="left")
+    # Without its order, a row counts where it was captured.
+    counts_at = nw.when(nw.col("placed").is_null()).then(nw.col("captured_on")).otherwise(nw.col("placed"))
+    return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
+
+
 def _without_order(lake: Lake, named: Frame) -> Frame:
     """The rows whose order has never been captured. The index alone does not tell: it may be ahead of raw."""
     order_ids = named.select("order_id").unique()

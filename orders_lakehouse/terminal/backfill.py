@@ -53,7 +53,7 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
     for first, last in ranges(request):
-        outcomes.append(_run(request.job, first, last, out))
+        outcomes.append(run_stretch(request.job, first, last, out))
         if not outcomes[-1].success:
             break
     if as_json:
@@ -86,7 +86,8 @@ def ranges(request: Request) -> list[tuple[date, date]]:
     return left
 
 
-def _run(job: str, first: date, last: date, out: TextIO | None) -> Outcome:
+def run_stretch(job: str, first: date, last: date, out: TextIO | None) -> Outcome:
+    """Run a job over a stretch of dates with a line for each finished step; returns what it did."""
     days = (last - first).days + 1
     dates = f"{first}" if first == last else f"{first} to {last}, {days:,} dates in one run"
     click.echo(f"Running {job} for {dates} ...", file=out)

@@ -76,5 +76,6 @@ def _default(field: FieldInfo) -> str:
     if field.default is None:
         return str(field.description).partition(" Default: ")[2].rstrip(".")
     if isinstance(field.default, Path):
-        return f"`{field.default.relative_to(PROJECT)}/` in the project"
+        folder = "" if field.default.suffix else "/"
+        return f"`{field.default.relative_to(PROJECT)}{folder}` in the project"
     return f"`{field.default}`"

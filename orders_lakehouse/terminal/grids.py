@@ -66,17 +66,13 @@ def show_rows(rows: pl.DataFrame) -> None:
     table = grid()
     for name in rows.columns[:fitting]:
         numeric = rows.schema[name].is_numeric()
-        table.add_column(
-            Text(_safe(name)), justify="right" if numeric else "left", no_wrap=True, max_width=widths[name]
-        )
+        table.add_column(Text(safe(name)), justify="right" if numeric else "left", no_wrap=True, max_width=widths[name])
     for row in zip(*(cells[name] for name in rows.columns[:fitting]), strict=True):
         table.add_row(*(_cell(text) for text in row))
     terminal.print(table)
     left_out = rows.columns[fitting:]
     if left_out:
-        terminal.print(
-            f"and {len(left_out)} more columns: {', '.join(map(_safe, left_out))}", style="dim", markup=False
-        )
+        terminal.print(f"and {len(left_out)} more columns: {', '.join(map(safe, left_out))}", style="dim", markup=False)
 
 
 def _show_records(terminal: Console, cells: dict[str, list[str | None]]) -> None:
@@ -85,7 +81,7 @@ def _show_records(terminal: Console, cells: dict[str, list[str | None]]) -> None
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for name, text in zip(cells, row, strict=True):
-            table.add_row(Text(_safe(name)), _cell(text))
+            table.add_row(Text(safe(name)), _cell(text))
         terminal.print(f"row {number}", style="dim")
         terminal.print(table)
 
@@ -101,14 +97,15 @@ def _how_many_fit(widths: list[int], width: int) -> int:
 
 def _texts(values: pl.Series) -> list[str | None]:
     if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
-        return [None if value is None else _safe(str(value)) for value in values.to_list()]
+        return [None if value is None else safe(str(value)) for value in values.to_list()]
     if isinstance(values.dtype, pl.Datetime):
         # Delta keeps instants in UTC.
         values = values.dt.to_string("%Y-%m-%d %H:%M:%S%.f" + ("Z" if values.dtype.time_zone else ""))
-    return [None if text is None else _safe(text) for text in values.cast(pl.String)]
+    return [None if text is None else safe(text) for text in values.cast(pl.String)]
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """A text without characters that a terminal would obey."""
     return _CONTROL.sub("·", text)
 
 

@@ -1,19 +1,23 @@
 """Customers and products: every version, typed and judged alone."""
 
+from collections.abc import Iterable
+
 import narwhals as nw
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.split import keeping_original, split
 
 
-def cleanse_customers(versions: Frame, timezone: str) -> tuple[Frame, Frame]:
+def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Versions of customers, split by their contract.
 
     Args:
         versions: Rows of `raw/customers`.
         timezone: Time zone in which the date of registration is cut.
+        waivers: What is waived.
 
     Returns:
         Rows of `cleansed/customers` and of `quarantine/customers`.
@@ -24,14 +28,15 @@ def cleanse_customers(versions: Frame, timezone: str) -> tuple[Frame, Frame]:
         c.upper("country_code"),
         registration_date=c.local_date("registered_at", timezone),
     )
-    return split(judged, CUSTOMERS)
+    return split(judged, CUSTOMERS, waivers)
 
 
-def cleanse_products(versions: Frame) -> tuple[Frame, Frame]:
+def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Versions of products, split by their contract.
 
     Args:
         versions: Rows of `raw/products`.
+        waivers: What is waived.
 
     Returns:
         Rows of `cleansed/products` and of `quarantine/products`.
@@ -41,7 +46,7 @@ def cleanse_products(versions: Frame) -> tuple[Frame, Frame]:
         c.upper("currency"),
         c.decimal("unit_price", 2),
     )
-    return split(judged, PRODUCTS)
+    return split(judged, PRODUCTS, waivers)
 
 
 def _versions(versions: Frame) -> Frame:

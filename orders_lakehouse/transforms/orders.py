@@ -1,5 +1,6 @@
 """Orders and their children: from all versions to the current, judged rows of a range of business dates."""
 
+from collections.abc import Iterable
 from datetime import date
 
 import narwhals as nw
@@ -8,6 +9,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.cleansed import DELETED, QUARANTINED, UNKNOWN, VALID
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.money import total_price
 from orders_lakehouse.transforms.split import keeping_original, split
@@ -32,7 +34,9 @@ def with_order_date(orders: Frame, calendar: Calendar) -> Frame:
     return dated.with_columns(order_date=nw.when(in_range).then(business).otherwise(captured))
 
 
-def cleanse_orders(versions: Frame, first: date, last: date, calendar: Calendar) -> tuple[Frame, Frame]:
+def cleanse_orders(
+    versions: Frame, first: date, last: date, calendar: Calendar, waivers: Iterable[Waiver] = ()
+) -> tuple[Frame, Frame]:
     """Current orders of the business dates from `first` to `last`, split by their contract.
 
     Args:
@@ -40,6 +44,7 @@ def cleanse_orders(versions: Frame, first: date, last: date, calendar: Calendar)
         first: First business date.
         last: Last business date.
         calendar: First partition and time zone.
+        waivers: What is waived.
 
     Returns:
         Rows of `cleansed/orders` and of `quarantine/orders`.
@@ -54,7 +59,7 @@ def cleanse_orders(versions: Frame, first: date, last: date, calendar: Calendar)
             is_deleted=~nw.col("deleted_at").is_null(),
         )
     )
-    return split(judged, ORDERS)
+    return split(judged, ORDERS, waivers)
 
 
 def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
@@ -82,7 +87,9 @@ def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
     return newest.drop("effective_at", *clock)
 
 
-def cleanse_order_items(versions: Frame, states: Frame, first: date, last: date) -> tuple[Frame, Frame]:
+def cleanse_order_items(
+    versions: Frame, states: Frame, first: date, last: date, waivers: Iterable[Waiver] = ()
+) -> tuple[Frame, Frame]:
     """Current order lines of the orders of a range of dates, split by their contract.
 
     Args:
@@ -90,6 +97,7 @@ def cleanse_order_items(versions: Frame, states: Frame, first: date, last: date)
         states: order_id, order_date, order_state; an unknown order has no order_date.
         first: First business date.
         last: Last business date.
+        waivers: What is waived.
 
     Returns:
         Rows of `cleansed/order_items` and of `quarantine/order_items`.
@@ -110,10 +118,12 @@ def cleanse_order_items(versions: Frame, states: Frame, first: date, last: date)
         )
         .with_columns(total_price=total_price("quantity", "unit_price", "discount"))
     )
-    return split(_with_deletion(judged), ORDER_ITEMS)
+    return split(_with_deletion(judged), ORDER_ITEMS, waivers)
 
 
-def cleanse_payments(versions: Frame, states: Frame, first: date, last: date) -> tuple[Frame, Frame]:
+def cleanse_payments(
+    versions: Frame, states: Frame, first: date, last: date, waivers: Iterable[Waiver] = ()
+) -> tuple[Frame, Frame]:
     """Current payments of the orders of a range of dates, split by their contract.
 
     Args:
@@ -121,6 +131,7 @@ def cleanse_payments(versions: Frame, states: Frame, first: date, last: date) ->
         states: order_id, order_date, order_state; an unknown order has no order_date.
         first: First business date.
         last: Last business date.
+        waivers: What is waived.
 
     Returns:
         Rows of `cleansed/payments` and of `quarantine/payments`.
@@ -133,7 +144,7 @@ def cleanse_payments(versions: Frame, states: Frame, first: date, last: date) ->
         c.upper("currency"),
         c.decimal("amount", 2),
     )
-    return split(_with_deletion(judged), PAYMENTS)
+    return split(_with_deletion(judged), PAYMENTS, waivers)
 
 
 def with_order(current: Frame, states: Frame, first: date, last: date) -> Frame:

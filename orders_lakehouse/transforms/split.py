@@ -1,5 +1,10 @@
-"""The split of judged rows into those that hold their contract and those that do not, with every reason."""
+"""The split of judged rows into those that hold their contract and those that do not, with every reason.
 
+A rule can be waived for a row (`contracts/waivers.py`): what is waived is no reason.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import reduce
 from operator import or_
 
@@ -8,6 +13,7 @@ import narwhals as nw
 from orders_lakehouse.contracts.base import Rule, contract_version, rules_of
 from orders_lakehouse.contracts.tables import QUARANTINE_OF, RAW_OF, Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver
 
 _ORIGINAL = "original__"
 _SEPARATOR = ", "
@@ -21,42 +27,95 @@ def keeping_original(rows: Frame) -> Frame:
     return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in names))
 
 
-def split(judged: Frame, table: Table) -> tuple[Frame, Frame]:
+def split(judged: Frame, table: Table, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Split rows by the contract of a cleansed table.
 
     Args:
         judged: Rows with the table's columns and, by `keeping_original`, those of its raw table. Tombstones
             (`is_deleted`) are not judged, but for their clock.
         table: The cleansed table.
+        waivers: What is waived, of this table and of others.
 
     Returns:
         Rows of the cleansed table and of its quarantine: the original row, when it counts, `reasons` (comma-separated,
         in the order of the contract), `contract_version` and `versions`.
     """
-    rules = rules_of(table.model)
-    is_tombstone = nw.when(nw.col("is_deleted").is_null()).then(nw.lit(False)).otherwise(nw.col("is_deleted"))
-    is_broken = (reduce(or_, (_broken(rule) for rule in rules)) & ~is_tombstone) | reduce(
-        or_, (_broken(rule) for rule in rules if rule.reason in _EVEN_OF_TOMBSTONES)
-    )
+    waived = waived_by(waivers, table)
+    is_rejected = rejects(table, waived)
     raw_columns = RAW_OF[table.name].columns
-    rejected = judged.filter(is_broken).with_columns(
-        reasons=nw.concat_str(*_named(rules), separator=_SEPARATOR, ignore_nulls=True),
-        contract_version=nw.lit(contract_version(table.model)),
+    rejected = judged.filter(is_rejected).with_columns(
+        reasons=reasons(table, waived), contract_version=nw.lit(contract_version(table.model))
     )
-    return judged.filter(~is_broken).select(table.columns), rejected.select(
+    return judged.filter(~is_rejected).select(table.columns), rejected.select(
         nw.col(_ORIGINAL + name).alias(name) if name in raw_columns else nw.col(name)
         for name in QUARANTINE_OF[table.name].columns
     )
 
 
-def _broken(rule: Rule) -> nw.Expr:
-    return ~nw.when(rule.valid.is_null()).then(nw.lit(True)).otherwise(rule.valid)
+def key_of_row(table: Table) -> nw.Expr:
+    """The key of a row as text, as waivers and messages write it; null where a part is missing."""
+    return nw.concat_str(*(nw.col(name).cast(nw.String) for name in table.key), separator=KEY_SEPARATOR)
 
 
-def _named(rules: list[Rule]) -> list[nw.Expr]:
-    """One text column for each reason: its name where a rule with that reason is broken, else null."""
+def waived_by(waivers: Iterable[Waiver], table: Table) -> dict[str, nw.Expr]:
+    """For each reason of a table that is waived for some rows: whether it is for a row, never null.
+
+    Args:
+        waivers: What is waived, of this table and of others.
+        table: A cleansed table; the expressions look at its key and at `captured_at`.
+    """
+    keys: dict[tuple[str, datetime], list[str]] = {}
+    for waiver in waivers:
+        if waiver.table == table.name:
+            keys.setdefault((waiver.rule, waiver.until), []).append(waiver.key)
+    found: dict[str, nw.Expr] = {}
+    for (rule, until), of_rule in keys.items():
+        # By the row's own capture: whether a waiver still holds must not depend on when that is asked.
+        covered = _known(key_of_row(table).is_in(of_rule) & (nw.col("captured_at") < nw.lit(until)), otherwise=False)
+        found[rule] = found[rule] | covered if rule in found else covered
+    return found
+
+
+def rejects(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
+    """Whether a row goes to quarantine: it breaks a rule that is not waived for it; never null."""
+    rules = rules_of(table.model)
+    is_tombstone = _known(nw.col("is_deleted"), otherwise=False)
+    return (reduce(or_, (_broken(rule, waived) for rule in rules)) & ~is_tombstone) | reduce(
+        or_, (_broken(rule, waived) for rule in rules if rule.reason in _EVEN_OF_TOMBSTONES)
+    )
+
+
+def reasons(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
+    """The reasons of a row that are not waived for it, as text in the order of the contract; empty where none is."""
+    return _as_text(_broken_by_reason(table, waived))
+
+
+def waived_reasons(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
+    """The reasons of a row that are waived for it, as text in the order of the contract; empty where none is."""
+    broken = _broken_by_reason(table, {})
+    return _as_text({reason: broken[reason] & waived[reason] for reason in broken if reason in waived})
+
+
+def _broken(rule: Rule, waived: Mapping[str, nw.Expr]) -> nw.Expr:
+    broken = ~_known(rule.valid, otherwise=True)
+    return broken & ~waived[rule.reason] if rule.reason in waived else broken
+
+
+def _known(said: nw.Expr, *, otherwise: bool) -> nw.Expr:
+    return nw.when(said.is_null()).then(nw.lit(otherwise)).otherwise(said)
+
+
+def _broken_by_reason(table: Table, waived: Mapping[str, nw.Expr]) -> dict[str, nw.Expr]:
     by_reason: dict[str, nw.Expr] = {}
-    for rule in rules:
-        known = by_reason.get(rule.reason)
-        by_reason[rule.reason] = _broken(rule) if known is None else known | _broken(rule)
-    return [nw.when(broken).then(nw.lit(reason)).alias(reason) for reason, broken in by_reason.items()]
+    for rule in rules_of(table.model):
+        broken, known = _broken(rule, waived), by_reason.get(rule.reason)
+        by_reason[rule.reason] = broken if known is None else known | broken
+    return by_reason
+
+
+def _as_text(by_reason: Mapping[str, nw.Expr]) -> nw.Expr:
+    """The names of the reasons for which an expression holds."""
+    if not by_reason:
+        return nw.lit("")
+    named = [nw.when(holds).then(nw.lit(reason)).alias(reason) for reason, holds in by_reason.items()]
+    return nw.concat_str(*named, separator=_SEPARATOR, ignore_nulls=True)

@@ -1,11 +1,25 @@
 """What a contract check says of stored rows that break their contract, and what it keeps to itself."""
 
+from decimal import Decimal
+from pathlib import Path
+
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, DAILY_SALES
+from orders_lakehouse.contracts.personal import MASK
+from orders_lakehouse.contracts.tables import (
+    CUSTOMER_PROFILE,
+    CUSTOMERS,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    Table,
+)
+from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.defs.checks import broken_rules
-from orders_lakehouse.defs.metadata import MASK
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.waivers import excused
 from tests.unit.rows import VALID, at, on, rows
 
 SECRETS = ("Ada Lovelace", "no at sign", "1700-01-01")
@@ -49,3 +63,38 @@ def test_a_column_that_is_missing_or_of_another_type_is_named() -> None:
     assert missing["date"].to_list() == [None]
     other = broken_rules(DAILY_SALES, sales.with_columns(pl.col("units").cast(pl.String)))
     assert any(rule.startswith("units: dtype") for rule in other["rule"])
+
+
+GRANTED = {"reason": "Goodwill", "owner": "shop", "granted": on("2020-01-01"), "expires": on("2020-03-02")}
+WAIVED = Waiver("order_items", "discount_negative", "o1 / 1", until=at("2020-03-03"), **GRANTED)
+NEGATIVE = {"discount": Decimal("-1.00")}
+SUMS = {"gross": Decimal("-1.00"), "net": Decimal("-1.00")}
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "rules"),
+    [
+        (ORDER_ITEMS, NEGATIVE, "discount_negative"),
+        (ORDER_ITEMS, {**NEGATIVE, "quantity": 0}, None),
+        (ORDER_ITEMS, {**NEGATIVE, "line_number": 2}, None),
+        (ORDER_ITEMS, {**NEGATIVE, "captured_at": at("2020-03-03")}, None),
+        (ORDER_ITEMS, {**NEGATIVE, "is_deleted": True}, None),
+        (ORDER_ITEMS, {}, None),
+        # What is made of a waived line may have what follows, and be null all the same in nothing.
+        (ORDER_LINES, NEGATIVE, "discount_below_0"),
+        (ORDER_LINES, {**NEGATIVE, "line_number": 2}, None),
+        (ORDER_LINES, {**NEGATIVE, "unit_price": None}, None),
+        (DAILY_SALES, SUMS, "gross_below_0, net_below_0"),
+        (DAILY_SALES, {**SUMS, "currency": "USD"}, None),
+        (CUSTOMER_PROFILE, {"spend": Decimal("-1.00")}, "spend_below_0"),
+        (CUSTOMER_PROFILE, {"spend": Decimal("-1.00"), "customer_id": "c2"}, None),
+    ],
+)
+def test_what_is_waived_is_known_and_nothing_else(
+    tmp_path: Path, table: Table, row: dict[str, object], rules: str | None
+) -> None:
+    lake = Lake(str(tmp_path), "UTC")
+    write_deltalake(lake.open(ORDER_LINES), rows(ORDER_LINES, NEGATIVE), mode="append")
+    dates = (on("2020-03-02"), on("2020-03-02")) if table.partitioned_by else None
+    known = excused(lake, table, rows(table, row), dates, [WAIVED])
+    assert known["rules"].to_list() == ([] if rules is None else [rules])

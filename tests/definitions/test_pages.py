@@ -9,8 +9,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES
-from orders_lakehouse.defs.metadata import masked, sample_of
+from orders_lakehouse.contracts.personal import masked
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, RAW_CUSTOMERS
+from orders_lakehouse.defs.metadata import sample_of
 from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date, bars_by_name
 from orders_lakehouse.lake.delta import Lake
 from tests.unit.rows import rows
@@ -127,3 +128,41 @@ def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
     assert {"by_date", "sample", "seconds", "delta_version", "bytes_in_run", "rows_in_run"} <= set(last)
     assert last["rows_in_run"].value == 2
     assert last["bytes_in_run"].value > 0
+
+
+def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp_path: Any) -> None:
+    from orders_lakehouse.defs.cleansed import cleansed_assets
+
+    lake = Lake(str(tmp_path / "lake"), "UTC")
+    days = [FIRST, FIRST + timedelta(days=1)]
+    bad = {"email": "nobody at nowhere"}
+    captured = [{**bad, "country_code": "UK", "captured_on": days[0]}, {**bad, "captured_on": days[1]}]
+    lake.append(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *captured))
+    told: list[dict[str, Any]] = []
+    # Each date in a run of its own: what is told is the whole table's all the same.
+    for day in days:
+        with dg.DagsterInstance.ephemeral() as instance:
+            resources = {"lake": lake}
+            done = dg.materialize([cleansed_assets[0]], resources=resources, instance=instance, partition_key=str(day))
+            (event,) = done.asset_materializations_for_node("cleansed__customers")
+        sample = event.metadata["quarantine_sample"]
+        assert isinstance(sample, dg.TableMetadataValue)
+        told.append(
+            {name: value.value for name, value in event.metadata.items()} | {"quarantine_sample": sample.records}
+        )
+    first, last = told
+    assert first["quarantined_by_reason"] == {"country_code_not_iso_3166": 1, "email_malformed": 1}
+    assert last["quarantined_by_reason"] == {"email_malformed": 1}
+    by_reason = base64.b64decode(last["quarantine_by_reason"].partition("base64,")[2][:-1]).decode()
+    assert _texts(by_reason) == ["email_malformed", "2", "country_code_not_iso_3166", "1"]
+    by_date = base64.b64decode(last["by_date"].partition("base64,")[2][:-1]).decode()
+    assert "quarantine: email_malformed" in _texts(by_date)
+    record, other = last["quarantine_sample"]
+    assert [row.data["reasons"] for row in (record, other)] == [
+        "email_malformed",
+        "email_malformed, country_code_not_iso_3166",
+    ]
+    assert list(record.data)[:3] == ["customer_id", "reasons", "captured_on"]
+    assert (record.data["email"], record.data["full_name"]) == ("•••", "•••")
+    assert "lakehouse quarantine replay --table customers" in last["quarantine_commands"]
+    assert "nobody" not in str(told)

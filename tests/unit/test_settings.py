@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("clean_settings")
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the environment nor a person's .env says anything."""
-    for name in ("LAKEHOUSE_HOME", "LAKE_URL", "SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL", "DAGSTER_HOME"):
+    local = ("LAKEHOUSE_HOME", "LAKEHOUSE_WAIVERS", "LAKE_URL", "DAGSTER_HOME")
+    for name in (*local, "SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
@@ -42,6 +43,7 @@ def test_everything_has_a_default() -> None:
     assert found.start_date == date(2017, 1, 1)
     assert found.timezone == "UTC"
     assert found.holidays_country == "US"
+    assert found.waivers == PROJECT / "waivers.toml"
     assert found.engine == "polars"
     assert found.executor == "in_process"
 
@@ -58,6 +60,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Europe/Berlin")
     monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "de")
     monkeypatch.setenv("LAKEHOUSE_EXECUTOR", "multiprocess")
+    monkeypatch.setenv("LAKEHOUSE_WAIVERS", str(tmp_path / "ours.toml"))
     found = settings()
     assert found.lake_url == str(tmp_path / "lake")
     assert found.dagster_home == tmp_path / "dagster"
@@ -67,6 +70,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert found.timezone == "Europe/Berlin"
     assert found.holidays_country == "DE"
     assert found.executor == "multiprocess"
+    assert found.waivers == tmp_path / "ours.toml"
 
 
 def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:

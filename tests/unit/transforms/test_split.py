@@ -1,6 +1,7 @@
 """No row is lost by the split, and a rejected row is shown as it came."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import narwhals as nw
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import CLEANSED, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import CLEANSED, ORDER_ITEMS, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.contracts.test_base import any_rows, judged
-from tests.unit.rows import VALID, on, rows
+from tests.unit.rows import VALID, at, on, rows
 
 
 def _both(frame: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -96,3 +98,33 @@ def test_keeping_the_original_changes_nothing_that_was_there(table: Table, lazil
     kept = collected(keeping_original(lazily(raw)))
     assert kept.select(raw.columns).equals(raw)
     assert kept.width == 2 * raw.width
+
+
+def _waiver(rule: str, key: str = "o1 / 1", table: str = "order_items") -> Waiver:
+    granted, expires, until = on("2020-01-01"), on("2020-03-02"), at("2020-03-03 00:00")
+    return Waiver(table, rule, key, "Goodwill", "shop", granted, expires, until)
+
+
+NEGATIVE = {"discount": Decimal("-1.00"), "total_price": Decimal("-1.00")}
+BOTH = (_waiver("discount_negative"), _waiver("total_price_negative"))
+
+
+@pytest.mark.parametrize(
+    ("row", "waivers", "reasons"),
+    [
+        ({}, BOTH, None),
+        ({}, BOTH[:1], "total_price_negative"),
+        ({"quantity": 0}, BOTH, "quantity_not_positive"),
+        ({"line_number": 2}, BOTH, "discount_negative, total_price_negative"),
+        ({"line_number": None}, BOTH, "line_number_missing, discount_negative, total_price_negative"),
+        ({"captured_at": at("2020-03-02 23:59:59.999999")}, BOTH, None),
+        ({"captured_at": at("2020-03-03 00:00")}, BOTH, "discount_negative, total_price_negative"),
+        ({}, (*BOTH[:1], _waiver("total_price_negative", table="payments")), "total_price_negative"),
+    ],
+)
+def test_a_waived_rule_is_no_reason_for_its_row_captured_in_time(
+    row: dict[str, Any], waivers: tuple[Waiver, ...], reasons: str | None, lazily: Lazily
+) -> None:
+    good, bad = split(lazily(judged(ORDER_ITEMS, {**NEGATIVE, **row})), ORDER_ITEMS, waivers)
+    assert collected(good).height == (reasons is None)
+    assert collected(bad)["reasons"].to_list() == ([] if reasons is None else [reasons])

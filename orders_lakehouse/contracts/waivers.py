@@ -1,0 +1,202 @@
+"""Waivers: rows that may break a rule of their contract, each by its key, for a reason and until a date.
+
+They are written in TOML, under version control, one entry for a rule and a row:
+
+    [[waiver]]
+    table = "order_items"
+    rule = "total_price_negative"
+    key = "10442 / 3"
+    reason = "A refund that was booked as a discount; finance has accepted it."
+    owner = "shop-operations"
+    granted = 2026-03-01
+    expires = 2026-09-01
+
+An expiry is measured against the row's own `captured_at`, never against today: a version that is captured after it is
+judged again, one that was captured before stays waived. So a date stays a pure function of raw and of the waivers.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from orders_lakehouse.contracts.base import rules_of
+from orders_lakehouse.contracts.tables import CLEANSED, Table
+from orders_lakehouse.errors import ExpectedError
+
+# Between the parts of a key of several columns, as checks print it.
+KEY_SEPARATOR = " / "
+_LONGEST = timedelta(days=366)
+_ENTRY = re.compile(r"\s*\[\[\s*waiver\s*\]\]")
+_ASKED: Mapping[str, str] = {
+    "table": "the table, such as order_items",
+    "rule": "the reason that the row has in quarantine",
+    "key": "the row's key",
+    "reason": "why the row may stay as it is",
+    "owner": "who answers for it",
+    "granted": "the date on which it was granted",
+    "expires": "the last date on which a version of the row may be captured and still be waived",
+}
+_DATES = ("granted", "expires")
+
+# Rules on what a value should be, which the marts do not depend on. Curated contracts demand some of it once more, and
+# are checked knowing which of their rows are made of a waived one.
+WAIVABLE = frozenset(
+    {
+        "email_malformed",
+        "country_code_not_iso_3166",
+        "registered_at_in_future",
+        "date_of_birth_out_of_range",
+        "currency_not_iso_4217",
+        "ordered_at_in_future",
+        "quantity_not_positive",
+        "unit_price_negative",
+        "discount_negative",
+        "total_price_negative",
+        "amount_negative",
+    }
+)
+_MISSING = "the value is missing or cannot be read, and the tables behind refuse a null"
+_OUR_OWN = "it is about a column that the lakehouse itself writes"
+_REFUSED: Mapping[str, str] = {
+    "status_not_in_list": "the marts are tested for these states, and what counts as a sale depends on them",
+    "method_not_in_list": "dim_payment_methods has no such member, and fct_orders would have no key for it",
+    "updated_at_in_future": "the change clock decides which version counts: this one would hide its corrections",
+    "ordered_at_out_of_range": "its date is no partition: it would be a sale of the day on which it was captured",
+    "total_price_out_of_range": "the total cannot be computed, and the tables behind refuse a null",
+    "order_unknown": "without its order it belongs to no date and no customer; it comes back with it",
+    "order_quarantined": "it comes back with its order; correct or waive that",
+    "order_state_not_in_list": _OUR_OWN,
+    "versions_below_1": _OUR_OWN,
+}
+
+
+class WaiversError(ExpectedError):
+    """The waivers cannot be read, or ask for what cannot be."""
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A row that may break a rule.
+
+    Attributes:
+        table: Name of the cleansed table.
+        rule: Name of the rule, as in `reasons`.
+        key: The row's key as text; its parts are joined by " / ".
+        reason: Why.
+        owner: Who answers for it.
+        granted: Since when; at most a year before it expires.
+        expires: Last date on which a version may be captured and still be waived.
+        until: The instant at which that date ends.
+    """
+
+    table: str
+    rule: str
+    key: str
+    reason: str
+    owner: str
+    granted: date
+    expires: date
+    until: datetime
+
+
+def why_not_waivable(rule: str) -> str | None:
+    """Why a rule cannot be waived: what would break downstream; None where it can."""
+    if rule in WAIVABLE:
+        return None
+    return _MISSING if rule.endswith("_missing") else _REFUSED[rule]
+
+
+def parse(text: str, name: str, timezone: str) -> tuple[Waiver, ...]:
+    """Read waivers.
+
+    Args:
+        text: TOML.
+        name: What messages call the file.
+        timezone: In which the date of an expiry ends.
+
+    Returns:
+        The waivers, in their order.
+
+    Raises:
+        WaiversError: With every entry that is not understood or cannot be granted, its line, and what is expected.
+    """
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WaiversError(f"{name} is not valid TOML: {error}") from None
+    entries = said.pop("waiver", [])
+    if said or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        found = ", ".join(said) or "waiver, once"
+        raise WaiversError(f"{name}: found {found}; expected nothing but entries that begin with [[waiver]]")
+    lines = [number for number, line in enumerate(text.splitlines(), start=1) if _ENTRY.match(line)]
+    # An entry that is written otherwise than with a heading of its own has no line that could be told.
+    places = [f"line {line}" for line in lines] if len(lines) == len(entries) else [""] * len(entries)
+    called = [f"waiver {n} ({place})" if place else f"waiver {n}" for n, place in enumerate(places, start=1)]
+    problems = [
+        f"{place}: {problem}" for place, entry in zip(called, entries, strict=True) for problem in _problems(entry)
+    ]
+    problems += [f"{place}: {problem}" for place, problem in _duplicates(called, entries)]
+    if problems:
+        raise WaiversError("\n  ".join([f"{name} cannot be used:", *problems]))
+    return tuple(Waiver(**entry, until=_end_of(entry["expires"], timezone)) for entry in entries)
+
+
+def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
+    unknown = sorted(set(entry) - set(_ASKED))
+    if unknown:
+        yield f"found {', '.join(unknown)}; expected {', '.join(_ASKED)}"
+    wrong = {name: problem for name in _ASKED if (problem := _problem_of_field(name, entry.get(name)))}
+    yield from wrong.values()
+    tables = {table.name: table for table in CLEANSED}
+    if "table" not in wrong and entry["table"] not in tables:
+        yield f"there is no table {entry['table']!r}; the tables are {', '.join(tables)}"
+    elif "table" not in wrong:
+        table = tables[entry["table"]]
+        if "rule" not in wrong:
+            yield from _problems_of_rule(entry["rule"], table)
+        if "key" not in wrong and not _fits(entry["key"], table):
+            yield f"key is {entry['key']!r}; expected {KEY_SEPARATOR.join(table.key)}"
+    if wrong.keys().isdisjoint(_DATES) and not entry["granted"] <= entry["expires"] <= entry["granted"] + _LONGEST:
+        yield f"expires is {entry['expires']}; expected a date within a year of granted, {entry['granted']}"
+
+
+def _problem_of_field(name: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return f"{name} is missing: {_ASKED[name]}"
+    if name in _DATES:
+        # A datetime is a date, too.
+        return None if type(value) is date else f"{name} is {value!r}; expected a date without quotes: 2026-03-01"
+    return None if isinstance(value, str) else f"{name} is {value!r}; expected text, in quotes"
+
+
+def _problems_of_rule(rule: str, table: Table) -> Iterator[str]:
+    rules = dict.fromkeys(one.reason for one in rules_of(table.model))
+    if rule not in rules:
+        waivable = ", ".join(name for name in rules if name in WAIVABLE)
+        yield f"{table.name} has no rule {rule!r}; those that can be waived are {waivable}"
+    elif (why := why_not_waivable(rule)) is not None:
+        yield f"{rule} cannot be waived: {why}"
+
+
+def _fits(key: str, table: Table) -> bool:
+    """Whether a text has the parts of a key; the first one may contain the separator, numbers do not."""
+    _, *numbers = key.rsplit(KEY_SEPARATOR, len(table.key) - 1)
+    return len(numbers) == len(table.key) - 1 and all(re.fullmatch(r"-?[0-9]+", number) for number in numbers)
+
+
+def _duplicates(called: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for place, entry in zip(called, entries, strict=True):
+        subject = str([entry.get(name) for name in ("table", "rule", "key")])
+        if subject in first:
+            yield place, f"the same table, rule and key as {first[subject]}; expected one entry for them"
+        first.setdefault(subject, place)
+
+
+def _end_of(day: date, timezone: str) -> datetime:
+    """The first instant after a date."""
+    return datetime.combine(day + timedelta(days=1), time.min, ZoneInfo(timezone)).astimezone(UTC)
