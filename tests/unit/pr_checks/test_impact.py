@@ -18,6 +18,7 @@ from pr_checks.impact import LAYERS, changed_models, from_first, reached_layers
         ("orders_lakehouse/warehouse/load.py", ("warehouse", "marts")),
         ("orders_lakehouse/transforms/curated.py", ("curated", "warehouse", "marts")),
         ("orders_lakehouse/transforms/dimensions.py", ("cleansed", "curated", "warehouse", "marts")),
+        ("waivers.toml", ("cleansed", "curated", "warehouse", "marts")),
         ("orders_lakehouse/sources/shop.py", LAYERS),
         ("orders_lakehouse/contracts/cleansed.py", LAYERS),
         ("orders_lakehouse/dagster.yaml", LAYERS),
