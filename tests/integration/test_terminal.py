@@ -428,6 +428,7 @@ class TestBackfill:
                 "passed": False,
                 "severity": "ERROR",
                 "failed_dates": ["2017-03-04"],
+                "blocking": True,
             }
         ]
         assert run["errors"] == {}

@@ -65,7 +65,9 @@ def test_bad_dates_are_named_with_the_command_that_runs_the_others() -> None:
             ("cleansed/orders", "no_row_lost"): failed("04"),
             ("cleansed/payments", "no_row_lost"): failed("06", "04"),
             ("cleansed/orders", "orders_contract"): CheckOutcome(True),
-            ("raw/orders", "volume"): CheckOutcome(False, "WARN", ("2017-03-08",)),
+            ("curated/order_lines", "category_mix_as_usual"): CheckOutcome(False, "WARN", ("2017-03-08",)),
+            # An alarm, and still no reason to leave the date out.
+            ("curated/daily_sales", "volume_as_usual"): CheckOutcome(False, "ERROR", ("2017-03-08",), blocking=False),
         },
     )
     assert explained(request_of("01", "09", "02", job="refresh_cleansed_job"), outcome) == [
