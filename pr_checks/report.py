@@ -130,16 +130,14 @@ def _checks(findings: Findings) -> list[str]:
     passed = sum(bool(check["passed"]) for check in findings.checks)
     warned = len(findings.checks) - passed - len(findings.failing)
     lines = ["## Checks", "", f"{passed} hold, {warned} warn, {len(findings.failing)} fail."]
-    not_run = sorted(set(before) - set(named))
+    # A table that is not made anew is not judged by what makes it.
+    not_run = sorted(key for key in set(before) - set(named) if key[0].split("/")[0] in findings.made)
     failing = [check for check in findings.checks if not check["passed"]]
     if failing:
         rows = [_failing(check, before, findings.judged) for check in failing]
         lines += ["", *_table(("check", "", "dates", "expected", "found", "in the base"), rows)]
     if not_run:
         lines += ["", f"Without a result, unlike in the base: {_some(_named(not_run))}."]
-    new = sorted(set(named) - set(before))
-    if new:
-        lines += ["", f"New, or not run by the base: {_some(_named(new))}."]
     return lines
 
 

@@ -9,8 +9,8 @@ from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complet
 from orders_lakehouse.shop.edge_cases import edge_cases
 from orders_lakehouse.shop.sample import build_shop, load_sample_shop
 
-# Orders are placed for two weeks, and delivered within two more.
-FIRST, LAST = date(2017, 1, 1), date(2017, 1, 31)
+# Orders are placed for two weeks, and delivered within four more.
+FIRST, LAST = date(2017, 1, 1), date(2017, 2, 14)
 _UNTIL = datetime(2017, 1, 15)  # noqa: DTZ001 (as the data set has it)
 _HOUSEHOLDS = 400
 

@@ -105,14 +105,15 @@ def _doubles(lake: Lake, table: Table, dates: Collection[date]) -> pl.DataFrame:
         return pl.DataFrame(schema={"key": pl.String, "dates": pl.List(pl.Date)})
     stored = nw.concat(
         [
-            lake.scan(place, dates=places).select(*table.key, "order_date")
+            # Quarantine holds numbers that the table cannot; as text they are the same.
+            lake.scan(place, dates=places).select(*(nw.col(name).cast(nw.String) for name in table.key), "order_date")
             for place in (table, QUARANTINE_OF[table.name])
         ]
     )
     key = moved.collect_schema().names()
     standing = rows_of(stored.join(moved, on=key, how="semi").unique())
     return (
-        standing.group_by(key=pl.concat_str(pl.col(table.key).cast(pl.String), separator=" / ", ignore_nulls=True))
+        standing.group_by(key=pl.concat_str(table.key, separator=" / ", ignore_nulls=True))
         .agg(dates=pl.col("order_date").sort())
         .filter(pl.col("dates").list.len() > 1, pl.col("dates").list.eval(pl.element().is_in(list(dates))).list.any())
         .sort("key")

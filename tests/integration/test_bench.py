@@ -39,6 +39,7 @@ def one_run(lakehouse: Bench, first: date, last: date, _runs: int, _say: Callabl
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_is_measured_and_its_numbers_add_up(
     shop_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

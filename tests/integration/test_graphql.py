@@ -18,8 +18,8 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import SHOP_SCHEMA
-from tests.integration.test_pipeline import SHOP
 
 DATES = ["2017-01-01", "2017-01-02", "2017-01-03"]
 
@@ -91,7 +91,7 @@ class Webserver:
 def webserver(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Webserver]:
     shop, warehouse = postgres_url_factory("ui_shop"), postgres_url_factory("ui_warehouse")
     with dbapi.connect(shop) as connection, connection.cursor() as cursor:
-        cursor.executescript(SHOP_SCHEMA + SHOP)
+        cursor.executescript(SHOP_SCHEMA + edge_cases())
         connection.commit()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

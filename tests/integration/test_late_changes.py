@@ -232,6 +232,7 @@ def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: La
     assert rows_at(lakehouse, 20170108) == [1, 1]
 
 
+@pytest.mark.thorough
 @pytest.mark.xfail(
     strict=True,
     raises=AssertionError,

@@ -55,8 +55,8 @@ def joins_the_last_version(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (nothing, set()),
         (rounds_half_to_even, {"order_lines", "daily_sales"}),
-        (forgets_that_a_line_is_deleted, {"order_lines", "daily_sales"}),
-        (joins_the_last_version, {"order_lines"}),
+        pytest.param(forgets_that_a_line_is_deleted, {"order_lines", "daily_sales"}, marks=pytest.mark.thorough),
+        pytest.param(joins_the_last_version, {"order_lines"}, marks=pytest.mark.thorough),
     ],
 )
 def test_the_oracle_notices_a_wrong_transformation(

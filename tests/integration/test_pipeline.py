@@ -102,7 +102,11 @@ NEVER_BROKEN_BY_A_SHOP = {
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(place, marks=pytest.mark.xdist_group(place)) for place in ("disk", "s3")]
+    scope="module",
+    params=[
+        pytest.param("disk", marks=pytest.mark.xdist_group("disk")),
+        pytest.param("s3", marks=[pytest.mark.xdist_group("s3"), pytest.mark.thorough]),
+    ],
 )
 def done(
     request: pytest.FixtureRequest,

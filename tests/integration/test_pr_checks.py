@@ -63,6 +63,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(home) in str(process.info["cmdline"])]
 
 
+@pytest.mark.thorough
 def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
     status, report = told("words", {"README.md": ("# Orders lakehouse", "# The orders lakehouse")})
     assert status == 0, report

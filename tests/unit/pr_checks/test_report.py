@@ -102,7 +102,7 @@ def test_a_failed_check_says_where_what_and_since_when() -> None:
 
 
 def test_a_step_that_failed_and_a_contract_that_breaks_are_failures() -> None:
-    failed = replace(NOTHING, errors={"facts": "dbt failed:\nno such column"}, checks=[])
+    failed = replace(NOTHING, errors={"facts": "dbt failed:\nno such column"}, checks=[], made=("cleansed",))
     assert not failed.holds
     assert "- step `facts`: dbt failed: no such column" in markdown(failed)
     assert "Without a result, unlike in the base: `cleansed/orders` orders_contract" in markdown(failed)
