@@ -1,8 +1,8 @@
 """Tests of the checks: something is wrong for each of them, and it says so. A check that never fails fails here.
 
-A lakehouse is built whole; then mutations are applied to what stands, all of them at once, and every check is run once.
-Each mutation of a table with dates has a date of its own kind, so that a check is known to have failed of what was made
-for it. Mutations of what dbt tests are generated from the manifest.
+A lakehouse is built whole, and holds; then mutations are applied to what stands, all of them at once, and every check
+is run once. Mutations of one kind have a date of their own where their check judges dates, so that it is known to have
+failed of what was made for it. Mutations of what dbt tests are generated from the manifest.
 """
 
 import json
@@ -336,7 +336,10 @@ def failed(built: Lakehouse) -> Failed:
 
 def test_each_mutation_is_noticed_by_the_check_that_it_is_made_for(failed: Failed) -> None:
     made_for = {(*mutation.check, mutation.on) for mutation in mutations()}
-    assert made_for - failed == set()
+    unnoticed = sorted(made_for - failed, key=str)
+    assert not unnoticed, (
+        f"something is wrong for these checks (asset, name, date), and they do not say so: {unnoticed}"
+    )
 
 
 def test_every_check_fails_of_something(built: Lakehouse, failed: Failed) -> None:
