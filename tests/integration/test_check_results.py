@@ -132,6 +132,7 @@ def test_a_check_of_a_table_without_dates_has_one_result(lakehouse: Lakehouse) -
     assert of_profile.select("check_name", "date", "passed").rows() == [("customer_profile_contract", None, True)]
 
 
+@pytest.mark.thorough
 def test_dbt_tests_are_stored_for_each_date(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP + REPAIR)
     assert lakehouse.run("2017-01-01", "2017-01-03").success

@@ -60,6 +60,7 @@ def few_households() -> CompleteJourney:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
     url = postgres_url_factory("sample_shop")

@@ -61,6 +61,7 @@ def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -
     assert daemon.settle() == []
 
 
+@pytest.mark.thorough
 def test_a_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()
