@@ -205,5 +205,6 @@ def _parse(build: Build) -> None:
 
 
 def _last_words(text: str) -> str:
+    """What a program ended with; of a traceback, the exception alone."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[-8:])
+    return " ".join(lines[-1:] if "Traceback (most recent call last):" in lines else lines[-8:])
