@@ -80,6 +80,7 @@ def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
     assert daemon.settle() == []
 
 
+@pytest.mark.thorough
 def test_what_was_built_from_the_terminal_is_not_built_again(daemon: Daemon) -> None:
     lakehouse = daemon.lakehouse
     changed(lakehouse, SHOP)
@@ -130,6 +131,7 @@ def test_runs_that_die_are_asked_for_again(daemon: Daemon) -> None:
     assert daemon.lakehouse.wrong_curated() == {}
 
 
+@pytest.mark.thorough
 def test_a_shop_that_is_down_is_told_and_forgets_nothing(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()
