@@ -169,6 +169,10 @@ def _summary(outcomes: list[Outcome]) -> None:
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
     warned = len(checks) - passed - failed
     terminal.print(f"\nChecks: {passed} passed, {warned} warned, {failed} failed.")
+    if failed and not any(check.failed and check.blocking for check in checks):
+        terminal.print(
+            f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."
+        )
 
 
 def _as_json(request: Request, outcomes: list[Outcome]) -> dict[str, object]:

@@ -11,7 +11,7 @@ WEEKS, ENOUGH_WEEKS = 8, 4
 # So many days are looked back for the usual mix, and with fewer rows on either side a share says nothing.
 DAYS, ENOUGH_ROWS = 28, 200
 # Weekdays that were all alike leave no deviation to measure with: it counts as this share of the mean at least.
-_LEAST_DEVIATION = 0.05
+_LEAST_DEVIATION = 0.1
 # Values that are rarer than this on both sides count as one: many small shares add up to a shift by chance alone.
 _RARE_SHARE = 0.02
 RARE = "(rare)"
@@ -27,7 +27,7 @@ def against_weekdays(sales: Frame, first: date, last: date) -> Frame:
 
     Returns:
         order_date, currency, measure ("orders" or "net"), value (0 on a date without sales), usual (mean), deviation
-        (sample standard deviation, at least 5 % of the mean), weekdays (how many of them had sales), score (deviations
+        (sample standard deviation, at least 10 % of the mean), weekdays (how many of them had sales), score (deviations
         from the mean): where at least `ENOUGH_WEEKS` weekdays had sales in the currency.
     """
     key = ["order_date", "currency", "measure"]
