@@ -21,6 +21,7 @@ from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.status import look, show_tables
 
 DEFAULT_JOB = "refresh_all_job"
+_ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ def _summary(outcomes: list[Outcome]) -> None:
     if books:
         table = grid()
         table.add_column("table")
-        for heading in next(iter(books.values())):
+        for heading in _ACCOUNTS:
             table.add_column(heading, justify="right")
         for name, numbers in books.items():
-            table.add_row(name, *(f"{number:,}" for number in numbers.values()))
+            table.add_row(name, *(f"{numbers[account]:,}" for account in _ACCOUNTS))
         terminal.print("\n[bold]Accounts of these dates: captured versions, and where they are[/]", table, sep="\n")
     checks = [check for outcome in outcomes for check in outcome.checks.values()]
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)

@@ -3,12 +3,16 @@
 import shutil
 from pathlib import Path
 
+import narwhals as nw
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS
 from orders_lakehouse.lake import handles
+from orders_lakehouse.lake.delta import Lake
+from tests.unit.rows import on, rows
 
 
 @pytest.fixture
@@ -78,3 +82,39 @@ def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) 
     pl.DataFrame({"number": [2]}).write_delta(misused, mode="append")
     assert numbers(handles.shared(location, 0)) == [1]
     assert numbers(handles.shared(location)) == [1, 2]
+
+
+def test_of_a_table_that_many_have_written_to_few_versions_are_remembered(location: str) -> None:
+    for number in range(2 * handles._VERSIONS):
+        write(location, number)
+        handles.shared(location)
+    remembered = [version for place, version in handles._handles if place == location]
+    assert remembered == list(range(handles._VERSIONS, 2 * handles._VERSIONS))
+
+
+def test_what_was_written_is_read_without_opening_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, day = Lake(str(tmp_path), "UTC"), on("2020-03-01")
+    opened: list[str] = []
+    own = handles.own
+
+    def counted(location: str, version: int | None = None) -> DeltaTable:
+        opened.append(location)
+        return own(location, version)
+
+    sales = nw.from_native(rows(DAILY_SALES, {"order_date": day}).lazy())
+    for _ in range(2):
+        monkeypatch.setattr(handles, "own", counted)
+        lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, {}), ("order_id", "updated_at"))
+        lake.append(KEY_DATES, rows(KEY_DATES, {}))
+        lake.replace_dates([DAILY_SALES], day, day, lambda _: [sales])
+        monkeypatch.setattr(handles, "own", lambda *_: pytest.fail("opened again"))
+        tables = (RAW_ORDERS, KEY_DATES, DAILY_SALES)
+        assert [nw.to_native(lake.scan(table)).collect().height for table in tables] == [1, len(opened) // 3, 1]
+
+
+def test_the_log_has_a_checkpoint_every_ten_commits(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "UTC")
+    for _ in range(11):
+        lake.append(KEY_DATES, rows(KEY_DATES, {}))
+    checkpoints = Path(lake.location(KEY_DATES), "_delta_log").glob("*.checkpoint.parquet")
+    assert [int(path.name[:20]) for path in checkpoints] == [9]

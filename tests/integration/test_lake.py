@@ -145,6 +145,17 @@ class TestReplacingDates:
         assert as_of_run(lake, [DAILY_SALES], "other").versions == {DAILY_SALES.path: 2, RAW_ORDERS.path: 1}
         assert as_of_run(lake, [DAILY_SALES], "nobody").scan(RAW_ORDERS).to_native().collect().height == 2
 
+    def test_a_lake_that_stands_still_is_found_as_it_is_opened(self, lake: Lake) -> None:
+        source = lake.snapshot()
+        with pytest.raises(TableNotFoundError):
+            source.find(RAW_ORDERS)
+        lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
+        assert source.find(RAW_ORDERS).version() == 1
+        lake.insert_new(RAW_ORDERS, _order(order_id="later"), IDENTITY)
+        assert (source.find(RAW_ORDERS).version(), source.open(RAW_ORDERS).version()) == (1, 1)
+        assert source.find(RAW_ORDERS, 2).version() == 2
+        assert lake.snapshot({RAW_ORDERS.path: 1}).find(RAW_ORDERS).version() == 1
+
     def test_two_targets_are_replaced_each_by_its_own_column(self, lake: Lake) -> None:
         quarantine = QUARANTINE_OF["orders"]
         bad = pl.DataFrame(
@@ -388,6 +399,16 @@ class TestInsertingWhatIsNew:
         assert _stored(lake, RAW_ORDERS).height == 2
         assert lake.insert_new(RAW_ORDERS, _order(**change), IDENTITY) == 0
 
+    def test_a_row_that_returns_to_what_it_was_is_new(self, lake: Lake) -> None:
+        seen = [("paid", 1, 1), ("shipped", 2, 1), ("paid", 3, 1), ("paid", 4, 0)]
+        for status, hour, inserted in seen:
+            version = _order(status=status, captured_at=at(f"2020-03-09 0{hour}:00"))
+            assert lake.insert_new(RAW_ORDERS, version, IDENTITY) == inserted
+        # A capture that began before the last one, and commits after it.
+        late = _order(status="shipped", captured_at=at("2020-03-09 02:30"))
+        assert lake.insert_new(RAW_ORDERS, late, IDENTITY) == 0
+        assert _stored(lake, RAW_ORDERS).sort("captured_at")["status"].to_list() == ["paid", "shipped", "paid"]
+
     def test_null_content_is_equal_to_null_content(self, lake: Lake) -> None:
         identity = {"order_id", "updated_at", "captured_on", "captured_at", "run_id", "source"}
         bare = _order(**{name: None for name in RAW_ORDERS.columns if name not in identity})
@@ -400,9 +421,11 @@ class TestInsertingWhatIsNew:
         assert lake.insert_new(RAW_ORDERS, frame, IDENTITY) == 7
         assert _stored(lake, RAW_ORDERS).sort("captured_on").equals(frame)
 
-    def test_nothing_is_no_commit(self, lake: Lake) -> None:
+    def test_nothing_new_is_no_commit(self, lake: Lake) -> None:
         assert lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS), IDENTITY) == 0
         assert lake.open(RAW_ORDERS).version() == 0
+        assert [lake.insert_new(RAW_ORDERS, _order(), IDENTITY) for _ in range(2)] == [1, 0]
+        assert lake.find(RAW_ORDERS).version() == 1
 
     def test_racing_inserts_leave_one_of_each_row(self, lake: Lake) -> None:
         lake.open(RAW_ORDERS)
@@ -433,6 +456,36 @@ class TestInsertingWhatIsNew:
         )
         assert lake.present(RAW_ORDERS, asked, IDENTITY).height == 1
         assert lake.present(RAW_ORDERS, asked.clear(), IDENTITY).is_empty()
+
+
+class TestAppending:
+    def test_many_small_files_become_one(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(delta, "_SMALL_FILES", 3)
+        keys = [f"o{number}" for number in range(10)]
+        for key in keys:
+            before = lake.find(KEY_DATES) if key != keys[0] else None
+            lake.append(KEY_DATES, rows(KEY_DATES, {"key": key}))
+            assert len(lake.find(KEY_DATES).file_uris()) <= 3
+            if before is not None:
+                assert storage.scan(before).collect().height == keys.index(key)
+        assert sorted(_stored(lake, KEY_DATES)["key"]) == keys
+
+    def test_what_others_append_while_files_become_one_stays(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(delta, "_SMALL_FILES", 2)
+        start = threading.Barrier(4)
+
+        def append(writer: int) -> None:
+            start.wait()
+            for number in range(5):
+                lake.append(KEY_DATES, rows(KEY_DATES, {"key": f"{writer}/{number}"}))
+
+        threads = [threading.Thread(target=append, args=[writer]) for writer in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        expected = sorted(f"{writer}/{number}" for writer in range(4) for number in range(5))
+        assert sorted(_stored(lake, KEY_DATES)["key"]) == expected
 
 
 class TestCapturing:

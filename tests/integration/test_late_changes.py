@@ -233,11 +233,6 @@ def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: La
 
 
 @pytest.mark.thorough
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a version that is in raw already is not captured again, so it cannot win",
-)
 def test_a_row_that_returns_to_what_it_was_at_an_equal_clock_is_what_the_shop_says(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     for quantity in (5, 50, 5):

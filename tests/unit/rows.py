@@ -78,6 +78,13 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "status": "captured",
         "paid_at": at("2020-03-02 10:05"),
     },
+    "raw/key_dates": {
+        "table_name": "orders",
+        "key": "o1",
+        "order_id": "o1",
+        "captured_on": on("2020-03-02"),
+        "order_date": on("2020-03-02"),
+    },
     "cleansed/customers": {
         **_CLEANSED,
         "customer_id": "c1",
