@@ -90,8 +90,8 @@ def backfill(first: datetime, last: datetime, without: tuple[datetime, ...], job
     Dates are written 2017-03-01. It is one run, in this process; with --without, one for each stretch of dates that
     are left, up to the first that fails.
     """
-    from orders_lakehouse.terminal.backfill import Request
     from orders_lakehouse.terminal.backfill import backfill as run
+    from orders_lakehouse.terminal.request import Request
 
     left_out = frozenset(day.date() for day in without)
     run(Request(first.date(), last.date(), left_out, job), as_json=as_json)
@@ -272,7 +272,7 @@ def reconcile() -> None:
     What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
     changed since the last capture is left to the next one. Ends with status 1 when something differs, for scripts.
     """
-    from orders_lakehouse.terminal.checks import reconcile as compare
+    from orders_lakehouse.terminal.reconcile import reconcile as compare
 
     if not compare():
         raise SystemExit(1)
@@ -299,10 +299,10 @@ def rebuild_key_dates() -> None:
     By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
     """
     from orders_lakehouse.calendar import configured_calendar
-    from orders_lakehouse.lake.delta import Lake
+    from orders_lakehouse.lake.configured import configured_lake
     from orders_lakehouse.lake.history import rebuild_key_dates as rebuild
 
-    added = rebuild(Lake(settings().lake_url, settings().timezone), configured_calendar())
+    added = rebuild(configured_lake(), configured_calendar())
     click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
 
 

@@ -17,8 +17,9 @@ from dagster_dbt import (
     dbt_assets,
 )
 
+from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.defs.metadata import OWNERS, key_of
+from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests

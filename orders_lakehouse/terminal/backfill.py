@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -18,26 +18,8 @@ from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
+from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import look, show_tables
-
-DEFAULT_JOB = "refresh_all_job"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a backfill is asked for.
-
-    Attributes:
-        first: First date.
-        last: Last date.
-        without: Dates to leave out.
-        job: Name of the job.
-    """
-
-    first: date
-    last: date
-    without: frozenset[date] = frozenset()
-    job: str = DEFAULT_JOB
 
 
 def backfill(request: Request, *, as_json: bool = False) -> None:
@@ -134,13 +116,6 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
         f"\n`make dev` and run {outcome.run_id} show the details; "
         "once the cause is fixed, the same backfill again repairs the tables."
     )
-
-
-def command(request: Request) -> str:
-    """The command line of a request."""
-    without = [f"--without {day}" for day in sorted(request.without)]
-    job = [] if request.job == DEFAULT_JOB else [f"--job {request.job}"]
-    return " ".join([program(), "backfill", str(request.first), str(request.last), *without, *job])
 
 
 def _any_left(request: Request) -> bool:

@@ -12,12 +12,10 @@ from rich.text import Text
 
 from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.instance import BackfillError
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
-from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.backfill import Request, command
 from orders_lakehouse.terminal.grids import console, grid, program
+from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import FAILED, MARKS, OK, WARNED, when
 
 _WHOLE = "the table as a whole"
@@ -30,35 +28,6 @@ _COMMANDS = 10
 
 class ChecksError(ExpectedError):
     """A question about checks that cannot be answered as it is put."""
-
-
-def reconcile() -> bool:
-    """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
-
-    Raises:
-        BackfillError: The shop or raw cannot be read.
-        ChecksError: Nothing has been captured yet.
-    """
-    from orders_lakehouse.instance import run_job
-
-    lake = Lake(settings().lake_url, settings().timezone)
-    if evaluations(lake).filter(pl.col("check_name") == "raw_matches_source").is_empty():
-        raise ChecksError(f"nothing has been captured in {settings().lake_url} yet: there is nothing to compare with")
-    outcome = run_job("reconcile_job", lambda *_: None)
-    if outcome.errors:
-        raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
-    rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id)
-    differing = rows.filter(~pl.col("passed"), pl.col("date").is_not_null())
-    if differing.is_empty():
-        click.echo("The shop and raw agree, row by row, but for the last hour before the newest capture.")
-        return True
-    for row in differing.sort("asset", "date").iter_rows(named=True):
-        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}")
-    click.echo(
-        "\nTo run these dates again captures what was missed. A row that is gone from the shop stays in the lakehouse: "
-        "mark it there with deleted_at instead."
-    )
-    return False
 
 
 @dataclass(frozen=True)
@@ -95,7 +64,7 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
     """
     if wanted.failed and wanted.history:
         raise ChecksError("found --failed and --history; expected one of them: what fails now, or all that was found")
-    results = select(evaluations(Lake(settings().lake_url, settings().timezone)), wanted)
+    results = select(evaluations(configured_lake()), wanted)
     if as_json:
         click.echo(results.write_json())
     elif results.is_empty():

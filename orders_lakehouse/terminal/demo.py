@@ -12,12 +12,14 @@ import click
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import DAILY_SALES
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.delta import rows_of
 from orders_lakehouse.postgres import connect, database_url, value_of, without_password
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.backfill import Request, backfill
+from orders_lakehouse.terminal.backfill import backfill
 from orders_lakehouse.terminal.chart import show_revenue
 from orders_lakehouse.terminal.grids import program
+from orders_lakehouse.terminal.request import Request
 
 
 class ShopError(ExpectedError):
@@ -30,7 +32,7 @@ def run_demo() -> None:
         load_shop_if_embedded()
         first, last = configured_calendar().start, _last_change()
         backfill(Request(first, last))
-        show_revenue(rows_of(Lake(settings().lake_url, settings().timezone).scan(DAILY_SALES)))
+        show_revenue(rows_of(configured_lake().scan(DAILY_SALES)))
         click.echo(_next_steps(first, last))
 
 

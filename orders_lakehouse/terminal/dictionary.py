@@ -12,7 +12,6 @@ from rich.text import Text
 from orders_lakehouse.contracts import document, lineage
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, RAW, TABLES, Table
-from orders_lakehouse.defs.metadata import OWNERS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.terminal.grids import console, grid
@@ -335,7 +334,8 @@ def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
         if tables:
             yield f"{said}: {', '.join(map(_link, tables))}"
     version = f", version {entry.version}" if entry.version else ""
-    yield f"Owner: {', '.join(OWNERS)}; described in [{entry.code.rpartition('/')[2]}]({_CODE}{entry.code}){version}"
+    owners, code = ", ".join(document.OWNERS), entry.code.rpartition("/")[2]
+    yield f"Owner: {owners}; described in [{code}]({_CODE}{entry.code}){version}"
     if entry.layer == "quarantine":
         (judged,) = [table for table in CLEANSED if QUARANTINE_OF[table.name].name == entry.name]
         yield f"Reasons: the rules of {_link(f'{judged.layer}.{judged.name}')}"

@@ -24,6 +24,7 @@ from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF, RAW_OF, Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import versions_of_row
 from orders_lakehouse.lake.log import find
@@ -33,7 +34,7 @@ from orders_lakehouse.lake.touched import touched_dates, versions_now
 from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, dates_judged_otherwise, standings
 from orders_lakehouse.pending import GAP, ranges
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.grids import console, grid, program, safe, show_rows
+from orders_lakehouse.terminal.grids import console, grid, program, safe, show_json, show_rows
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
@@ -95,7 +96,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     Raises:
         WaiversError: The waivers cannot be used.
     """
-    lake = _lake()
+    lake = configured_lake()
     found = count(lake, chosen)
     mine = {table.name for table in chosen.tables}
     waivers = [
@@ -104,7 +105,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     waived = standings(lake, waivers, datetime.now(UTC).date())
     if as_json:
         told = {"reasons": list(_records(found)), "waivers": [_record(one) for one in waived]}
-        click.echo(json.dumps(told, default=_plain, indent=2))
+        show_json(told)
         return
     if found.is_empty():
         click.echo("Nothing is in quarantine" + (" of what was asked for." if chosen != Chosen() else "."))
@@ -153,10 +154,6 @@ def _records(found: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def _record(one: Standing) -> dict[str, Any]:
     waiver = {name: value for name, value in asdict(one.waiver).items() if name != "until"}
     return {**waiver, "state": one.state.value, "rows": one.rows}
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _to_do(reason: str) -> str:
@@ -218,7 +215,7 @@ def show(table_name: str, key: str, *, unmasked: bool = False) -> None:
     Raises:
         QuarantineError: No row with that key is in quarantine; the message says where it is.
     """
-    table, lake = _table(table_name), _lake()
+    table, lake = _table(table_name), configured_lake()
     rows = _with_key(nw.from_native(quarantined(lake, table)), table, key).sort("captured_at", descending=True)
     if rows.is_empty():
         raise QuarantineError(_elsewhere(lake, table, key))
@@ -323,7 +320,7 @@ def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False
     Raises:
         QuarantineError: There is nothing to write, or the folder cannot be written to.
     """
-    lake = _lake()
+    lake = configured_lake()
     written = []
     for table in chosen.tables:
         rows = rows_of(nw.from_native(quarantined(lake, table, chosen)))
@@ -371,9 +368,10 @@ def replay(chosen: Chosen) -> None:
     """
     # A run needs Dagster, whose import takes longer than all that the other commands do.
     from orders_lakehouse.instance import BackfillError
-    from orders_lakehouse.terminal.backfill import Request, explain_failure, run_stretch
+    from orders_lakehouse.terminal.backfill import explain_failure, run_stretch
+    from orders_lakehouse.terminal.request import Request
 
-    lake = _lake()
+    lake = configured_lake()
     captured, derived = _dates(lake, chosen, _CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
     if not captured and not derived:
         click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
@@ -422,7 +420,3 @@ def _show_difference(before: pl.DataFrame, after: pl.DataFrame, chosen: Chosen) 
     shown = both.filter(meant | (pl.col("before") != pl.col("after"))).sort(on)
     click.echo("\nRows in quarantine")
     show_rows(shown)
-
-
-def _lake() -> Lake:
-    return Lake(settings().lake_url, settings().timezone)
