@@ -260,7 +260,8 @@ def replay_quarantine(table: str | None, reason: str | None, day: datetime | Non
     Also those of rows that stand by a waiver that was withdrawn. Customers and products are run by the date of their
     capture, then the dates of the orders that name them. Prints how many rows there were before, and are after.
     """
-    from orders_lakehouse.terminal.quarantine import choose, replay
+    from orders_lakehouse.terminal.quarantine import choose
+    from orders_lakehouse.terminal.replay import replay
 
     replay(choose(table, reason, day.date() if day else None))
 

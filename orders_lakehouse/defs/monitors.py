@@ -29,7 +29,7 @@ from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake.clock import running_date
 from orders_lakehouse.lake.delta import Lake, keep, rows_of
 from orders_lakehouse.lake.history import dates_of_moved_rows
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.lake.results import VOLUME_AS_USUAL, latest
 from orders_lakehouse.lake.waiting import (
     Waiting,
     curated_lines,
@@ -57,7 +57,6 @@ _SHIFTED = 0.25
 _SETTLED_DAYS = 28
 # So many times the limit of the settings is an error.
 _FAR_BEHIND = 4
-VOLUME_AS_USUAL = "volume_as_usual"
 
 
 def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:

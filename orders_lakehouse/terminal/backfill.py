@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 
 from orders_lakehouse.contracts.tables import CLEANSED
-from orders_lakehouse.instance import BackfillError, Outcome, run_range
+from orders_lakehouse.instance import BackfillError, CheckOutcome, Outcome, run_range
 from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
@@ -98,24 +98,38 @@ def _check_steps() -> set[str]:
 
 def explain_failure(request: Request, outcome: Outcome) -> str:
     """What failed, on which dates, and what to do about it."""
-    by_cause: dict[str, list[str]] = {}
-    for step, message in outcome.errors.items():
-        by_cause.setdefault(message, []).append(step.replace("__", "/"))
-    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
-    # What only tells people has stopped nothing, and its dates need not be left out.
-    failed = {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
-    lines += [
-        f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in sorted(failed.items())
-    ]
-    bad = frozenset(date.fromisoformat(day) for check in failed.values() for day in check.failed_dates)
-    message = "the run failed.\n  " + "\n  ".join(lines)
+    message = "the run failed.\n  " + "\n  ".join(causes(outcome))
+    bad = blamed(outcome)
     left = Request(request.first, request.last, request.without | bad, request.job)
-    if bad and not outcome.errors and all(check.failed_dates for check in failed.values()) and _any_left(left):
+    if bad and _any_left(left):
         message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command(left)}"
     return message + (
         f"\n`make dev` and run {outcome.run_id} show the details; "
         "once the cause is fixed, the same backfill again repairs the tables."
     )
+
+
+def causes(outcome: Outcome) -> list[str]:
+    """What failed in a run, a line for each cause: steps, and checks with their dates."""
+    by_cause: dict[str, list[str]] = {}
+    for step, message in outcome.errors.items():
+        by_cause.setdefault(message, []).append(step.replace("__", "/"))
+    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
+    failed = sorted(_stopped_by(outcome).items())
+    return [*lines, *(f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in failed)]
+
+
+def blamed(outcome: Outcome) -> frozenset[date]:
+    """Dates without which the run would have gone on; none when it failed for something else too."""
+    failed = _stopped_by(outcome).values()
+    if outcome.errors or not all(check.failed_dates for check in failed):
+        return frozenset()
+    return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
+
+
+def _stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
+    """Checks that stopped a run: what only tells people has not, and its dates need not be left out."""
+    return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
 
 
 def _any_left(request: Request) -> bool:

@@ -1,9 +1,8 @@
-"""`lakehouse quarantine`: what was rejected and why, how it is corrected, and the dates derived again after that."""
+"""`lakehouse quarantine`: what was rejected and why, and how it is corrected."""
 
 import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +14,6 @@ import polars as pl
 from rich.padding import Padding
 from rich.text import Text
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.lineage import origins
@@ -29,12 +27,10 @@ from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import versions_of_row
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
-from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
-from orders_lakehouse.lake.touched import touched_dates, versions_now
-from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, dates_judged_otherwise, standings
-from orders_lakehouse.pending import GAP, ranges
+from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, standings
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program, safe, show_json, show_rows
+from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
@@ -55,9 +51,7 @@ _MEANING_OF_STATE = {
 # By which versions of a row are told apart.
 _CLOCKS = ("updated_at", "captured_at")
 # Customers and products belong to the job that captures, by the date of their capture.
-_CAPTURED = (CUSTOMERS, PRODUCTS)
-_NOT_CAPTURED = tuple(table for table in CLEANSED if table not in _CAPTURED)
-_CAPTURE, _DERIVE = "capture_changes_job", "derive_dates_job"
+CAPTURED = (CUSTOMERS, PRODUCTS)
 
 
 class QuarantineError(ExpectedError):
@@ -290,14 +284,14 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     reasons = list(dict.fromkeys(reason for said in rows["reasons"] for reason in said.split(", ")))
     days = rows[str(table.partitioned_by)].unique().sort()
     click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
-    if table in _CAPTURED:
+    if table in CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")
         click.echo("A correction is a new version; this one stays in quarantine, and is of no effect.")
     else:
-        click.echo(f"  {program()} backfill DATE DATE --job {_CAPTURE}")
+        click.echo(f"  {program()} backfill DATE DATE --job {CAPTURE_JOB}")
         click.echo("and then the date at which it counts, for it to leave quarantine:")
         for day in days:
-            click.echo(f"  {program()} backfill {day} {day} --job {_DERIVE}")
+            click.echo(f"  {program()} backfill {day} {day} --job {DERIVE_JOB}")
     if set(reasons) <= set(OF_THE_ORDER):
         click.echo("It needs no correction of its own: it comes back with its order.")
     elif set(reasons) <= WAIVABLE:
@@ -354,69 +348,3 @@ def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
             rows.write_parquet(path)
     except OSError as error:
         raise QuarantineError(f"{path} cannot be written: {error}") from error
-
-
-def replay(chosen: Chosen) -> None:
-    """Derive anew the dates of rows in quarantine, and those that waivers change; print counts before and after.
-
-    Args:
-        chosen: Which rows. Without a reason, dates with rows that broke a rule by a waiver that was withdrawn, too.
-
-    Raises:
-        WaiversError: The waivers cannot be used.
-        BackfillError: A run failed; the message names the steps, checks and dates.
-    """
-    # A run needs Dagster, whose import takes longer than all that the other commands do.
-    from orders_lakehouse.instance import BackfillError
-    from orders_lakehouse.terminal.backfill import explain_failure, run_stretch
-    from orders_lakehouse.terminal.request import Request
-
-    lake = configured_lake()
-    captured, derived = _dates(lake, chosen, _CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
-    if not captured and not derived:
-        click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
-        return
-    before, marks = count(lake, Chosen()), versions_now(lake)
-    failed = None
-    for job in (_CAPTURE, _DERIVE):
-        if job == _DERIVE and captured and not failed:
-            # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
-            derived |= set(touched_dates(lake, marks, configured_calendar()))
-        for first, last in _stretches(lake, captured if job == _CAPTURE else derived):
-            if failed is None:
-                outcome = run_stretch(job, first, last, sys.__stdout__)
-                failed = None if outcome.success else (Request(first, last, job=job), outcome)
-    _show_difference(before, count(lake, Chosen()), chosen)
-    if failed is not None:
-        raise BackfillError(explain_failure(*failed))
-
-
-def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
-    """Dates of the chosen rows of some tables, and those that come out otherwise by the waivers in force."""
-    dates: set[date] = set()
-    waivers = configured_waivers()
-    for table in set(tables).intersection(chosen.tables):
-        dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
-        if chosen.reason is None:
-            otherwise = dates_judged_otherwise(lake, table, waivers)
-            dates.update(day for day in otherwise if chosen.day in (None, day))
-    return dates
-
-
-def _stretches(lake: Lake, dates: Iterable[date]) -> list[tuple[date, date]]:
-    """Dates as few ranges: a run costs far more than the dates between. None spans a date that fails a check."""
-    bad = set(failing_dates(in_force(evaluations(lake)))) - set(dates)
-    return ranges(dates, GAP, bad)
-
-
-def _show_difference(before: pl.DataFrame, after: pl.DataFrame, chosen: Chosen) -> None:
-    on = ["table", "reason"]
-    both = before.select(*on, before="rows").join(after.select(*on, after="rows"), on=on, how="full", coalesce=True)
-    both = both.with_columns(pl.col("before", "after").fill_null(0))
-    names = [table.name for table in chosen.tables]
-    meant = pl.col("table").is_in(names)
-    if chosen.reason is not None:
-        meant &= pl.col("reason") == chosen.reason
-    shown = both.filter(meant | (pl.col("before") != pl.col("after"))).sort(on)
-    click.echo("\nRows in quarantine")
-    show_rows(shown)

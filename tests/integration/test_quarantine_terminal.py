@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import (
+    CHECK_RESULTS,
     CUSTOMERS,
     KEY_DATES,
     ORDER_ITEMS,
@@ -23,8 +24,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
+from orders_lakehouse.instance import CheckOutcome, Outcome
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.results import record
 from orders_lakehouse.lake.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows
 
@@ -234,6 +238,39 @@ def test_waivers_that_are_asked_for_must_be_there(command: Command, tmp_path: Pa
     status, _, errors = command("quarantine", "list", LAKEHOUSE_WAIVERS=str(tmp_path / "none.toml"))
     assert status == 1
     assert "none.toml cannot be read" in errors
+
+
+def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
+    command: Command, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = {"passed": False, "severity": "ERROR", "run_id": "before", "evaluated_at": at("2020-03-05 00:00")}
+    bad = {**judged, "asset": "cleansed/order_items", "check_name": "rejected_share", "date": on("2020-03-01")}
+    # It is unusual, and stops nothing.
+    unusual = {**judged, "asset": "curated/daily_sales", "check_name": "volume_as_usual", "date": on("2020-03-04")}
+    record(lake, pl.DataFrame([bad, unusual], schema=CHECK_RESULTS.schema))
+    ran = []
+
+    def run_stretch(job: str, first: date, last: date, _: object) -> Outcome:
+        ran.append((job, f"{first:%m-%d}", f"{last:%m-%d}"))
+        if job == CAPTURE_JOB:
+            return Outcome("r1", errors={"raw__orders": "the shop is closed"})
+        broken = {("cleansed/order_items", "rejected_share"): CheckOutcome(False, "ERROR", ("2020-03-01",))}
+        is_broken = first <= on("2020-03-01") <= last
+        return Outcome("r2", success=not is_broken, checks=broken if is_broken else {})
+
+    monkeypatch.setattr("orders_lakehouse.terminal.replay.run_stretch", run_stretch)
+    status, output, errors = command("quarantine", "replay")
+    assert ran == [(CAPTURE_JOB, "03-02", "03-02"), (DERIVE_JOB, "03-04", "03-04"), (DERIVE_JOB, "03-01", "03-01")]
+    assert "Rows in quarantine" in output
+    assert status == 1
+    assert errors.splitlines() == [
+        "Error: 2 of 3 runs failed.",
+        "  capture_changes_job for 2020-03-02, run r1",
+        "    raw/orders: the shop is closed",
+        "  derive_dates_job for 2020-03-01, run r2",
+        "    check rejected_share on cleansed/order_items failed for 1 date: 2020-03-01",
+        "`make dev` shows the details of a run; once the cause is fixed, replay again.",
+    ]
 
 
 def test_an_empty_lake_stays_empty(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
