@@ -111,7 +111,7 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--failed", is_flag=True, help="Only what fails now, and what to do; status 1 if a failure is an ERROR.")
+@click.option("--failed", is_flag=True, help="Only what fails now, and what to do.")
 @click.option("--date", "day", type=_DATE, metavar="D", help="Of one date.")
 @click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")
 @click.option("--check", metavar="NAME", help="Of one check, such as no_row_lost.")
@@ -123,8 +123,8 @@ def checks(
     """Show what checks found, by date.
 
     A line for each table and check: how many dates were judged, the first and the last of them, when they were last
-    judged (UTC), and below the dates that fail. --failed ends with status 1 when something fails with severity ERROR,
-    for scripts.
+    judged (UTC), and below the dates that fail. For scripts, --failed ends with status 1 when something fails with
+    severity ERROR (an unusual volume is left to people), or when nothing was judged.
     """
     from orders_lakehouse.terminal.checks import Wanted
     from orders_lakehouse.terminal.checks import checks as show

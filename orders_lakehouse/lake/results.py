@@ -11,8 +11,9 @@ from orders_lakehouse.lake.log import find
 
 # What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
 VOLUME_AS_USUAL = "volume_as_usual"
+STANDS_ONCE, KEEPS_UP = "stands_once", "keeps_up"
 # Checks that stop no run, though what they find may be an ERROR.
-STOP_NOTHING = (VOLUME_AS_USUAL, "agrees_with_shop", "total_price_as_in_shop", "keeps_up")
+STOP_NOTHING = (VOLUME_AS_USUAL, "agrees_with_shop", "total_price_as_in_shop", KEEPS_UP)
 # What a check and a date are told apart by.
 _SUBJECT = ["asset", "check_name", "date"]
 

@@ -13,15 +13,17 @@ from rich.text import Text
 from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
+from orders_lakehouse.lake.results import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL, evaluations, failing_dates, in_force
+from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
-from orders_lakehouse.terminal.request import Request, command
+from orders_lakehouse.terminal.request import DEFAULT_JOB, DERIVE_JOB, Request, command
 from orders_lakehouse.terminal.status import FAILED, MARKS, OK, WARNED, when
 
 _WHOLE = "the table as a whole"
 _CHECK = ["asset", "check_name"]
 _SAID = ["expected", "found", "detail"]
-_LAYERS = ["raw", "cleansed", "curated", "marts"]
+_LAYERS = ["raw", "cleansed", "curated", "staging", "marts"]
+_BY_SHOP = ["agrees_with_shop", "total_price_as_in_shop"]
 # Commands that are printed to run failing dates again.
 _COMMANDS = 10
 
@@ -57,10 +59,11 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
         as_json: Print the records of `checks/results` as they are.
 
     Returns:
-        Whether nothing fails with severity ERROR among what was shown.
+        Whether all that was shown holds: a warning is no failure, and what is unusual is for people to judge.
 
     Raises:
-        ChecksError: Options exclude each other, or there is no such table or check.
+        ChecksError: Options exclude each other, there is no such table or check, or nothing was judged of what is
+            asked for.
     """
     if wanted.failed and wanted.history:
         raise ChecksError("found --failed and --history; expected one of them: what fails now, or all that was found")
@@ -73,12 +76,13 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
         _show_history(results)
     elif wanted.failed:
         _show_failures(results)
-        _show_remedy(results)
+        _show_remedies(results)
     elif wanted.day:
         _show_date(results)
     else:
         _show_summary(results)
-    return results.filter(~pl.col("passed") & (pl.col("severity") == "ERROR")).is_empty()
+    failing = ~pl.col("passed") & (pl.col("severity") == "ERROR") & (pl.col("check_name") != VOLUME_AS_USUAL)
+    return results.filter(failing).is_empty()
 
 
 def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
@@ -92,8 +96,13 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
         The same columns, as the tables follow each other, then by check_name, date, evaluated_at.
 
     Raises:
-        ChecksError: There are results, and none of such a table or check.
+        ChecksError: There are results, and none of such a table or check; or none that could fail.
     """
+    if rows.is_empty() and wanted != Wanted():
+        raise ChecksError(
+            f"no check has judged anything in {settings().lake_url} yet: expected the lake that runs write to "
+            f"(LAKE_URL, LAKEHOUSE_HOME), or a run first: {program()} backfill FIRST LAST"
+        )
     if not wanted.history:
         rows = in_force(rows)
     if wanted.table is not None:
@@ -104,6 +113,11 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
     if wanted.day is not None:
         rows = rows.filter(pl.col("date") == wanted.day)
     if wanted.failed:
+        if rows.is_empty() and wanted.day is not None:
+            raise ChecksError(
+                f"no check has judged {wanted.day} in {settings().lake_url} of what is asked for: it neither holds nor "
+                f"fails. A run judges it: {command(Request(wanted.day, wanted.day))}"
+            )
         rows = rows.filter(~pl.col("passed"))
     layer = pl.col("asset").str.split("/").list.first()
     flow = layer.replace_strict(_LAYERS, range(len(_LAYERS)), default=len(_LAYERS))
@@ -171,7 +185,7 @@ def _show_date(results: pl.DataFrame) -> None:
     if failing.height:
         console().print()
         _show_failures(failing)
-        _show_remedy(failing)
+        _show_remedies(failing)
 
 
 def _show_failures(failing: pl.DataFrame) -> None:
@@ -190,22 +204,54 @@ def _indented(text: str, columns: int) -> Padding:
     return Padding(Text(text), (0, 0, 0, columns), expand=False)
 
 
-def _show_remedy(failing: pl.DataFrame) -> None:
-    """Which commands run the failing dates again."""
+def remedies(failing: pl.DataFrame) -> list[str]:
+    """What to do about what fails, a paragraph for each way.
+
+    Args:
+        failing: Results that do not hold, with the columns of `checks/results`.
+
+    Returns:
+        Commands that run dates again, where a run of the date can change what its check finds; else what can be done.
+    """
+    found = []
+    broken = failing_dates(failing.filter(pl.col("check_name") != VOLUME_AS_USUAL))
+    if broken:
+        found.append(
+            f"Once the cause is fixed, run again:\n{_commands(broken)}\n"
+            "A correction in the shop is captured on the date of its `updated_at`:\nrun that date first."
+        )
+    twice = failing.filter(pl.col("check_name") == STANDS_ONCE)["date"].drop_nulls()
+    left = [day for day in twice if day not in broken]
+    if left:
+        found.append(f"Rows stand on one date again once all of theirs are derived:\n{_commands(left, DERIVE_JOB)}")
     # What only the comparison with the shop judges, a run of the date does not judge again.
-    by_shop = failing.filter(pl.col("check_name").is_in(["agrees_with_shop", "total_price_as_in_shop"]))
-    stretches = spans(failing_dates(failing))
-    lines = [command(Request(first, last)) for first, last in stretches[:_COMMANDS]]
+    if failing["check_name"].is_in(_BY_SHOP).any():
+        found.append(f"{program()} reconcile\nsays then whether the shop and raw agree.")
+    if failing["check_name"].str.ends_with("_as_usual").any():
+        found.append("What is unusual is for you to look at; there is nothing to run.")
+    whole = failing.filter(pl.col("date").is_null())["check_name"]
+    if (whole == KEEPS_UP).any():
+        found.append(
+            f"{KEEPS_UP} is judged again by `freshness_job` alone: every quarter of an hour\nwhile schedules run, "
+            "or when you launch it in the UI."
+        )
+    if (whole != KEEPS_UP).any():
+        found.append("What else is judged as a whole is judged again by a run of any date.")
+    return found
+
+
+def _commands(dates: Iterable[date], job: str = DEFAULT_JOB) -> str:
+    """A line for each stretch of dates, and not too many of them."""
+    stretches = spans(dates)
+    lines = [command(Request(first, last, job=job)) for first, last in stretches[:_COMMANDS]]
     if len(stretches) > _COMMANDS:
         lines.append(f"... and {len(stretches) - _COMMANDS} more stretches of dates")
-    if lines:
-        click.echo("\nOnce the cause is fixed, run again:")
-        click.echo("\n".join(f"  {line}" for line in lines))
-        click.echo("A correction in the shop is captured on the date of its `updated_at`:\nrun that date first.")
-    if by_shop.height:
-        click.echo(f"\n{program()} reconcile\nsays then whether the shop and raw agree.")
-    if failing["date"].null_count():
-        click.echo("\nWhat is judged as a whole is judged again by a run of any date.")
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _show_remedies(failing: pl.DataFrame) -> None:
+    for remedy in remedies(failing):
+        click.echo(f"\n{remedy}")
 
 
 def _show_history(results: pl.DataFrame) -> None:
