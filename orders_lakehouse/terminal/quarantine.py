@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
+from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDER_QUARANTINED
 from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.raw import LINEAGE
@@ -283,6 +284,8 @@ def _show_history(lake: Lake, table: Table, values: Mapping[str, Any], personal:
 def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     reasons = list(dict.fromkeys(reason for said in rows["reasons"] for reason in said.split(", ")))
     days = rows[str(table.partitioned_by)].unique().sort()
+    if set(reasons) <= set(OF_THE_ORDER):
+        return _show_its_order(rows, reasons)
     click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
     if table in CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")
@@ -292,14 +295,24 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
         click.echo("and then the date at which it counts, for it to leave quarantine:")
         for day in days:
             click.echo(f"  {program()} backfill {day} {day} --job {DERIVE_JOB}")
-    if set(reasons) <= set(OF_THE_ORDER):
-        click.echo("It needs no correction of its own: it comes back with its order.")
-    elif set(reasons) <= WAIVABLE:
+    if set(reasons) <= WAIVABLE:
         click.echo(f"\nOr waive it in {settings().waivers.name}, and then: {program()} quarantine replay")
         for reason in reasons:
             entry = {"table": table.name, "rule": reason, "key": key, "reason": "", "owner": ""}
             lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry.items()]
             click.echo("\n".join(["", "[[waiver]]", *lines, "granted = ", "expires = "]))
+
+
+def _show_its_order(rows: pl.DataFrame, reasons: Sequence[str]) -> None:
+    """What a row waits for that breaks no rule itself."""
+    order_ids = rows["order_id"].unique().sort()
+    click.echo(f"\nIt needs no correction of its own: it comes back with its order, {safe(', '.join(order_ids))}.")
+    if ORDER_QUARANTINED in reasons:
+        click.echo("What is wrong with the order:")
+        for order_id in order_ids:
+            click.echo(safe(f"  {program()} quarantine show orders {shlex.quote(order_id)}"))
+    else:
+        click.echo("The order has not been captured yet, or is not in the shop.")
 
 
 def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False) -> None:

@@ -154,6 +154,23 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
     assert 'key = "o\'1 / 1"' in lines
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("order_unknown", ["The order has not been captured yet, or is not in the shop."]),
+        ("order_quarantined", ["What is wrong with the order:", "quarantine show orders 'o 3'"]),
+    ],
+)
+def test_a_row_that_waits_for_its_order_is_told_to_wait(
+    command: Command, lake: Lake, reason: str, said: list[str]
+) -> None:
+    reject(lake, ORDER_ITEMS, {"line_number": 4, "reasons": reason, "order_id": "o 3"})
+    lines = lines_of(command, "show", "order_items", "o 3 / 4")
+    begin = lines.index("It needs no correction of its own: it comes back with its order, o 3.")
+    assert [line.strip().partition("lakehouse ")[2] or line for line in lines[begin + 1 :]] == said
+    assert not any("backfill" in line for line in lines)
+
+
 def test_personal_values_are_shown_when_asked_for(command: Command, lake: Lake) -> None:
     write(lake, RAW_CUSTOMERS, {"email": SECRETS[1]}, {"email": "a@example.org"})
     told = "\n".join(lines_of(command, "show", "customers", "c1"))
