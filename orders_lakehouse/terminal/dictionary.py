@@ -265,7 +265,7 @@ def _goes_to(found: Sequence[Entry]) -> dict[str, list[str]]:
 _README = """\
 # Data dictionary
 
-Every table of the lake and every mart, column by column: what it says, its type and unit, what is demanded of it, where
+Every table of the lake and every mart, column by column: what it says, its type and unit, what is demanded of it, what
 it is made of and where it goes. The page of each asset in the UI says the same; in the terminal,
 `lakehouse dictionary cleansed.orders` says what the columns of a table are.
 """
