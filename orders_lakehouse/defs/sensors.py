@@ -96,7 +96,7 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
     if not failed:
         return {}
     found = evaluations(lake).filter(pl.col("run_id").is_in(list(failed)))
-    return {failed[run_id]: bad_dates(of_run) for (run_id,), of_run in found.group_by("run_id")}
+    return {failed[run_id]: bad for (run_id,), of_run in found.group_by("run_id") if (bad := bad_dates(of_run))}
 
 
 @dg.sensor(
