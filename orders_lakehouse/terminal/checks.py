@@ -236,7 +236,7 @@ def remedies(failing: pl.DataFrame) -> list[str]:
             "or when you launch it in the UI."
         )
     if (whole != KEEPS_UP).any():
-        found.append("What else is judged as a whole is judged again by a run of any date.")
+        found.append("What is judged of a table as a whole is judged again by a run of any date.")
     return found
 
 
