@@ -90,8 +90,8 @@ def backfill(first: datetime, last: datetime, without: tuple[datetime, ...], job
     Dates are written 2017-03-01. It is one run, in this process; with --without, one for each stretch of dates that
     are left, up to the first that fails.
     """
-    from orders_lakehouse.terminal.backfill import Request
     from orders_lakehouse.terminal.backfill import backfill as run
+    from orders_lakehouse.terminal.request import Request
 
     left_out = frozenset(day.date() for day in without)
     run(Request(first.date(), last.date(), left_out, job), as_json=as_json)
@@ -111,7 +111,7 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--failed", is_flag=True, help="Only what fails now, and what to do; status 1 if a failure is an ERROR.")
+@click.option("--failed", is_flag=True, help="Only what fails now, and what to do.")
 @click.option("--date", "day", type=_DATE, metavar="D", help="Of one date.")
 @click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")
 @click.option("--check", metavar="NAME", help="Of one check, such as no_row_lost.")
@@ -123,8 +123,8 @@ def checks(
     """Show what checks found, by date.
 
     A line for each table and check: how many dates were judged, the first and the last of them, when they were last
-    judged (UTC), and below the dates that fail. --failed ends with status 1 when something fails with severity ERROR,
-    for scripts.
+    judged (UTC), and below the dates that fail. For scripts, --failed ends with status 1 when something fails with
+    severity ERROR (an unusual volume is left to people), or when nothing was judged.
     """
     from orders_lakehouse.terminal.checks import Wanted
     from orders_lakehouse.terminal.checks import checks as show
@@ -260,7 +260,8 @@ def replay_quarantine(table: str | None, reason: str | None, day: datetime | Non
     Also those of rows that stand by a waiver that was withdrawn. Customers and products are run by the date of their
     capture, then the dates of the orders that name them. Prints how many rows there were before, and are after.
     """
-    from orders_lakehouse.terminal.quarantine import choose, replay
+    from orders_lakehouse.terminal.quarantine import choose
+    from orders_lakehouse.terminal.replay import replay
 
     replay(choose(table, reason, day.date() if day else None))
 
@@ -272,7 +273,7 @@ def reconcile() -> None:
     What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
     changed since the last capture is left to the next one. Ends with status 1 when something differs, for scripts.
     """
-    from orders_lakehouse.terminal.checks import reconcile as compare
+    from orders_lakehouse.terminal.reconcile import reconcile as compare
 
     if not compare():
         raise SystemExit(1)
@@ -299,10 +300,10 @@ def rebuild_key_dates() -> None:
     By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
     """
     from orders_lakehouse.calendar import configured_calendar
-    from orders_lakehouse.lake.delta import Lake
+    from orders_lakehouse.lake.configured import configured_lake
     from orders_lakehouse.lake.history import rebuild_key_dates as rebuild
 
-    added = rebuild(Lake(settings().lake_url, settings().timezone), configured_calendar())
+    added = rebuild(configured_lake(), configured_calendar())
     click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
 
 

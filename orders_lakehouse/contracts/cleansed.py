@@ -23,7 +23,8 @@ CURRENCIES = tuple(sorted(currency.alpha_3 for currency in pycountry.currencies)
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
 
 # Reasons that say something of a child's order, not of the child; a row with such a reason alone comes back with it.
-OF_THE_ORDER = ("order_unknown", "order_quarantined")
+ORDER_QUARANTINED = "order_quarantined"
+OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
 
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"

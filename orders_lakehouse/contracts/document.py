@@ -5,6 +5,8 @@ from typing import Any
 from orders_lakehouse.contracts.base import contract_version, personal_columns, rules_of
 from orders_lakehouse.contracts.tables import TABLES, Table
 
+# Who answers for the tables.
+OWNERS = ("team:data-platform",)
 # What a table has beside its contract: the verdict on a row of quarantine.
 _BESIDE = {
     "order_date": "Date at which the row would count; the capture date where that is not known",

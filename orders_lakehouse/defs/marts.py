@@ -17,13 +17,14 @@ from dagster_dbt import (
     dbt_assets,
 )
 
+from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.defs.metadata import OWNERS, key_of
+from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import failing_dates, latest
+from orders_lakehouse.lake.results import bad_dates, latest
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.settings import DBT_PROJECT
@@ -113,7 +114,7 @@ def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.Resou
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
     with failures(context):
         require_loaded()
-        blocked = failing_dates(latest(lake).filter(pl.col("asset").is_in([table.path for table in _JUDGED])))
+        blocked = bad_dates(latest(lake).filter(pl.col("asset").is_in([table.path for table in _JUDGED])))
     yield from _build(context, dbt, lake, run_dates(context), blocked)
 
 

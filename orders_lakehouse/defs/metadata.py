@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import Contract, personal_columns
-from orders_lakehouse.contracts.document import demands, document
+from orders_lakehouse.contracts.document import OWNERS, demands, document
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import Table
@@ -19,7 +19,6 @@ from orders_lakehouse.settings import PROJECT, settings
 
 # The name under which Dagster shows and plots the size of a table.
 ROW_COUNT = "dagster/row_count"
-OWNERS = ("team:data-platform",)
 # A picture shows as many days before the run's last one, or the whole run where that is longer.
 _DAYS_SHOWN = 60
 SAMPLE_ROWS = 8

@@ -29,7 +29,7 @@ from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake.clock import running_date
 from orders_lakehouse.lake.delta import Lake, keep, rows_of
 from orders_lakehouse.lake.history import dates_of_moved_rows
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.lake.results import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL, latest
 from orders_lakehouse.lake.waiting import (
     Waiting,
     curated_lines,
@@ -57,7 +57,6 @@ _SHIFTED = 0.25
 _SETTLED_DAYS = 28
 # So many times the limit of the settings is an error.
 _FAR_BEHIND = 4
-VOLUME_AS_USUAL = "volume_as_usual"
 
 
 def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
@@ -78,7 +77,7 @@ def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.As
 
 
 def _stands_once(table: Table) -> dg.AssetChecksDefinition:
-    name = "stands_once"
+    name = STANDS_ONCE
     description = (
         "Each row stands on one date, in the table or in its quarantine. An order that moved stands twice, with its "
         "lines and payments, until the date that it left is derived. Only what ever counted at another date is read."
@@ -90,7 +89,9 @@ def _stands_once(table: Table) -> dg.AssetChecksDefinition:
         # What this run derives may put right what was found on another date.
         doubtful = {*pl.date_range(first, last, eager=True), *before.filter(~pl.col("passed"))["date"].drop_nulls()}
         doubles = _doubles(lake, table, doubtful)
-        judged = pl.DataFrame({"date": sorted(doubtful)}, schema={"date": pl.Date})
+        # Both dates are told of: it is the one that a row left that has to run.
+        dates = doubtful.union(doubles["dates"].explode().drop_nulls())
+        judged = pl.DataFrame({"date": sorted(dates)}, schema={"date": pl.Date})
         return judged.join(_said_of_doubles(doubles), on="date", how="left").with_columns(
             passed=pl.col("found").is_null()
         ), ({"sample": table_of(doubles.head(_SAMPLE))} if doubles.height else {})
@@ -264,7 +265,7 @@ def _keeps_up(
         what: What is measured.
         look: How far the layer is behind, what it lacks (empty: nothing) and what to do.
     """
-    name = "keeps_up"
+    name = KEEPS_UP
     limit = timedelta(minutes=settings().freshness_minutes)
     description = (
         f"The layer {layer} is at most {limit.total_seconds() / 60:.0f} minutes behind the shop, by the shop's clock: "

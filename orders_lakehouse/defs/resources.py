@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from orders_lakehouse import postgres
 from orders_lakehouse.errors import ExpectedError, TransientError
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.liveness import signing
 from orders_lakehouse.postgres import database_url, parse_url
 from orders_lakehouse.settings import DBT_PROJECT, settings
@@ -67,7 +67,7 @@ class Dbt(DbtCliResource):
 
 
 RESOURCES = {
-    "lake": Lake(settings().lake_url, settings().timezone),
+    "lake": configured_lake(),
     "dbt": Dbt(
         project_dir=os.fspath(DBT_PROJECT),
         profiles_dir=os.fspath(DBT_PROJECT),

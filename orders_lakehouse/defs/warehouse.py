@@ -5,8 +5,9 @@ from datetime import date
 import dagster as dg
 
 from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDERS
-from orders_lakehouse.defs.metadata import OWNERS, ROW_COUNT, copied, key_of
+from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake

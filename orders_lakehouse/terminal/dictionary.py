@@ -12,7 +12,6 @@ from rich.text import Text
 from orders_lakehouse.contracts import document, lineage
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, RAW, TABLES, Table
-from orders_lakehouse.defs.metadata import OWNERS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.terminal.grids import console, grid
@@ -266,7 +265,7 @@ def _goes_to(found: Sequence[Entry]) -> dict[str, list[str]]:
 _README = """\
 # Data dictionary
 
-Every table of the lake and every mart, column by column: what it says, its type and unit, what is demanded of it, where
+Every table of the lake and every mart, column by column: what it says, its type and unit, what is demanded of it, what
 it is made of and where it goes. The page of each asset in the UI says the same; in the terminal,
 `lakehouse dictionary cleansed.orders` says what the columns of a table are.
 """
@@ -335,7 +334,8 @@ def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
         if tables:
             yield f"{said}: {', '.join(map(_link, tables))}"
     version = f", version {entry.version}" if entry.version else ""
-    yield f"Owner: {', '.join(OWNERS)}; described in [{entry.code.rpartition('/')[2]}]({_CODE}{entry.code}){version}"
+    owners, code = ", ".join(document.OWNERS), entry.code.rpartition("/")[2]
+    yield f"Owner: {owners}; described in [{code}]({_CODE}{entry.code}){version}"
     if entry.layer == "quarantine":
         (judged,) = [table for table in CLEANSED if QUARANTINE_OF[table.name].name == entry.name]
         yield f"Reasons: the rules of {_link(f'{judged.layer}.{judged.name}')}"

@@ -1,11 +1,15 @@
-"""Tables on the terminal: as narrow as 80 columns, coloured where colours are seen and wanted."""
+"""What the terminal shows: JSON for programs; tables as narrow as 80 columns, coloured where colours are wanted."""
 
+import json
 import os
 import re
 import shutil
 import sys
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import click
 import polars as pl
 from rich import box
 from rich.cells import cell_len
@@ -47,6 +51,15 @@ def grid(*, dense: bool = False) -> Grid:
         pad_edge=False,
         collapse_padding=True,
     )
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON: dates and instants in ISO 8601, what JSON has no word for as text."""
+    click.echo(json.dumps(value, default=_plain, indent=2))
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def show_rows(rows: pl.DataFrame) -> None:

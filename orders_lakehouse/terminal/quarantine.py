@@ -1,9 +1,9 @@
-"""`lakehouse quarantine`: what was rejected and why, how it is corrected, and the dates derived again after that."""
+"""`lakehouse quarantine`: what was rejected and why, and how it is corrected."""
 
 import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,25 +15,23 @@ import polars as pl
 from rich.padding import Padding
 from rich.text import Text
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
+from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDER_QUARANTINED
 from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF, RAW_OF, Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import versions_of_row
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
-from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
-from orders_lakehouse.lake.touched import touched_dates, versions_now
-from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, dates_judged_otherwise, standings
-from orders_lakehouse.pending import GAP, ranges
+from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, standings
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.grids import console, grid, program, safe, show_rows
+from orders_lakehouse.terminal.grids import console, grid, program, safe, show_json, show_rows
+from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
@@ -54,9 +52,7 @@ _MEANING_OF_STATE = {
 # By which versions of a row are told apart.
 _CLOCKS = ("updated_at", "captured_at")
 # Customers and products belong to the job that captures, by the date of their capture.
-_CAPTURED = (CUSTOMERS, PRODUCTS)
-_NOT_CAPTURED = tuple(table for table in CLEANSED if table not in _CAPTURED)
-_CAPTURE, _DERIVE = "capture_changes_job", "derive_dates_job"
+CAPTURED = (CUSTOMERS, PRODUCTS)
 
 
 class QuarantineError(ExpectedError):
@@ -95,7 +91,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     Raises:
         WaiversError: The waivers cannot be used.
     """
-    lake = _lake()
+    lake = configured_lake()
     found = count(lake, chosen)
     mine = {table.name for table in chosen.tables}
     waivers = [
@@ -104,7 +100,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     waived = standings(lake, waivers, datetime.now(UTC).date())
     if as_json:
         told = {"reasons": list(_records(found)), "waivers": [_record(one) for one in waived]}
-        click.echo(json.dumps(told, default=_plain, indent=2))
+        show_json(told)
         return
     if found.is_empty():
         click.echo("Nothing is in quarantine" + (" of what was asked for." if chosen != Chosen() else "."))
@@ -153,10 +149,6 @@ def _records(found: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def _record(one: Standing) -> dict[str, Any]:
     waiver = {name: value for name, value in asdict(one.waiver).items() if name != "until"}
     return {**waiver, "state": one.state.value, "rows": one.rows}
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _to_do(reason: str) -> str:
@@ -218,7 +210,7 @@ def show(table_name: str, key: str, *, unmasked: bool = False) -> None:
     Raises:
         QuarantineError: No row with that key is in quarantine; the message says where it is.
     """
-    table, lake = _table(table_name), _lake()
+    table, lake = _table(table_name), configured_lake()
     rows = _with_key(nw.from_native(quarantined(lake, table)), table, key).sort("captured_at", descending=True)
     if rows.is_empty():
         raise QuarantineError(_elsewhere(lake, table, key))
@@ -292,23 +284,35 @@ def _show_history(lake: Lake, table: Table, values: Mapping[str, Any], personal:
 def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     reasons = list(dict.fromkeys(reason for said in rows["reasons"] for reason in said.split(", ")))
     days = rows[str(table.partitioned_by)].unique().sort()
+    if set(reasons) <= set(OF_THE_ORDER):
+        return _show_its_order(rows, reasons)
     click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
-    if table in _CAPTURED:
+    if table in CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")
         click.echo("A correction is a new version; this one stays in quarantine, and is of no effect.")
     else:
-        click.echo(f"  {program()} backfill DATE DATE --job {_CAPTURE}")
+        click.echo(f"  {program()} backfill DATE DATE --job {CAPTURE_JOB}")
         click.echo("and then the date at which it counts, for it to leave quarantine:")
         for day in days:
-            click.echo(f"  {program()} backfill {day} {day} --job {_DERIVE}")
-    if set(reasons) <= set(OF_THE_ORDER):
-        click.echo("It needs no correction of its own: it comes back with its order.")
-    elif set(reasons) <= WAIVABLE:
+            click.echo(f"  {program()} backfill {day} {day} --job {DERIVE_JOB}")
+    if set(reasons) <= WAIVABLE:
         click.echo(f"\nOr waive it in {settings().waivers.name}, and then: {program()} quarantine replay")
         for reason in reasons:
             entry = {"table": table.name, "rule": reason, "key": key, "reason": "", "owner": ""}
             lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in entry.items()]
             click.echo("\n".join(["", "[[waiver]]", *lines, "granted = ", "expires = "]))
+
+
+def _show_its_order(rows: pl.DataFrame, reasons: Sequence[str]) -> None:
+    """What a row waits for that breaks no rule itself."""
+    order_ids = rows["order_id"].unique().sort()
+    click.echo(f"\nIt needs no correction of its own: it comes back with its order, {safe(', '.join(order_ids))}.")
+    if ORDER_QUARANTINED in reasons:
+        click.echo("What is wrong with the order:")
+        for order_id in order_ids:
+            click.echo(safe(f"  {program()} quarantine show orders {shlex.quote(order_id)}"))
+    else:
+        click.echo("The order has not been captured yet, or is not in the shop.")
 
 
 def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False) -> None:
@@ -323,7 +327,7 @@ def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False
     Raises:
         QuarantineError: There is nothing to write, or the folder cannot be written to.
     """
-    lake = _lake()
+    lake = configured_lake()
     written = []
     for table in chosen.tables:
         rows = rows_of(nw.from_native(quarantined(lake, table, chosen)))
@@ -357,72 +361,3 @@ def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
             rows.write_parquet(path)
     except OSError as error:
         raise QuarantineError(f"{path} cannot be written: {error}") from error
-
-
-def replay(chosen: Chosen) -> None:
-    """Derive anew the dates of rows in quarantine, and those that waivers change; print counts before and after.
-
-    Args:
-        chosen: Which rows. Without a reason, dates with rows that broke a rule by a waiver that was withdrawn, too.
-
-    Raises:
-        WaiversError: The waivers cannot be used.
-        BackfillError: A run failed; the message names the steps, checks and dates.
-    """
-    # A run needs Dagster, whose import takes longer than all that the other commands do.
-    from orders_lakehouse.instance import BackfillError
-    from orders_lakehouse.terminal.backfill import Request, explain_failure, run_stretch
-
-    lake = _lake()
-    captured, derived = _dates(lake, chosen, _CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
-    if not captured and not derived:
-        click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
-        return
-    before, marks = count(lake, Chosen()), versions_now(lake)
-    failed = None
-    for job in (_CAPTURE, _DERIVE):
-        if job == _DERIVE and captured and not failed:
-            # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
-            derived |= set(touched_dates(lake, marks, configured_calendar()))
-        for first, last in _stretches(lake, captured if job == _CAPTURE else derived):
-            if failed is None:
-                outcome = run_stretch(job, first, last, sys.__stdout__)
-                failed = None if outcome.success else (Request(first, last, job=job), outcome)
-    _show_difference(before, count(lake, Chosen()), chosen)
-    if failed is not None:
-        raise BackfillError(explain_failure(*failed))
-
-
-def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
-    """Dates of the chosen rows of some tables, and those that come out otherwise by the waivers in force."""
-    dates: set[date] = set()
-    waivers = configured_waivers()
-    for table in set(tables).intersection(chosen.tables):
-        dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
-        if chosen.reason is None:
-            otherwise = dates_judged_otherwise(lake, table, waivers)
-            dates.update(day for day in otherwise if chosen.day in (None, day))
-    return dates
-
-
-def _stretches(lake: Lake, dates: Iterable[date]) -> list[tuple[date, date]]:
-    """Dates as few ranges: a run costs far more than the dates between. None spans a date that fails a check."""
-    bad = set(failing_dates(in_force(evaluations(lake)))) - set(dates)
-    return ranges(dates, GAP, bad)
-
-
-def _show_difference(before: pl.DataFrame, after: pl.DataFrame, chosen: Chosen) -> None:
-    on = ["table", "reason"]
-    both = before.select(*on, before="rows").join(after.select(*on, after="rows"), on=on, how="full", coalesce=True)
-    both = both.with_columns(pl.col("before", "after").fill_null(0))
-    names = [table.name for table in chosen.tables]
-    meant = pl.col("table").is_in(names)
-    if chosen.reason is not None:
-        meant &= pl.col("reason") == chosen.reason
-    shown = both.filter(meant | (pl.col("before") != pl.col("after"))).sort(on)
-    click.echo("\nRows in quarantine")
-    show_rows(shown)
-
-
-def _lake() -> Lake:
-    return Lake(settings().lake_url, settings().timezone)

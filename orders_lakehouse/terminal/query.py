@@ -14,10 +14,10 @@ from polars.exceptions import PolarsError
 from orders_lakehouse.contracts.tables import TABLES, Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import storage
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import at
 from orders_lakehouse.lake.trouble import storage_trouble
-from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import program, show_rows
 
 Form = Literal["table", "json", "csv"]
@@ -38,7 +38,7 @@ def sql(query: str, limit: int | None, form: Form) -> None:
     """
     if _CHANGES.match(query):
         raise QueryError("tables are read here, not changed; expected a query: select ...")
-    lake = Lake(settings().lake_url, settings().timezone)
+    lake = configured_lake()
     named = [table for table in TABLES if _names(query, table)]
     frames = {table: storage.scan(_opened(lake, table)) for table in named}
     names = {name: frame for table, frame in frames.items() for name in (table.path, _dotted(table))}
@@ -60,7 +60,7 @@ def read(
     if version is not None and as_of is not None:
         raise QueryError("found --version and --as-of; expected one of them")
     table = _table(name)
-    handle = _opened(Lake(settings().lake_url, settings().timezone), table, version, as_of)
+    handle = _opened(configured_lake(), table, version, as_of)
     rows = storage.scan(handle)
     if day is not None:
         if table.partitioned_by is None:

@@ -1,11 +1,9 @@
 """`lakehouse status`: what each table holds, when it last changed, and whether its checks hold."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
 import click
 import polars as pl
@@ -13,12 +11,13 @@ from rich.markup import escape
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
 from orders_lakehouse.lake.results import evaluations, in_force
 from orders_lakehouse.postgres import connect, embedded_server_runs
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.grids import console, grid, program
+from orders_lakehouse.terminal.grids import console, grid, program, show_json
 
 _FACTS = ("fct_orders", "fct_order_lines")
 _MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *_FACTS)
@@ -63,19 +62,15 @@ class Status:
 
 def status(*, as_json: bool = False) -> None:
     """Print what there is, as a table or as one JSON object."""
-    found = look(Lake(settings().lake_url, settings().timezone))
+    found = look(configured_lake())
     if as_json:
-        click.echo(json.dumps(asdict(found), default=_plain, indent=2))
+        show_json(asdict(found))
     elif found.tables:
         show_tables(found)
     else:
         click.echo(f"Nothing here yet: no table in {settings().lake_url}; `make demo` or `make backfill` makes them.")
         if found.marts_unknown:
             click.echo(f"Marts: {found.marts_unknown}")
-
-
-def _plain(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def look(lake: Lake) -> Status:

@@ -132,7 +132,15 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
     assert doubles(lakehouse) == {}
 
     ran(lakehouse, "2017-01-05", "2017-01-06", select="group:cleansed")
-    assert doubles(lakehouse) == {
+    twice = doubles(lakehouse)
+    # Both dates are told of, and the same of both.
+    assert {on: {table for table, day_ in twice if day_ == on} for _, on in twice} == {
+        "2017-01-02": {"orders", "order_items", "payments"},
+        "2017-01-04": {"orders", "order_items"},
+        "2017-01-05": {"orders", "order_items", "payments"},
+        "2017-01-06": {"orders", "order_items"},
+    }
+    assert {key: said for key, said in twice.items() if key[1] > "2017-01-04"} == {
         ("orders", "2017-01-05"): "moves on 2017-01-02 and 2017-01-05",
         # In quarantine on the one date, cleansed on the other.
         ("orders", "2017-01-06"): "alone on its day on 2017-01-04 and 2017-01-06",

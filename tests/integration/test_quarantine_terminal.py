@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import (
+    CHECK_RESULTS,
     CUSTOMERS,
     KEY_DATES,
     ORDER_ITEMS,
@@ -23,8 +24,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
+from orders_lakehouse.instance import CheckOutcome, Outcome
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.results import record
 from orders_lakehouse.lake.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows
 
@@ -150,6 +154,23 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
     assert 'key = "o\'1 / 1"' in lines
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("order_unknown", ["The order has not been captured yet, or is not in the shop."]),
+        ("order_quarantined", ["What is wrong with the order:", "quarantine show orders 'o 3'"]),
+    ],
+)
+def test_a_row_that_waits_for_its_order_is_told_to_wait(
+    command: Command, lake: Lake, reason: str, said: list[str]
+) -> None:
+    reject(lake, ORDER_ITEMS, {"line_number": 4, "reasons": reason, "order_id": "o 3"})
+    lines = lines_of(command, "show", "order_items", "o 3 / 4")
+    begin = lines.index("It needs no correction of its own: it comes back with its order, o 3.")
+    assert [line.strip().partition("lakehouse ")[2] or line for line in lines[begin + 1 :]] == said
+    assert not any("backfill" in line for line in lines)
+
+
 def test_personal_values_are_shown_when_asked_for(command: Command, lake: Lake) -> None:
     write(lake, RAW_CUSTOMERS, {"email": SECRETS[1]}, {"email": "a@example.org"})
     told = "\n".join(lines_of(command, "show", "customers", "c1"))
@@ -234,6 +255,39 @@ def test_waivers_that_are_asked_for_must_be_there(command: Command, tmp_path: Pa
     status, _, errors = command("quarantine", "list", LAKEHOUSE_WAIVERS=str(tmp_path / "none.toml"))
     assert status == 1
     assert "none.toml cannot be read" in errors
+
+
+def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
+    command: Command, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = {"passed": False, "severity": "ERROR", "run_id": "before", "evaluated_at": at("2020-03-05 00:00")}
+    bad = {**judged, "asset": "cleansed/order_items", "check_name": "rejected_share", "date": on("2020-03-01")}
+    # It is unusual, and stops nothing.
+    unusual = {**judged, "asset": "curated/daily_sales", "check_name": "volume_as_usual", "date": on("2020-03-04")}
+    record(lake, pl.DataFrame([bad, unusual], schema=CHECK_RESULTS.schema))
+    ran = []
+
+    def run_stretch(job: str, first: date, last: date, _: object) -> Outcome:
+        ran.append((job, f"{first:%m-%d}", f"{last:%m-%d}"))
+        if job == CAPTURE_JOB:
+            return Outcome("r1", errors={"raw__orders": "the shop is closed"})
+        broken = {("cleansed/order_items", "rejected_share"): CheckOutcome(False, "ERROR", ("2020-03-01",))}
+        is_broken = first <= on("2020-03-01") <= last
+        return Outcome("r2", success=not is_broken, checks=broken if is_broken else {})
+
+    monkeypatch.setattr("orders_lakehouse.terminal.replay.run_stretch", run_stretch)
+    status, output, errors = command("quarantine", "replay")
+    assert ran == [(CAPTURE_JOB, "03-02", "03-02"), (DERIVE_JOB, "03-04", "03-04"), (DERIVE_JOB, "03-01", "03-01")]
+    assert "Rows in quarantine" in output
+    assert status == 1
+    assert errors.splitlines() == [
+        "Error: 2 of 3 runs failed.",
+        "  capture_changes_job for 2020-03-02, run r1",
+        "    raw/orders: the shop is closed",
+        "  derive_dates_job for 2020-03-01, run r2",
+        "    check rejected_share on cleansed/order_items failed for 1 date: 2020-03-01",
+        "`make dev` shows the details of a run; once the cause is fixed, replay again.",
+    ]
 
 
 def test_an_empty_lake_stays_empty(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,14 +91,17 @@ def test_what_can_happen_happens(shop: Callable[[], str], monkeypatch: pytest.Mo
     assert count("shop.orders WHERE updated_at >= '2017-01-22 00:01'") == 0
 
 
-def test_a_shop_without_orders_or_without_time_is_refused(shop: Callable[[], str]) -> None:
+def test_a_shop_without_orders_or_without_time_is_refused(
+    shop: Callable[[], str], postgres_url_factory: Callable[[str], str]
+) -> None:
     url = shop()
     with pytest.raises(ValueError, match=r"100000 days after that are not over yet: expected at most \d+"):
         played(url, 100_000)
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE shop.orders")
-    with pytest.raises(ValueError, match="found no orders"):
-        played(url, 1)
+    for without_orders in (url, postgres_url_factory("without_tables")):
+        with pytest.raises(ValueError, match="found no orders"):
+            simulate(without_orders, 1, report=lambda *_: None)
 
 
 def test_somebodys_own_shop_is_left_alone(command: Command, shop: Callable[[], str]) -> None:

@@ -232,10 +232,23 @@ class TestChecks:
         assert status == 0
         assert output.startswith("! cleansed/order_items rejected_share")
 
+    def test_what_is_unusual_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
+        self.judge(lake, "a-later-run", "ERROR", self.BROKEN, ())
+        unusual = {"asset": "curated/daily_sales", "check_name": "volume_as_usual", "date": self.DAYS[0]}
+        judged = {"passed": False, "severity": "ERROR", "run_id": "r", "evaluated_at": datetime.now(UTC)}
+        record(lake, pl.DataFrame([{**unusual, **judged}], schema=CHECK_RESULTS.schema))
+        status, output, _ = command("checks", "--failed")
+        assert status == 0
+        assert output.startswith("✗ curated/daily_sales volume_as_usual")
+        assert "backfill" not in output
+
     def test_an_empty_lake_stays_empty(self, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         empty = tmp_path / "empty"
         monkeypatch.setenv("LAKE_URL", str(empty))
         assert command("checks")[:2] == (0, "No check result yet; `make backfill` makes some.\n")
+        status, output, errors = command("checks", "--failed")
+        assert (status, output) == (1, "")
+        assert errors.startswith(f"Error: no check has judged anything in {empty} yet")
         assert not empty.exists()
 
 

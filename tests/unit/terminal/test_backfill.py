@@ -6,7 +6,8 @@ from datetime import date
 import pytest
 
 from orders_lakehouse.instance import BackfillError, CheckOutcome, Outcome
-from orders_lakehouse.terminal.backfill import Request, explain_failure, ranges
+from orders_lakehouse.terminal.backfill import explain_failure, ranges
+from orders_lakehouse.terminal.request import Request
 
 
 def on(text: str) -> date:
@@ -19,7 +20,7 @@ def request_of(first: str, last: str, *without: str, job: str = "refresh_all_job
 
 @pytest.fixture(autouse=True)
 def called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders_lakehouse.terminal.backfill.program", lambda: "lakehouse")
+    monkeypatch.setattr("orders_lakehouse.terminal.request.program", lambda: "lakehouse")
     monkeypatch.setattr(sys, "argv", ["lakehouse"])
 
 

@@ -6,7 +6,15 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
-from orders_lakehouse.terminal.checks import ChecksError, Wanted, select
+from orders_lakehouse.settings import settings
+from orders_lakehouse.terminal.checks import ChecksError, Wanted, remedies, select
+
+
+@pytest.fixture(autouse=True)
+def called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("checks", "request"):
+        monkeypatch.setattr(f"orders_lakehouse.terminal.{module}.program", lambda: "lakehouse")
+
 
 DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
 
@@ -62,5 +70,60 @@ def test_a_name_without_results_is_refused_with_those_that_have_some(wanted: Wan
         select(ALL, wanted)
 
 
-def test_of_no_results_nothing_is_refused() -> None:
-    assert select(results(), Wanted(table="orders", check="no_row_lost")).is_empty()
+@pytest.mark.parametrize("wanted", [Wanted(failed=True), Wanted(table="orders"), Wanted(check="no_row_lost")])
+def test_where_nothing_was_judged_nothing_holds(wanted: Wanted) -> None:
+    with pytest.raises(ChecksError, match=f"no check has judged anything in {settings().lake_url} yet"):
+        select(results(), wanted)
+
+
+def test_a_date_that_was_not_judged_does_not_hold() -> None:
+    with pytest.raises(ChecksError, match=r"no check has judged 2017-01-03 in .*backfill 2017-01-03 2017-01-03"):
+        select(ALL, Wanted(day=DAYS[3], failed=True))
+    # That all of it holds is an answer.
+    assert select(ALL, Wanted(day=DAYS[1], check="no_row_lost", failed=True)).is_empty()
+
+
+def failing(check: str, *days: int, severity: str = "ERROR") -> pl.DataFrame:
+    """A check that fails on some days, or as a whole."""
+    rows = results(*(("cleansed/orders", check, day, False, 1) for day in days or [1]))
+    date_ = pl.col("date") if days else pl.lit(None, pl.Date)
+    return rows.with_columns(date_.alias("date"), severity=pl.lit(severity))
+
+
+@pytest.mark.parametrize(
+    ("found", "commands", "said"),
+    [
+        (
+            failing("no_row_lost", 1, 2, 5),
+            ["backfill 2017-01-01 2017-01-02", "backfill 2017-01-05 2017-01-05"],
+            "fixed",
+        ),
+        (failing("agrees_with_shop", 2), ["backfill 2017-01-02 2017-01-02", "reconcile"], "shop and raw agree"),
+        (failing("volume_as_usual", 1, 2), [], "look at; there is nothing to run"),
+        (failing("status_mix_as_usual", 1, severity="WARN"), [], "look at; there is nothing to run"),
+        (
+            failing("stands_once", 1, 4, severity="WARN"),
+            [f"backfill 2017-01-0{day} 2017-01-0{day} --job derive_dates_job" for day in (1, 4)],
+            "Rows stand on one date again",
+        ),
+        (failing("keeps_up"), [], "keeps_up is judged again by `freshness_job` alone"),
+        (failing("customer_profile_contract"), [], "judged again by a run of any date"),
+    ],
+)
+def test_only_what_can_help_is_proposed(found: pl.DataFrame, commands: list[str], said: str) -> None:
+    (*_, last) = told = remedies(found)
+    assert said in last
+    lines = [
+        line.split("lakehouse ")[1] for paragraph in told for line in paragraph.splitlines() if "lakehouse " in line
+    ]
+    assert lines == commands
+
+
+def test_staging_stands_before_the_marts() -> None:
+    rows = results(*((f"{layer}/table", "check", 1, True, 1) for layer in ("marts", "staging", "checks", "curated")))
+    assert select(rows, Wanted())["asset"].str.split("/").list.first().to_list() == [
+        "curated",
+        "staging",
+        "marts",
+        "checks",
+    ]

@@ -15,9 +15,6 @@ from orders_lakehouse.terminal import dictionary
 from orders_lakehouse.terminal.dictionary import DictionaryError
 from orders_lakehouse.warehouse import models
 
-# The command knows who owns the tables from the definitions' metadata; together they import Dagster once.
-pytestmark = pytest.mark.xdist_group("definitions")
-
 _DIM_DATE = "model.orders_lakehouse.dim_date"
 _LINK = re.compile(r"\]\(([^)]+)\)")
 

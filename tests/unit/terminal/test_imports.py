@@ -1,0 +1,43 @@
+"""What a command imports: Dagster takes longer to import than most of them take to answer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_CALL = """
+import sys
+from orders_lakehouse import cli
+
+for arguments in (
+    ["checks"],
+    ["status"],
+    ["quarantine", "list"],
+    ["quarantine", "show", "orders", "o1"],
+    ["quarantine", "export", "folder"],
+    ["dictionary"],
+):
+    sys.argv = ["lakehouse", *arguments]
+    try:
+        cli.main()
+    except SystemExit:
+        pass
+    found = sorted(name for name in sys.modules if name in ("dagster", "dagster_dbt"))
+    print(*arguments, "imports", *found, file=sys.stderr) if found else None
+    if "polars" not in sys.modules:
+        print(*arguments, "did nothing", file=sys.stderr)
+"""
+
+
+def test_commands_that_only_look_do_not_import_dagster(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CALL],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "LAKEHOUSE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is in quarantine." in done.stdout
+    assert [line for line in done.stderr.splitlines() if not line.startswith("Error: ")] == []
