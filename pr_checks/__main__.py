@@ -17,7 +17,7 @@ from pr_checks import impact
 from pr_checks.build import Build, base_build, change_build
 from pr_checks.commits import Sides, sides
 from pr_checks.contracts import differences
-from pr_checks.difference import Difference, compare
+from pr_checks.difference import Difference, compare, moved
 from pr_checks.report import Findings, markdown
 from pr_checks.shop import FIRST, LAST
 
@@ -166,45 +166,6 @@ def _mart_keys(manifest: dict[str, Any]) -> dict[str, list[str]]:
             name = node["attached_node"].rsplit(".", maxsplit=1)[-1]
             keys.setdefault(name, test["kwargs"].get("columns") or [node["column_name"]])
     return keys
-
-
-def moved(tables: list[Difference]) -> pl.DataFrame:
-    """Rows that came into quarantine or left it, by reason, and those that stay with other reasons.
-
-    Args:
-        tables: Differences of all tables.
-
-    Returns:
-        table, reason, key, side: `passes now`, `rejected now`, or of rows that are rejected on both sides
-        `no longer a reason`, `a reason, too`.
-    """
-    found = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
-    for table in tables:
-        if not table.table.startswith("quarantine/"):
-            continue
-        named = [pl.col(name).cast(pl.String).fill_null("null") for name in table.key if name != "updated_at"]
-        key = pl.concat_str(named, separator=" / ")
-        reasons = table.cells.filter(pl.col("column") == "reasons").with_columns(
-            pl.col("before", "after").str.split(", ")
-        )
-        sides = {
-            "passes now": table.removed.select(key=key, reason=_split_reasons(table.removed)),
-            "rejected now": table.added.select(key=key, reason=_split_reasons(table.added)),
-            "no longer a reason": reasons.select("key", reason=pl.col("before").list.set_difference("after")),
-            "a reason, too": reasons.select("key", reason=pl.col("after").list.set_difference("before")),
-        }
-        name = table.table.removeprefix("quarantine/")
-        found += [
-            rows.explode("reason")
-            .drop_nulls("reason")
-            .select(pl.lit(name).alias("table"), "reason", "key", pl.lit(side).alias("side"))
-            for side, rows in sides.items()
-        ]
-    return pl.concat(found)
-
-
-def _split_reasons(rows: pl.DataFrame) -> pl.Expr:
-    return pl.col("reasons").str.split(", ") if "reasons" in rows.columns else pl.lit(None, pl.List(pl.String))
 
 
 def main() -> None:

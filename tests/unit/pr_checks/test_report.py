@@ -5,9 +5,8 @@ from datetime import date
 
 import polars as pl
 
-from pr_checks.__main__ import moved
 from pr_checks.contracts import differences
-from pr_checks.difference import compare
+from pr_checks.difference import compare, moved
 from pr_checks.report import Findings, markdown
 
 JUDGED = {
