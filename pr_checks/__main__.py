@@ -8,7 +8,7 @@ import click
 import polars as pl
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers
+from orders_lakehouse.contracts.compatibility import incompatible
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
@@ -87,10 +87,7 @@ def _compare(both: Sides, home: Path) -> Findings:
         tables=tables,
         quarantine=moved(tables),
         contracts=differences(*documents),
-        breaks=[
-            *map(str, breaking_changes(*documents)),
-            *map(str, broken_consumers(*documents, columns_read_by_dbt())),
-        ],
+        breaks=[str(found) for found in incompatible(*documents, columns_read_by_dbt())],
         models=models,
         following=following,
         seconds={

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-Documents = Mapping[str, Mapping[str, Any]]
+from orders_lakehouse.contracts.compatibility import Documents
 
 
 def differences(before: Documents, after: Documents) -> list[str]:
