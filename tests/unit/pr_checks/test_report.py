@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import polars as pl
+import pytest
 
 from pr_checks.contracts import differences
 from pr_checks.difference import compare, moved
@@ -143,9 +144,24 @@ def test_contracts_are_compared_in_words() -> None:
         "`new` is new.",
         "`gone` is gone.",
         "`t`: version 1 → 2.",
-        "`t`: column `order_id` was String, may be null: Key, is String, not null: Key.",
+        "`t`: column `order_id`: may be null → not null.",
         "`t`: column `status` is gone (String, may be null: Key).",
         "`t`: column `state` is new (String, may be null: Key).",
-        "`t`: rule `late` was not late, is not later.",
+        "`t`: rule `late`: not late → not later.",
         "`t`: rule `odd` is gone (not odd).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("facets", "told"),
+    [
+        ({"unit": "currency"}, "unit none → currency"),
+        ({"personal": True}, "not personal → personal"),
+        ({"type": "Int64", "description": "Number"}, "type String → Int64; description Key → Number"),
+    ],
+)
+def test_of_a_column_in_a_contract_what_differs_is_told_alone(facets: dict[str, object], told: str) -> None:
+    column = {"type": "String", "nullable": True, "description": "Key", "unit": None, "personal": False}
+    table = {"version": "1", "key": [], "partitioned_by": None, "rules": {}}
+    before, after = ({**table, "columns": {"order_id": of}} for of in (column, {**column, **facets}))
+    assert differences({"t": before}, {"t": after}) == [f"`t`: column `order_id`: {told}."]
