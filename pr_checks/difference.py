@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 # Who wrote a row, and when, says nothing of what it holds.
-LINEAGE = ("run_id",)
+LINEAGE = ("run_id", "captured_at", "seen_at")
 _CELLS = {"column": pl.String, "before": pl.String, "after": pl.String}
 
 
@@ -58,6 +58,7 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
             whole. A side without any column has no such table, and nothing to say of the key.
     """
     before, after = (rows.drop(LINEAGE, strict=False) for rows in (before, after))
+    key = [name for name in key if name not in LINEAGE]
     shared = [name for name in before.columns if name in after.columns]
     columns = {
         name: (_type(before, name), _type(after, name))
