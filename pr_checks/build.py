@@ -37,7 +37,7 @@ import json
 from orders_lakehouse.cli import main
 try:
     main()
-finally:
+except SystemExit:
     from orders_lakehouse.definitions import defs
     keys = defs.resolve_asset_graph().asset_check_keys
     print(json.dumps(sorted([key.asset_key.to_user_string(), key.name] for key in keys)))
