@@ -234,7 +234,7 @@ def _details(table: Difference) -> list[str]:
         lines += [*_table(("total", "before", "after"), totals), ""]
     if table.cells.height:
         counted = table.cells.group_by("column").len().sort("len", "column", descending=[True, False])
-        by_column = ", ".join(f"`{name}` in {count:,} rows" for name, count in counted.iter_rows())
+        by_column = ", ".join(f"`{name}` in {_count(count, 'row')}" for name, count in counted.iter_rows())
         lines += [f"Changed: {by_column}.", ""]
         shown = table.cells.head(_SAMPLE).rows()
         lines += [*_table(("key", "column", "before", "after"), [tuple(map(_plain, row)) for row in shown]), ""]
