@@ -74,7 +74,7 @@ stop: ## Stop the embedded Postgres
 	@test ! -x $(BIN)/lakehouse || $(BIN)/lakehouse stop
 
 clean: stop ## Remove .lakehouse, .venv and everything generated
-	rm -rf .lakehouse .make.lock $(VENV) dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .lakehouse .make.lock $(VENV) dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
 
 # One at a time: two calls of make on a fresh clone would install into the same folder.
 $(INSTALLED): requirements-dev.txt pyproject.toml

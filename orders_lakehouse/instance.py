@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -71,6 +71,13 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     checks: dict[tuple[str, str], CheckOutcome] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The same as plain data; checks are a list, with asset and check in each."""
+        checks = [
+            {"asset": asset, "check": name, **asdict(check)} for (asset, name), check in sorted(self.checks.items())
+        ]
+        return {**vars(self), "checks": checks}
 
 
 def prepare_instance() -> str:

@@ -1,6 +1,11 @@
 """`make pr-checks BASE=main`, or `python -m pr_checks --help`."""
 
+import fcntl
+import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +13,7 @@ import click
 import polars as pl
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers
+from orders_lakehouse.contracts.compatibility import incompatible
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
@@ -40,25 +45,37 @@ _MARTS = """
     "--report", type=click.Path(path_type=Path), default=_HOME / "report.md", help="Where the report is written."
 )
 @click.option("--home", type=click.Path(path_type=Path), default=_HOME, help="Where both lakehouses are built.")
-def pr_checks(base: str, report: Path, home: Path) -> None:
+def pr_checks(base: str, report: Path, home: Path) -> int:
     """Say which rows of which tables a change changes, and whether every check holds.
 
     The base is built once for its commit, on a fortnight of the sample shop; the change starts as a copy of it, in
     which only what the change reaches is made anew. Ends with status 1 when a check fails or a contract breaks what
-    needs it; other data is no failure.
+    needs it; other data is no failure. With status 2 nothing was judged.
     """
     began = time.monotonic()
     both = sides(PROJECT, base)
     home.mkdir(parents=True, exist_ok=True)
-    try:
-        findings = _compare(both, home.resolve())
-    finally:
-        stop_embedded_server(home.resolve())
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(markdown(findings))
+    with _alone(home):
+        try:
+            findings = _compare(both, home.resolve())
+        finally:
+            stop_embedded_server(home.resolve())
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(markdown(findings))
     click.echo(f"\n{markdown(findings)}\n{time.monotonic() - began:.0f} s in all. The report: {report}")
-    if not findings.holds:
-        raise SystemExit(1)
+    return 0 if findings.holds else 1
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Wait until no other call works in the folder: its lakehouses and databases have the same names in each."""
+    with (home / "pr_checks.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo(f"Another call works in {home}; waiting for it ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _compare(both: Sides, home: Path) -> Findings:
@@ -71,8 +88,7 @@ def _compare(both: Sides, home: Path) -> Findings:
     click.echo("Comparing ...")
     began = time.monotonic()
     documents = base.contracts(), change.contracts()
-    tables = [*_lake(base, change, documents), *_marts(base, change)]
-    models, following = impact.changed_models(base.manifest(), change.manifest()) if change.parsed else ([], [])
+    models, following = impact.changed_models(base.manifest(), change.manifest()) if change.ran else (None, [])
     return Findings(
         base=both.base,
         change=both.label,
@@ -80,17 +96,15 @@ def _compare(both: Sides, home: Path) -> Findings:
         reached=reached,
         made=made,
         untracked=both.untracked,
+        declared_before=base.declared,
+        declared=change.declared,
         checks_before=base.checks,
         checks=change.checks,
         judged=change.judged(),
         errors=change.errors,
-        tables=tables,
-        quarantine=moved(tables),
-        contracts=differences(*documents),
-        breaks=[
-            *map(str, breaking_changes(*documents)),
-            *map(str, broken_consumers(*documents, columns_read_by_dbt())),
-        ],
+        tables=[*_lake(base, change, documents), *_marts(base, change)] if change.ran else None,
+        contracts=differences(*documents) if all(documents) else None,
+        breaks=[str(found) for found in incompatible(*documents, columns_read_by_dbt())] if all(documents) else [],
         models=models,
         following=following,
         seconds={
@@ -132,7 +146,7 @@ def _key(path: str, document: dict[str, Any] | None) -> list[str]:
 
 
 def _marts(base: Build, change: Build) -> list[Difference]:
-    keys = {**_mart_keys(base.manifest()), **(_mart_keys(change.manifest()) if change.parsed else {})}
+    keys = {**_mart_keys(base.manifest()), **_mart_keys(change.manifest())}
     before, after = _relations(base), _relations(change)
     empty = pl.DataFrame()
     return [
@@ -168,52 +182,18 @@ def _mart_keys(manifest: dict[str, Any]) -> dict[str, list[str]]:
     return keys
 
 
-def moved(tables: list[Difference]) -> pl.DataFrame:
-    """Rows that came into quarantine or left it, by reason, and those that stay with other reasons.
-
-    Args:
-        tables: Differences of all tables.
-
-    Returns:
-        table, reason, key, side: `passes now`, `rejected now`, or of rows that are rejected on both sides
-        `no longer a reason`, `a reason, too`.
-    """
-    found = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
-    for table in tables:
-        if not table.table.startswith("quarantine/"):
-            continue
-        named = [pl.col(name).cast(pl.String).fill_null("null") for name in table.key if name != "updated_at"]
-        key = pl.concat_str(named, separator=" / ")
-        reasons = table.cells.filter(pl.col("column") == "reasons").with_columns(
-            pl.col("before", "after").str.split(", ")
-        )
-        sides = {
-            "passes now": table.removed.select(key=key, reason=_split_reasons(table.removed)),
-            "rejected now": table.added.select(key=key, reason=_split_reasons(table.added)),
-            "no longer a reason": reasons.select("key", reason=pl.col("before").list.set_difference("after")),
-            "a reason, too": reasons.select("key", reason=pl.col("after").list.set_difference("before")),
-        }
-        name = table.table.removeprefix("quarantine/")
-        found += [
-            rows.explode("reason")
-            .drop_nulls("reason")
-            .select(pl.lit(name).alias("table"), "reason", "key", pl.lit(side).alias("side"))
-            for side, rows in sides.items()
-        ]
-    return pl.concat(found)
-
-
-def _split_reasons(rows: pl.DataFrame) -> pl.Expr:
-    return pl.col("reasons").str.split(", ") if "reasons" in rows.columns else pl.lit(None, pl.List(pl.String))
-
-
 def main() -> None:
-    """Entry point; expected failures end with their message and status 2, since nothing was judged."""
+    """Entry point. Whatever is no verdict ends with status 2, an error in this program, too."""
+    status = 2
     try:
-        pr_checks()
+        status = pr_checks(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
     except ExpectedError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
-        raise SystemExit(2) from None
+    except (Exception, click.Abort):  # noqa: BLE001 (nothing is hidden; Python would end with 1, which is a verdict)
+        traceback.print_exc()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

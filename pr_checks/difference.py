@@ -1,12 +1,12 @@
-"""What differs between two states of a table: rows by key, cells by column, totals. Pure functions."""
+"""What differs between two states of a table: rows by key, cells by column, totals, verdicts. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 # Who wrote a row, and when, says nothing of what it holds.
-LINEAGE = ("run_id",)
+LINEAGE = ("run_id", "captured_at", "seen_at")
 _CELLS = {"column": pl.String, "before": pl.String, "after": pl.String}
 
 
@@ -54,9 +54,11 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
         table: Layer and name.
         before: Its rows in the base.
         after: Its rows in the change.
-        key: Columns that tell its rows apart; where they do not, or a side lacks them, rows are compared as a whole.
+        key: Columns that tell its rows apart; where they do not, or a side lacks one of them, rows are compared as a
+            whole. A side without any column has no such table, and nothing to say of the key.
     """
     before, after = (rows.drop(LINEAGE, strict=False) for rows in (before, after))
+    key = [name for name in key if name not in LINEAGE]
     shared = [name for name in before.columns if name in after.columns]
     columns = {
         name: (_type(before, name), _type(after, name))
@@ -66,7 +68,9 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
     # What has another type is compared by what it prints.
     retyped = [pl.col(name).cast(pl.String) for name in columns if name in shared]
     left, right = before.with_columns(retyped), after.with_columns(retyped)
-    told_apart = tuple(key) if _is_key(left, key) and _is_key(right, key) else tuple(shared)
+    standing = [rows for rows in (left, right) if rows.columns]
+    whole = shared or left.columns or right.columns
+    told_apart = tuple(key if all(_is_key(rows, key) for rows in standing) else whole)
     gone, new = _without(left, right, told_apart), _without(right, left, told_apart)
     return Difference(
         table,
@@ -81,6 +85,39 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
     )
 
 
+def moved(tables: Iterable[Difference]) -> pl.DataFrame:
+    """Rows that came into quarantine or left it, by reason, and those that stay with other reasons.
+
+    Args:
+        tables: Differences of all tables.
+
+    Returns:
+        table, reason, key, side: `passes now`, `rejected now`, or of rows that are rejected on both sides
+        `no longer a reason`, `a reason, too`.
+    """
+    found = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
+    for table in tables:
+        if not table.table.startswith("quarantine/"):
+            continue
+        reasons = table.cells.filter(pl.col("column") == "reasons").with_columns(
+            pl.col("before", "after").str.split(", ")
+        )
+        sides = {
+            "passes now": _rejected(table.removed, table.key),
+            "rejected now": _rejected(table.added, table.key),
+            "no longer a reason": reasons.select("key", reason=pl.col("before").list.set_difference("after")),
+            "a reason, too": reasons.select("key", reason=pl.col("after").list.set_difference("before")),
+        }
+        name = table.table.removeprefix("quarantine/")
+        found += [
+            rows.explode("reason")
+            .drop_nulls("reason")
+            .select(pl.lit(name).alias("table"), "reason", "key", pl.lit(side).alias("side"))
+            for side, rows in sides.items()
+        ]
+    return pl.concat(found)
+
+
 def _type(rows: pl.DataFrame, name: str) -> str | None:
     return str(rows.schema[name]) if name in rows.columns else None
 
@@ -91,7 +128,7 @@ def _is_key(rows: pl.DataFrame, key: Sequence[str]) -> bool:
 
 def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """Rows that the others lack; of rows that stand several times, as many as are too many."""
-    if not key:
+    if not set(key) <= {*rows.columns} & {*others.columns}:
         return rows
     numbered = [frame.with_columns(pl.int_range(pl.len()).over(key).alias("nth")) for frame in (rows, others)]
     return numbered[0].join(numbered[1], on=[*key, "nth"], how="anti", nulls_equal=True).drop("nth")
@@ -101,10 +138,9 @@ def _cells(before: pl.DataFrame, after: pl.DataFrame, key: Sequence[str], column
     if not columns:
         return pl.DataFrame(schema={"key": pl.String, **_CELLS})
     both = before.join(after, on=list(key), how="inner", nulls_equal=True, suffix=":after")
-    named = pl.concat_str([pl.col(name).cast(pl.String).fill_null("null") for name in key], separator=" / ")
     different = [
         both.filter(pl.col(name).ne_missing(pl.col(f"{name}:after"))).select(
-            key=named,
+            key=_as_text(key),
             column=pl.lit(name),
             before=pl.col(name).cast(pl.String),
             after=pl.col(f"{name}:after").cast(pl.String),
@@ -116,5 +152,20 @@ def _cells(before: pl.DataFrame, after: pl.DataFrame, key: Sequence[str], column
 
 def _totals(before: pl.DataFrame, after: pl.DataFrame, shared: Sequence[str]) -> dict[str, tuple[str, str]]:
     numeric = [name for name in shared if before.schema[name].is_numeric() and after.schema[name].is_numeric()]
-    sums = [rows.select(pl.col(numeric).sum()).row(0) if numeric else () for rows in (before, after)]
+    # A sum of integers of 32 bits has 32 bits, too.
+    wide = pl.selectors.integer().cast(pl.Int64)
+    sums = [rows.select(numeric).with_columns(wide).sum().row(0) if numeric else () for rows in (before, after)]
     return {name: (str(was), str(now)) for name, was, now in zip(numeric, *sums, strict=True) if was != now}
+
+
+def _rejected(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Keys (text) and reasons (list) of rows of a quarantine; of a side that has no such table, none."""
+    if not {"reasons", *key} <= {*rows.columns}:
+        return pl.DataFrame(schema={"key": pl.String, "reason": pl.List(pl.String)})
+    return rows.select(
+        key=_as_text([name for name in key if name != "updated_at"]), reason=pl.col("reasons").str.split(", ")
+    )
+
+
+def _as_text(key: Sequence[str]) -> pl.Expr:
+    return pl.concat_str([pl.col(name).cast(pl.String).fill_null("null") for name in key], separator=" / ")

@@ -9,6 +9,8 @@ import grimp
 PACKAGE = "orders_lakehouse"
 # In the order of the flow. What a layer is made by begins in the module that declares it.
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "marts")
+# Groups of assets, folders of the lake and schemas of the warehouse, where they are not called as their layer is.
+_PLACES = {"cleansed": ("cleansed", "quarantine"), "marts": ("staging", "marts")}
 # The shop is the same on both sides, whatever makes it.
 _NOT_DATA = (f"{PACKAGE}/shop/", f"{PACKAGE}/terminal/")
 _WAIVERS = "waivers.toml"
@@ -56,6 +58,11 @@ def from_first(reached: Iterable[str]) -> tuple[str, ...]:
     """The layers to make again: the first that is reached, and all that follow from it."""
     first = min((LAYERS.index(layer) for layer in reached), default=len(LAYERS))
     return LAYERS[first:]
+
+
+def places(layers: Iterable[str]) -> tuple[str, ...]:
+    """Where some layers stand: the first part of the paths of their tables."""
+    return tuple(place for layer in layers for place in _PLACES.get(layer, (layer,)))
 
 
 def changed_models(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[str], list[str]]:

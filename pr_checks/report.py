@@ -6,8 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from pr_checks.difference import Difference
+from pr_checks.difference import Difference, moved
 
+# What a capture says of itself, and nobody says without one.
+_OF_A_CAPTURE = ("raw_matches_source", "schema_drift")
 _SAMPLE = 10
 _KEYS = 5
 
@@ -23,15 +25,16 @@ class Findings:
         reached: Layers that the change reaches, and the files by which.
         made: Layers that were made anew.
         untracked: Files that were left out.
+        declared_before: Asset and name of each check that the base has.
+        declared: The same of the change.
         checks_before: What the checks of the base said: asset, check, passed, severity.
         checks: The same of the change.
         judged: What they found by date: asset, check_name, date, passed, severity, expected, found, detail.
         errors: Steps of the change that failed for another reason than a check, and by what.
-        tables: Every table that both sides, or one, have.
-        quarantine: table, reason, key, side (`passes now`, `rejected now`) of each row that changed sides.
-        contracts: What differs in the contracts, in words.
+        tables: Every table that both sides, or one, have; None when the change could not be made.
+        contracts: What differs in the contracts, in words; None when those of a side cannot be read.
         breaks: What of it breaks a consumer or lacks a new version, in words.
-        models: dbt models that differ.
+        models: dbt models that differ; None when that is not known.
         following: dbt models that follow from them.
         seconds: How long it took, by part.
     """
@@ -42,15 +45,16 @@ class Findings:
     reached: Mapping[str, Sequence[str]]
     made: Sequence[str]
     untracked: Sequence[str]
+    declared_before: Sequence[tuple[str, str]]
+    declared: Sequence[tuple[str, str]]
     checks_before: Sequence[Mapping[str, Any]]
     checks: Sequence[Mapping[str, Any]]
     judged: pl.DataFrame
     errors: Mapping[str, str]
-    tables: Sequence[Difference]
-    quarantine: pl.DataFrame
-    contracts: Sequence[str]
+    tables: Sequence[Difference] | None
+    contracts: Sequence[str] | None
     breaks: Sequence[str]
-    models: Sequence[str]
+    models: Sequence[str] | None
     following: Sequence[str]
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -58,6 +62,19 @@ class Findings:
     def failing(self) -> list[Mapping[str, Any]]:
         """Checks that fail with severity ERROR."""
         return [check for check in self.checks if not check["passed"] and check["severity"] == "ERROR"]
+
+    @property
+    def not_made(self) -> list[Difference]:
+        """Tables that are empty or missing, where what failed may have kept them from being made."""
+        return [table for table in self.tables or () if self._may_not_be_made(table)]
+
+    @property
+    def compared(self) -> list[Difference]:
+        """Tables of which both sides are known."""
+        return [table for table in self.tables or () if not self._may_not_be_made(table)]
+
+    def _may_not_be_made(self, table: Difference) -> bool:
+        return bool((self.failing or self.errors) and table.before and not table.after)
 
     @property
     def holds(self) -> bool:
@@ -72,8 +89,8 @@ def markdown(findings: Findings) -> str:
         _trouble(findings),
         _checks(findings),
         _tables(findings),
-        _quarantine(findings.quarantine),
-        _list("Contracts", findings.contracts, "No contract differs."),
+        _quarantine(moved(findings.compared)),
+        _contracts(findings.contracts),
         _models(findings),
         _time(findings),
     ]
@@ -81,7 +98,7 @@ def markdown(findings: Findings) -> str:
 
 
 def _head(findings: Findings) -> list[str]:
-    differing = [table for table in findings.tables if not table.same]
+    differing = [table for table in findings.compared if not table.same]
     failing = len(findings.failing)
     if findings.holds:
         verdict = f"✅ {_count(len(findings.checks), 'check')}: none fails."
@@ -93,17 +110,22 @@ def _head(findings: Findings) -> list[str]:
         }
         verdict = "❌ " + ", ".join(said for said, count in parts.items() if count) + "."
     rows = sum(table.added.height + table.removed.height + table.changed for table in differing)
-    data = (
-        f"{len(differing)} of {_count(len(findings.tables), 'table')} differ, in {_count(rows, 'row')}."
-        if differing
-        else "No table differs."
-    )
+    if findings.tables is None:
+        data = "Nothing was compared."
+    elif differing:
+        verb = "differs" if len(differing) == 1 else "differ"
+        data = f"{len(differing)} of {_count(len(findings.compared), 'table')} {verb}, in {_count(rows, 'row')}."
+    else:
+        data = "No table differs."
     if findings.reached:
         files = [f"- **{layer}** by {_some([f'`{file}`' for file in of])}" for layer, of in findings.reached.items()]
-        reached = ["The change reaches:", "", *files, "", f"Made anew: {', '.join(findings.made)}."]
+        made = f"Made anew: {', '.join(findings.made)}."
+        if findings.tables is None:
+            made = "Nothing was made that could be compared."
+        reached = ["The change reaches:", "", *files, "", made]
     else:
         reached = ["No layer is reached by the files that differ: nothing was made anew."]
-    left_out = [f"Not known to git, and left out: {', '.join(findings.untracked)}."] if findings.untracked else []
+    left_out = [f"Not known to git, and left out: {_some(findings.untracked)}."] if findings.untracked else []
     return [
         "# What this change does to the data",
         "",
@@ -130,14 +152,22 @@ def _checks(findings: Findings) -> list[str]:
     passed = sum(bool(check["passed"]) for check in findings.checks)
     warned = len(findings.checks) - passed - len(findings.failing)
     lines = ["## Checks", "", f"{passed} hold, {warned} warn, {len(findings.failing)} fail."]
-    # A table that is not made anew is not judged by what makes it.
-    not_run = sorted(key for key in set(before) - set(named) if key[0].split("/")[0] in findings.made)
     failing = [check for check in findings.checks if not check["passed"]]
     if failing:
         rows = [_failing(check, before, findings.judged) for check in failing]
         lines += ["", *_table(("check", "", "dates", "expected", "found", "in the base"), rows)]
-    if not_run:
-        lines += ["", f"Without a result, unlike in the base: {_some(_named(not_run))}."]
+    if findings.tables is None:
+        return lines
+    gone = set(findings.declared_before) - set(findings.declared)
+    # Of what was not captured anew, nobody can say whether the capture was right.
+    without = {
+        (asset, name)
+        for asset, name in set(findings.declared) - set(named)
+        if name not in _OF_A_CAPTURE or "raw" in findings.made
+    }
+    for said, checks in (("Gone", gone), ("Without a result", without)):
+        if checks:
+            lines += ["", f"{said}: {_some(_named(sorted(checks)))}."]
     return lines
 
 
@@ -161,11 +191,16 @@ def _failing(
 
 
 def _tables(findings: Findings) -> list[str]:
-    differing = [table for table in findings.tables if not table.same]
+    if findings.tables is None:
+        return []
+    differing = [table for table in findings.compared if not table.same]
     lines = ["## Tables", ""]
+    if findings.not_made:
+        named = ", ".join(f"`{table.table}`" for table in findings.not_made)
+        lines += [f"Without a row, because they were not made or because the change empties them: {named}.", ""]
     if not differing:
-        rows = sum(table.after for table in findings.tables)
-        return [*lines, f"{_count(len(findings.tables), 'table')} compared, {_count(rows, 'row')}: all the same."]
+        rows = sum(table.after for table in findings.compared)
+        return [*lines, f"{_count(len(findings.compared), 'table')} compared, {_count(rows, 'row')}: all the same."]
     summary = [
         (
             f"`{table.table}`",
@@ -178,7 +213,7 @@ def _tables(findings: Findings) -> list[str]:
         for table in differing
     ]
     lines += _table(("table", "rows before", "after", "added", "removed", "changed"), summary)
-    same = len(findings.tables) - len(differing)
+    same = len(findings.compared) - len(differing)
     lines += ["", f"{_count(same, 'other table')} compared: the same."]
     for table in differing:
         lines += ["", *_details(table)]
@@ -199,7 +234,7 @@ def _details(table: Difference) -> list[str]:
         lines += [*_table(("total", "before", "after"), totals), ""]
     if table.cells.height:
         counted = table.cells.group_by("column").len().sort("len", "column", descending=[True, False])
-        by_column = ", ".join(f"`{name}` in {count:,} rows" for name, count in counted.iter_rows())
+        by_column = ", ".join(f"`{name}` in {_count(count, 'row')}" for name, count in counted.iter_rows())
         lines += [f"Changed: {by_column}.", ""]
         shown = table.cells.head(_SAMPLE).rows()
         lines += [*_table(("key", "column", "before", "after"), [tuple(map(_plain, row)) for row in shown]), ""]
@@ -230,6 +265,8 @@ def _quarantine(moved: pl.DataFrame) -> list[str]:
 
 
 def _models(findings: Findings) -> list[str]:
+    if findings.models is None:
+        return []
     if not findings.models:
         return ["## dbt models", "", "No model differs."]
     named = ", ".join(f"`{name}`" for name in findings.models)
@@ -242,8 +279,12 @@ def _time(findings: Findings) -> list[str]:
     return ["## Time", "", f"{sum(findings.seconds.values()):.0f} s: {parts}."]
 
 
-def _list(title: str, said: Sequence[str], otherwise: str) -> list[str]:
-    return [f"## {title}", "", *([f"- {line}" for line in said] or [otherwise])]
+def _contracts(said: Sequence[str] | None) -> list[str]:
+    if said is None:
+        lines = ["Those of a side cannot be read: they were not compared."]
+    else:
+        lines = [f"- {line}" for line in said] or ["No contract differs."]
+    return ["## Contracts", "", *lines]
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

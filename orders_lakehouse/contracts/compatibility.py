@@ -58,13 +58,27 @@ class Missing:
         return f"{self.table} has no column {self.column}; {named} it"
 
 
+def incompatible(
+    before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]]
+) -> list[Change | Missing]:
+    """What makes contracts incompatible with those of before, or with what reads them.
+
+    Args:
+        before: Contracts by path, as they were.
+        now: Contracts by path, as they are.
+        consumers: Who reads them beside the tables downstream, as `broken_consumers` takes them.
+    """
+    return [*breaking_changes(before, now), *broken_consumers(before, now, consumers)]
+
+
 def breaking_changes(before: Documents, now: Documents) -> list[Change]:
     """What has changed in contracts that have not got a new version, and needs one.
 
     A new column and a new table break nobody. What does: a column that is gone or renamed, has another type or unit, or
-    may be null where it could not before; another key or partition; a table that is gone. A rule that came, went or
-    demands something else changes which rows pass: that needs a new version as well, but breaks no reader. A column
-    that may no longer be null is such a rule, `<column>_missing`.
+    may be null where it could not before; another key or partition. A rule that came, went or demands something else
+    changes which rows pass: that needs a new version as well, but breaks no reader. A column that may no longer be null
+    is such a rule, `<column>_missing`. A table that is gone has no version to raise: `broken_consumers` says who reads
+    it.
 
     Args:
         before: Contracts by path, as they were.
@@ -77,9 +91,8 @@ def breaking_changes(before: Documents, now: Documents) -> list[Change]:
     for path, old in before.items():
         new = now.get(path)
         if new is None:
-            to_do = "see that nobody reads it any more"
-            found.append(Change(path, "the table", f"there in version {old['version']}", "gone", True, to_do))
-        elif int(new["version"]) < int(old["version"]):
+            continue
+        if int(new["version"]) < int(old["version"]):
             to_do = "versions only go up: raise it above the published one"
             found.append(Change(path, "version", old["version"], new["version"], True, to_do))
         elif new["version"] == old["version"]:

@@ -38,16 +38,16 @@ def document(table: Table) -> dict[str, Any]:
             "unit": (column.metadata or {}).get("unit") if column is not None else None,
             "personal": name in personal,
         }
-    demands: dict[str, list[str]] = {}
+    described: dict[str, list[str]] = {}
     for rule in rules_of(table.model):
-        demands.setdefault(rule.reason, []).append(rule.description)
+        described.setdefault(rule.reason, []).append(rule.description)
     return {
         "version": contract_version(table.model),
         "description": _description(table),
         "key": list(table.key),
         "partitioned_by": table.partitioned_by,
         "columns": columns,
-        "rules": {reason: "; ".join(described) for reason, described in demands.items()},
+        "rules": {reason: "; ".join(said) for reason, said in described.items()},
     }
 
 

@@ -4,6 +4,7 @@ Whatever the shop has is captured. A column of the contract that is gone, or tha
 where it is read (`shop.py`). Whatever else is not as expected is worth knowing, and stands here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,7 +124,9 @@ def _to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
         )
     dtype = raw_type(type_)
     annotation = "Instant" if isinstance(dtype, pl.Datetime) else f"pl.{dtype}"
-    line = f'{column}: {annotation} = pa.Field(nullable=True, description="...")'
+    # As text, 1.5 and 1.50 would be two versions of a row.
+    number = ", metadata=_NUMBER" if re.fullmatch(r"numeric(\(.*\))?", type_) else ""
+    line = f'{column}: {annotation} = pa.Field(nullable=True, description="..."{number})'
     return f"captured; to use it, add `{line}` to {contract} and raise its version"
 
 

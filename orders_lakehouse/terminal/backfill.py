@@ -5,7 +5,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -182,17 +181,5 @@ def _as_json(request: Request, outcomes: list[Outcome]) -> dict[str, object]:
         "last": request.last,
         "without": sorted(request.without),
         "success": outcomes[-1].success,
-        "runs": [
-            {
-                "run_id": outcome.run_id,
-                "success": outcome.success,
-                "seconds": outcome.seconds,
-                "checks": [
-                    {"asset": asset, "check": name, **asdict(check)}
-                    for (asset, name), check in sorted(outcome.checks.items())
-                ],
-                "errors": outcome.errors,
-            }
-            for outcome in outcomes
-        ],
+        "runs": [outcome.as_data() for outcome in outcomes],
     }

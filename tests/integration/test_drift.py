@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-import pandera.polars as pa
 import polars as pl
 import pytest
 
@@ -105,20 +104,37 @@ class TestColumnsBesideTheContract:
         assert 'add `loyalty: pl.Int64 = pa.Field(nullable=True, description="...")` to Customers' in found["detail"]
         assert "orders_lakehouse/contracts/raw.py:" in found["detail"]
 
-    def test_the_line_that_it_names_takes_a_column_into_the_contract(self, lakehouse: Lakehouse) -> None:
-        class Loyal(raw.Customers):
-            loyalty: pl.Int64 = pa.Field(nullable=True)
-
-            class Config(raw.Contract.Config):
-                metadata: ClassVar[dict[str, str]] = {"version": "2"}
+    @pytest.mark.parametrize(
+        ("type_", "wider", "annotation", "field", "stored"),
+        [
+            ("integer", "bigint", "pl.Int64", 'pa.Field(nullable=True, description="...")', 7),
+            # However it is printed, it is the same number.
+            (
+                "numeric(12,2)",
+                "numeric(14,4)",
+                "pl.String",
+                'pa.Field(nullable=True, description="...", metadata=_NUMBER)',
+                "7.00",
+            ),
+        ],
+    )
+    def test_the_line_that_it_names_takes_a_column_into_the_contract(
+        self, lakehouse: Lakehouse, type_: str, wider: str, annotation: str, field: str, stored: object
+    ) -> None:
+        class Config(raw.Contract.Config):
+            metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
         lakehouse.shop(SHOP)
-        lakehouse.shop("ALTER TABLE shop.customers ADD loyalty integer DEFAULT 7")
-        assert [drift.column for drift in captured(lakehouse.lake, RAW_CUSTOMERS)[1]] == ["loyalty"]
-        table = replace(RAW_CUSTOMERS, model=Loyal)
+        lakehouse.shop(f"ALTER TABLE shop.customers ADD loyalty {type_} DEFAULT 7")
+        (drift,) = captured(lakehouse.lake, RAW_CUSTOMERS)[1]
+        assert f"add `loyalty: {annotation} = {field}` to Customers" in drift.to_do
+
+        named = {"__annotations__": {"loyalty": eval(annotation)}, "loyalty": eval(field, vars(raw))}  # noqa: S307
+        table = replace(RAW_CUSTOMERS, model=type("Loyal", (raw.Customers,), {**named, "Config": Config}))
+        lakehouse.shop(f"ALTER TABLE shop.customers ALTER loyalty TYPE {wider}")
         done, drifted = captured(lakehouse.lake, table)
         assert (done.new, drifted) == (0, [])
-        assert lakehouse.lake_rows(table)["loyalty"].to_list() == [7, 7]
+        assert lakehouse.lake_rows(table)["loyalty"].to_list() == [stored] * 2
 
     def test_a_column_that_goes_and_comes_back_otherwise_loses_nothing(self, lakehouse: Lakehouse) -> None:
         lake = lakehouse.lake

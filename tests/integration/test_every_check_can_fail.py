@@ -44,7 +44,7 @@ from orders_lakehouse.lake.results import latest
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.shop.edge_cases import edge_cases
 from orders_lakehouse.warehouse.models import manifest
-from pr_checks.run import selection
+from pr_checks.run import selections
 from tests.definitions.test_mutations import breaking
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on
 from tests.unit.rows import on, rows
@@ -277,7 +277,8 @@ def all_checks(lakehouse: Lakehouse) -> None:
 
     dbt does not test what lies below a model of which a test failed: staging views, dimensions and facts take turns.
     """
-    job = dg.define_asset_job("all_checks", selection=selection(()), partitions_def=DAILY)
+    (selected,) = selections(())
+    job = dg.define_asset_job("all_checks", selection=selected, partitions_def=DAILY)
     definitions = dg.Definitions.merge(lakehouse.definitions, dg.Definitions(jobs=[job]))
     graph = definitions.resolve_asset_graph()
     turns: dict[tuple[bool, bool], set[dg.AssetCheckKey]] = {}

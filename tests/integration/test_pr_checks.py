@@ -1,4 +1,4 @@
-"""What a pull request is told of itself: four changes to the project, each on a branch of its own."""
+"""What a pull request is told of itself: changes to the project, each on a branch of its own."""
 
 import os
 import shutil
@@ -7,23 +7,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import psutil
 import pytest
+from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.postgres import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
+from pr_checks.build import Build, copy_warehouse
 from pr_checks.commits import sides, unpack
+from tests.unit.pr_checks.test_commits import git
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pr_checks")]
 
 Told = Callable[[str, dict[str, tuple[str, str]]], tuple[int, str]]
-
-
-def git(repository: Path, *arguments: str) -> None:
-    program = shutil.which("git") or "git"
-    author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "init.defaultBranch=main")
-    subprocess.run([program, *author, *arguments], cwd=repository, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +62,32 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     assert not stop_embedded_server(home), "the server of the checks was left running"
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(home) in str(process.info["cmdline"])]
     shutil.rmtree(home)
+
+
+@pytest.mark.parametrize(
+    ("made", "schemas"),
+    [
+        ([], ["lake", "marts", "staging"]),
+        (["marts"], ["lake"]),
+        (["warehouse", "marts"], []),
+    ],
+)
+def test_of_the_warehouse_what_is_made_anew_is_not_copied(
+    tmp_path: Path, postgres_url_factory: Callable[[str], str], made: list[str], schemas: list[str]
+) -> None:
+    base_url, change_url = postgres_url_factory("base"), postgres_url_factory("change")
+    base, change = (
+        Build(tmp_path, name, unquote(socket))
+        for name, _, socket in (url.partition("@/")[2].partition("?host=") for url in (base_url, change_url))
+    )
+    with dbapi.connect(base_url, autocommit=True) as connection, connection.cursor() as cursor:
+        for schema in ("lake", "staging", "marts"):
+            cursor.execute(f"CREATE SCHEMA {schema}")
+        cursor.execute("CREATE TABLE marts.gone (a int)")
+    copy_warehouse(base, change, made)
+    with dbapi.connect(change_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname IN ('lake', 'staging', 'marts') ORDER BY 1")
+        assert [name for (name,) in cursor.fetchall()] == schemas
 
 
 @pytest.mark.thorough

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pr_checks.difference import compare
+from pr_checks.difference import compare, moved
 
 BEFORE = pl.DataFrame({"id": ["a", "b", "c"], "amount": [1, 2, 3], "note": ["x", None, "z"], "run_id": "then"})
 
@@ -48,9 +48,32 @@ def test_columns_that_come_go_or_change_their_type_are_named() -> None:
     assert found.cells.filter(key="c").rows() == [("c", "amount", "3", "3.5")]
 
 
-def test_a_table_that_a_side_lacks_is_all_new() -> None:
-    found = compare("t", pl.DataFrame(), BEFORE, ["id"])
-    assert (found.before, found.after, found.added.height) == (0, 3, 3)
+def test_a_table_that_a_side_lacks_is_all_new_or_all_gone() -> None:
+    nothing = pl.DataFrame()
+    found = compare("t", nothing, BEFORE, ["id"])
+    assert (found.key, found.before, found.after, found.added.height) == (("id",), 0, 3, 3)
+    assert (found.removed.height, found.changed, found.same) == (0, 0, False)
+    found = compare("t", BEFORE, nothing, ["id"])
+    assert (found.key, found.before, found.after, found.removed.height) == (("id",), 3, 0, 3)
+    # Of no known key, it is told apart by all that it has.
+    assert compare("t", nothing, BEFORE, []).key == ("id", "amount", "note")
+    others = compare("t", BEFORE, pl.DataFrame({"other": [1]}), ["id"])
+    assert (others.added.height, others.removed.height) == (1, 3)
+
+
+def test_the_rows_of_a_quarantine_that_a_side_lacks_change_sides() -> None:
+    rejected = pl.DataFrame({"id": ["a"], "updated_at": ["1st"], "reasons": ["late"]})
+    for key in (["id", "updated_at"], []):
+        new = compare("quarantine/refunds", pl.DataFrame(), rejected, key)
+        assert moved([new]).select("table", "reason", "side").rows() == [("refunds", "late", "rejected now")]
+        gone = compare("quarantine/refunds", rejected, pl.DataFrame(), key)
+        assert moved([gone])["side"].to_list() == ["passes now"]
+
+
+def test_a_sum_of_small_integers_is_the_whole_sum() -> None:
+    many = pl.DataFrame({"id": ["a", "b"], "quantity": [2**31 - 1, 5]}, {"id": pl.String, "quantity": pl.Int32})
+    found = compare("t", many.with_columns(quantity=pl.lit(1, pl.Int32)), many, ["id"])
+    assert found.totals == {"quantity": ("2", "2147483652")}
 
 
 FRAMES = st.lists(

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import date
 
 import polars as pl
+import pytest
 
-from pr_checks.__main__ import moved
 from pr_checks.contracts import differences
-from pr_checks.difference import compare
+from pr_checks.difference import compare, moved
 from pr_checks.report import Findings, markdown
 
 JUDGED = {
@@ -22,6 +22,7 @@ JUDGED = {
 }
 LINES = pl.DataFrame({"order_id": ["o1", "o2"], "total_price": [1, 2]})
 HOLDS = {"asset": "cleansed/orders", "check": "orders_contract", "passed": True, "severity": "ERROR"}
+CHECK = ("cleansed/orders", "orders_contract")
 NOTHING = Findings(
     base="0123456789abcdef",
     change="fedcba9876",
@@ -29,12 +30,13 @@ NOTHING = Findings(
     reached={},
     made=(),
     untracked=(),
+    declared_before=[CHECK],
+    declared=[CHECK],
     checks_before=[HOLDS],
     checks=[HOLDS],
     judged=pl.DataFrame(schema=JUDGED),
     errors={},
     tables=[compare("curated/order_lines", LINES, LINES, ["order_id"])],
-    quarantine=moved([]),
     contracts=(),
     breaks=(),
     models=(),
@@ -66,7 +68,7 @@ def test_other_data_is_told_and_no_failure() -> None:
     )
     said = markdown(found)
     assert found.holds
-    assert "1 of 1 table differ, in 3 rows." in said
+    assert "1 of 1 table differs, in 3 rows." in said
     assert "- **curated** by `orders_lakehouse/transforms/curated.py`" in said
     assert "| `curated/order_lines` | 2 | 2 | 1 | 1 | 1 |" in said
     assert "| o1 | total_price | 1 | 7 |" in said
@@ -105,7 +107,7 @@ def test_a_step_that_failed_and_a_contract_that_breaks_are_failures() -> None:
     failed = replace(NOTHING, errors={"facts": "dbt failed:\nno such column"}, checks=[], made=("cleansed",))
     assert not failed.holds
     assert "- step `facts`: dbt failed: no such column" in markdown(failed)
-    assert "Without a result, unlike in the base: `cleansed/orders` orders_contract" in markdown(failed)
+    assert "Without a result: `cleansed/orders` orders_contract" in markdown(failed)
     broken = replace(NOTHING, breaks=["cleansed/orders has no column currency; dbt needs it"])
     assert not broken.holds
     assert "❌ 1 break of contracts." in markdown(broken)
@@ -114,14 +116,84 @@ def test_a_step_that_failed_and_a_contract_that_breaks_are_failures() -> None:
 def test_rows_that_change_sides_are_counted_by_reason() -> None:
     before = pl.DataFrame({"order_id": ["a", "b", "c"], "reasons": ["late, odd", "odd", "late"]})
     after = pl.DataFrame({"order_id": ["a", "c", "d"], "reasons": ["odd", "late, blank", "blank"]})
-    found = moved([compare("quarantine/orders", before, after, ["order_id"])])
-    assert sorted(found.rows()) == [
+    found = compare("quarantine/orders", before, after, ["order_id"])
+    assert sorted(moved([found]).rows()) == [
         ("orders", "blank", "c", "a reason, too"),
         ("orders", "blank", "d", "rejected now"),
         ("orders", "late", "a", "no longer a reason"),
         ("orders", "odd", "b", "passes now"),
     ]
-    assert "| passes now | `orders` | `odd` | 1 | b |" in markdown(replace(NOTHING, quarantine=found))
+    assert "| passes now | `orders` | `odd` | 1 | b |" in markdown(replace(NOTHING, tables=[found]))
+
+
+def test_a_check_that_is_gone_or_never_ran_is_told_whatever_was_made() -> None:
+    known = [
+        CHECK,
+        ("cleansed/orders", "stands_once"),
+        ("raw/orders", "agrees_with_shop"),
+        ("raw/orders", "raw_matches_source"),
+        ("staging/stg_lake__orders", "not_null_stg_lake__orders_order_id"),
+    ]
+    said = markdown(replace(NOTHING, declared_before=known, declared=known[:1] + known[2:4]))
+    gone = "`cleansed/orders` stands_once, `staging/stg_lake__orders` not_null_stg_lake__orders_order_id"
+    assert f"Gone: {gone}.\n" in said
+    # What a capture says of itself is not missed without one.
+    assert "Without a result: `raw/orders` agrees_with_shop.\n" in said
+    anew = markdown(replace(NOTHING, declared=known[:4], made=("raw",), reached={"raw": ["a.py"]}))
+    assert "Without a result: `cleansed/orders` stands_once, `raw/orders` agrees_with_shop, `raw/orders` raw_m" in anew
+
+
+def test_of_a_change_that_could_not_be_made_nothing_is_said_of_its_data() -> None:
+    said = markdown(
+        replace(
+            NOTHING,
+            reached={"marts": ["dbt_project/models/marts/dim_date.sql"]},
+            made=("marts",),
+            checks=[],
+            declared=[],
+            errors={"dbt parse": "no such macro"},
+            tables=None,
+            contracts=None,
+            models=None,
+        )
+    )
+    assert "**❌ 1 step failed. Nothing was compared.**" in said
+    assert "Nothing was made that could be compared." in said
+    assert "- step `dbt parse`: no such macro" in said
+    assert "Those of a side cannot be read" in said
+    for absent in (
+        "## Tables",
+        "## Quarantine",
+        "## dbt models",
+        "the same",
+        "No table",
+        "Made anew",
+        "Gone",
+        "Without",
+    ):
+        assert absent not in said
+
+
+def test_a_table_that_a_failure_kept_from_being_made_is_not_said_to_have_lost_its_rows() -> None:
+    rejected = pl.DataFrame({"order_id": ["a"], "reasons": ["late"]})
+    tables = [
+        compare("curated/order_lines", LINES, LINES, ["order_id"]),
+        compare("marts/fct_order_lines", LINES, pl.DataFrame(), ["order_id"]),
+        compare("quarantine/orders", rejected, rejected.clear(), ["order_id"]),
+    ]
+    failed = markdown(replace(NOTHING, tables=tables, errors={"facts": "dbt failed"}))
+    assert "❌ 1 step failed. No table differs." in failed
+    assert "not made or because the change empties them: `marts/fct_order_lines`, `quarantine/orders`." in failed
+    assert "1 table compared, 2 rows: all the same." in failed
+    assert "## Quarantine" not in failed
+    meant = markdown(replace(NOTHING, tables=tables))
+    assert "2 of 3 tables differ, in 3 rows." in meant
+    assert "| passes now | `orders` | `late` | 1 | a |" in meant
+
+
+def test_of_many_files_that_git_does_not_know_some_are_named() -> None:
+    said = markdown(replace(NOTHING, untracked=[f"{number}.csv" for number in range(900)]))
+    assert "left out: 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 895 more.\n" in said
 
 
 def test_contracts_are_compared_in_words() -> None:
@@ -144,9 +216,24 @@ def test_contracts_are_compared_in_words() -> None:
         "`new` is new.",
         "`gone` is gone.",
         "`t`: version 1 → 2.",
-        "`t`: column `order_id` was String, may be null: Key, is String, not null: Key.",
+        "`t`: column `order_id`: may be null → not null.",
         "`t`: column `status` is gone (String, may be null: Key).",
         "`t`: column `state` is new (String, may be null: Key).",
-        "`t`: rule `late` was not late, is not later.",
+        "`t`: rule `late`: not late → not later.",
         "`t`: rule `odd` is gone (not odd).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("facets", "told"),
+    [
+        ({"unit": "currency"}, "unit none → currency"),
+        ({"personal": True}, "not personal → personal"),
+        ({"type": "Int64", "description": "Number"}, "type String → Int64; description Key → Number"),
+    ],
+)
+def test_of_a_column_in_a_contract_what_differs_is_told_alone(facets: dict[str, object], told: str) -> None:
+    column = {"type": "String", "nullable": True, "description": "Key", "unit": None, "personal": False}
+    table = {"version": "1", "key": [], "partitioned_by": None, "rules": {}}
+    before, after = ({**table, "columns": {"order_id": of}} for of in (column, {**column, **facets}))
+    assert differences({"t": before}, {"t": after}) == [f"`t`: column `order_id`: {told}."]

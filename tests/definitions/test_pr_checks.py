@@ -1,0 +1,37 @@
+"""What the checks of pull requests run: no check is left out, and none is run twice."""
+
+import dagster as dg
+import pytest
+
+from orders_lakehouse.definitions import defs
+from orders_lakehouse.defs.upkeep import UPKEEP
+from pr_checks.impact import LAYERS, from_first
+from pr_checks.run import selections
+
+pytestmark = pytest.mark.xdist_group("definitions")
+GRAPH = defs.resolve_asset_graph()
+# Raw judges its capture itself.
+OF_A_CAPTURE = {key for key in GRAPH.asset_check_keys if key.name in ("raw_matches_source", "schema_drift")}
+
+
+def checks_of(selected: dg.AssetSelection) -> set[dg.AssetCheckKey]:
+    return set(selected.resolve_checks(GRAPH))
+
+
+@pytest.mark.parametrize("first", [*LAYERS, None])
+def test_every_check_runs_once_but_those_of_a_capture_that_is_not_made(first: str | None) -> None:
+    made = from_first([first] if first else [])
+    runs = selections(made)
+    checks = [key for selected in runs for key in checks_of(selected)]
+    assert len(checks) == len(set(checks))
+    assert set(checks) == set(GRAPH.asset_check_keys) - (set() if "raw" in made else OF_A_CAPTURE)
+    # A fact that is built first leaves out the dates that fail: what a run of dates does not judge may not fail before.
+    assert not made or not checks_of(runs[0]) & checks_of(UPKEEP)
+
+
+def test_the_assets_of_the_layers_are_made_and_no_others() -> None:
+    made, *rest = selections(from_first(["warehouse"]))
+    assert {key.path[0] for key in made.resolve(GRAPH)} == {"warehouse", "staging", "marts"}
+    assert [selected.resolve(GRAPH) for selected in (*rest, *selections(()))] == [set(), set()]
+    everything, _ = selections(LAYERS)
+    assert set(everything.resolve(GRAPH)) == set(GRAPH.materializable_asset_keys)
