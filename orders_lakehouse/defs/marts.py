@@ -23,7 +23,7 @@ from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import failing_dates, latest
+from orders_lakehouse.lake.results import blocking, failing_dates, latest
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.settings import DBT_PROJECT
@@ -113,8 +113,14 @@ def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.Resou
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
     with failures(context):
         require_loaded()
-        blocked = failing_dates(latest(lake).filter(pl.col("asset").is_in([table.path for table in _JUDGED])))
+        blocked = blocked_dates(lake)
     yield from _build(context, dbt, lake, run_dates(context), blocked)
+
+
+def blocked_dates(lake: Lake) -> list[date]:
+    """Dates that a blocking check of what facts are made of has found bad; they are left out of a first build."""
+    upstream = pl.col("asset").is_in([table.path for table in _JUDGED])
+    return failing_dates(blocking(latest(lake)).filter(upstream))
 
 
 def _build(

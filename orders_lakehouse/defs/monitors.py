@@ -57,7 +57,6 @@ _SHIFTED = 0.25
 _SETTLED_DAYS = 28
 # So many times the limit of the settings is an error.
 _FAR_BEHIND = 4
-VOLUME_AS_USUAL = "volume_as_usual"
 
 
 def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
@@ -138,7 +137,7 @@ def _said_of_doubles(doubles: pl.DataFrame) -> pl.DataFrame:
 
 @_monitor(
     DAILY_SALES,
-    VOLUME_AS_USUAL,
+    "volume_as_usual",
     f"Orders and net sales of a date, by currency, are within {_UNUSUAL} standard deviations of the same weekday in "
     f"the {WEEKS} weeks before; beyond {_ALARMING:.0f} it is an error. The shop's running date is not judged.",
 )

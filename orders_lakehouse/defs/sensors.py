@@ -15,10 +15,9 @@ import polars as pl
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
-from orders_lakehouse.defs.monitors import VOLUME_AS_USUAL
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.results import evaluations
+from orders_lakehouse.lake.results import blocking, evaluations, failing_dates
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.liveness import fail_dead_runs
 from orders_lakehouse.partitions import DAILY
@@ -96,15 +95,9 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
     failed = {run_id: key for key, (how, run_id) in ended.items() if how is Ended.FAILED and run_id}
     if not failed:
         return {}
-    bad = evaluations(lake).filter(
-        pl.col("run_id").is_in(list(failed)),
-        ~pl.col("passed"),
-        pl.col("severity") == "ERROR",
-        # An unusual date has failed no run.
-        pl.col("check_name") != VOLUME_AS_USUAL,
-        pl.col("date").is_not_null(),
-    )
-    return {failed[run_id]: of_run["date"].unique().to_list() for (run_id,), of_run in bad.group_by("run_id")}
+    # An unusual date has failed no run.
+    judged = blocking(evaluations(lake)).filter(pl.col("run_id").is_in(list(failed)))
+    return {failed[run_id]: bad for (run_id,), of_run in judged.group_by("run_id") if (bad := failing_dates(of_run))}
 
 
 @dg.sensor(

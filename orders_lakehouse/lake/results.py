@@ -5,6 +5,7 @@ from datetime import date
 import narwhals as nw
 import polars as pl
 
+from orders_lakehouse.contracts.checks import NOT_BLOCKING
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
@@ -62,6 +63,11 @@ def in_force(rows: pl.DataFrame) -> pl.DataFrame:
         The same columns, ordered by asset, check_name, date.
     """
     return rows.sort("evaluated_at").unique(_SUBJECT, keep="last", maintain_order=True).sort(_SUBJECT)
+
+
+def blocking(results: pl.DataFrame) -> pl.DataFrame:
+    """Those of the checks that stop their run and hold a date back; what only tells people is left out."""
+    return results.filter(~pl.col("check_name").is_in(list(NOT_BLOCKING)))
 
 
 def failing_dates(results: pl.DataFrame) -> list[date]:
