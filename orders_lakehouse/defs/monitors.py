@@ -273,7 +273,7 @@ def _keeps_up(
     @dg.asset_check(asset=asset, name=name, description=description)
     def keeps_up(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
-            behind, lacks, remedy = look(lake)
+            behind, lacks, remedy = look(lake.snapshot())
             minutes = round(behind.total_seconds() / 60)
             told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": lacks} if lacks else {})}
             before = latest(lake, asset=asset.to_user_string(), check_name=name)
