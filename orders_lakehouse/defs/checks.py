@@ -20,7 +20,7 @@ from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
 from orders_lakehouse.defs.metadata import key_of, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, report, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.delta import Lake, collect
 from orders_lakehouse.lake.log import as_of_run
@@ -51,7 +51,7 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
             with failures(context):
                 # What other runs do meanwhile is theirs to answer for.
                 if isinstance(table, Table):
-                    seen = as_of_run(lake, _written_with(table), context.run.run_id)
+                    seen = as_of_run(lake, _written_with(table), context.run.run_id, started(context))
                 else:
                     # A fact is made of the copies in the warehouse.
                     loaded = loaded_versions()

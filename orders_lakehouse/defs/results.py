@@ -26,6 +26,13 @@ _WARN = dg.AssetCheckSeverity.WARN.value
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
+def started(context: Context) -> datetime:
+    """When the run of a step started."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    assert record is not None  # noqa: S101 (it is at work)
+    return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
+
+
 def report(
     context: Context,
     lake: Lake,

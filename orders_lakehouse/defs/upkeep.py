@@ -24,7 +24,7 @@ from orders_lakehouse.defs.metadata import key_of, table_of
 from orders_lakehouse.defs.monitors import FRESHNESS
 from orders_lakehouse.defs.raw import RAW_MATCHES_SOURCE
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, report, started
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import dates_changed_by
 from orders_lakehouse.lake.results import failing_dates, latest
@@ -130,7 +130,8 @@ def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.Reso
             return dg.AssetCheckResult(
                 passed=held, severity=dg.AssetCheckSeverity.WARN, metadata={"judged": f"by the last {REPAIR}"}
             )
-        changed = {table.path: dates_changed_by(lake, table, context.run.run_id) for table in _REPAIRED}
+        since = started(context)
+        changed = {table.path: dates_changed_by(lake, table, context.run.run_id, since) for table in _REPAIRED}
         rows: list[Mapping[str, Any]] = [
             {
                 "date": day,

@@ -1,5 +1,6 @@
 """Which dates a change touches: those, derived alone, leave every table as a full refresh would."""
 
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -150,10 +151,10 @@ def test_what_is_captured_while_a_date_is_derived_is_not_lost(
     """The checks judge what the run has read; the next run of the date takes what came meanwhile."""
     before = versions_now(built.lake)
 
-    def meanwhile(lake: Lake, tables: list[Table], run_id: str) -> Lake:
+    def meanwhile(lake: Lake, tables: list[Table], run_id: str, started: datetime) -> Lake:
         for batch in read_versions(RAW_ORDERS, Window(day("2017-01-01"), day("2017-01-10"), CALENDAR)):
             capture(lake, RAW_ORDERS, batch.rows.with_columns(run_id=pl.lit("another")), CALENDAR)
-        return as_of_run(lake, tables, run_id)
+        return as_of_run(lake, tables, run_id, started)
 
     changed(
         built,
