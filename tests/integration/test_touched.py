@@ -1,7 +1,9 @@
 """Which dates a change touches: those, derived alone, leave every table as a full refresh would."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -38,7 +40,7 @@ def captured(lakehouse: Lakehouse, script: str) -> None:
     ran(lakehouse, "2017-01-01", "2017-01-10", select=CAPTURED)
 
 
-def derived(lakehouse: Lakehouse, since: dict[str, int]) -> list[str]:
+def derived(lakehouse: Lakehouse, since: Mapping[str, Any]) -> list[str]:
     """Derive the touched dates, one by one, the last first; returns them."""
     dates = [str(one) for one in touched_dates(lakehouse.lake, since, CALENDAR)]
     for one in reversed(dates):
