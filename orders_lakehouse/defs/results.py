@@ -21,6 +21,9 @@ from orders_lakehouse.lake.results import failing_dates, last_good_date, latest,
 # (ERROR or WARN) beside.
 VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
 
+# Verdicts by date (see `report`), and what the summary says beside them.
+Judged = tuple[pl.DataFrame, Mapping[str, Any]]
+
 _WARN = dg.AssetCheckSeverity.WARN.value
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
