@@ -39,12 +39,14 @@ class CheckOutcome:
         severity: ERROR or WARN.
         failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
         blocking: Whether it stops its run.
+        accounts: Of a check that keeps accounts, the number of versions in each.
     """
 
     passed: bool
     severity: str = "ERROR"
     failed_dates: tuple[str, ...] = ()
     blocking: bool = True
+    accounts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
@@ -197,7 +199,7 @@ def _watching(
     done = threading.Event()
 
     def follow() -> None:
-        cursor = -1
+        cursor: str | None = None
         checked = time.monotonic()
         while not done.wait(_POLL_SECONDS):
             cursor = _report(instance, outcome.run_id, cursor, progress)
@@ -224,16 +226,16 @@ _STEP_EVENTS = {
 }
 
 
-def _report(instance: dg.DagsterInstance, run_id: str, cursor: int, progress: Callable[[str, str, float], None]) -> int:
-    records = instance.get_records_for_run(run_id, cursor=None, of_type=set(_STEP_EVENTS)).records
-    for record in records:
-        if record.storage_id <= cursor:
-            continue
-        cursor = record.storage_id
+def _report(
+    instance: dg.DagsterInstance, run_id: str, cursor: str | None, progress: Callable[[str, str, float], None]
+) -> str:
+    """Tell of the steps' events since a cursor; returns the one after them."""
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(_STEP_EVENTS))
+    for record in found.records:
         event = record.event_log_entry.get_dagster_event()
         seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
         progress(event.step_key or "", _STEP_EVENTS[event.event_type], seconds)
-    return cursor
+    return found.cursor
 
 
 def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
@@ -253,8 +255,13 @@ def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
 def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
     dates = check.metadata.get("failed_dates")
     failed_dates = from_words(str(dates.value)) if dates is not None else []
+    accounts = check.metadata.get("accounts")
     return CheckOutcome(
-        check.passed, check.severity.value, tuple(str(day) for day in failed_dates), bool(check.blocking)
+        check.passed,
+        check.severity.value,
+        tuple(str(day) for day in failed_dates),
+        bool(check.blocking),
+        accounts.value if isinstance(accounts, dg.JsonMetadataValue) and isinstance(accounts.value, Mapping) else {},
     )
 
 

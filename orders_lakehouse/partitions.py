@@ -1,17 +1,34 @@
 """The one daily partitions definition that every partitioned asset shares, and the dates of a run."""
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
 
 import dagster as dg
 
 from orders_lakehouse.settings import settings
 
+
+class _Daily(dg.DailyPartitionsDefinition):
+    """Daily partitions that are listed once: Dagster lists them for each input of a step and each result of a check."""
+
+    def get_partition_keys(
+        self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
+    ) -> Sequence[str]:
+        """All keys, in order: dates (ISO 8601)."""
+        with dg.partition_loading_context(current_time, dynamic_partitions_store):
+            return list(self._up_to(self.get_last_partition_key()))
+
+    @lru_cache(maxsize=4)  # noqa: B019 (there is one definition, and it stays)
+    def _up_to(self, last: str | None) -> tuple[str, ...]:  # noqa: ARG002 (what they are remembered by)
+        return tuple(super().get_partition_keys())
+
+
 # One definition serves capture dates (raw) and business dates (everything after raw), so that a range can be asked
 # for across all layers. `end_offset=2` keeps today and tomorrow open: rows change today, and a clock that runs up to a
 # day ahead writes tomorrow. Dates are cut in the lake's time zone, so "today" begins at the shop's midnight.
-DAILY = dg.DailyPartitionsDefinition(
-    start_date=settings().start_date.isoformat(), timezone=settings().timezone, end_offset=2
-)
+DAILY = _Daily(start_date=settings().start_date.isoformat(), timezone=settings().timezone, end_offset=2)
 
 
 def run_dates(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[date, date]:

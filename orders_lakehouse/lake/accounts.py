@@ -43,21 +43,34 @@ def accounts(lake: Lake, table: Table) -> Accounts:
 
     They balance when every business date has been derived since its rows were last captured.
     """
-    standing = lake.scan(table)
+    return _accounts(lake, table, None, row_count(lake, RAW_OF[table.name]))
+
+
+def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance: pl.DataFrame) -> Accounts:
+    """The accounts of a cleansed table over some dates, of which `balance` is given; only they are read."""
+    return _accounts(lake, table, (first, last), int(balance["captured"].sum()))
+
+
+def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int) -> Accounts:
+    standing = lake.scan(table, between=dates)
+    latest = standing
     if _is_dimension(table):
         # A dimension keeps every version: the last one of a key is current, the others are superseded.
-        latest = valid_intervals(standing, table.key[0]).filter(nw.col("valid_to").is_null())
-    else:
-        latest = standing
+        latest = valid_intervals(lake.scan(table), table.key[0]).filter(nw.col("valid_to").is_null())
+        if dates is not None:
+            latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
     by_state = rows_of(latest.group_by("is_deleted").agg(rows=nw.len()))
     of = dict(by_state.iter_rows())
-    quarantine = QUARANTINE_OF[table.name]
-    quarantined = row_count(lake, quarantine)
     current, deleted = of.get(False, 0), of.get(True, 0)
+    versions = nw.col("versions").sum()
+    ((stood_for,),) = rows_of(standing.select(versions)).rows()
+    ((rejected_for, quarantined),) = rows_of(
+        lake.scan(QUARANTINE_OF[table.name], between=dates).select(versions, rows=nw.len())
+    ).rows()
     return Accounts(
-        captured=row_count(lake, RAW_OF[table.name]),
+        captured=captured,
         current=current,
-        superseded=_versions(lake, table) - current - deleted + _versions(lake, quarantine) - quarantined,
+        superseded=(stood_for or 0) - current - deleted + (rejected_for or 0) - quarantined,
         deleted=deleted,
         quarantined=quarantined,
     )
@@ -94,6 +107,12 @@ def balance(lake: Lake, table: Table, first: date, last: date, calendar: Calenda
     accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
     both = rows_of(captured).join(rows_of(accounted), on="date", how="full", coalesce=True)
     return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
+
+
+def missing(lake: Lake, table: Table) -> int:
+    """What `accounts` calls missing, of a cleansed table, from one column of it and of its quarantine."""
+    accounted = sum(_versions(lake, place) for place in _places(table))
+    return row_count(lake, RAW_OF[table.name]) - accounted
 
 
 def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:

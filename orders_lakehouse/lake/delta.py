@@ -1,10 +1,13 @@
-"""The writer and reader of the lake. Every overwrite carries a predicate; nothing else in the project writes Delta."""
+"""The writer and reader of the lake; nothing else in the project writes Delta.
+
+Every overwrite carries a predicate, but for the one that gives a whole table wider types.
+"""
 
 import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypeVar
@@ -16,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Field, PrimitiveType, Schema
 
-from orders_lakehouse.contracts.raw import number_columns
+from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.dates import days, spans
@@ -31,6 +34,12 @@ log = logging.getLogger(__name__)
 _COMMIT_RETRIES = 100
 _COMMIT = CommitProperties(max_commit_retries=_COMMIT_RETRIES)
 _ATTEMPTS = 20
+# A table that is appended to has so many files at most before they become one.
+_SMALL_FILES = 100
+# Opening a table reads the commits since the last checkpoint of its log.
+_CONFIGURATION = {"delta.checkpointInterval": "10"}
+# Of a stored row beside the new one; no column is named with a space.
+_STORED = " stored"
 # Partitions that are in memory at once while a table gets wider types.
 _REWRITTEN = 30
 
@@ -148,6 +157,7 @@ class Lake:
                     partition_by=[table.partitioned_by] if table.partitioned_by else None,
                     name=table.path,
                     description=str(Stamp.due(table, self.timezone)),
+                    configuration=_CONFIGURATION,
                     mode="error",
                     storage_options=storage.options(location),
                     # Retried, the loser of a race would commit the table's making a second time.
@@ -191,59 +201,33 @@ class Lake:
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
         """Insert the rows that are not there yet; what is there stays as it is.
 
-        A MERGE, pruned by the partitions of `rows`: two racing inserts of a row leave one.
+        Of rows with one identity, the one that was captured last tells: a row that returns to what it was is new. Two
+        racing inserts of a row leave one.
 
         Args:
-            table: The table.
+            table: A table of raw. Only the partitions of `rows` are read.
             rows: The table's columns. Those beside the contract's are added to the table where it lacks them.
-            identity: Columns that nearly identify a row and are hardly ever null; they and all columns of the contract
-                beside the lineage decide whether a row is there.
+            identity: Columns by which versions of a row are told apart; they, the partition and all columns of the
+                contract beside the lineage decide whether a row is there.
 
         Returns:
             Number of rows inserted.
         """
-        # A merge joins on what is equal, and a null equals nothing: rows with one are compared null by null.
-        complete = pl.all_horizontal(pl.col(identity).is_not_null())
-        parts = [
-            (rows.filter(complete), self._is_there(table, identity)),
-            (rows.filter(~complete), self._is_there(table, ())),
-        ]
-        return sum(self._merge(table, part, predicate) for part, predicate in parts if not part.is_empty())
-
-    def _is_there(self, table: Table, equal: Sequence[str]) -> str:
-        """When a row of the table is the new one: the columns in `equal` are never null."""
-        lineage = {"captured_at", "run_id", "source", *equal, str(table.partitioned_by)}
-        others = [name for name in table.columns if name not in lineage]
-        numbers = number_columns(table.model)
-        return " AND ".join(
-            [
-                *(f"target.{name} = new.{name}" for name in (str(table.partitioned_by), *equal)),
-                *(_same_number(name) if name in numbers else _same(name) for name in others),
-            ]
-        )
-
-    def _merge(self, table: Table, rows: pl.DataFrame, is_there: str) -> int:
-        partition = str(table.partitioned_by)
-        partitions = ", ".join(f"'{value}'" for value in rows[partition].unique().sort())
         beside = {name: dtype for name, dtype in rows.schema.items() if name not in table.schema}
+        dates = rows[str(table.partitioned_by)].unique().sort().to_list()
 
-        def merge() -> int:
+        def insert() -> int:
             handle = self._open_to_write(table, beside)
-            with storage_trouble(self.location(table)):
-                metrics = (
-                    handle.merge(
-                        rows.select(*table.columns, *beside),
-                        f"target.{partition} IN ({partitions}) AND {is_there}",
-                        source_alias="new",
-                        target_alias="target",
-                        commit_properties=_COMMIT,
-                    )
-                    .when_not_matched_insert_all()
-                    .execute()
-                )
-            return int(metrics["num_target_rows_inserted"])
+            stored = rows_of(self.scan_at(handle, table, dates))
+            new = _not_there(table, rows, stored, identity).select(*table.columns, *beside)
+            if new.height:
+                claims = _claiming(handle, "captured", map(str, dates), {})
+                ordered = new.sort(str(table.partitioned_by))
+                _write(handle, ordered, mode="append", schema_mode="merge", commit_properties=claims)
+                handles.give(self.location(table), handle)
+            return new.height
 
-        return _again_on_conflict(merge)
+        return _again_on_conflict(insert) if dates else 0
 
     def present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
         """Those of the rows that stand in the table, found by partition and identity."""
@@ -267,11 +251,17 @@ class Lake:
         return found
 
     def append(self, table: Table, rows: pl.DataFrame) -> None:
-        """Append rows as they are; for tables in which a row that stands twice is harmless."""
+        """Append rows as they are; for tables without partitions in which a row that stands twice is harmless.
+
+        Each append adds a file; when there are many, they become one.
+        """
 
         def append() -> None:
             handle = self._open_to_write(table)
             _write(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+            if len(handle.file_uris()) > _SMALL_FILES:
+                _compact(handle)
+            handles.give(self.location(table), handle)
 
         if not rows.is_empty():
             _again_on_conflict(append)
@@ -314,7 +304,7 @@ class Lake:
             source = self.snapshot()
             frames = collect(*derive(source))
             return [
-                _replace(handle, table, rows, (first, last), _told(source, run_id))
+                self._replace(handle, table, rows, (first, last), _told(source, run_id))
                 for table, handle, rows in zip(tables, targets, frames, strict=True)
             ]
 
@@ -327,9 +317,21 @@ class Lake:
             handle = self._open_to_write(table)
             source = self.snapshot()
             (rows,) = collect(derive(source))
-            return _replace(handle, table, rows, None, _told(source, run_id)).rows
+            return self._replace(handle, table, rows, None, _told(source, run_id)).rows
 
         return _again_on_conflict(replace)
+
+    def _replace(
+        self,
+        handle: DeltaTable,
+        table: Table,
+        rows: pl.DataFrame,
+        dates: tuple[date, date] | None,
+        told: Mapping[str, str],
+    ) -> "Replaced":
+        done = _replace(handle, table, rows, dates, told)
+        handles.give(self.location(table), handle)
+        return done
 
 
 @dataclass(frozen=True)
@@ -354,6 +356,17 @@ class Snapshot(Lake):
             self._handles[table.path] = handle
         return handle
 
+    def find(self, table: Table, version: int | None = None) -> DeltaTable:
+        """Open a table to read it, at its version here unless another one is asked for."""
+        if version is not None:
+            return super().find(table, version)
+        handle = self._handles.get(table.path)
+        if handle is None:
+            handle = super().find(table, self.versions.get(table.path))
+            self.versions[table.path] = handle.version()
+            self._handles[table.path] = handle
+        return handle
+
 
 @dataclass(frozen=True)
 class Replaced:
@@ -369,7 +382,7 @@ class Replaced:
 
 
 def _replace(
-    handle: DeltaTable, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, told: dict[str, str]
+    handle: DeltaTable, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, told: Mapping[str, str]
 ) -> Replaced:
     """Write the dates of `rows` that differ from what stands in a table; claim all of them."""
     rows = _conform(rows, table)
@@ -378,7 +391,7 @@ def _replace(
     standing = _rows(handle, table).filter(within)
     changed = _differing(standing, rows.lazy(), column)
     told = {**told, "changed": json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])}
-    claims = _claiming(handle, ["all"] if dates is None else [str(day) for day in days(*dates)], told)
+    claims = _claiming(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), told)
     if changed.is_empty():
         _write(handle, rows.clear(), mode="append", commit_properties=claims)
     elif dates is None:
@@ -459,30 +472,53 @@ def delta_fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
     return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema).fields
 
 
-def _same(column: str) -> str:
-    return f"(target.{column} IS NOT DISTINCT FROM new.{column})"
+def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
+    """Those of the rows that differ from the stored row of their identity and partition that was captured last.
+
+    A capture that comes late is compared with what was captured before it: its rows are older than the last ones.
+    """
+    on = [str(table.partitioned_by), *identity]
+    content = [name for name in table.columns if name not in {*LINEAGE, *on}]
+    compared = [_plain_number(name) if name in number_columns(table.model) else pl.col(name) for name in content]
+    new = rows.select(*on, *compared, "captured_at").with_row_index()
+    known = stored.select(*on, *compared, "captured_at")
+    pairs = new.join(known, on=on, how="inner", nulls_equal=True, suffix=_STORED)
+    then, now = pl.col(f"captured_at{_STORED}"), pl.col("captured_at")
+    last_before = pl.coalesce(then.filter(then <= now).max(), then.min()).over("index")
+    is_same = [pl.col(name).eq_missing(pl.col(f"{name}{_STORED}")) for name in content]
+    there = pairs.filter(then == last_before, *is_same)["index"].unique()
+    return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(there.implode()))
 
 
-def _same_number(column: str) -> str:
+def _plain_number(column: str) -> pl.Expr:
     """Text of one number: a source that gets more decimals writes 1.50 as 1.5000, which is no other version."""
-    sides = [f"target.{column}", f"new.{column}"]
-    short = [f"CASE WHEN strpos({c}, '.') > 0 THEN rtrim(rtrim({c}, '0'), '.') ELSE {c} END" for c in sides]
-    return f"({_same(column)} OR {' = '.join(short)})"
+    text = pl.col(column)
+    plain = text.str.strip_chars_end("0").str.strip_chars_end(".")
+    return pl.when(text.str.contains(".", literal=True)).then(plain).otherwise(text).alias(column)
 
 
-def _claiming(handle: DeltaTable, parts: Sequence[str], told: dict[str, str]) -> CommitProperties:
+def _claiming(handle: DeltaTable, what: str, parts: Iterable[str], told: Mapping[str, str]) -> CommitProperties:
     """A commit that collides with every other one since `handle` was opened that claims one of the same parts.
 
     Delta compares files, and a date that somebody found empty and left empty has none; the claim leaves a trace.
     """
     version = handle.version() + 1
-    claims = [Transaction(app_id=f"replaced/{part}", version=version) for part in parts]
-    return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims, custom_metadata=told)
+    claims = [Transaction(app_id=f"{what}/{part}", version=version) for part in parts]
+    return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims, custom_metadata=dict(told))
 
 
 def _write(handle: DeltaTable, rows: pl.DataFrame, **how: Any) -> None:
     with storage_trouble(handle.table_uri):
         write_deltalake(handle, rows, **how)
+
+
+def _compact(handle: DeltaTable) -> None:
+    try:
+        with storage_trouble(handle.table_uri):
+            handle.optimize.compact(commit_properties=CommitProperties(max_commit_retries=0))
+    except CommitFailedError as error:
+        # What was appended stands; another writer was faster, and may have done the same.
+        log.info("the files of %s stay as they are for now: %s", handle.table_uri, error)
 
 
 def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Open Delta tables, to read. To open one means to read its log, which takes the longer the more files the table has.
 
 So on disk a handle is remembered: as long as no commit follows the one that it knows, it knows everything. Handles are
-shared; whoever writes through one, or moves it, opens one of its own.
+shared; whoever writes through one, or moves it, opens one of its own, and may give it away when done.
 """
 
 from collections import OrderedDict
@@ -16,6 +16,8 @@ from orders_lakehouse.lake.damage import require_whole
 
 # A run reads some twenty tables, of a few of them two versions.
 _REMEMBERED = 64
+# A process that lives long sees every version of a table, and goes back to few of them.
+_VERSIONS = 4
 
 
 class _Commit(NamedTuple):
@@ -59,6 +61,12 @@ def shared(location: str, version: int | None = None) -> DeltaTable:
     return found
 
 
+def give(location: str, handle: DeltaTable) -> None:
+    """Let everybody read through a handle of one's own, at the version just committed; it must not be moved again."""
+    if not storage.is_s3(location):
+        _remember(location, handle, is_latest=True)
+
+
 def _remembered(location: str, version: int | None) -> DeltaTable | None:
     with _lock:
         wanted = _latest.get(location) if version is None else version
@@ -84,6 +92,9 @@ def _remember(location: str, handle: DeltaTable, *, is_latest: bool) -> None:
         _handles[location, version] = (commit, handle)
         if is_latest:
             _latest[location] = version
+        versions = [known for known in _handles if known[0] == location]
+        for known in versions[:-_VERSIONS]:
+            del _handles[known]
         while len(_handles) > _REMEMBERED:
             _handles.popitem(last=False)
 

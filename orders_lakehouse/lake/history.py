@@ -52,7 +52,7 @@ def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Cal
     if entries is None:
         return 0
     captured: list[date] = entries["captured_on"].unique().to_list()
-    known = _index(lake, table).filter(nw.col("captured_on").is_in(captured))
+    known = lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name, nw.col("captured_on").is_in(captured))
     new = entries.join(rows_of(known), on=list(KEY_DATES.key), how="anti", nulls_equal=True)
     lake.append(KEY_DATES, new.sort("captured_on", "order_date", "key"))
     return new.height
@@ -181,15 +181,16 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
         these rows ever counted, in order.
     """
     key = _KEY[table.name]
-    counted = _index(lake, RAW_ORDERS).select("order_id", "order_date").unique()
+    places = nw.col("order_date")
+    orders = _index(lake, RAW_ORDERS).select("order_id", "order_date").unique()
+    here = orders.filter(places.is_in(list(dates))).select("order_id")
     if table.name == "payments":
         # A payment moves with its order, and when it names another one.
         named = _index(lake, RAW_OF[table.name]).select("key", "order_id").unique()
-        counted = named.join(counted, on="order_id", how="inner").select("key", "order_date").unique()
+        of_here = named.join(here, on="order_id", how="semi").select("key")
+        counted = named.join(of_here, on="key", how="semi").join(orders, on="order_id", how="inner")
     else:
-        counted = counted.with_columns(key="order_id")
-    places = nw.col("order_date")
-    moved = counted.with_columns(places=places.count().over("key")).filter(nw.col("places") > 1)
-    within = moved.filter(places.is_in(list(dates))).select("key").unique()
-    found = keep(moved.join(within, on="key", how="semi").select("key", "order_date"))
+        counted = orders.join(here, on="order_id", how="semi").with_columns(key="order_id")
+    counted = counted.select("key", "order_date").unique()
+    found = keep(counted.filter(places.count().over("key") > 1))
     return found.select(nw.col("key").alias(key)).unique(), sorted(set(_column(found, "order_date")))

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -14,7 +15,6 @@ import click
 
 from orders_lakehouse.contracts.tables import CLEANSED
 from orders_lakehouse.instance import BackfillError, Outcome, run_range
-from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
@@ -157,14 +157,15 @@ def _summary(outcomes: list[Outcome]) -> None:
     terminal = console()
     terminal.print()
     show_tables(look(lake))
-    books = grid()
-    for heading in ("table", "captured", "current", "superseded", "deleted", "quarantined", "missing"):
-        books.add_column(heading, justify="left" if heading == "table" else "right")
-    for table in CLEANSED:
-        a = accounts(lake, table)
-        numbers = (a.captured, a.current, a.superseded, a.deleted, a.quarantined, a.missing)
-        books.add_row(table.name, *(f"{number:,}" for number in numbers))
-    terminal.print("\n[bold]Accounts: captured versions, and where they are[/]", books, sep="\n")
+    books = _accounts(outcomes)
+    if books:
+        table = grid()
+        table.add_column("table")
+        for heading in next(iter(books.values())):
+            table.add_column(heading, justify="right")
+        for name, numbers in books.items():
+            table.add_row(name, *(f"{number:,}" for number in numbers.values()))
+        terminal.print("\n[bold]Accounts of these dates: captured versions, and where they are[/]", table, sep="\n")
     checks = [check for outcome in outcomes for check in outcome.checks.values()]
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
     warned = len(checks) - passed - failed
@@ -173,6 +174,16 @@ def _summary(outcomes: list[Outcome]) -> None:
         terminal.print(
             f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."
         )
+
+
+def _accounts(outcomes: list[Outcome]) -> dict[str, Counter[str]]:
+    """Table to versions by account, as the runs' checks found them; runs of a request share no date."""
+    books: dict[str, Counter[str]] = {}
+    for outcome in outcomes:
+        for (asset, _), check in outcome.checks.items():
+            if check.accounts:
+                books.setdefault(asset, Counter()).update(check.accounts)
+    return {table.name: books[table.path] for table in CLEANSED if table.path in books}
 
 
 def _as_json(request: Request, outcomes: list[Outcome]) -> dict[str, object]:
