@@ -140,7 +140,7 @@ def run_selection(
 
 
 def _range_tags(first: date, last: date) -> dict[str, str]:
-    from orders_lakehouse.partitions import DAILY
+    from orders_lakehouse.partitions import DAILY, range_tags
 
     keys = DAILY.get_partition_keys()
     if not keys:
@@ -154,10 +154,7 @@ def _range_tags(first: date, last: date) -> dict[str, str]:
         raise BackfillError(
             f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
-    return {
-        "dagster/asset_partition_range_start": first.isoformat(),
-        "dagster/asset_partition_range_end": last.isoformat(),
-    }
+    return range_tags(first, last)
 
 
 def run_job(

@@ -39,3 +39,8 @@ def run_dates(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext)
     if context.has_partition_key:
         return date.fromisoformat(context.partition_key), date.fromisoformat(context.partition_key)
     return settings().start_date, date.fromisoformat(str(DAILY.get_last_partition_key()))
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """By which a run is asked for a range of dates."""
+    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}

@@ -135,7 +135,8 @@ class Pending:
         alone = spans(day for day, turn in ready.items() if turn.alone)
         asked = [
             Asked(
-                f"{name}:{self.count + number}",
+                # A cursor that is lost counts from nought again, and Dagster skips a key that it has met.
+                f"{name}:{int(now.timestamp())}:{self.count + number}",
                 first,
                 last,
                 max(turn.attempt for day, turn in ready.items() if first <= day <= last),

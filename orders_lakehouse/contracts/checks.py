@@ -7,6 +7,25 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import Instant
 
 SEVERITIES = ("ERROR", "WARN")
+STANDS_ONCE, KEEPS_UP = "stands_once", "keeps_up"
+# What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
+VOLUME_AS_USUAL = "volume_as_usual"
+# Checks that tell people and hold nothing back, whatever their severity; every other one stops its run. Dagster's
+# definitions say so too: a test compares the two.
+NOT_BLOCKING = frozenset(
+    {
+        "agrees_with_shop",
+        "category_mix_as_usual",
+        KEEPS_UP,
+        "method_mix_as_usual",
+        "repair_changes_nothing",
+        "schema_drift",
+        STANDS_ONCE,
+        "status_mix_as_usual",
+        "total_price_as_in_shop",
+        VOLUME_AS_USUAL,
+    }
+)
 
 
 class CheckResults(Contract):

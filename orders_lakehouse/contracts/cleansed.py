@@ -11,6 +11,7 @@ import polars as pl
 import pycountry
 
 from orders_lakehouse.contracts.base import Contract, rule
+from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import Instant, Money, Price
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
@@ -47,7 +48,7 @@ class Cleansed(Contract):
     @rule
     def updated_at_in_future(cls) -> nw.Expr:
         """The change clock is at most one day ahead of the capture."""
-        return nw.col("updated_at") <= nw.col("captured_at").dt.offset_by("24h")
+        return nw.col("updated_at") <= nw.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
 
 
 class OfOrder(Cleansed):

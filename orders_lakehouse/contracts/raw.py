@@ -12,6 +12,8 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import Instant
 
+# How far a change clock may run ahead of the source's now(). Beyond, it tells nothing of when the row changed.
+AHEAD_HOURS = 24
 LINEAGE = ("captured_on", "captured_at", "run_id", "source")
 
 # A column that is a number in the source: 1.5 and 1.50 are the same there.

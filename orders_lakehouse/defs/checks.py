@@ -3,7 +3,7 @@
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -18,9 +18,9 @@ from orders_lakehouse.contracts.base import personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
-from orders_lakehouse.defs.metadata import key_of, table_of
+from orders_lakehouse.defs.metadata import FEW, few_of, key_of, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, Judged, report, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.delta import Lake, collect
 from orders_lakehouse.lake.log import as_of_run
@@ -30,11 +30,6 @@ from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.load import COPIES, loaded_versions
 
-# Verdicts by date (see `report`), and what the summary says beside them.
-Judged = tuple[pl.DataFrame, Mapping[str, Any]]
-
-# Rows that a result names.
-_SAMPLE = 10
 # With fewer rows on a date, a share says nothing.
 _ENOUGH_ROWS = 20
 
@@ -51,7 +46,7 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
             with failures(context):
                 # What other runs do meanwhile is theirs to answer for.
                 if isinstance(table, Table):
-                    seen = as_of_run(lake, _written_with(table), context.run.run_id)
+                    seen = as_of_run(lake, _written_with(table), context.run.run_id, started(context))
                 else:
                     # A fact is made of the copies in the warehouse.
                     loaded = loaded_versions()
@@ -90,11 +85,11 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
         if broken.height:
             counted = broken.group_by("rule").len().sort("rule")
             metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
-            metadata["sample"] = table_of(broken.head(_SAMPLE))
+            metadata["sample"] = table_of(broken.head(FEW))
         if known.height:
             each = known.select(pl.col("rules").str.split(", ").explode().value_counts(sort=True)).unnest("rules")
             metadata["waived"] = dg.MetadataValue.json(dict(each.iter_rows()))
-            metadata["waived_rows"] = table_of(known.drop("index").head(_SAMPLE))
+            metadata["waived_rows"] = table_of(known.drop("index").head(FEW))
         if dates is None and broken.is_empty():
             verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
         return verdicts, metadata
@@ -183,7 +178,7 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
             "expected (captured)": int(by_date["captured"].sum()),
             "found (accounted)": int(by_date["accounted"].sum()),
             "accounts": dg.MetadataValue.json({**asdict(books), "missing": books.missing}),
-            **_sample(by_date.filter(pl.col("captured") != pl.col("accounted"))),
+            **few_of(by_date.filter(pl.col("captured") != pl.col("accounted"))),
         }
 
     return no_row_lost
@@ -221,7 +216,7 @@ def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
             found=pl.format("{} of {} rows rejected", "bad", "rows"),
             detail=pl.lit(None, pl.String),
         )
-        return verdicts, _sample(rejected.filter(~verdicts["passed"]))
+        return verdicts, few_of(rejected.filter(~verdicts["passed"]))
 
     return rejected_share
 
@@ -247,7 +242,7 @@ def _total_price_matches(
         return verdicts, {
             f"expected ({sides[0]})": f"{expected['lines'].sum()} lines, {expected['total'].sum()}",
             f"found ({sides[1]})": f"{found['lines'].sum()} lines, {found['total'].sum()}",
-            **_sample(both.filter(~equal).sort("date")),
+            **few_of(both.filter(~equal).sort("date")),
         }
 
     return total_price_matches
@@ -277,10 +272,6 @@ _TOTALS = {
     "curated": lambda lake, first, last: _lake_totals(lake, ORDER_LINES, first, last),
     "fact": _fact_totals,
 }
-
-
-def _sample(rows: pl.DataFrame) -> dict[str, dg.MetadataValue]:
-    return {"sample": table_of(rows.head(_SAMPLE))} if rows.height else {}
 
 
 contract_checks = [_contract(table) for table in (*CLEANSED, *CURATED)]

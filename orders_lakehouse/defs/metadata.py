@@ -22,6 +22,8 @@ ROW_COUNT = "dagster/row_count"
 # A picture shows as many days before the run's last one, or the whole run where that is longer.
 _DAYS_SHOWN = 60
 SAMPLE_ROWS = 8
+# Rows, dates and keys that a check names.
+FEW = 10
 # Demands that a column's constraints have names for.
 _SAID_OTHERWISE = ("present", "in no two rows")
 
@@ -209,3 +211,8 @@ def table_of(rows: pl.DataFrame) -> dg.MetadataValue:
     columns = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
     records = [dg.TableRecord({key: str(value) for key, value in row.items()}) for row in rows.to_dicts()]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def few_of(rows: pl.DataFrame) -> dict[str, dg.MetadataValue]:
+    """The first of the rows that a check names, as `sample`; nothing where there is none."""
+    return {"sample": table_of(rows.head(FEW))} if rows.height else {}

@@ -3,7 +3,7 @@
 Their thresholds are a matter of judgement; the arithmetic is in `transforms/anomalies.py` and `lake/waiting.py`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
 from orders_lakehouse.contracts.tables import (
     DAILY_SALES,
     ORDER_ITEMS,
@@ -23,13 +24,13 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.dates import in_words
-from orders_lakehouse.defs.metadata import key_of, table_of
+from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, Judged, report
 from orders_lakehouse.lake.clock import running_date
 from orders_lakehouse.lake.delta import Lake, keep, rows_of
 from orders_lakehouse.lake.history import dates_of_moved_rows
-from orders_lakehouse.lake.results import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL, latest
+from orders_lakehouse.lake.results import latest
 from orders_lakehouse.lake.waiting import (
     Waiting,
     curated_lines,
@@ -43,11 +44,7 @@ from orders_lakehouse.sources.waiting import shop_now, uncaptured
 from orders_lakehouse.transforms.anomalies import DAYS, WEEKS, against_weekdays, mix_shifts
 from orders_lakehouse.warehouse.load import fact_lines, fact_totals
 
-# Verdicts by date (see `report`), and what the summary says beside them.
-Judged = tuple[pl.DataFrame, Mapping[str, Any]]
-
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
-_SAMPLE = 10
 _ONE_DAY = timedelta(days=1)
 # Deviations from the mean of the same weekdays.
 _UNUSUAL, _ALARMING = 1.5, 4.0
@@ -94,7 +91,7 @@ def _stands_once(table: Table) -> dg.AssetChecksDefinition:
         judged = pl.DataFrame({"date": sorted(dates)}, schema={"date": pl.Date})
         return judged.join(_said_of_doubles(doubles), on="date", how="left").with_columns(
             passed=pl.col("found").is_null()
-        ), ({"sample": table_of(doubles.head(_SAMPLE))} if doubles.height else {})
+        ), few_of(doubles)
 
     return stands_once
 
@@ -131,7 +128,7 @@ def _said_of_doubles(doubles: pl.DataFrame) -> pl.DataFrame:
             expected=pl.lit("each row on one date"),
             found=pl.format("{} rows that stand on another date too", pl.len()),
             detail=pl.format(
-                "{}; derive both dates again (derive_dates_job)", pl.col("said").sort().head(_SAMPLE).str.join(", ")
+                "{}; derive both dates again (derive_dates_job)", pl.col("said").sort().head(FEW).str.join(", ")
             ),
         )
     )
@@ -148,7 +145,7 @@ def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
     last = _last_complete(lake, last, settled_after=0)
     sales = lake.scan(DAILY_SALES, between=(first - timedelta(weeks=WEEKS), max(first, last)))
     beside = rows_of(against_weekdays(sales, first, last)).sort("order_date", "currency", "measure")
-    return volume_verdicts(beside), {"judged until": str(last), **_table(beside.filter(_unusual()))}
+    return volume_verdicts(beside), {"judged until": str(last), **few_of(beside.filter(_unusual()))}
 
 
 def volume_verdicts(beside: pl.DataFrame) -> pl.DataFrame:
@@ -168,8 +165,8 @@ def volume_verdicts(beside: pl.DataFrame) -> pl.DataFrame:
         .group_by(date="order_date")
         .agg(
             passed=pl.lit(value=False),
-            expected=usual.head(_SAMPLE).str.join("; "),
-            found=found.head(_SAMPLE).str.join("; "),
+            expected=usual.head(FEW).str.join("; "),
+            found=found.head(FEW).str.join("; "),
             detail=pl.lit(
                 "a holiday or a campaign, or orders that are missing or twice: look at the date in the shop; "
                 "`lakehouse reconcile` tells whether all of it was captured"
@@ -250,10 +247,6 @@ def _last_complete(lake: Lake, last: date, settled_after: int) -> date:
     return last if running is None else min(last, running - _ONE_DAY - timedelta(days=settled_after))
 
 
-def _table(rows: pl.DataFrame) -> dict[str, dg.MetadataValue]:
-    return {"sample": table_of(rows.head(_SAMPLE))} if rows.height else {}
-
-
 def _keeps_up(
     asset: dg.AssetKey, layer: str, what: str, look: Callable[[Lake], tuple[timedelta, str, str]]
 ) -> dg.AssetChecksDefinition:
@@ -275,7 +268,7 @@ def _keeps_up(
     @dg.asset_check(asset=asset, name=name, description=description)
     def keeps_up(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
-            behind, lacks, remedy = look(lake)
+            behind, lacks, remedy = look(lake.snapshot())
             minutes = round(behind.total_seconds() / 60)
             told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": lacks} if lacks else {})}
             before = latest(lake, asset=asset.to_user_string(), check_name=name)
@@ -318,8 +311,8 @@ def _dates_wait(waiting: Waiting, job: str) -> tuple[timedelta, str, str]:
 
 
 def _few(dates: Sequence[date]) -> str:
-    more = f" and {len(dates) - _SAMPLE} more" if len(dates) > _SAMPLE else ""
-    return in_words(dates[:_SAMPLE]) + more
+    more = f" and {len(dates) - FEW} more" if len(dates) > FEW else ""
+    return in_words(dates[:FEW]) + more
 
 
 stands_once_checks = [_stands_once(table) for table in (ORDERS, ORDER_ITEMS, PAYMENTS)]

@@ -21,9 +21,19 @@ from orders_lakehouse.lake.results import failing_dates, last_good_date, latest,
 # (ERROR or WARN) beside.
 VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
 
+# Verdicts by date (see `report`), and what the summary says beside them.
+Judged = tuple[pl.DataFrame, Mapping[str, Any]]
+
 _WARN = dg.AssetCheckSeverity.WARN.value
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+
+
+def started(context: Context) -> datetime:
+    """When the run of a step started."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    assert record is not None  # noqa: S101 (it is at work)
+    return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
 
 
 def report(

@@ -20,7 +20,7 @@ from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import bad_dates, evaluations
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.liveness import fail_dead_runs
-from orders_lakehouse.partitions import DAILY
+from orders_lakehouse.partitions import DAILY, range_tags
 from orders_lakehouse.pending import Asked, Ended, Pending
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.shop_changes import changed_dates
@@ -60,13 +60,7 @@ def _tick(
 
 
 def _request(run: Asked) -> dg.RunRequest:
-    return dg.RunRequest(
-        run_key=run.run_key,
-        tags={
-            "dagster/asset_partition_range_start": str(run.first),
-            "dagster/asset_partition_range_end": str(run.last),
-        },
-    )
+    return dg.RunRequest(run_key=run.run_key, tags=range_tags(run.first, run.last))
 
 
 def _ended(instance: dg.DagsterInstance, asked: Sequence[Asked], now: datetime) -> dict[str, tuple[Ended, str | None]]:

@@ -1,7 +1,7 @@
 """Upkeep: what is done once in a while, to be sure that all is as it should be. It finds nothing, unless it must."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -20,20 +20,19 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.dates import in_words
-from orders_lakehouse.defs.metadata import key_of, table_of
+from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.monitors import FRESHNESS
 from orders_lakehouse.defs.raw import RAW_MATCHES_SOURCE
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, report, started
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import dates_changed_by
 from orders_lakehouse.lake.results import failing_dates, latest
-from orders_lakehouse.partitions import run_dates
+from orders_lakehouse.partitions import range_tags, run_dates
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.reconciliation import compare_totals_with_shop, compare_with_shop
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
-_SAMPLE = 10
 REPAIR = "repair_job"
 _REPAIRED = (*QUARANTINE, *CLEANSED, ORDER_LINES, DAILY_SALES)
 
@@ -52,14 +51,13 @@ def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
             captured = set(latest(lake, asset=table.path, check_name=RAW_MATCHES_SOURCE)["date"])
             compared = compare_with_shop(lake, table, configured_calendar(), captured)
             differing = compared.filter(pl.col("difference").is_not_null()).with_columns(
-                keys=pl.col("keys").list.head(_SAMPLE).list.join(", "), count=pl.col("keys").list.len()
+                keys=pl.col("keys").list.head(FEW).list.join(", "), count=pl.col("keys").list.len()
             )
             found = pl.concat([_verdicts(differing), _healed(lake, key, differing["date"])])
             # That it was compared at all; what differs, differs on a date.
             whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
             told: dict[str, Any] = {"rows compared": int(compared["rows"].sum())}
-            if differing.height:
-                told["sample"] = table_of(differing.select("date", "difference", "count", "keys").head(_SAMPLE))
+            told |= few_of(differing.select("date", "difference", "count", "keys"))
             return report(context, lake, key, pl.concat([whole, found]), None, metadata=told)
 
     return agrees_with_shop
@@ -130,7 +128,8 @@ def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.Reso
             return dg.AssetCheckResult(
                 passed=held, severity=dg.AssetCheckSeverity.WARN, metadata={"judged": f"by the last {REPAIR}"}
             )
-        changed = {table.path: dates_changed_by(lake, table, context.run.run_id) for table in _REPAIRED}
+        since = started(context)
+        changed = {table.path: dates_changed_by(lake, table, context.run.run_id, since) for table in _REPAIRED}
         rows: list[Mapping[str, Any]] = [
             {
                 "date": day,
@@ -185,8 +184,4 @@ def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake
     """Every Sunday, the last dates that have orders."""
     last = lake.latest_date(ORDERS, default=configured_calendar().start)
     first = max(configured_calendar().start, last - timedelta(days=settings().repair_days - 1))
-    return dg.RunRequest(tags=_range_tags(first, last))
-
-
-def _range_tags(first: date, last: date) -> dict[str, str]:
-    return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
+    return dg.RunRequest(tags=range_tags(first, last))

@@ -10,12 +10,11 @@ from deltalake import DeltaTable
 from deltalake.schema import Field
 
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.lake.delta import Lake, delta_fields, rows_of
 from orders_lakehouse.lake.history import record_key_dates
 
-# A version whose clock is further ahead of its capture than this is captured as of the day of the capture.
-_TOLERANCE = "1d"
 # The capture date as the source counts it, and that of the first capture; no column of a source is named with a space.
 _COUNTS_ON, _FIRST = "counts on", "first captured on"
 
@@ -99,7 +98,7 @@ def _field(column: str, dtype: pl.DataType) -> Field:
 
 def _at_first_capture(lake: Lake, table: Table, rows: pl.DataFrame, identity: tuple[str, ...]) -> pl.DataFrame:
     """Give a version with a clock in the future the date on which it was captured first, so that it stands once."""
-    is_ahead = pl.col("updated_at") > pl.col("captured_at").dt.offset_by(_TOLERANCE)
+    is_ahead = pl.col("updated_at") > pl.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
     ahead = rows.filter(is_ahead)
     if ahead.is_empty():
         return rows

@@ -32,16 +32,15 @@ def running_date(lake: Lake, calendar: Calendar) -> date | None:
     return running
 
 
-def newest_change(lake: Lake, table: Table) -> datetime | None:
-    """The latest change clock in a raw table, those that ran more than a day ahead aside; None where there is none."""
+def newest_change(lake: Lake, table: Table, until: datetime) -> datetime | None:
+    """The latest change clock in a raw table that is not after an instant; None where there is none."""
     handle = find(lake, table)
     if handle is None:
         return None
-    sane = nw.col("updated_at") <= nw.col("captured_at").dt.offset_by("24h")
     # As a rule the last date has it: a date holds the clocks of a day, and those that ran ahead of it.
     for day in files_of(handle, table)["date"].unique().sort(descending=True):
-        rows = lake.scan_at(handle, table, [day]).filter(sane).select(nw.col("updated_at").max())
-        newest: datetime | None = rows_of(rows).item()
+        rows = lake.scan_at(handle, table, [day]).filter(nw.col("updated_at") <= nw.lit(until))
+        newest: datetime | None = rows_of(rows.select(nw.col("updated_at").max())).item()
         if newest is not None:
             return newest
     return None

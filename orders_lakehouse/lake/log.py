@@ -1,9 +1,10 @@
 """What the log of a Delta table says: its extent, its versions. Nothing here makes a table or reads its rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -16,8 +17,10 @@ from orders_lakehouse.lake.delta import Lake, Snapshot, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
 
-# Commits among which a run that is still at work finds its own.
-_RECENT = 100
+# Commits among which a run that is still at work finds its own, as a rule; if not, so many times as many are read.
+_RECENT, _MORE = 100, 10
+# The clocks of those who commit differ by less.
+_SKEW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -60,36 +63,43 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
     return Extent(int(files["rows"].sum()), dates, first, last, version, changed_at)
 
 
-def as_of_run(lake: Lake, tables: Sequence[Table], run_id: str) -> Snapshot:
+def as_of_run(lake: Lake, tables: Sequence[Table], run_id: str, started: datetime) -> Snapshot:
     """The lake as a run found and left it: what was captured or derived since is not seen.
 
     Args:
         lake: The lake.
         tables: Tables that the run replaced.
         run_id: The run; of one that committed nothing to a table, the table is seen as it is.
+        started: When the run started: what was committed before is none of its work.
 
     Returns:
         The lake with these tables at the versions that the run left, and what it read for them at those that it read.
     """
     versions: dict[str, int] = {}
     for table in tables:
-        for commit in _commits_of(lake, table, run_id)[:1]:
+        for commit in islice(_commits_of(lake, table, run_id, started), 1):
             versions |= {**json.loads(commit["read"]), table.path: int(commit["version"])}
     return lake.snapshot(versions)
 
 
-def dates_changed_by(lake: Lake, table: Table, run_id: str) -> set[date]:
-    """Dates of a table that came out otherwise than they stood when a run replaced them."""
-    stretches = [stretch for commit in _commits_of(lake, table, run_id) for stretch in json.loads(commit["changed"])]
+def dates_changed_by(lake: Lake, table: Table, run_id: str, started: datetime) -> set[date]:
+    """Dates of a table that came out otherwise than they stood when a run, which started then, replaced them."""
+    commits = _commits_of(lake, table, run_id, started)
+    stretches = [stretch for commit in commits for stretch in json.loads(commit["changed"])]
     return {day for first, last in stretches for day in days(date.fromisoformat(first), date.fromisoformat(last))}
 
 
-def _commits_of(lake: Lake, table: Table, run_id: str) -> list[dict[str, Any]]:
-    """The commits by which a run replaced dates of a table, the latest first."""
+def _commits_of(lake: Lake, table: Table, run_id: str, started: datetime) -> Iterator[dict[str, Any]]:
+    """The commits by which a run replaced dates of a table, the latest first; no more of the log is read than asked."""
     handle = lake.open(table)
-    with storage_trouble(handle.table_uri):
-        commits = handle.history(limit=_RECENT)
-    return [commit for commit in commits if commit.get("run_id") == run_id]
+    read, limit = 0, _RECENT
+    while True:
+        with storage_trouble(handle.table_uri):
+            commits = handle.history(limit=limit)
+        yield from (commit for commit in commits[read:] if commit.get("run_id") == run_id)
+        if len(commits) < limit or _instant(commits[-1]["timestamp"]) < started - _SKEW:
+            return
+        read, limit = limit, limit * _MORE
 
 
 def at(lake: Lake, table: Table, version: int | None, as_of: datetime | None) -> DeltaTable:

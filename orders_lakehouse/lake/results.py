@@ -5,15 +5,11 @@ from datetime import date
 import narwhals as nw
 import polars as pl
 
+from orders_lakehouse.contracts.checks import NOT_BLOCKING
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 
-# What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
-VOLUME_AS_USUAL = "volume_as_usual"
-STANDS_ONCE, KEEPS_UP = "stands_once", "keeps_up"
-# Checks that stop no run, though what they find may be an ERROR.
-STOP_NOTHING = (VOLUME_AS_USUAL, "agrees_with_shop", "total_price_as_in_shop", KEEPS_UP)
 # What a check and a date are told apart by.
 _SUBJECT = ["asset", "check_name", "date"]
 
@@ -78,7 +74,7 @@ def failing_dates(results: pl.DataFrame) -> list[date]:
 
 def bad_dates(results: pl.DataFrame) -> list[date]:
     """Dates on which a check fails that stops the run of its date, in order."""
-    return failing_dates(results.filter(~pl.col("check_name").is_in(STOP_NOTHING)))
+    return failing_dates(results.filter(~pl.col("check_name").is_in(list(NOT_BLOCKING))))
 
 
 def last_good_date(results: pl.DataFrame) -> date | None:

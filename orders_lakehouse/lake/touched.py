@@ -7,6 +7,7 @@ valid when an order is placed.
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -39,19 +40,20 @@ _CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
 WATCHED = (*_BY_ORDER, *_NAMED_BY)
 
 
-def versions_now(lake: Lake) -> dict[str, int]:
-    """Version of each watched table that has been made, by its path."""
+def versions_now(lake: Lake) -> dict[str, list[Any]]:
+    """Id and version of each watched table that has been made, by its path: one that is made anew has another id."""
     handles = {table.path: find(lake, table) for table in WATCHED}
-    return {path: handle.version() for path, handle in handles.items() if handle is not None}
+    return {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
 
 
-def touched_dates(lake: Lake, since: Mapping[str, int], calendar: Calendar) -> list[date]:
+def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
     """Order dates whose tables may come out otherwise because of what changed since some versions.
 
     Args:
         lake: The lake.
-        since: Version of each watched table, by its path, up to which everything is known; the rows of a table that is
-            not named, or whose version is gone, all count as new.
+        since: Id and version of each watched table, by its path, up to which everything is known (or the version alone,
+            as cursors had it once); the rows of a table that is not named, was made anew, or whose version is gone, all
+            count as new.
         calendar: First partition and time zone.
 
     Returns:
@@ -78,10 +80,15 @@ def unaccounted_dates(lake: Lake, tables: tuple[Table, ...], calendar: Calendar,
     return sorted(found)
 
 
-def _changes(lake: Lake, table: Table, version: int | None) -> pl.DataFrame:
-    """Rows that a table has and did not have at a version, and the other way round; its columns."""
+def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
+    """Rows that a table has and did not have at what is known of it, and the other way round; its columns."""
     handle = find(lake, table)
-    if handle is None or handle.version() == version:
+    if handle is None:
+        return pl.DataFrame(schema=table.schema)
+    made, version = known if isinstance(known, list) else (_id(handle), known)
+    if made != _id(handle):
+        version = None
+    elif handle.version() == version:
         return pl.DataFrame(schema=table.schema)
     before = _at(lake, table, version)
     if before is None:
@@ -97,6 +104,10 @@ def _changes(lake: Lake, table: Table, version: int | None) -> pl.DataFrame:
         for one, other in ((now, then), (then, now))
     ]
     return _rows(pl.concat(both_ways))
+
+
+def _id(handle: DeltaTable) -> str:
+    return str(handle.metadata().id)
 
 
 def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:

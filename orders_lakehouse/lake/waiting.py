@@ -14,8 +14,9 @@ from orders_lakehouse.contracts.tables import (
     ORDERS,
     PAYMENTS,
     PRODUCTS,
-    QUARANTINE_OF,
     RAW_OF,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.accounts import unaccounted_versions
@@ -31,7 +32,7 @@ class Waiting:
 
     Attributes:
         dates: Dates that it lacks, or does not have as they should be, in order.
-        since: When the first of what it lacks was captured, by the shop's clock; None when it lacks nothing.
+        since: When the first of what it lacks, or has too much, was captured, by the shop's clock; None for nothing.
     """
 
     dates: list[date]
@@ -69,17 +70,37 @@ def waiting_to_be_shown(
     differing = [
         one.join(other, on=totals.columns, how="anti") for one, other in ((expected, totals), (totals, expected))
     ]
-    dates: list[date] = pl.concat(differing)["order_date"].unique().sort().to_list()
-    if not dates:
+    doubtful: list[date] = pl.concat(differing)["order_date"].unique().to_list()
+    if not doubtful:
         return Waiting([], None)
-    lacking = _rows(_expected_lines(lake, dates)).join(lines_of(dates), on=_LINE, how="anti")
-    # What is too much was taken away by a change of its order: the last one of the date, as far as can be told.
-    too_much = [day for day in dates if day not in set(lacking["order_date"])]
-    places = [
-        _plan(lake.scan(place, dates=too_much).select("captured_at")) for place in (ORDERS, QUARANTINE_OF["orders"])
-    ]
-    removed = _rows(pl.concat(places).select(pl.col("captured_at").max()))
-    return Waiting(dates, _first(pl.concat([lacking["captured_at"], removed["captured_at"].drop_nulls()])))
+    # The layer first: what cleansed tables get meanwhile has not waited for long.
+    copies = pl.len().over(_LINE)
+    shown = lines_of(doubtful).with_columns(copies=copies)
+    lines = _rows(_expected_lines(lake, doubtful)).with_columns(copies=copies)
+    on = [*_LINE, "copies"]
+    lacking, surplus = lines.join(shown, on=on, how="anti"), shown.join(lines, on=on, how="anti")
+    # What was expected otherwise is among the lacking; the rest was taken away by a change of the line or its order.
+    gone = surplus.join(lacking, on=["order_date", *ORDER_LINES.key], how="anti")
+    since = [lacking["captured_at"], *([_last_captured(lake, gone)] if gone.height else [])]
+    dates = pl.concat([lacking["order_date"], surplus["order_date"]]).unique().sort().to_list()
+    return Waiting(dates, _first(pl.concat(since)))
+
+
+def _last_captured(lake: Lake, lines: pl.DataFrame) -> pl.Series:
+    """When the newest version of each line, or of its order, was captured, wherever it counts now.
+
+    Of what raw does not know (any more), when its date began: nothing is late for longer.
+    """
+    wanted = lines.lazy().with_columns(pl.col("line_number").cast(pl.Int64))
+    known = wanted
+    for table, key in ((RAW_ORDERS, list(ORDERS.key)), (RAW_ORDER_ITEMS, list(ORDER_ITEMS.key))):
+        versions = _plan(lake.scan(table).select(*key, "captured_at")).join(wanted, on=key, how="semi")
+        known = known.join(
+            versions.group_by(key).agg(pl.col("captured_at").max().alias(table.name)), on=key, how="left"
+        )
+    newest = pl.max_horizontal(RAW_ORDERS.name, RAW_ORDER_ITEMS.name)
+    began = pl.col("order_date").cast(RAW_ORDERS.schema["captured_at"])
+    return _rows(known.select(captured_at=pl.coalesce(newest, began)))["captured_at"]
 
 
 def curated_totals(lake: Lake) -> pl.DataFrame:

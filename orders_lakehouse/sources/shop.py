@@ -16,7 +16,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
-from orders_lakehouse.contracts.raw import LINEAGE, number_columns
+from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
@@ -27,7 +27,7 @@ SCHEMA = "shop"
 # Rows that are in memory at once; a batch becomes one commit.
 BATCH_ROWS = 500_000
 # A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
-TOLERANCE = timedelta(days=1)
+TOLERANCE = timedelta(hours=AHEAD_HOURS)
 
 # What each type of raw accepts from the source, and how it is read. Keys are text in raw, integers in many shops.
 _TEXT = {"text", "character varying", "character", "citext", "uuid", "integer", "bigint", "smallint", "numeric"}

@@ -7,7 +7,7 @@ from orders_lakehouse.contracts.tables import RAW
 from orders_lakehouse.lake.clock import newest_change
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import connect, value_of
-from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE
+from orders_lakehouse.sources.shop import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Uncaptured:
 def uncaptured(lake: Lake) -> Uncaptured:
     """Compare the change clocks of the shop with those of raw; an index of each table has the answer.
 
-    A clock more than a day ahead of the shop's own now() counts on neither side.
+    A clock ahead of the shop's own now() counts on neither side until its time has come: it would hide what is not
+    captured, and make late what has just been changed.
 
     Raises:
         DatabaseError: A table is missing, or may not be read.
@@ -37,9 +38,10 @@ def uncaptured(lake: Lake) -> Uncaptured:
     newest: list[datetime] = []
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        until = f"updated_at <= '{(value_of(cursor, 'SELECT now()') + TOLERANCE).isoformat()}'"
+        now: datetime = value_of(cursor, "SELECT now()")
+        until = f"updated_at <= '{now.isoformat()}'"
         for table in RAW:
-            known = newest_change(lake, table)
+            known = newest_change(lake, table, now)
             newer = f"updated_at > '{known.isoformat()}'" if known else "true"
             cursor.execute(
                 f"SELECT count(*), greatest(min(updated_at), '0001-01-01'), max(updated_at) "

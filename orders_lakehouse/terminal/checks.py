@@ -10,10 +10,11 @@ import polars as pl
 from rich.padding import Padding
 from rich.text import Text
 
+from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
 from orders_lakehouse.dates import in_words, spans
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.lake.results import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL, evaluations, failing_dates, in_force
+from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.request import DEFAULT_JOB, DERIVE_JOB, Request, command

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import narwhals as nw
 
+from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import Frame
 
 # By the change clock; at an equal clock the last captured wins.
@@ -40,7 +41,7 @@ def effective_at() -> nw.Expr:
     The change clock, unless it ran ahead of its capture: then a correction made since must be able to win.
     """
     clock, captured = nw.col("updated_at"), nw.col("captured_at")
-    return nw.when(clock > captured.dt.offset_by("24h")).then(captured).otherwise(clock)
+    return nw.when(clock > captured.dt.offset_by(f"{AHEAD_HOURS}h")).then(captured).otherwise(clock)
 
 
 def valid_intervals(versions: Frame, key: str) -> Frame:

@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW
-from orders_lakehouse.lake.results import STOP_NOTHING
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
@@ -23,13 +22,6 @@ OF_UPKEEP = {"agrees_with_shop", "repair_changes_nothing", "total_price_as_in_sh
 MONITORS = {
     "stands_once",
     "volume_as_usual",
-    "category_mix_as_usual",
-    "method_mix_as_usual",
-    "status_mix_as_usual",
-}
-ONLY_WARN = {
-    "repair_changes_nothing",
-    "stands_once",
     "category_mix_as_usual",
     "method_mix_as_usual",
     "status_mix_as_usual",
@@ -245,13 +237,6 @@ def test_every_check_blocks_but_those_that_only_warn_and_says_what_holds(graph: 
     ]
     assert {node.key.name for node in ours if not node.blocking} == OF_UPKEEP | MONITORS | {"schema_drift"}
     assert [node.key for node in ours if not node.description] == []
-
-
-def test_what_the_terminal_and_the_sensors_take_for_blocking_is(graph: Any) -> None:
-    blocking = {key.name for key in graph.asset_check_keys if graph.get(key).blocking}
-    assert blocking.isdisjoint(STOP_NOTHING)
-    # Of all that does not block, the others only ever warn.
-    assert {*STOP_NOTHING} == (OF_UPKEEP | MONITORS) - ONLY_WARN
 
 
 def test_every_mart_is_tested_by_dbt(graph: Any, nodes: list[Any]) -> None:

@@ -11,11 +11,22 @@ import narwhals as nw
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import DAILY_SALES, ORDERS, PAYMENTS, RAW_ORDERS, Table
+from orders_lakehouse.contracts.checks import NOT_BLOCKING
+from orders_lakehouse.contracts.tables import (
+    CHECK_RESULTS,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    PAYMENTS,
+    RAW_ORDERS,
+    Table,
+)
+from orders_lakehouse.defs.marts import blocked_dates
 from orders_lakehouse.defs.monitors import mix_checks, mix_verdicts, volume_as_usual, volume_verdicts
 from orders_lakehouse.defs.sensors import _bad_dates
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.lake.results import latest, record
 from orders_lakehouse.pending import Ended
 from orders_lakehouse.settings import PROJECT
 from tests.unit.rows import rows
@@ -100,6 +111,21 @@ def test_an_unusual_date_is_told_by_its_own_severity_and_blamed_for_nothing(
     assert summary.passed
     assert in_force(lake, "volume_as_usual")[DAY][0]
     assert [found.passed for found in _told(instance, again) if found.partition] == [True]
+
+
+def test_a_check_that_blocks_nothing_is_no_reason_to_leave_a_date_out(lake: Lake) -> None:
+    bad, told = DAY, DAY + timedelta(days=1)
+    found = [
+        (ORDER_LINES, "order_lines_contract", bad),
+        (ORDER_ITEMS, "total_price_as_in_shop", told),
+        # What no fact is made of.
+        (DAILY_SALES, "daily_sales_contract", told),
+    ]
+    said = {"passed": False, "severity": "ERROR", "run_id": "a run", "evaluated_at": datetime.now(UTC)}
+    given = [{"asset": table.path, "check_name": name, "date": on, **said} for table, name, on in found]
+    record(lake, pl.DataFrame(given, schema=CHECK_RESULTS.schema))
+    assert blocked_dates(lake) == [bad]
+    assert _bad_dates(lake, {"sensor:1": (Ended.FAILED, "a run")}) == {"sensor:1": [bad, told]}
 
 
 def _told(instance: dg.DagsterInstance, run: str) -> list[dg.AssetCheckEvaluation]:
@@ -205,3 +231,5 @@ def test_the_catalogue_names_every_check_of_the_definitions_and_no_other() -> No
         for asset in re.findall(r"`(\w+/\w+)`", assets)
     }
     assert told == declared
+    assert {name for (_, name), blocking in declared.items() if not blocking} == NOT_BLOCKING
+    assert not {name for (_, name), blocking in declared.items() if blocking} & NOT_BLOCKING

@@ -50,10 +50,15 @@ class Daemon:
             result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor.name] = result.cursor
-        died = [request for request in result.run_requests or () if not self._lives_through(sensor.job.name, request)]
-        if died:
+        requests = [request for request in result.run_requests or () if not self._is_used(request)]
+        if [request for request in requests if not self._lives_through(sensor.job.name, request)]:
             raise Killed
         return bool(result.run_requests)
+
+    def _is_used(self, request: dg.RunRequest) -> bool:
+        """Whether a run has borne the key already: Dagster's daemon skips such a request without a word."""
+        assert self.lakehouse.instance is not None
+        return bool(self.lakehouse.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)})))
 
     def _lives_through(self, job: str, request: dg.RunRequest) -> bool:
         """Whether a run came to its end; each has a process of its own."""

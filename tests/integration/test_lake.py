@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -129,6 +129,7 @@ class TestReplacingDates:
         assert done.changed.is_empty()
 
     def test_a_commit_tells_the_run_and_what_it_read(self, lake: Lake) -> None:
+        started = datetime.now(UTC)
         lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
         for run_id in ("one", "other"):
             lake.replace_dates(
@@ -139,11 +140,11 @@ class TestReplacingDates:
                 run_id,
             )
         lake.insert_new(RAW_ORDERS, _order(order_id="later"), IDENTITY)
-        then = as_of_run(lake, [DAILY_SALES], "one")
+        then = as_of_run(lake, [DAILY_SALES], "one", started)
         assert then.versions == {DAILY_SALES.path: 1, RAW_ORDERS.path: 1}
         assert then.scan(RAW_ORDERS).to_native().collect().height == 1
-        assert as_of_run(lake, [DAILY_SALES], "other").versions == {DAILY_SALES.path: 2, RAW_ORDERS.path: 1}
-        assert as_of_run(lake, [DAILY_SALES], "nobody").scan(RAW_ORDERS).to_native().collect().height == 2
+        assert as_of_run(lake, [DAILY_SALES], "other", started).versions == {DAILY_SALES.path: 2, RAW_ORDERS.path: 1}
+        assert as_of_run(lake, [DAILY_SALES], "nobody", started).scan(RAW_ORDERS).to_native().collect().height == 2
 
     def test_a_lake_that_stands_still_is_found_as_it_is_opened(self, lake: Lake) -> None:
         source = lake.snapshot()

@@ -8,14 +8,17 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, RAW_ORDERS
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import ORDER_LINES, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.defs import monitors
 from orders_lakehouse.lake.results import evaluations, failing_dates, latest
+from orders_lakehouse.sources.reconciliation import MISSED, compare_with_shop
+from orders_lakehouse.sources.waiting import Uncaptured, uncaptured
 from orders_lakehouse.transforms import orders
 from orders_lakehouse.transforms.money import total_price
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import SHOP, changed, ran
-from tests.unit.rows import at
+from tests.unit.rows import at, rows
 
 pytestmark = pytest.mark.slow
 
@@ -161,6 +164,29 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
     assert in_force(lakehouse, "total_price_as_in_shop").is_empty()
     # A layer that is behind holds no date back.
     assert failing_dates(latest(lakehouse.lake)) == []
+
+
+def test_a_clock_that_runs_ahead_hides_nothing_and_makes_nothing_late(lakehouse: Lakehouse) -> None:
+    ahead = "'ahead', 'card', 1, 'EUR', 'captured', null"
+    lakehouse.shop(f"INSERT INTO shop.payments VALUES ('p1', {ahead}, now() + interval '20 hours', null)")
+    ((now,),) = lakehouse.shop_rows("SELECT now()")
+    clock = now + timedelta(hours=20)
+    seen = {"updated_at": clock, "captured_on": clock.date(), "captured_at": now}
+    lakehouse.lake.append(RAW_PAYMENTS, rows(RAW_PAYMENTS, {"payment_id": "p1", **seen}))
+    # It is in raw, and what it says of the time is not true.
+    assert uncaptured(lakehouse.lake) == Uncaptured({}, timedelta())
+
+    lakehouse.shop(
+        "INSERT INTO shop.orders (order_id, updated_at) VALUES ('o1', now() - interval '5 minutes');"
+        f"INSERT INTO shop.payments VALUES ('p2', {ahead}, now(), null)"
+    )
+    found = uncaptured(lakehouse.lake)
+    assert found.rows == {"orders": 1, "payments": 1}
+    assert found.behind == timedelta(minutes=5)
+
+    # Of what has come since then, the sensors have an hour to take it.
+    compared = compare_with_shop(lakehouse.lake, RAW_PAYMENTS, Calendar(day("2017-01-01"), "UTC"), [now.date()])
+    assert MISSED not in set(compared["difference"])
 
 
 def test_a_shop_that_nobody_has_captured_is_far_ahead(lakehouse: Lakehouse) -> None:

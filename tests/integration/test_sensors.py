@@ -7,13 +7,14 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse import pending
-from orders_lakehouse.contracts.tables import ORDER_LINES, PAYMENTS
+from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from orders_lakehouse.postgres import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse
 from tests.integration.daemon import Daemon
 from tests.integration.test_late_changes import CHANGES, CHANGES_BACK, SHOP, changed, not_accounted_for
+from tests.unit.rows import at
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +79,12 @@ def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
     daemon.settle()
     daemon.cursors.clear()
     assert daemon.settle() == []
+
+    # Who has lost its cursor follows the shop as before.
+    changed(daemon.lakehouse, "UPDATE shop.orders SET updated_at = '2017-01-07 10:00+00' WHERE order_id = 'spoilt'")
+    daemon.settle()
+    assert daemon.lakehouse.wrong_curated() == {}
+    assert at("2017-01-07 10:00") in daemon.lakehouse.lake_rows(ORDERS)["updated_at"].to_list()
 
 
 @pytest.mark.thorough

@@ -1,6 +1,9 @@
 """Which dates a change touches: those, derived alone, leave every table as a full refresh would."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -37,7 +40,7 @@ def captured(lakehouse: Lakehouse, script: str) -> None:
     ran(lakehouse, "2017-01-01", "2017-01-10", select=CAPTURED)
 
 
-def derived(lakehouse: Lakehouse, since: dict[str, int]) -> list[str]:
+def derived(lakehouse: Lakehouse, since: Mapping[str, Any]) -> list[str]:
     """Derive the touched dates, one by one, the last first; returns them."""
     dates = [str(one) for one in touched_dates(lakehouse.lake, since, CALENDAR)]
     for one in reversed(dates):
@@ -150,10 +153,10 @@ def test_what_is_captured_while_a_date_is_derived_is_not_lost(
     """The checks judge what the run has read; the next run of the date takes what came meanwhile."""
     before = versions_now(built.lake)
 
-    def meanwhile(lake: Lake, tables: list[Table], run_id: str) -> Lake:
+    def meanwhile(lake: Lake, tables: list[Table], run_id: str, started: datetime) -> Lake:
         for batch in read_versions(RAW_ORDERS, Window(day("2017-01-01"), day("2017-01-10"), CALENDAR)):
             capture(lake, RAW_ORDERS, batch.rows.with_columns(run_id=pl.lit("another")), CALENDAR)
-        return as_of_run(lake, tables, run_id)
+        return as_of_run(lake, tables, run_id, started)
 
     changed(
         built,

@@ -87,6 +87,14 @@ def test_a_cursor_that_was_never_written_is_none() -> None:
     assert Pending.from_json("") is None
 
 
+def test_who_has_lost_its_cursor_uses_no_run_key_again() -> None:
+    """Dagster skips a request with a used one, and the dates would wait for a run that ended long ago."""
+    _, (before,) = Pending().note([START], {}, NOON).ask(NOON, "sensor")
+    later = NOON + timedelta(seconds=5)
+    _, (after,) = Pending().note([START], {}, later).ask(later, "sensor")
+    assert before.run_key != after.run_key
+
+
 class Sensor(RuleBasedStateMachine):
     """Ticks, changes and ends of runs in any order, with a cursor that is written and read each time."""
 

@@ -1,11 +1,18 @@
-"""When a version of a dimension matters."""
+"""When a version of a dimension matters, and which rows are new."""
 
+import shutil
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from orders_lakehouse.lake.touched import valid_spans
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
+from orders_lakehouse.lake.capture import capture
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.touched import touched_dates, valid_spans, versions_now
+from tests.unit import rows
 
 
 def at(number: int) -> datetime:
@@ -49,3 +56,22 @@ def test_dates_are_those_of_the_time_zone() -> None:
     versions = pl.DataFrame([("c", at(3)), ("c", at(5))], schema=schema, orient="row")
     found = valid_spans(versions.tail(1), versions, "customer_id", "Europe/Berlin")
     assert found.rows() == [("c", date(2017, 1, 6), None)]
+
+
+def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
+    lake, calendar = Lake(str(tmp_path / "lake"), "UTC"), Calendar(date(2017, 1, 1), "UTC")
+    for table in (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS):
+        lake.open(table)
+    capture(lake, RAW_ORDERS, rows.rows(RAW_ORDERS, {}), calendar)
+    marks = versions_now(lake)
+    assert touched_dates(lake, marks, calendar) == []
+    # As cursors had it before.
+    assert touched_dates(lake, {path: version for path, (_, version) in marks.items()}, calendar) == []
+
+    shutil.rmtree(lake.location(RAW_ORDERS))
+    lake = Lake(str(tmp_path / "lake"), "UTC")
+    capture(lake, RAW_ORDERS, rows.rows(RAW_ORDERS, {}, {"order_id": "o2"}), calendar)
+    again = versions_now(lake)
+    assert again != marks
+    assert again[RAW_ORDERS.path][1] == marks[RAW_ORDERS.path][1]
+    assert touched_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
