@@ -27,6 +27,7 @@ from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.defs.metadata import (
     ROW_COUNT,
     SAMPLE_ROWS,
+    days_shown,
     describe,
     report_rows_by_date,
     report_state,
@@ -97,14 +98,16 @@ def _cleansed(table: Table, derive: Callable[[Lake, date, date, Waivers], Split]
                 context.run_id,
             )
             rejected, rows = bad.rows, good.rows
-            standing = by_reason(quarantined(lake, table), table)
+            shown = days_shown(first, last)
+            in_quarantine = quarantined(lake, table).filter(pl.col(str(table.partitioned_by)).is_between(*shown))
+            standing = by_reason(in_quarantine, table)
             told = {
                 "rows_in_run": rows.height,
                 "quarantined_in_run": rejected.height,
                 "dates_changed_in_run": len({*good.changed, *bad.changed}),
             }
             report_state(context, lake, table, rows, began, told, _trends(standing))
-            _report_quarantine(context, lake, table, standing)
+            _report_quarantine(context, table, in_quarantine, standing, shown)
         partition = str(table.partitioned_by)
         report_rows_by_date(context, {ROW_COUNT: (partition, rows), "quarantined": (partition, rejected)})
         _report_reasons_by_date(context, rejected, partition)
@@ -142,23 +145,29 @@ def _most_frequent(standing: pl.DataFrame) -> pl.DataFrame:
     return by_name.sort("rows", "reason", descending=[True, False])
 
 
-def _report_quarantine(context: dg.AssetExecutionContext, lake: Lake, table: Table, standing: pl.DataFrame) -> None:
-    """Tell once, at the run's last date, what stands in the whole quarantine table, and how to go on."""
+def _report_quarantine(
+    context: dg.AssetExecutionContext,
+    table: Table,
+    in_quarantine: pl.LazyFrame,
+    standing: pl.DataFrame,
+    shown: tuple[date, date],
+) -> None:
+    """Tell once, at the run's last date, what stands in quarantine on the dates that are shown, and how to go on."""
     if standing.is_empty():
         return
     quarantine = QUARANTINE_OF[table.name]
     reasons = bars_by_name(standing.group_by(name="reason").agg(value=pl.col("rows").sum()), RED)
     # From the latest date of each reason: a few partitions are read, whatever the table holds.
-    day, standing_rows = pl.col(str(quarantine.partitioned_by)), quarantined(lake, table)
+    day = pl.col(str(quarantine.partitioned_by))
     some = [
-        standing_rows.filter(day == row["date"], has_reason(row["reason"])).head(_SAMPLED)
+        in_quarantine.filter(day == row["date"], has_reason(row["reason"])).head(_SAMPLED)
         for row in _most_frequent(standing).head(SAMPLE_ROWS // _SAMPLED).iter_rows(named=True)
     ]
     rows = rows_of(nw.from_native(pl.concat(some).unique(maintain_order=True)))
     first = [*table.key, "reasons", str(quarantine.partitioned_by)]
     context.add_asset_metadata(
         {
-            "quarantine_by_reason": as_picture(reasons, "Rows in quarantine by reason, all dates"),
+            "quarantine_by_reason": as_picture(reasons, f"Rows in quarantine by reason, {shown[0]} to {shown[1]}"),
             "quarantine_sample": sample_of(rows.select(*first, pl.exclude(first)), quarantine),
             "quarantine_commands": dg.MetadataValue.md(_COMMANDS.format(table=table.name)),
         },

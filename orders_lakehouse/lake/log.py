@@ -17,8 +17,9 @@ from orders_lakehouse.lake.delta import Lake, Snapshot, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
 
-# Commits among which a run that is still at work finds its own, as a rule; if not, so many times as many are read.
-_RECENT, _MORE = 100, 10
+# Commits among which a run that is still at work finds its own, as a rule; if not, so many times as many are read. The
+# commit of a long backfill is large, so nothing is read in advance.
+_RECENT, _MORE = 2, 10
 # The clocks of those who commit differ by less.
 _SKEW = timedelta(minutes=1)
 
