@@ -1,8 +1,7 @@
 """The environment, typed and read once. Nothing here opens a connection.
 
-Every variable of the lakehouse's own is a field of `Settings`; a `.env` file in the project counts as environment. What
-is Dagster's (`DAGSTER_HOME`, `DAGSTER_CLOUD_*`) is read from the environment alone. A value that cannot be understood,
-or a `LAKEHOUSE_` name that does not exist, is an error.
+Every variable the lakehouse reads is a field of `Settings`; a `.env` file in the project counts as
+environment. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
 """
 
 import os
@@ -82,6 +81,11 @@ class Settings(BaseSettings):
         default=PROJECT / "waivers.toml",
         validation_alias="LAKEHOUSE_WAIVERS",
         description="File of the waivers: which rows may break which rules, why, and until when.",
+    )
+    engine: Literal["polars"] = Field(
+        default="polars",
+        validation_alias="LAKEHOUSE_ENGINE",
+        description="Engine that runs the transformations; Polars is the one that there is.",
     )
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process",

@@ -44,6 +44,7 @@ def test_everything_has_a_default() -> None:
     assert found.timezone == "UTC"
     assert found.holidays_country == "US"
     assert found.waivers == PROJECT / "waivers.toml"
+    assert found.engine == "polars"
     assert found.executor == "in_process"
 
 
@@ -145,13 +146,13 @@ def test_the_first_partition_lies_after_the_beginning_of_history(
     assert "expected a date after 1900" in message
 
 
-@pytest.mark.parametrize("name", ["LAKEHOUSE_TIME_ZONE", "LAKEHOUSE_EXECUTER", "LAKEHOUSE_"])
+@pytest.mark.parametrize("name", ["LAKEHOUSE_TIME_ZONE", "LAKEHOUSE_ENGIN", "LAKEHOUSE_"])
 def test_a_setting_that_does_not_exist_is_refused_with_those_that_do(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     message = _refused(monkeypatch, **{name: SECRET})
     assert f"unknown setting {name};" in message
-    for known in ("LAKEHOUSE_HOME", "LAKEHOUSE_START_DATE", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_EXECUTOR"):
+    for known in ("LAKEHOUSE_HOME", "LAKEHOUSE_START_DATE", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_ENGINE"):
         assert known in message.split(";")[1]
     assert SECRET not in message
 
@@ -162,14 +163,12 @@ def test_names_of_others_are_none_of_our_business(monkeypatch: pytest.MonkeyPatc
     settings()
 
 
-@pytest.mark.parametrize("name", ["LAKEHOUSE_SENSORS", "LAKEHOUSE_EXECUTOR"])
+@pytest.mark.parametrize("name", ["LAKEHOUSE_ENGINE", "LAKEHOUSE_EXECUTOR"])
 def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     message = _refused(monkeypatch, **{name: "abacus"})
     assert name in message
     assert "'abacus'" in message
-    assert {"LAKEHOUSE_SENSORS": "'running' or 'stopped'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[
-        name
-    ] in message
+    assert {"LAKEHOUSE_ENGINE": "'polars'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[name] in message
 
 
 def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
