@@ -11,7 +11,8 @@
 {% macro run_dates(column, as_date_id=false) -%}
     {%- set first_build = model.resource_type != 'test' and not is_incremental() -%}
     {%- if first_build or should_full_refresh() -%}
-        {%- set blocked = var('blocked_dates') -%}
+        {%- set blocked = of_run('blocked_dates') -%}
+        {%- set blocked = blocked.split(',') if blocked is string else blocked -%}
         {%- if blocked and as_date_id -%}
             {{ column }} not in ({{ blocked | join(', ') | replace('-', '') }})
         {%- elif blocked -%}
@@ -32,9 +33,18 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-
+    A variable of the run. From the environment, in capitals after `DBT_`, if it is there: with other `--vars` than the
+    last time dbt parses the whole project anew. It is looked at when SQL is made and not when the project is parsed.
+-#}
+{% macro of_run(variable) -%}
+    {%- set told = env_var('DBT_' ~ variable | upper, '') if execute else '' -%}
+    {{ return(told or var(variable)) }}
+{%- endmacro %}
+
 {#- The date in a variable. It becomes a part of SQL statements, so nothing but a date may stand in it. -#}
 {% macro iso_date(variable) -%}
-    {%- set value = var(variable) | string -%}
+    {%- set value = of_run(variable) | string -%}
     {%- if not modules.re.fullmatch('\d{4}-\d{2}-\d{2}', value) -%}
         {{ exceptions.raise_compiler_error(variable ~ " is '" ~ value ~ "'; pass a date, as YYYY-MM-DD") }}
     {%- endif -%}

@@ -89,7 +89,7 @@ def _cleansed(table: Table, derive: Callable[[Lake, date, date, Waivers], Split]
         began = time.perf_counter()
         with failures(context):
             waivers = configured_waivers()
-            # Quarantine first: a crash in between leaves a row in both tables, never in none.
+            # Quarantine first: a crash in between leaves a row that got worse in both tables, rather than in none.
             bad, good = lake.replace_dates(
                 [QUARANTINE_OF[table.name], table],
                 first,

@@ -1,6 +1,5 @@
 """Marts: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -21,7 +20,7 @@ from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.models import model_schema
-from orders_lakehouse.defs.resources import export_warehouse_to_dbt, failures
+from orders_lakehouse.defs.resources import dates_for_dbt, export_warehouse_to_dbt, failures, keep_what_dbt_parsed
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import bad_dates, latest
@@ -134,13 +133,10 @@ def _build(
     with failures(context):
         export_warehouse_to_dbt()
     arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if dates is not None:
-        first, last = (str(day) for day in dates)
-        variables = {"from_date": first, "to_date": last, "blocked_dates": [str(day) for day in blocked]}
-        arguments += ["--vars", json.dumps(variables)]
     tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
     try:
-        invocation = dbt.cli(arguments, context=context, raise_on_error=False)
+        with dates_for_dbt(dates, blocked):
+            invocation = dbt.cli(arguments, context=context, raise_on_error=False)
         for event in invocation.stream():
             if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
                 tests.append(event)
@@ -149,6 +145,7 @@ def _build(
         # Also when dbt ends with a failure: that is when they matter.
         with failures(context):
             record_tests(context, lake, tests, dates)
+    keep_what_dbt_parsed(invocation)
     with failures(context):
         _raise_what_dbt_said(invocation)
 

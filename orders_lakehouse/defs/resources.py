@@ -3,14 +3,15 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
+from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging.version import Version
 
 from orders_lakehouse import postgres
@@ -40,6 +41,20 @@ def failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) 
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
+@contextmanager
+def dates_for_dbt(dates: tuple[date, date] | None, blocked: Sequence[date]) -> Iterator[None]:
+    """Let the dbt that is started meanwhile know the dates of a build, and those that it leaves out."""
+    told = {} if dates is None else {"DBT_FROM_DATE": str(dates[0]), "DBT_TO_DATE": str(dates[1])}
+    if blocked:
+        told["DBT_BLOCKED_DATES"] = ",".join(map(str, blocked))
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            del os.environ[name]
+
+
 def export_warehouse_to_dbt() -> None:
     """Put the warehouse in force where dbt's profile reads it."""
     parts = parse_url(database_url("warehouse")) or {}
@@ -54,6 +69,16 @@ def export_warehouse_to_dbt() -> None:
         DBT_WAREHOUSE_LOCK_TIMEOUT=f"{postgres.LOCK_SECONDS}s",
         DBT_WAREHOUSE_SSLMODE=parts.get("sslmode", "prefer"),
     )
+
+
+def keep_what_dbt_parsed(invocation: DbtCliInvocation) -> None:
+    """Leave what an invocation has parsed where the next one finds it, which parses only what has changed since."""
+    parsed = invocation.target_path / "partial_parse.msgpack"
+    if parsed.exists():
+        copy = parsed.with_suffix(".copy")
+        shutil.copy(parsed, copy)
+        # At once: another process may be reading.
+        copy.replace(invocation.target_path.parent / parsed.name)
 
 
 class Dbt(DbtCliResource):

@@ -14,8 +14,10 @@ import polars as pl
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.dates import in_words
+from orders_lakehouse.defs.metadata import FEW, table_of
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import failing_dates, last_good_date, latest, record
+from orders_lakehouse.lake.results import failing, failing_dates, in_force, last_good_date, of_check, record
+from orders_lakehouse.remedies import remedies
 
 # What a check says of a date. Where a failure does not mean the same on every date, verdicts have a column `severity`
 # (ERROR or WARN) beside.
@@ -62,11 +64,11 @@ def report(
         The result of the run.
     """
     judged = _every_date(verdicts, dates, severity)
-    before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
+    known = of_check(lake, check.asset_key.to_user_string(), check.name)
     results = _as_results(context, check, judged)
     record(lake, results)
-    now = pl.concat([before.join(results, on="date", how="anti", nulls_equal=True), results])
-    told_before = before.filter(~pl.col("passed"))["date"].to_list()
+    now = in_force(pl.concat([known, results]))
+    told_before = in_force(known).filter(~pl.col("passed"))["date"].to_list()
     _tell_dates(context, check, judged.filter(~pl.col("passed") | pl.col("date").is_in(told_before)))
     broken = judged.filter(~pl.col("passed"))
     failed = failing_dates(results)
@@ -78,7 +80,11 @@ def report(
         passed=broken.is_empty() and not elsewhere,
         # What other dates were last found to be stops nobody, but is not forgotten.
         severity=_worst(broken),
-        metadata={**_summary(dates, failed, warned, elsewhere, last_good_date(now)), **(metadata or {})},
+        metadata={
+            **_summary(dates, failed, warned, elsewhere, last_good_date(now)),
+            **_what_fails(failing(pl.concat([known, results]))),
+            **(metadata or {}),
+        },
     )
 
 
@@ -181,3 +187,17 @@ def _summary(
         **({"failing_on_other_dates": in_words(elsewhere)} if elsewhere else {}),
         **({"last_good_date": str(good)} if good else {}),
     }
+
+
+def _what_fails(found: pl.DataFrame) -> dict[str, Any]:
+    """What is wrong and where, since when, and what to do; the latest dates first."""
+    if found.is_empty():
+        return {}
+    shown = found.sort("date", descending=True, nulls_last=True).select(
+        date=pl.coalesce(pl.col("date").cast(pl.String), pl.lit("the whole table")),
+        since=pl.col("since").dt.strftime("%Y-%m-%d %H:%M UTC"),
+        expected=pl.col("expected").fill_null(""),
+        found=pl.col("found").fill_null(""),
+        detail=pl.col("detail").fill_null(""),
+    )
+    return {"fails": table_of(shown.head(FEW)), "to_do": "\n".join(remedies(found))}

@@ -102,6 +102,7 @@ def _remember(location: str, handle: DeltaTable, *, is_latest: bool) -> None:
 def _commit(location: str, version: int) -> _Commit | None:
     try:
         found = Path(location, "_delta_log", f"{version:020}.json").stat()
-    except FileNotFoundError:
+    except OSError:
+        # Gone, or not to be looked at: then nothing is remembered, and whoever opens the table is told what is wrong.
         return None
     return _Commit(found.st_ino, found.st_size, found.st_mtime_ns)

@@ -35,6 +35,21 @@ def evaluations(lake: Lake) -> pl.DataFrame:
     return rows_of(lake.scan(CHECK_RESULTS)).sort("evaluated_at", *_SUBJECT)
 
 
+def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
+    """Every evaluation of a check.
+
+    Args:
+        lake: The lake.
+        asset: Its table, layer/name.
+        check_name: Its name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    rows = lake.scan(CHECK_RESULTS)
+    return rows_of(rows.filter(nw.col("asset") == asset, nw.col("check_name") == check_name))
+
+
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
     """What is in force: the last evaluation of each check and date.
 
@@ -51,6 +66,22 @@ def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = Non
         if wanted is not None:
             frame = frame.filter(nw.col(column) == wanted)
     return in_force(rows_of(frame))
+
+
+def failing(rows: pl.DataFrame) -> pl.DataFrame:
+    """What fails, and since when.
+
+    Args:
+        rows: Columns of `checks/results`: every evaluation of some checks.
+
+    Returns:
+        The evaluations in force that do not hold, with the same columns and `since`: when the check and date was first
+        evaluated without success since it last held.
+    """
+    held, fell = pl.col("passed"), pl.col("evaluated_at")
+    last_held = fell.filter(held).max().over(_SUBJECT)
+    since = fell.filter(~held & (last_held.is_null() | (fell > last_held))).min().over(_SUBJECT)
+    return in_force(rows.with_columns(since=since)).filter(~held)
 
 
 def in_force(rows: pl.DataFrame) -> pl.DataFrame:

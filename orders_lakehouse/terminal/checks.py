@@ -10,23 +10,21 @@ import polars as pl
 from rich.padding import Padding
 from rich.text import Text
 
-from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
-from orders_lakehouse.dates import in_words, spans
+from orders_lakehouse.contracts.checks import VOLUME_AS_USUAL
+from orders_lakehouse.dates import in_words
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.lake.results import evaluations, failing_dates, in_force
+from orders_lakehouse.lake.results import evaluations, in_force
+from orders_lakehouse.remedies import remedies
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program
-from orders_lakehouse.terminal.request import DEFAULT_JOB, DERIVE_JOB, Request, command
+from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import FAILED, MARKS, OK, WARNED, when
 
 _WHOLE = "the table as a whole"
 _CHECK = ["asset", "check_name"]
 _SAID = ["expected", "found", "detail"]
 _LAYERS = ["raw", "cleansed", "curated", "staging", "marts"]
-_BY_SHOP = ["agrees_with_shop", "total_price_as_in_shop"]
-# Commands that are printed to run failing dates again.
-_COMMANDS = 10
 
 
 class ChecksError(ExpectedError):
@@ -205,53 +203,8 @@ def _indented(text: str, columns: int) -> Padding:
     return Padding(Text(text), (0, 0, 0, columns), expand=False)
 
 
-def remedies(failing: pl.DataFrame) -> list[str]:
-    """What to do about what fails, a paragraph for each way.
-
-    Args:
-        failing: Results that do not hold, with the columns of `checks/results`.
-
-    Returns:
-        Commands that run dates again, where a run of the date can change what its check finds; else what can be done.
-    """
-    found = []
-    broken = failing_dates(failing.filter(pl.col("check_name") != VOLUME_AS_USUAL))
-    if broken:
-        found.append(
-            f"Once the cause is fixed, run again:\n{_commands(broken)}\n"
-            "A correction in the shop is captured on the date of its `updated_at`:\nrun that date first."
-        )
-    twice = failing.filter(pl.col("check_name") == STANDS_ONCE)["date"].drop_nulls()
-    left = [day for day in twice if day not in broken]
-    if left:
-        found.append(f"Rows stand on one date again once all of theirs are derived:\n{_commands(left, DERIVE_JOB)}")
-    # What only the comparison with the shop judges, a run of the date does not judge again.
-    if failing["check_name"].is_in(_BY_SHOP).any():
-        found.append(f"{program()} reconcile\nsays then whether the shop and raw agree.")
-    if failing["check_name"].str.ends_with("_as_usual").any():
-        found.append("What is unusual is for you to look at; there is nothing to run.")
-    whole = failing.filter(pl.col("date").is_null())["check_name"]
-    if (whole == KEEPS_UP).any():
-        found.append(
-            f"{KEEPS_UP} is judged again by `freshness_job` alone: every quarter of an hour\nwhile schedules run, "
-            "or when you launch it in the UI."
-        )
-    if (whole != KEEPS_UP).any():
-        found.append("What is judged of a table as a whole is judged again by a run of any date.")
-    return found
-
-
-def _commands(dates: Iterable[date], job: str = DEFAULT_JOB) -> str:
-    """A line for each stretch of dates, and not too many of them."""
-    stretches = spans(dates)
-    lines = [command(Request(first, last, job=job)) for first, last in stretches[:_COMMANDS]]
-    if len(stretches) > _COMMANDS:
-        lines.append(f"... and {len(stretches) - _COMMANDS} more stretches of dates")
-    return "\n".join(f"  {line}" for line in lines)
-
-
 def _show_remedies(failing: pl.DataFrame) -> None:
-    for remedy in remedies(failing):
+    for remedy in remedies(failing, program()):
         click.echo(f"\n{remedy}")
 
 

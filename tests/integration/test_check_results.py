@@ -9,7 +9,7 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, QUARANTINE_OF
-from orders_lakehouse.lake.results import failing_dates, last_good_date, latest
+from orders_lakehouse.lake.results import failing, failing_dates, last_good_date, latest
 from tests.integration.conftest import Lakehouse, day, failures
 
 pytestmark = pytest.mark.slow
@@ -71,6 +71,9 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     assert not summary.passed
     assert metadata_of(summary, "failed_dates") == BAD
     assert metadata_of(summary, "last_good_date") == LAST
+    (fails,) = summary.metadata["fails"].records  # type: ignore[attr-defined]
+    assert (fails.data["date"], fails.data["found"]) == (BAD, "25 of 30 rows rejected")
+    assert f"lakehouse backfill {BAD} {BAD}" in str(metadata_of(summary, "to_do"))
     assert told(lakehouse, CHECK) == [(None, False, "ERROR"), (BAD, False, "ERROR")]
     assert lakehouse.lake_rows(ORDER_LINES).is_empty()
 
@@ -84,6 +87,8 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     summary = summary_of(around[1], CHECK)
     assert (summary.passed, summary.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert metadata_of(summary, "failing_on_other_dates") == BAD
+    # What is wrong there, and since when, stands on the page whatever ran last.
+    assert summary.metadata["fails"].records[0].data == fails.data  # type: ignore[attr-defined]
     assert failing_dates(latest(lakehouse.lake)) == [day(BAD)]
 
     lakehouse.shop(REPAIR)
@@ -93,6 +98,7 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     assert repaired.success
     assert failures(repaired) == []
     assert told(lakehouse, CHECK)[:2] == [(None, True, "WARN"), (BAD, True, "ERROR")]
+    assert "fails" not in summary_of(repaired, CHECK).metadata
     assert failing_dates(latest(lakehouse.lake)) == []
     assert lakehouse.wrong_curated() == {}
 
@@ -151,6 +157,17 @@ def test_an_empty_lake_has_no_results(lakehouse: Lakehouse) -> None:
     assert last_good_date(latest(lakehouse.lake)) is None
 
 
+def test_a_failure_is_as_old_as_the_first_evaluation_since_the_check_last_held() -> None:
+    of = {"held": "+-+--", "new": "-", "always": "---", "holds": "-+"}
+    evaluated = [
+        {"asset": "a", "check_name": name, "date": day(FIRST), "passed": mark == "+", "evaluated_at": at}
+        for name, marks in of.items()
+        for at, mark in enumerate(marks)
+    ]
+    found = failing(pl.DataFrame(evaluated).sample(fraction=1, shuffle=True, seed=1))
+    assert dict(found.select("check_name", "since").iter_rows()) == {"held": 3, "new": 0, "always": 0}
+
+
 def rows(*of: tuple[str, bool, str]) -> pl.DataFrame:
     return pl.DataFrame(
         [{"date": date.fromisoformat(on), "passed": passed, "severity": severity} for on, passed, severity in of]
@@ -158,7 +175,7 @@ def rows(*of: tuple[str, bool, str]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("results", "failing", "good"),
+    ("results", "bad", "good"),
     [
         ([("2017-01-01", True, "ERROR")], [], "2017-01-01"),
         ([("2017-01-01", True, "ERROR"), ("2017-01-02", False, "ERROR")], ["2017-01-02"], "2017-01-01"),
@@ -166,7 +183,7 @@ def rows(*of: tuple[str, bool, str]) -> pl.DataFrame:
         ([("2017-01-02", False, "ERROR"), ("2017-01-02", True, "ERROR")], ["2017-01-02"], None),
     ],
 )
-def test_which_dates_are_good(results: Sequence[tuple[str, bool, str]], failing: list[str], good: str | None) -> None:
+def test_which_dates_are_good(results: Sequence[tuple[str, bool, str]], bad: list[str], good: str | None) -> None:
     frame = rows(*results)
-    assert failing_dates(frame) == [day(on) for on in failing]
+    assert failing_dates(frame) == [day(on) for on in bad]
     assert last_good_date(frame) == (day(good) if good else None)

@@ -10,7 +10,7 @@ import pytest
 
 from orders_lakehouse.contracts.tables import CURATED, RAW
 from orders_lakehouse.defs.resources import export_warehouse_to_dbt
-from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.settings import DBT_PROJECT, settings
 from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt_unit")]
@@ -34,6 +34,14 @@ def test_an_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
         "dim_date": 730,
     }
     assert empty.wrong_marts() == {}
+
+
+@pytest.mark.usefixtures("empty")
+def test_what_dbt_has_parsed_for_the_dimensions_serves_the_facts() -> None:
+    (log,) = (settings().home / "dbt").glob("facts-*/dbt.log")
+    said = [json.loads(line)["info"]["name"] for line in log.read_text().splitlines()]
+    assert "PartialParsingSkipParsing" in said
+    assert [name for name in os.environ if name in ("DBT_FROM_DATE", "DBT_TO_DATE", "DBT_BLOCKED_DATES")] == []
 
 
 def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

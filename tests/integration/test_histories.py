@@ -170,7 +170,6 @@ class Histories(RuleBasedStateMachine):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(delta, "_write", around(delta._write))
-            patch.setattr(delta.Lake, "_merge", around(delta.Lake._merge))
             patch.setattr(pending, "_PAUSE", timedelta(0))
             yield
 

@@ -442,6 +442,7 @@ class TestBackfill:
                 "severity": "ERROR",
                 "failed_dates": ["2017-03-04"],
                 "blocking": True,
+                "accounts": {},
             }
         ]
         assert run["errors"] == {}

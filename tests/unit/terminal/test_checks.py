@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.remedies import remedies
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.checks import ChecksError, Wanted, remedies, select
+from orders_lakehouse.terminal.checks import ChecksError, Wanted, select
 
 
 @pytest.fixture(autouse=True)

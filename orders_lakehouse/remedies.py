@@ -1,0 +1,62 @@
+"""What to do about checks that fail, in words and commands; for the terminal and for the pages of the UI."""
+
+from collections.abc import Iterable
+from datetime import date
+
+import polars as pl
+
+from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
+from orders_lakehouse.dates import spans
+from orders_lakehouse.lake.results import failing_dates
+
+# Commands that are named to run failing dates again.
+_COMMANDS = 10
+# Checks that only the comparison with the shop judges.
+_BY_SHOP = ("agrees_with_shop", "total_price_as_in_shop")
+
+
+def remedies(failing: pl.DataFrame, program: str = "lakehouse") -> list[str]:
+    """What to do about what fails, a paragraph for each way.
+
+    Args:
+        failing: Results that do not hold: check_name, date, passed, severity.
+        program: How the command is called.
+
+    Returns:
+        Commands that run dates again, where a run of the date can change what its check finds; else what can be done.
+    """
+    found = []
+    broken = failing_dates(failing.filter(pl.col("check_name") != VOLUME_AS_USUAL))
+    if broken:
+        found.append(
+            f"Once the cause is fixed, run again:\n{_commands(program, broken)}\n"
+            "A correction in the shop is captured on the date of its `updated_at`:\nrun that date first."
+        )
+    twice = failing.filter(pl.col("check_name") == STANDS_ONCE)["date"].drop_nulls()
+    left = [day for day in twice if day not in broken]
+    if left:
+        commands = _commands(program, left, " --job derive_dates_job")
+        found.append(f"Rows stand on one date again once all of theirs are derived:\n{commands}")
+    # What only the comparison with the shop judges, a run of the date does not judge again.
+    if failing["check_name"].is_in(_BY_SHOP).any():
+        found.append(f"{program} reconcile\nsays then whether the shop and raw agree.")
+    if failing["check_name"].str.ends_with("_as_usual").any():
+        found.append("What is unusual is for you to look at; there is nothing to run.")
+    whole = failing.filter(pl.col("date").is_null())["check_name"]
+    if (whole == KEEPS_UP).any():
+        found.append(
+            f"{KEEPS_UP} is judged again by `freshness_job` alone: every quarter of an hour\nwhile schedules run, "
+            "or when you launch it in the UI."
+        )
+    if (whole != KEEPS_UP).any():
+        found.append("What is judged of a table as a whole is judged again by a run of any date.")
+    return found
+
+
+def _commands(program: str, dates: Iterable[date], job: str = "") -> str:
+    """A line for each stretch of dates, and not too many of them."""
+    stretches = spans(dates)
+    lines = [f"{program} backfill {first} {last}{job}" for first, last in stretches[:_COMMANDS]]
+    if len(stretches) > _COMMANDS:
+        lines.append(f"... and {len(stretches) - _COMMANDS} more stretches of dates")
+    return "\n".join(f"  {line}" for line in lines)
