@@ -43,34 +43,31 @@ def accounts(lake: Lake, table: Table) -> Accounts:
 
     They balance when every business date has been derived since its rows were last captured.
     """
-    return _accounts(lake, table, None, row_count(lake, RAW_OF[table.name]))
+    accounted = sum(_versions(lake, place) for place in _places(table))
+    return _accounts(lake, table, None, row_count(lake, RAW_OF[table.name]), accounted)
 
 
 def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance: pl.DataFrame) -> Accounts:
-    """The accounts of a cleansed table over some dates, of which `balance` is given; only they are read."""
-    return _accounts(lake, table, (first, last), int(balance["captured"].sum()))
+    """The accounts of a cleansed table over some dates, of which `balance` is given."""
+    captured, accounted = balance.select(pl.col("captured", "accounted").sum()).row(0)
+    return _accounts(lake, table, (first, last), captured, accounted)
 
 
-def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int) -> Accounts:
-    standing = lake.scan(table, between=dates)
-    latest = standing
+def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int, accounted: int) -> Accounts:
     if _is_dimension(table):
         # A dimension keeps every version: the last one of a key is current, the others are superseded.
         latest = valid_intervals(lake.scan(table), table.key[0]).filter(nw.col("valid_to").is_null())
         if dates is not None:
             latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
-    by_state = rows_of(latest.group_by("is_deleted").agg(rows=nw.len()))
-    of = dict(by_state.iter_rows())
+    else:
+        latest = lake.scan(table, between=dates)
+    of = dict(rows_of(latest.group_by("is_deleted").agg(rows=nw.len())).iter_rows())
     current, deleted = of.get(False, 0), of.get(True, 0)
-    versions = nw.col("versions").sum()
-    ((stood_for,),) = rows_of(standing.select(versions)).rows()
-    ((rejected_for, quarantined),) = rows_of(
-        lake.scan(QUARANTINE_OF[table.name], between=dates).select(versions, rows=nw.len())
-    ).rows()
+    quarantined = row_count(lake, QUARANTINE_OF[table.name], dates)
     return Accounts(
         captured=captured,
         current=current,
-        superseded=(stood_for or 0) - current - deleted + (rejected_for or 0) - quarantined,
+        superseded=accounted - current - deleted - quarantined,
         deleted=deleted,
         quarantined=quarantined,
     )
@@ -165,9 +162,12 @@ def dates_without_entries(lake: Lake, table: Table) -> list[date]:
     return sorted(set(captured) - set(rows_of(entries)["captured_on"]))
 
 
-def row_count(lake: Lake, table: Table) -> int:
-    """Rows of a table, from its log alone."""
-    return int(files_of(lake.open(table), table)["rows"].sum())
+def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) -> int:
+    """Rows of a table, or of some of its partitions, from its log alone."""
+    files = files_of(lake.open(table), table)
+    if dates is not None:
+        files = files.filter(pl.col("date").is_between(*dates))
+    return int(files["rows"].sum())
 
 
 def _places(table: Table) -> tuple[Table, Table]:
