@@ -12,7 +12,7 @@
     {%- set first_build = model.resource_type != 'test' and not is_incremental() -%}
     {%- if first_build or should_full_refresh() -%}
         {%- set blocked = of_run('blocked_dates') -%}
-        {%- set blocked = blocked.split(',') if blocked is string else blocked -%}
+        {%- set blocked = blocked.split(',') if blocked and blocked is string else blocked -%}
         {%- if blocked and as_date_id -%}
             {{ column }} not in ({{ blocked | join(', ') | replace('-', '') }})
         {%- elif blocked -%}
@@ -39,7 +39,7 @@
 -#}
 {% macro of_run(variable) -%}
     {%- set told = env_var('DBT_' ~ variable | upper, '') if execute else '' -%}
-    {{ return(told or var(variable)) }}
+    {{- return(told or var(variable)) -}}
 {%- endmacro %}
 
 {#- The date in a variable. It becomes a part of SQL statements, so nothing but a date may stand in it. -#}

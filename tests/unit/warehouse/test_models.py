@@ -27,6 +27,9 @@ _AROUND: dict[str, Any] = {
     "is_incremental": lambda: False,
     "should_full_refresh": lambda: True,
     "var": lambda _: [],
+    "execute": False,
+    # Of a macro, Jinja alone makes text.
+    "return": lambda value: value or "",
     "model": SimpleNamespace(resource_type="model"),
 }
 
