@@ -60,7 +60,7 @@ PAGES = {
         "/assets/marts/fct_order_lines?view=lineage&lineageScope=upstream&lineageDepth=9", "fct_order", 900
     ),
     "checks": Page("/assets/cleansed/order_items?view=checks&checkDetail=rejected_share", "to_do", 900),
-    "quarantine": Page("/assets/cleansed/order_items", "quarantine_sample", 1500),
+    "quarantine": Page(f"/assets/cleansed/order_items?view=partitions&partition={LAST}", "quarantine_sample", 1300),
     "partitions": Page(f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 680),
     "daily_sales": Page("/assets/curated/daily_sales", "by_date", 900, click="[Show Markdown]"),
 }
