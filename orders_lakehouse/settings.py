@@ -87,6 +87,15 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_ENGINE",
         description="Engine that runs the transformations; Polars is the one that there is.",
     )
+    memory_gb: float | None = Field(
+        default=None,
+        ge=1,
+        validation_alias="LAKEHOUSE_MEMORY_GB",
+        description=(
+            "Memory (GB) that a run's process may use; a range of dates that needs more is worked through in portions. "
+            "Default: half of what the machine or the container has."
+        ),
+    )
     executor: Literal["in_process", "multiprocess"] = Field(
         default="in_process",
         validation_alias="LAKEHOUSE_EXECUTOR",

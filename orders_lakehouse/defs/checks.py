@@ -3,7 +3,7 @@
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -22,8 +22,11 @@ from orders_lakehouse.defs.metadata import FEW, few_of, key_of, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report, started
 from orders_lakehouse.lake import accounts
+from orders_lakehouse.lake.accounts import Accounts
 from orders_lakehouse.lake.delta import Lake, collect
-from orders_lakehouse.lake.log import as_of_run
+from orders_lakehouse.lake.history import places_of
+from orders_lakehouse.lake.log import Part, parts_of_run
+from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions
 from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres import connect
@@ -35,24 +38,27 @@ _ENOUGH_ROWS = 20
 
 
 def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
-    """A blocking check of the run's dates; of the whole table, where it has none."""
+    """A blocking check of the run's dates; of the whole table, where it has none.
+
+    What is decorated judges the parts of the run, each in the state in which the run found and left the lake.
+    """
     asset = key_of(table) if isinstance(table, Table) else table
     dated = not isinstance(table, Table) or table.partitioned_by is not None
 
-    def decorate(judge: Callable[[Lake, tuple[date, date] | None], Judged]) -> dg.AssetChecksDefinition:
+    def decorate(judge: Callable[[Sequence[Part]], Judged]) -> dg.AssetChecksDefinition:
         @dg.asset_check(asset=asset, name=name, description=description, blocking=True)
         def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context) if dated else None
             with failures(context):
                 # What other runs do meanwhile is theirs to answer for.
                 if isinstance(table, Table):
-                    seen = as_of_run(lake, _written_with(table), context.run.run_id, started(context))
+                    parts = parts_of_run(lake, _written_with(table), context.run.run_id, started(context), dates)
                 else:
                     # A fact is made of the copies in the warehouse.
                     loaded = loaded_versions()
                     held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
-                    seen = lake.snapshot(held)
-                verdicts, metadata = judge(seen, dates)
+                    parts = [Part(lake.snapshot(held), dates)]
+                verdicts, metadata = judge(parts)
                 return report(context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, metadata=metadata)
 
         return check
@@ -69,32 +75,51 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
     description = f"Every row of {table.path} holds the contract {table.model.__name__}, but for what is waived."
 
     @_check(table, f"{table.name}_contract", description)
-    def contract(lake: Lake, dates: tuple[date, date] | None) -> Judged:
-        (rows,) = collect(lake.scan(table, between=dates))
-        known = excused(lake, table, rows, dates, configured_waivers())
-        is_known = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(known["index"].implode())
-        broken = broken_rules(table, rows.filter(~is_known) if known.height else rows)
-        by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
-        verdicts = by_rule.group_by("date").agg(
-            passed=pl.lit(False),
-            expected=pl.lit("no row breaks a rule"),
-            found=pl.format("{} broken rules", pl.col("rows").sum()),
-            detail=pl.format("{}: {} rows ({})", "rule", "rows", "sample").sort().str.join("; "),
-        )
-        metadata: dict[str, Any] = {"rows": rows.height, "expected": "no row breaks a rule"}
-        if broken.height:
-            counted = broken.group_by("rule").len().sort("rule")
-            metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
-            metadata["sample"] = table_of(broken.head(FEW))
-        if known.height:
-            each = known.select(pl.col("rules").str.split(", ").explode().value_counts(sort=True)).unnest("rules")
-            metadata["waived"] = dg.MetadataValue.json(dict(each.iter_rows()))
-            metadata["waived_rows"] = table_of(known.drop("index").head(FEW))
-        if dates is None and broken.is_empty():
-            verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
-        return verdicts, metadata
+    def contract(parts: Sequence[Part]) -> Judged:
+        waivers = configured_waivers()
+        rows, broken, known = 0, [], []
+        for lake, dates in _portioned(parts, portions_of_rows, table):
+            (judged,) = collect(lake.scan(table, between=dates))
+            excuses = excused(lake, table, judged, dates, waivers)
+            is_excused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(excuses["index"].implode())
+            rows += judged.height
+            broken.append(broken_rules(table, judged.filter(~is_excused) if excuses.height else judged))
+            known.append(excuses.drop("index"))
+        return _of_contract(rows, pl.concat(broken), pl.concat(known), dated=table.partitioned_by is not None)
 
     return contract
+
+
+def _of_contract(rows: int, broken: pl.DataFrame, known: pl.DataFrame, *, dated: bool) -> Judged:
+    """The verdict on so many rows, of which some break rules and some are known to."""
+    by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
+    verdicts = by_rule.group_by("date").agg(
+        passed=pl.lit(False),
+        expected=pl.lit("no row breaks a rule"),
+        found=pl.format("{} broken rules", pl.col("rows").sum()),
+        detail=pl.format("{}: {} rows ({})", "rule", "rows", "sample").sort().str.join("; "),
+    )
+    metadata: dict[str, Any] = {"rows": rows, "expected": "no row breaks a rule"}
+    if broken.height:
+        counted = broken.group_by("rule").len().sort("rule")
+        metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
+        metadata["sample"] = table_of(broken.head(FEW))
+    if known.height:
+        each = known.select(pl.col("rules").str.split(", ").explode().value_counts(sort=True)).unnest("rules")
+        metadata["waived"] = dg.MetadataValue.json(dict(each.iter_rows()))
+        metadata["waived_rows"] = table_of(known.head(FEW))
+    if not dated and broken.is_empty():
+        verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
+    return verdicts, metadata
+
+
+def _portioned(
+    parts: Sequence[Part], portions: Callable[[Lake, Table, date, date], list[tuple[date, date]]], table: Table
+) -> Iterator[Part]:
+    """Parts that fit into memory, each."""
+    for lake, dates in parts:
+        for portion in [None] if dates is None else portions(lake, table, *dates):
+            yield Part(lake, portion)
 
 
 def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
@@ -150,10 +175,15 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
     )
 
     @_check(table, "no_row_lost", description)
-    def no_row_lost(lake: Lake, dates: tuple[date, date] | None) -> Judged:
-        assert dates is not None  # noqa: S101 (a cleansed table has dates)
-        by_date = accounts.balance(lake, table, *dates, configured_calendar())
-        books = accounts.accounts_of_dates(lake, table, *dates, by_date)
+    def no_row_lost(parts: Sequence[Part]) -> Judged:
+        balances, books = [], Accounts(0, 0, 0, 0, 0)
+        for lake, (first, last) in _dated(parts):
+            places = places_of(table, first, last)
+            for portion in portions_of_versions(lake, table, first, last):
+                of_portion = accounts.balance(lake, table, *portion, configured_calendar(), places)
+                books += accounts.accounts_of_dates(lake, table, *portion, of_portion)
+                balances.append(of_portion)
+        by_date = pl.concat(balances)
         verdicts = by_date.select(
             "date",
             passed=pl.col("captured") == pl.col("accounted"),
@@ -162,7 +192,8 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
             detail=pl.lit(None, pl.String),
         )
         unknown = accounts.dates_without_entries(lake, table)
-        whole = verdicts["passed"].all() and accounts.covers_everything(lake, table, *dates)
+        # Where others wrote between the parts of the run, no one state of the lake tells of all dates.
+        whole = verdicts["passed"].all() and len(parts) == 1 and accounts.covers_everything(lake, table, first, last)
         missing = accounts.missing(lake, table) if whole else 0
         if unknown or missing:
             # By date nothing is missing, because no date finds them.
@@ -193,21 +224,8 @@ def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
     )
 
     @_check(table, "rejected_share", description)
-    def rejected_share(lake: Lake, dates: tuple[date, date] | None) -> Judged:
-        date_column = str(table.partitioned_by)
-        good = lake.scan(table, between=dates).group_by(nw.col(date_column).alias("date")).agg(good=nw.len())
-        bad = (
-            lake.scan(QUARANTINE_OF[table.name], between=dates)
-            .filter(~nw.col("reasons").str.contains("|".join(OF_THE_ORDER)))
-            .group_by(nw.col(date_column).alias("date"))
-            .agg(bad=nw.len())
-        )
-        rows = (
-            bad.join(good, on="date", how="left")
-            .with_columns(nw.col("good").fill_null(0))
-            .with_columns(rows=nw.col("good") + nw.col("bad"))
-        )
-        (rejected,) = collect(rows)
+    def rejected_share(parts: Sequence[Part]) -> Judged:
+        rejected = pl.concat(_rejected(lake, table, dates) for lake, dates in _dated(parts))
         rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
         verdicts = rejected.select(
             "date",
@@ -221,13 +239,37 @@ def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
     return rejected_share
 
 
+def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFrame:
+    """Dates that have rejected rows: date, bad, good, rows."""
+    day = nw.col(str(table.partitioned_by)).alias("date")
+    good = lake.scan(table, between=dates).group_by(day).agg(good=nw.len())
+    bad = (
+        lake.scan(QUARANTINE_OF[table.name], between=dates)
+        .filter(~nw.col("reasons").str.contains("|".join(OF_THE_ORDER)))
+        .group_by(day)
+        .agg(bad=nw.len())
+    )
+    (rejected,) = collect(
+        bad.join(good, on="date", how="left")
+        .with_columns(nw.col("good").fill_null(0))
+        .with_columns(rows=nw.col("good") + nw.col("bad"))
+    )
+    return rejected
+
+
+def _dated(parts: Sequence[Part]) -> Iterator[tuple[Lake, tuple[date, date]]]:
+    """The parts of a table that has dates."""
+    for lake, dates in parts:
+        assert dates is not None  # noqa: S101 (the table has dates)
+        yield lake, dates
+
+
 def _total_price_matches(
     table: Table | dg.AssetKey, description: str, sides: Sequence[str]
 ) -> dg.AssetChecksDefinition:
     @_check(table, "total_price_matches", description)
-    def total_price_matches(lake: Lake, dates: tuple[date, date] | None) -> Judged:
-        assert dates is not None  # noqa: S101 (both tables have dates)
-        expected, found = (_TOTALS[side](lake, *dates) for side in sides)
+    def total_price_matches(parts: Sequence[Part]) -> Judged:
+        expected, found = (pl.concat(_TOTALS[side](lake, *dates) for lake, dates in _dated(parts)) for side in sides)
         both = expected.join(found, on="date", how="full", coalesce=True, suffix="_found").with_columns(
             pl.col("lines", "lines_found").fill_null(0), pl.col("total", "total_found").fill_null(0)
         )
@@ -249,11 +291,13 @@ def _total_price_matches(
 
 
 def _lake_totals(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
-    (rows,) = collect(lake.scan(table, between=(first, last)))
-    standing = rows.filter(~pl.col("is_deleted")) if "is_deleted" in rows.columns else rows
-    return standing.group_by(date="order_date").agg(
-        lines=pl.len().cast(pl.Int64), total=pl.col("total_price").sum().cast(pl.Decimal(38, 2))
+    rows = lake.scan(table, between=(first, last))
+    standing = rows.filter(~nw.col("is_deleted")) if "is_deleted" in table.columns else rows
+    by_date = standing.group_by(nw.col("order_date").alias("date")).agg(
+        lines=nw.len(), total=nw.col("total_price").sum()
     )
+    (totals,) = collect(by_date)
+    return totals.cast({"lines": pl.Int64, "total": pl.Decimal(38, 2)})
 
 
 def _fact_totals(lake: Lake, first: date, last: date) -> pl.DataFrame:  # noqa: ARG001 (the sides share a signature)

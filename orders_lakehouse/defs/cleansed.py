@@ -19,7 +19,10 @@ from orders_lakehouse.contracts.tables import (
     PAYMENTS,
     PRODUCTS,
     QUARANTINE_OF,
-    RAW_OF,
+    RAW_CUSTOMERS,
+    RAW_ORDER_ITEMS,
+    RAW_PAYMENTS,
+    RAW_PRODUCTS,
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
@@ -36,7 +39,8 @@ from orders_lakehouse.defs.metadata import (
 from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.history import children_of_orders, versions_of_orders
+from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
+from orders_lakehouse.lake.portions import portions_of_versions, replace_range
 from orders_lakehouse.lake.quarantine import by_reason, has_reason, quarantined
 from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.partitions import DAILY, run_dates
@@ -55,30 +59,35 @@ lakehouse quarantine replay --table {table}    # after a waiver
 ```"""
 Split = Sequence[Frame]
 Waivers = Sequence[Waiver]
+# Makes the rows of a cleansed table and of its quarantine, of some dates, from a lake that stands still.
+Derive = Callable[[Lake, date, date, Waivers, Places | None], Split]
 
 
-def _orders(lake: Lake, first: date, last: date, waivers: Waivers) -> Split:
-    return cleanse_orders(versions_of_orders(lake, first, last), first, last, configured_calendar(), waivers)
+def _orders(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    versions = versions_of_orders(lake, first, last, places)
+    return cleanse_orders(versions, first, last, configured_calendar(), waivers)
 
 
-def _order_items(lake: Lake, first: date, last: date, waivers: Waivers) -> Split:
-    return cleanse_order_items(*children_of_orders(lake, RAW_OF["order_items"], first, last), first, last, waivers)
+def _order_items(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    lines, states = children_of_orders(lake, RAW_ORDER_ITEMS, first, last, places)
+    return cleanse_order_items(lines, states, first, last, waivers)
 
 
-def _payments(lake: Lake, first: date, last: date, waivers: Waivers) -> Split:
-    return cleanse_payments(*children_of_orders(lake, RAW_OF["payments"], first, last), first, last, waivers)
+def _payments(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    payments, states = children_of_orders(lake, RAW_PAYMENTS, first, last, places)
+    return cleanse_payments(payments, states, first, last, waivers)
 
 
-def _customers(lake: Lake, first: date, last: date, waivers: Waivers) -> Split:
-    versions = lake.scan(RAW_OF["customers"], between=(first, last))
+def _customers(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
+    versions = lake.scan(RAW_CUSTOMERS, between=(first, last))
     return cleanse_customers(versions, configured_calendar().timezone, waivers)
 
 
-def _products(lake: Lake, first: date, last: date, waivers: Waivers) -> Split:
-    return cleanse_products(lake.scan(RAW_OF["products"], between=(first, last)), waivers)
+def _products(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
+    return cleanse_products(lake.scan(RAW_PRODUCTS, between=(first, last)), waivers)
 
 
-def _cleansed(table: Table, derive: Callable[[Lake, date, date, Waivers], Split]) -> dg.AssetsDefinition:
+def _cleansed(table: Table, derive: Derive) -> dg.AssetsDefinition:
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
@@ -89,28 +98,27 @@ def _cleansed(table: Table, derive: Callable[[Lake, date, date, Waivers], Split]
         began = time.perf_counter()
         with failures(context):
             waivers = configured_waivers()
+            places = places_of(table, first, last)
             # Quarantine first: a crash in between leaves a row that got worse in both tables, rather than in none.
-            bad, good = lake.replace_dates(
+            bad, good = replace_range(
+                lake,
                 [QUARANTINE_OF[table.name], table],
-                first,
-                last,
-                lambda source: reversed_pair(derive(source, first, last, waivers)),
+                portions_of_versions(lake, table, first, last),
+                lambda source, begin, end: reversed_pair(derive(source, begin, end, waivers, places)),
                 context.run_id,
             )
-            rejected, rows = bad.rows, good.rows
             shown = days_shown(first, last)
             in_quarantine = quarantined(lake, table).filter(pl.col(str(table.partitioned_by)).is_between(*shown))
             standing = by_reason(in_quarantine, table)
             told = {
-                "rows_in_run": rows.height,
-                "quarantined_in_run": rejected.height,
-                "dates_changed_in_run": len({*good.changed, *bad.changed}),
+                "rows_in_run": good.rows,
+                "quarantined_in_run": bad.rows,
+                "dates_changed_in_run": len(good.changed | bad.changed),
             }
-            report_state(context, lake, table, rows, began, told, _trends(standing))
+            report_state(context, lake, table, good.sample, began, told, _trends(standing))
             _report_quarantine(context, table, in_quarantine, standing, shown)
-        partition = str(table.partitioned_by)
-        report_rows_by_date(context, {ROW_COUNT: (partition, rows), "quarantined": (partition, rejected)})
-        _report_reasons_by_date(context, rejected, partition)
+        report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
+        _report_reasons_by_date(context, standing.filter(pl.col("date").is_between(first, last)))
         return dg.MaterializeResult()
 
     asset: dg.AssetsDefinition = cleansed
@@ -123,11 +131,10 @@ def reversed_pair(split: Split) -> Split:
     return bad, good
 
 
-def _report_reasons_by_date(context: dg.AssetExecutionContext, rejected: pl.DataFrame, partition: str) -> None:
-    reasons = rejected.select(date=partition, reason=pl.col("reasons").str.split(", ")).explode("reason")
-    counted = reasons.group_by("date", "reason").len().sort("date", "len", "reason", descending=[False, True, False])
+def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
+    counted = standing.sort("date", "rows", "reason", descending=[False, True, False])
     for (day,), of_day in counted.group_by("date", maintain_order=True):
-        told = dict(of_day.select("reason", "len").iter_rows())
+        told = dict(of_day.select("reason", "rows").iter_rows())
         context.add_asset_metadata({"quarantined_by_reason": dg.MetadataValue.json(told)}, partition_key=str(day))
 
 

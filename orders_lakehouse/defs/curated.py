@@ -1,6 +1,7 @@
 """Curated: order lines with what was known when they were placed, sales by date, and what customers bought."""
 
 import time
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -20,6 +21,7 @@ from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, repo
 from orders_lakehouse.defs.pictures import GREEN, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.portions import portions_of_rows, replace_range
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.transforms import curated
 
@@ -36,16 +38,16 @@ def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     dates = run_dates(context)
     began = time.perf_counter()
 
-    def derive(source: Lake) -> list[Frame]:
-        items, orders = (source.scan(table, between=dates) for table in (ORDER_ITEMS, ORDERS))
+    def derive(source: Lake, first: date, last: date) -> list[Frame]:
+        items, orders = (source.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
         return [curated.order_lines(items, orders, source.scan(CUSTOMERS), source.scan(PRODUCTS))]
 
     with failures(context):
-        (done,) = lake.replace_dates([ORDER_LINES], *dates, derive, context.run_id)
-        rows = done.rows
-        told = {"rows_in_run": rows.height, "dates_changed_in_run": len(done.changed)}
-        report_state(context, lake, ORDER_LINES, rows, began, told)
-    report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
+        portions = portions_of_rows(lake, ORDER_ITEMS, *dates)
+        (done,) = replace_range(lake, [ORDER_LINES], portions, derive, context.run_id)
+        told = {"rows_in_run": done.rows, "dates_changed_in_run": len(done.changed)}
+        report_state(context, lake, ORDER_LINES, done.sample, began, told)
+    report_rows_by_date(context, {ROW_COUNT: done.by_date})
     return dg.MaterializeResult()
 
 
@@ -59,17 +61,17 @@ def daily_sales(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     dates = run_dates(context)
     began = time.perf_counter()
     with failures(context):
-        (done,) = lake.replace_dates(
+        (done,) = replace_range(
+            lake,
             [DAILY_SALES],
-            *dates,
-            lambda source: [curated.daily_sales(source.scan(ORDER_LINES, between=dates))],
+            portions_of_rows(lake, ORDER_LINES, *dates),
+            lambda source, first, last: [curated.daily_sales(source.scan(ORDER_LINES, between=(first, last)))],
             context.run_id,
         )
-        rows = done.rows
         panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES, between=days_shown(*dates))))
-        told = {"rows_in_run": rows.height, "dates_changed_in_run": len(done.changed)}
-        report_state(context, lake, DAILY_SALES, rows, began, told, panels)
-    report_rows_by_date(context, {ROW_COUNT: ("order_date", rows)})
+        told = {"rows_in_run": done.rows, "dates_changed_in_run": len(done.changed)}
+        report_state(context, lake, DAILY_SALES, done.sample, began, told, panels)
+    report_rows_by_date(context, {ROW_COUNT: done.by_date})
     return dg.MaterializeResult()
 
 

@@ -130,17 +130,14 @@ def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
     }
 
 
-def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, tuple[str, pl.DataFrame]]) -> None:
+def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, pl.DataFrame]) -> None:
     """Give each date of the run its own counts, where a result alone would say the run's total for every date.
 
     Args:
         context: The running asset's.
-        counts: Metadata name to a date column and the rows to count by it.
+        counts: Metadata name to date, rows; a date that is not named has none.
     """
-    by_date = {
-        name: dict(rows.group_by(pl.col(column).cast(pl.String)).len().iter_rows())
-        for name, (column, rows) in counts.items()
-    }
+    by_date = {name: {str(day): count for day, count in rows.iter_rows()} for name, rows in counts.items()}
     for key in context.partition_keys:
         context.add_asset_metadata({name: of.get(key, 0) for name, of in by_date.items()}, partition_key=key)
 

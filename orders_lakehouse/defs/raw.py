@@ -55,8 +55,8 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
                 sample = rows if rows.height else sample
-            present = pl.concat([part.present for part in captured]).to_frame("date")
-            report_rows_by_date(context, {"versions_read": ("date", present)})
+            present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
+            report_rows_by_date(context, {"versions_read": present})
             new = sum(part.new for part in captured)
             report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
             matches = report(context, lake, check.key, matches_source(batch.counted, present), dates)
@@ -75,12 +75,12 @@ def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame
 
     Args:
         counted: date, rows, as the shop counts.
-        present: date, once for each row that stands in raw.
+        present: date, rows, of those that stand in raw.
 
     Returns:
         date, passed, expected, found, detail; a row for each date that has rows on either side.
     """
-    stored = present.group_by("date").agg(found=pl.len().cast(pl.Int64))
+    stored = present.select("date", found="rows")
     both = counted.join(stored, on="date", how="full", coalesce=True).with_columns(pl.col("rows", "found").fill_null(0))
     return both.select(
         "date",

@@ -25,12 +25,12 @@ class Captured:
 
     Attributes:
         new: Versions that were not in raw before.
-        present: Capture date (as the source counts) of each row of the batch that stands in raw now.
+        present: date (of capture, as the source counts), rows: how many of the batch stand in raw now.
         beside: Column of raw that holds each column of the source beside the contract's, by its name there.
     """
 
     new: int
-    present: pl.Series
+    present: pl.DataFrame
     beside: Mapping[str, str]
 
 
@@ -60,8 +60,9 @@ def capture(
     # The index first: an entry without its version is harmless, a version without its entry would not be found.
     record_key_dates(lake, table, rows, calendar)
     new = lake.insert_new(table, dated.drop(_COUNTS_ON), identity)
-    present = lake.present(table, dated, identity)[_COUNTS_ON]
-    return Captured(new, present, {name: column for name, (column, _) in beside.items()})
+    present = lake.present(table, dated, identity)
+    counted = present.group_by(date=_COUNTS_ON).agg(rows=pl.len().cast(pl.Int64))
+    return Captured(new, counted, {name: column for name, (column, _) in beside.items()})
 
 
 def names_beside(

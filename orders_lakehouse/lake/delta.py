@@ -388,9 +388,11 @@ def _replace(
     rows = _conform(rows, table)
     column = table.partitioned_by
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
-    standing = _rows(handle, table).filter(within)
-    changed = _differing(standing, rows.lazy(), column)
-    told = {**told, "changed": json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])}
+    if _has_rows(handle, table, dates):
+        changed = _differing(_rows(handle, table).filter(within), rows.lazy(), column)
+    else:
+        changed = rows.select(date=pl.col(column) if column else pl.lit(None, pl.Date))["date"].unique().sort()
+    told = {**told, "dates": json.dumps(dates, default=str), "changed": _in_json(spans(changed.drop_nulls()))}
     claims = _claiming(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), told)
     if changed.is_empty():
         _write(handle, rows.clear(), mode="append", commit_properties=claims)
@@ -402,6 +404,12 @@ def _replace(
         new = rows.filter(pl.col(str(column)).is_in(changed.implode()))
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
     return Replaced(rows, changed)
+
+
+def _has_rows(handle: DeltaTable, table: Table, dates: tuple[date, date] | None) -> bool:
+    """Whether a table has rows of some dates, from its log alone."""
+    files = files_of(handle, table)
+    return not (files if dates is None else files.filter(pl.col("date").is_between(*dates))).is_empty()
 
 
 def _differing(standing: pl.LazyFrame, rows: pl.LazyFrame, partition: str | None) -> pl.Series:
@@ -419,6 +427,10 @@ def _differing(standing: pl.LazyFrame, rows: pl.LazyFrame, partition: str | None
     either = [before.join(after, on=before.columns, how="anti", nulls_equal=True)]
     either.append(after.join(before, on=before.columns, how="anti", nulls_equal=True))
     return pl.concat(either)["date"].unique().sort()
+
+
+def _in_json(stretches: Iterable[tuple[date, date]]) -> str:
+    return json.dumps([[str(first), str(last)] for first, last in stretches])
 
 
 def _told(source: Snapshot, run_id: str) -> dict[str, str]:

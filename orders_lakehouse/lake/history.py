@@ -8,9 +8,17 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.cleansed import UNKNOWN
-from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import (
+    KEY_DATES,
+    ORDERS,
+    QUARANTINE_OF,
+    RAW_OF,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
+    Table,
+)
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, keep, rows_of
+from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of
 from orders_lakehouse.transforms.orders import order_states, with_order_date
 
 # By which a row's history is found: all versions of an order's lines share its order_id, but a payment may name another
@@ -67,14 +75,79 @@ def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
     return sum(record_key_dates(lake, RAW_OF[name], rows_of(lake.scan(RAW_OF[name])), calendar) for name in _KEY)
 
 
-def versions_of_orders(lake: Lake, first: date, last: date) -> Frame:
-    """All versions of the orders that ever counted at a date from `first` to `last`: rows of `raw/orders`."""
-    index = _index(lake, RAW_ORDERS)
-    keys = index.filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
-    return _versions(lake, RAW_ORDERS, keys.select("key").unique())
+class Places:
+    """On which capture dates the versions lie that a range of business dates is made of.
+
+    Looked up in the index once for all dates, and again when a table has changed since.
+    """
+
+    def __init__(self, table: Table, first: date, last: date) -> None:
+        """Of a raw table that the index holds, from a first to a last business date."""
+        self.table = table
+        self._between = (nw.lit(first), nw.lit(last))
+        self._known: tuple[tuple[int, ...], pl.DataFrame, pl.DataFrame] | None = None
+
+    def of_orders(self, lake: Lake, first: date, last: date) -> set[date]:
+        """Capture dates of all versions of the rows that ever named an order of some of the business dates."""
+        return set(self._looked_up(lake)[0].filter(pl.col("order_date").is_between(first, last))["captured_on"])
+
+    def of_named(self, lake: Lake, first: date, last: date) -> set[date]:
+        """Capture dates of all versions of the orders that are named by rows which were captured on some dates."""
+        return set(self._looked_up(lake)[1].filter(pl.col("captured_on").is_between(first, last))["placed_on"])
+
+    def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
+        # In this order: an index that is older than raw would lack its versions.
+        versions = tuple(lake.open(table).version() for table in (self.table, RAW_ORDERS, KEY_DATES))
+        if self._known is None or self._known[0] != versions:
+            self._known = (versions, *self._look_up(lake))
+        return self._known[1:]
+
+    def _look_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
+        orders = _index(lake, RAW_ORDERS).select("order_id", "order_date", placed_on="captured_on")
+        of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
+        if self.table is RAW_ORDERS:
+            both = orders.select("order_id", captured_on="placed_on").unique().join(of_range.unique(), on="order_id")
+            return rows_of(both.select("order_date", "captured_on").unique()), pl.DataFrame()
+        entries = keep(_index(lake, self.table).select("key", "order_id", "captured_on"))
+        # A row is found by its key: a payment may name another order from one version to the next.
+        named = entries.select("key", "order_id").unique().join(of_range.unique(), on="order_id")
+        keys = named.select("key", "order_date").unique()
+        held = entries.select("key", "captured_on").unique().join(keys, on="key")
+        of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
+        their_orders = (
+            of_dates.select("order_id", "captured_on")
+            .unique()
+            .join(orders.select("order_id", "placed_on").unique(), on="order_id")
+        )
+        found = collect(
+            held.select("order_date", "captured_on").unique(), their_orders.select("captured_on", "placed_on").unique()
+        )
+        return found[0], found[1]
 
 
-def children_of_orders(lake: Lake, table: Table, first: date, last: date) -> tuple[Frame, Frame]:
+def places_of(table: Table, first: date, last: date) -> Places | None:
+    """Where the versions lie that dates of a cleansed table are made of; None for one that counts by capture date."""
+    return Places(RAW_OF[table.name], first, last) if table.name in _KEY else None
+
+
+def versions_of_orders(lake: Lake, first: date, last: date, places: Places | None = None) -> Frame:
+    """All versions of the orders that ever counted at a date from `first` to `last`: rows of `raw/orders`.
+
+    Args:
+        lake: The lake.
+        first: First business date.
+        last: Last business date.
+        places: Where versions lie, when that is known for more dates than these.
+    """
+    places = places or Places(RAW_ORDERS, first, last)
+    dates = places.of_orders(lake, first, last)
+    keys = _index(lake, RAW_ORDERS).filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+    return lake.scan(RAW_ORDERS, dates=sorted(dates)).join(keys.select("order_id").unique(), on="order_id", how="semi")
+
+
+def children_of_orders(
+    lake: Lake, table: Table, first: date, last: date, places: Places | None = None
+) -> tuple[Frame, Frame]:
     """What the lines or payments of a range of dates are derived from.
 
     Args:
@@ -82,22 +155,32 @@ def children_of_orders(lake: Lake, table: Table, first: date, last: date) -> tup
         table: `raw/order_items` or `raw/payments`.
         first: First business date.
         last: Last business date.
+        places: Where versions lie, when that is known for more dates than these.
 
     Returns:
         All versions of the rows that name, or ever named, an order of the dates, or that were captured within them and
         name an order that is not known; and the states of those orders (order_id, order_date, order_state).
     """
+    places = places or Places(table, first, last)
+    dates = places.of_orders(lake, first, last)
+    key = _KEY[table.name]
     states = keep(
         order_states(
             lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
         )
     )
-    named = lake.scan(table, between=(first, last)).select(nw.col(_KEY[table.name]).alias("key"), "order_id").unique()
-    orphans = keep(_without_order(lake, keep(named)))
+    orphans = keep(_without_order(lake, table, first, last, places))
     unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
-    of_orders = _index(lake, table).join(states.select("order_id"), on="order_id", how="semi").select("key")
-    keys = nw.concat([of_orders, orphans.select("key")]).unique()
-    return _versions(lake, table, keys), nw.concat([states, unknown.with_columns(order_state=nw.lit(UNKNOWN))])
+    if table is RAW_ORDER_ITEMS:
+        keys = states.select(nw.col("order_id").alias("key"))
+    else:
+        named = lake.scan(table, dates=sorted(dates)).join(states.select("order_id"), on="order_id", how="semi")
+        keys = named.select(nw.col(key).alias("key"))
+    if not rows_of(orphans.head(1)).is_empty():
+        keys = nw.concat([keys, orphans.select("key")])
+        dates |= set(_captured(lake, table, orphans))
+    rows = lake.scan(table, dates=sorted(dates)).join(keep(keys.unique()), left_on=key, right_on="key", how="semi")
+    return rows, nw.concat([states, unknown.with_columns(order_state=nw.lit(UNKNOWN))])
 
 
 def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFrame:
@@ -141,10 +224,17 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
 
 
-def _without_order(lake: Lake, named: Frame) -> Frame:
-    """The rows whose order has never been captured. The index alone does not tell: it may be ahead of raw."""
-    order_ids = named.select("order_id").unique()
-    known = _versions(lake, RAW_ORDERS, order_ids.select(nw.col("order_id").alias("key"))).select("order_id")
+def _without_order(lake: Lake, table: Table, first: date, last: date, places: Places) -> Frame:
+    """Rows captured on some dates whose order has never been captured: key, order_id, each once.
+
+    The index alone does not tell: it may be ahead of raw.
+    """
+    rows = lake.scan(table, between=(first, last))
+    if _KEY[table.name] == "order_id":
+        named = rows.select("order_id").unique().with_columns(key="order_id")
+    else:
+        named = rows.select(nw.col(_KEY[table.name]).alias("key"), "order_id").unique()
+    known = lake.scan(RAW_ORDERS, dates=sorted(places.of_named(lake, first, last))).select("order_id").unique()
     return named.join(known, on="order_id", how="anti")
 
 
@@ -158,9 +248,13 @@ def _index(lake: Lake, table: Table) -> Frame:
 def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
     """All rows of a raw table with one of the keys, read from the capture dates that hold them."""
     keys = keep(keys)
-    dates = keep(_index(lake, table).join(keys, on="key", how="semi").select("captured_on").unique())
-    rows = lake.scan(table, dates=_column(dates, "captured_on"))
+    rows = lake.scan(table, dates=_captured(lake, table, keys))
     return rows.join(keys, left_on=_KEY[table.name], right_on="key", how="semi")
+
+
+def _captured(lake: Lake, table: Table, keys: Frame) -> Sequence[date]:
+    """Capture dates of the versions of some keys."""
+    return _column(_index(lake, table).join(keys, on="key", how="semi").select("captured_on").unique(), "captured_on")
 
 
 def _column(frame: Frame, name: str) -> Sequence[date]:

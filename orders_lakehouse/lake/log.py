@@ -1,11 +1,10 @@
 """What the log of a Delta table says: its extent, its versions. Nothing here makes a table or reads its rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from deltalake import DeltaTable
@@ -13,7 +12,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.dates import days
-from orders_lakehouse.lake.delta import Lake, Snapshot, files_of
+from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
 
@@ -22,6 +21,7 @@ from orders_lakehouse.lake.trouble import storage_trouble
 _RECENT, _MORE = 2, 10
 # The clocks of those who commit differ by less.
 _SKEW = timedelta(minutes=1)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -64,23 +64,79 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
     return Extent(int(files["rows"].sum()), dates, first, last, version, changed_at)
 
 
-def as_of_run(lake: Lake, tables: Sequence[Table], run_id: str, started: datetime) -> Snapshot:
+class Part(NamedTuple):
+    """Some dates of a table (None: it has no dates), and the lake as whoever derived them found and left it."""
+
+    lake: Lake
+    dates: tuple[date, date] | None
+
+
+def parts_of_run(
+    lake: Lake, tables: Sequence[Table], run_id: str, started: datetime, dates: tuple[date, date] | None
+) -> list[Part]:
     """The lake as a run found and left it: what was captured or derived since is not seen.
 
     Args:
         lake: The lake.
-        tables: Tables that the run replaced.
-        run_id: The run; of one that committed nothing to a table, the table is seen as it is.
+        tables: Tables that the run replaced together.
+        run_id: The run.
         started: When the run started: what was committed before is none of its work.
+        dates: First and last date of the run; None where the tables have none.
 
     Returns:
-        The lake with these tables at the versions that the run left, and what it read for them at those that it read.
+        In order, the dates in as few stretches as have one state of the lake: with the tables at the versions that the
+        run left, and what it read for them at those that it read. Dates that it did not replace are seen as they are.
     """
-    versions: dict[str, int] = {}
+    versions: dict[tuple[date, date] | None, dict[str, int]] = {}
     for table in tables:
-        for commit in islice(_commits_of(lake, table, run_id, started), 1):
-            versions |= {**json.loads(commit["read"]), table.path: int(commit["version"])}
-    return lake.snapshot(versions)
+        for span, commit in _replaced_by(lake, table, run_id, started, dates).items():
+            versions.setdefault(span, {}).update({**json.loads(commit["read"]), table.path: int(commit["version"])})
+    if dates is None:
+        return [Part(lake.snapshot(versions.get(None)), None)]
+    parts: list[tuple[date, date, dict[str, int]]] = []
+    for first, last in _covering(dates, [span for span in versions if span is not None]):
+        now = versions.get((first, last), {})
+        if parts and _is_next(parts[-1][2], now, tables):
+            first, _, before = parts.pop()
+            now = before | now
+        parts.append((first, last, now))
+    return [Part(lake.snapshot(seen), (first, last)) for first, last, seen in parts]
+
+
+def _replaced_by(
+    lake: Lake, table: Table, run_id: str, started: datetime, dates: tuple[date, date] | None
+) -> dict[tuple[date, date] | None, dict[str, Any]]:
+    """The last commit of a run for each stretch of dates that it replaced; no more of the log is read than is asked."""
+    found: dict[tuple[date, date] | None, dict[str, Any]] = {}
+    missing = 1 if dates is None else len(days(*dates))
+    for commit in _commits_of(lake, table, run_id, started):
+        said = json.loads(commit["dates"])
+        span = (date.fromisoformat(said[0]), date.fromisoformat(said[1])) if said else None
+        if span not in found:
+            found[span] = commit
+            missing -= len(days(*span)) if span else 1
+            if missing <= 0:
+                break
+    return found
+
+
+def _covering(dates: tuple[date, date], stretches: Sequence[tuple[date, date]]) -> Iterator[tuple[date, date]]:
+    """The stretches in order, and what of the dates lies between them."""
+    begin, end = dates
+    for first, last in sorted(stretches):
+        if begin < first:
+            yield begin, first - _DAY
+        yield first, last
+        begin = last + _DAY
+    if begin <= end:
+        yield begin, end
+
+
+def _is_next(before: Mapping[str, int], now: Mapping[str, int], tables: Sequence[Table]) -> bool:
+    """Whether nobody but the run wrote anything from one of its commits to the next: the later state tells of both."""
+    written = {table.path for table in tables}
+    known = before.keys() & now.keys()
+    return written <= known and all(now[path] == before[path] + (path in written) for path in known)
 
 
 def dates_changed_by(lake: Lake, table: Table, run_id: str, started: datetime) -> set[date]:

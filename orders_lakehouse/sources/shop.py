@@ -7,6 +7,7 @@ the shop has beside the columns of the contract is read with them.
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -18,14 +19,15 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 SCHEMA = "shop"
-# Rows that are in memory at once; a batch becomes one commit.
-BATCH_ROWS = 500_000
+# Rows of a batch, which becomes one commit; there are two in memory, one that is read and one that is captured.
+BATCH_ROWS = 300_000
 # A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
 TOLERANCE = timedelta(hours=AHEAD_HOURS)
 
@@ -129,14 +131,28 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         day = captured_on(window.calendar, now)
         cursor.execute(f"SELECT {day} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1")
         counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
-        # Ordered by the clock, so that a batch touches few partitions.
-        order = " ORDER BY updated_at" if counted["rows"].sum() > BATCH_ROWS else ""
-        cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}{order}")
         beside = [_beside(number) for number in range(len(extras))]
         schema = pl.Schema({**_read_schema(table), **dict(zip(beside, extras.values(), strict=True))})
-        for rows in _batches(cursor, schema):
+
+        def read() -> Iterator[pl.DataFrame]:
+            # Date after date, so that a batch touches few partitions, and no two batches the same.
+            for first, last in portions(dict(counted.iter_rows()), window.first, window.last, BATCH_ROWS):
+                where = _condition(Window(first, last, window.calendar), now)
+                cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
+                yield from _batches(cursor, schema)
+
+        for rows in _in_advance(read()):
             others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
             yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
+
+
+def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same frames: while one is worked on, the next one is read."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="shop") as reader:
+        following = reader.submit(next, frames, None)
+        while (frame := following.result()) is not None:
+            following = reader.submit(next, frames, None)
+            yield frame
 
 
 def _batches(cursor: "Cursor", schema: pl.Schema) -> Iterator[pl.DataFrame]:

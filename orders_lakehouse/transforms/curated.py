@@ -25,18 +25,6 @@ def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) 
     Returns:
         Rows of `curated/order_lines`. A customer or product without a valid version leaves its attributes null.
     """
-    # The date is a part of the key: an order that moved stands at both dates until the one it left is derived again.
-    key = ["order_id", "order_date"]
-    placed = orders.filter(~nw.col("is_deleted")).select(
-        *key, "ordered_at", "customer_id", "currency", order_status="status"
-    )
-    lines = (
-        items.filter(~nw.col("is_deleted"))
-        .select(
-            "order_id", "line_number", "order_date", "product_id", "quantity", "unit_price", "discount", "total_price"
-        )
-        .join(placed, on=key, how="inner")
-    )
     customer = valid_intervals(customers, "customer_id").select(
         "customer_id",
         "valid_from",
@@ -48,11 +36,20 @@ def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) 
     product = valid_intervals(products, "product_id").select(
         "product_id", "valid_from", "valid_to", "product_name", "category", "manufacturer"
     )
-    # Customers are looked up for orders, not for lines: an order has one customer and many lines.
-    placed_by = _as_of(placed.select(*key, "customer_id", "ordered_at"), customer, "customer_id").drop(
-        "customer_id", "ordered_at"
+    placed = orders.filter(~nw.col("is_deleted")).select(
+        "order_id", "order_date", "ordered_at", "customer_id", "currency", order_status="status"
     )
-    return _as_of(lines, product, "product_id").join(placed_by, on=key, how="left").select(ORDER_LINES.columns)
+    # Customers are looked up for orders, not for lines: an order has one customer and many lines.
+    placed = _as_of(placed, customer, "customer_id")
+    lines = (
+        items.filter(~nw.col("is_deleted"))
+        .select(
+            "order_id", "line_number", "order_date", "product_id", "quantity", "unit_price", "discount", "total_price"
+        )
+        # By date, too: an order that moved stands at both dates until the one that it left is derived again.
+        .join(placed, on=["order_id", "order_date"], how="inner")
+    )
+    return _as_of(lines, product, "product_id").select(ORDER_LINES.columns)
 
 
 def _as_of(facts: Frame, versions: Frame, key: str) -> Frame:

@@ -56,9 +56,15 @@ def valid_intervals(versions: Frame, key: str) -> Frame:
         `valid_to` (null: until further notice), half open.
     """
     columns = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
-    winners = versions.unique(subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns])
-    clock = nw.col("updated_at")
-    return winners.with_columns(
+    clock, number = nw.col("updated_at"), nw.len().over(key)
+    always = nw.when(nw.lit(value=False)).then(clock)
+    # Most rows have one version; only the others are worth sorting.
+    single = versions.filter(number == 1).with_columns(valid_from=always, valid_to=always)
+    winners = versions.filter(number > 1).unique(
+        subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns]
+    )
+    several = winners.with_columns(
         valid_from=nw.when(~clock.shift(1).over(key, order_by="updated_at").is_null()).then(clock),
         valid_to=clock.shift(-1).over(key, order_by="updated_at"),
     )
+    return nw.concat([single, several])

@@ -379,8 +379,18 @@ class TestBatches:
         assert all(batch.rows.height >= 1000 for batch in batches[:-1])
         assert {batch.in_window for batch in batches} == {whole.in_window} == {40_000}
         joined = pl.concat([batch.rows for batch in batches])
-        assert joined["updated_at"].is_sorted()
         assert joined.drop("captured_at").sort("product_id").equals(whole.rows.drop("captured_at").sort("product_id"))
+
+    def test_batches_follow_the_dates_and_share_none(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        shop.run("""
+            INSERT INTO shop.products (product_id, updated_at)
+            SELECT n, timestamptz '2020-03-02' + n % 3 * interval '1 day' FROM generate_series(1, 300) AS n
+        """)
+        days = [DAY + number * timedelta(days=1) for number in range(3)]
+        for rows, expected in ((150, [days[:1], days[1:2], days[2:]]), (200, [days[:2], days[2:]]), (300, [days])):
+            monkeypatch.setattr(source, "BATCH_ROWS", rows)
+            found = read_versions(RAW_PRODUCTS, Window(DAY, on("2020-12-31"), UTC_FROM_2017))
+            assert [batch.rows["captured_on"].unique().sort().to_list() for batch in found] == expected
 
     def test_what_the_shop_writes_between_two_batches_is_not_read(
         self, large: Shop, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,7 @@
 """Which dates a change touches: those, derived alone, leave every table as a full refresh would."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PA
 from orders_lakehouse.defs import checks
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.log import as_of_run
+from orders_lakehouse.lake.log import Part, parts_of_run
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.sources.shop import Window, read_versions
 from tests.integration.conftest import Lakehouse, day
@@ -153,17 +153,19 @@ def test_what_is_captured_while_a_date_is_derived_is_not_lost(
     """The checks judge what the run has read; the next run of the date takes what came meanwhile."""
     before = versions_now(built.lake)
 
-    def meanwhile(lake: Lake, tables: list[Table], run_id: str, started: datetime) -> Lake:
+    def meanwhile(
+        lake: Lake, tables: list[Table], run_id: str, started: datetime, dates: tuple[date, date]
+    ) -> list[Part]:
         for batch in read_versions(RAW_ORDERS, Window(day("2017-01-01"), day("2017-01-10"), CALENDAR)):
             capture(lake, RAW_ORDERS, batch.rows.with_columns(run_id=pl.lit("another")), CALENDAR)
-        return as_of_run(lake, tables, run_id, started)
+        return parts_of_run(lake, tables, run_id, started, dates)
 
     changed(
         built,
         "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-08 10:00+00' WHERE order_id = 'moves'",
     )
     with monkeypatch.context() as patched:
-        patched.setattr(checks, "as_of_run", meanwhile)
+        patched.setattr(checks, "parts_of_run", meanwhile)
         ran(built, "2017-01-02", select=DERIVED)
     assert set(built.wrong_curated()) == set()
     assert not_accounted_for(built) == {"orders": 1}

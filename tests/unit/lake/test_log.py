@@ -1,7 +1,8 @@
 """A run's own commits, however many others follow them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from orders_lakehouse.contracts.tables import DAILY_SALES
 from orders_lakehouse.lake import log
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.log import as_of_run, dates_changed_by
+from orders_lakehouse.lake.log import dates_changed_by, parts_of_run
 from tests.unit.rows import on, rows
 
 DAY = on("2020-03-02")
@@ -27,14 +28,43 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return made
 
 
+def _parts(lake: Lake, run_id: str, first: date = DAY, last: date = DAY, hours: int = 1) -> list[tuple[Any, ...]]:
+    """First and last date, and the version of the table, of each part of a run that began some hours ago."""
+    started = datetime.now(UTC) - timedelta(hours=hours)
+    parts = parts_of_run(lake, [DAILY_SALES], run_id, started, (first, last))
+    return [(*part.dates, part.lake.versions.get(DAILY_SALES.path)) for part in parts]
+
+
 def test_a_run_is_judged_by_its_own_commit_however_many_have_followed(lake: Lake) -> None:
-    started = datetime.now(UTC) - timedelta(hours=1)
-    assert as_of_run(lake, [DAILY_SALES], "one", started).versions == {DAILY_SALES.path: 1}
-    assert dates_changed_by(lake, DAILY_SALES, "one", started) == {DAY}
-    assert as_of_run(lake, [DAILY_SALES], "other", started).versions == {DAILY_SALES.path: 6}
-    assert as_of_run(lake, [DAILY_SALES], "nobody", started).versions == {}
+    assert _parts(lake, "one") == [(DAY, DAY, 1)]
+    assert dates_changed_by(lake, DAILY_SALES, "one", datetime.now(UTC) - timedelta(hours=1)) == {DAY}
+    assert _parts(lake, "other") == [(DAY, DAY, 6)]
+    assert _parts(lake, "nobody") == [(DAY, DAY, None)]
 
 
 def test_what_was_committed_before_a_run_started_is_not_read(lake: Lake) -> None:
-    started = datetime.now(UTC) + timedelta(hours=1)
-    assert as_of_run(lake, [DAILY_SALES], "one", started).versions == {}
+    assert _parts(lake, "one", hours=-1) == [(DAY, DAY, None)]
+
+
+def test_the_portions_of_a_run_are_one_part_while_nobody_else_writes(lake: Lake) -> None:
+    for number in range(4):
+        _replace(lake, "portions", DAY + number * timedelta(days=1))
+    assert _parts(lake, "portions", DAY, DAY + timedelta(days=3)) == [(DAY, DAY + timedelta(days=3), 10)]
+
+
+def test_what_another_run_wrote_in_between_divides_a_run(lake: Lake) -> None:
+    days = [DAY + number * timedelta(days=1) for number in range(4)]
+    _replace(lake, "divided", days[0])
+    _replace(lake, "divided", days[1])
+    _replace(lake, "in between", days[0])
+    _replace(lake, "divided", days[3])
+    assert _parts(lake, "divided", days[0], days[3]) == [
+        (days[0], days[1], 8),
+        (days[2], days[2], None),
+        (days[3], days[3], 10),
+    ]
+
+
+def _replace(lake: Lake, run_id: str, day: date) -> None:
+    sales = nw.from_native(rows(DAILY_SALES, {"order_date": day}).lazy())
+    lake.replace_dates([DAILY_SALES], day, day, lambda _: [sales], run_id)
