@@ -399,8 +399,10 @@ def _replace(
     elif dates is None:
         _write(handle, rows, mode="overwrite", predicate="true", commit_properties=claims)
     else:
-        listed = ", ".join(f"'{day}'" for day in changed if dates[0] <= day <= dates[1])
-        predicate = f"{column} IN ({listed})" if listed else f"{column} BETWEEN '{dates[0]}' AND '{dates[1]}'"
+        within_dates = changed.filter(changed.is_between(*dates))
+        # Not as a list: with one of more than twenty, whoever writes another date in the meantime counts as a conflict.
+        stretches = spans(within_dates) or [dates]
+        predicate = " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
         new = rows.filter(pl.col(str(column)).is_in(changed.implode()))
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
     return Replaced(rows, changed)

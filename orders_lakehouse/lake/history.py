@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date
+from threading import Lock
 
 import narwhals as nw
 import polars as pl
@@ -85,6 +86,7 @@ class Places:
         """Of a raw table that the index holds, from a first to a last business date."""
         self.table = table
         self._between = (nw.lit(first), nw.lit(last))
+        self._lock = Lock()
         self._known: tuple[tuple[int, ...], pl.DataFrame, pl.DataFrame] | None = None
 
     def of_orders(self, lake: Lake, first: date, last: date) -> set[date]:
@@ -98,9 +100,10 @@ class Places:
     def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         # In this order: an index that is older than raw would lack its versions.
         versions = tuple(lake.open(table).version() for table in (self.table, RAW_ORDERS, KEY_DATES))
-        if self._known is None or self._known[0] != versions:
-            self._known = (versions, *self._look_up(lake))
-        return self._known[1:]
+        with self._lock:
+            if self._known is None or self._known[0] != versions:
+                self._known = (versions, *self._look_up(lake))
+            return self._known[1:]
 
     def _look_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         orders = _index(lake, RAW_ORDERS).select("order_id", "order_date", placed_on="captured_on")

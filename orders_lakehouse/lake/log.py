@@ -93,14 +93,20 @@ def parts_of_run(
             versions.setdefault(span, {}).update({**json.loads(commit["read"]), table.path: int(commit["version"])})
     if dates is None:
         return [Part(lake.snapshot(versions.get(None)), None)]
-    parts: list[tuple[date, date, dict[str, int]]] = []
-    for first, last in _covering(dates, [span for span in versions if span is not None]):
-        now = versions.get((first, last), {})
-        if parts and _is_next(parts[-1][2], now, tables):
-            first, _, before = parts.pop()
-            now = before | now
-        parts.append((first, last, now))
-    return [Part(lake.snapshot(seen), (first, last)) for first, last, seen in parts]
+    stretches = list(_covering(dates, [span for span in versions if span is not None]))
+    if all(span in versions for span in stretches) and _nobody_else(list(versions.values()), tables):
+        latest = {path: max(of.get(path, 0) for of in versions.values()) for of in versions.values() for path in of}
+        return [Part(lake.snapshot(latest), dates)]
+    return [Part(lake.snapshot(versions.get(span)), span) for span in stretches]
+
+
+def _nobody_else(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) -> bool:
+    """Whether nobody but the run wrote anything from its first commit to its last: the last state tells of all."""
+    written = {table.path for table in tables}
+    seen = {path: {of[path] for of in commits if path in of} for of in commits for path in of}
+    return all(
+        max(versions) - min(versions) == (len(commits) - 1 if path in written else 0) for path, versions in seen.items()
+    )
 
 
 def _replaced_by(

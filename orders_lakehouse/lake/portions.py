@@ -5,6 +5,7 @@ it holds. One date is never divided.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -17,8 +18,10 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, Replaced, files_of, rows_of
 from orders_lakehouse.memory import memory_limit
 
-# More rows at once are no faster.
-_MOST_ROWS = 500_000
+# Portions that are worked on at once.
+_AT_ONCE = 2
+# More rows in a portion are no faster.
+_MOST_ROWS = 300_000
 # What a process holds before it has read a row, and what a row takes while a table with many columns is derived.
 _FIXED_BYTES, _ROW_BYTES = 700_000_000, 1_500
 _SAMPLED = 8
@@ -65,27 +68,30 @@ def replace_range(
     Returns:
         What became of each target.
     """
-    counted: list[list[pl.DataFrame]] = [[] for _ in tables]
-    samples = [pl.DataFrame(schema=table.schema) for table in tables]
-    changed: list[set[date]] = [set() for _ in tables]
 
-    def replace(first: date, last: date) -> list[Replaced]:
-        return lake.replace_dates(tables, first, last, lambda source: derive(source, first, last), run_id)
+    def work(span: Span) -> list[Done]:
+        replaced = lake.replace_dates(tables, *span, lambda source: derive(source, *span), run_id)
+        return [_done(table, of_table) for table, of_table in zip(tables, replaced, strict=True)]
 
-    for span in spans:
-        for number, (table, of_table) in enumerate(zip(tables, replace(*span), strict=True)):
-            counted[number].append(_counted(of_table.rows, table))
-            # Cut out of what is let go, a few rows would hold all of it.
-            samples[number] = of_table.rows.head(_SAMPLED).clone() if of_table.rows.height else samples[number]
-            changed[number].update(of_table.changed)
-    return [
-        Done(pl.concat(counts), sample, frozenset(dates))
-        for counts, sample, dates in zip(counted, samples, changed, strict=True)
-    ]
+    # While one portion is written, the next one is derived. They share no date, so neither waits for the other.
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="portion") as workers:
+        by_table = zip(*workers.map(work, spans), strict=True)
+        return [
+            Done(
+                pl.concat(one.by_date for one in done),
+                next((one.sample for one in done if one.sample.height), done[0].sample),
+                frozenset().union(*(one.changed for one in done)),
+            )
+            for done in by_table
+        ]
 
 
-def _counted(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    return rows.group_by(date=str(table.partitioned_by)).agg(rows=pl.len().cast(pl.Int64))
+def _done(table: Table, replaced: Replaced) -> Done:
+    rows = replaced.rows
+    by_date = rows.group_by(date=str(table.partitioned_by)).agg(rows=pl.len().cast(pl.Int64))
+    # A slice would hold all the rows that it was cut out of.
+    sample = rows.select(pl.all().gather(range(min(_SAMPLED, rows.height))))
+    return Done(by_date, sample, frozenset(replaced.changed))
 
 
 def portions(rows: Mapping[date, int], first: date, last: date, limit: int) -> list[Span]:
@@ -112,7 +118,7 @@ def portions(rows: Mapping[date, int], first: date, last: date, limit: int) -> l
 
 def row_limit() -> int:
     """Rows of a portion at most, by the memory that the settings allow."""
-    return max(1, min(_MOST_ROWS, (memory_limit() - _FIXED_BYTES) // _ROW_BYTES))
+    return max(1, min(_MOST_ROWS, (memory_limit() - _FIXED_BYTES) // (_AT_ONCE * _ROW_BYTES)))
 
 
 def portions_of_rows(lake: Lake, table: Table, first: date, last: date) -> list[Span]:
