@@ -264,15 +264,11 @@ class TestALateWriter:
         many = [FIRST + timedelta(days=number) for number in range(0, 60, every)]
         outside = FIRST + timedelta(days=90)
         _replace(lake, outside, outside, _sales(outside))
-        derived = []
-
-        def derive(_: Lake) -> list[Frame]:
-            derived.append(len(derived))
-            _replace(lake, outside, outside, _sales(outside, orders=7 + len(derived)))
-            return [_lazy(_sales(*many))]
-
+        derive, calls = _interrupted(
+            lambda: _replace(lake, outside, outside, _sales(outside, orders=8)), lambda: _sales(*many)
+        )
         lake.replace_dates([DAILY_SALES], many[0], many[-1], derive)
-        assert derived == [0]
+        assert calls == [1]
         assert _orders_by_date(lake) == {**dict.fromkeys(many, 1), outside: 8}
 
     def test_that_found_nothing_does_not_remove_what_came_meanwhile(self, lake: Lake) -> None:
