@@ -1,7 +1,8 @@
 """Dates in a row, as stretches, and as people write them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from itertools import pairwise
 
 _DAY = timedelta(days=1)
 
@@ -20,6 +21,20 @@ def spans(dates: Iterable[date]) -> list[tuple[date, date]]:
         else:
             found.append((day, day))
     return found
+
+
+def bridged(stretches: Sequence[tuple[date, date]], most: int) -> list[tuple[date, date]]:
+    """Stretches of dates, of which those with the narrowest gaps between them are joined.
+
+    Args:
+        stretches: First and last date of each, in order.
+        most: How many may be left.
+    """
+    gaps = [(after[0] - before[1], number) for number, (before, after) in enumerate(pairwise(stretches), start=1)]
+    cuts = sorted(number for _, number in sorted(gaps, reverse=True)[: most - 1])
+    return [
+        (stretches[begin][0], stretches[end - 1][1]) for begin, end in pairwise([0, *cuts, len(stretches)]) if stretches
+    ]
 
 
 def in_words(dates: Iterable[date]) -> str:

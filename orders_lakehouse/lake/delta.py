@@ -22,7 +22,7 @@ from deltalake.schema import Field, PrimitiveType, Schema
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.dates import days, spans
+from orders_lakehouse.dates import bridged, days, spans
 from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.stamp import Stamp
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError
@@ -38,6 +38,9 @@ _ATTEMPTS = 20
 _SMALL_FILES = 100
 # Opening a table reads the commits since the last checkpoint of its log.
 _CONFIGURATION = {"delta.checkpointInterval": "10"}
+# A predicate of more than twenty dates that do not follow one another is not told apart from other dates: whoever
+# writes one of those in the meantime would count as a conflict.
+_STRETCHES = 20
 # Of a stored row beside the new one; no column is named with a space.
 _STORED = " stored"
 # Partitions that are in memory at once while a table gets wider types.
@@ -399,11 +402,10 @@ def _replace(
     elif dates is None:
         _write(handle, rows, mode="overwrite", predicate="true", commit_properties=claims)
     else:
-        within_dates = changed.filter(changed.is_between(*dates))
-        # Not as a list: with one of more than twenty, whoever writes another date in the meantime counts as a conflict.
-        stretches = spans(within_dates) or [dates]
+        stretches = bridged(spans(changed.filter(changed.is_between(*dates))), _STRETCHES) or [dates]
+        day = pl.col(str(column))
         predicate = " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
-        new = rows.filter(pl.col(str(column)).is_in(changed.implode()))
+        new = rows.filter(pl.any_horizontal(day.is_between(first, last) for first, last in stretches))
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
     return Replaced(rows, changed)
 

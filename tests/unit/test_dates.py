@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.dates import from_words, in_words, spans
+from orders_lakehouse.dates import bridged, days, from_words, in_words, spans
 
 DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
 
 
 @pytest.mark.parametrize(
-    ("days", "said"),
+    ("numbers", "said"),
     [
         ([], ""),
         ([10], "2017-01-10"),
@@ -21,8 +21,8 @@ DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
         ([1, 3, 5], "2017-01-01, 2017-01-03, 2017-01-05"),
     ],
 )
-def test_consecutive_dates_are_a_stretch(days: list[int], said: str) -> None:
-    assert in_words(DAYS[number] for number in days) == said
+def test_consecutive_dates_are_a_stretch(numbers: list[int], said: str) -> None:
+    assert in_words(DAYS[number] for number in numbers) == said
 
 
 def test_a_stretch_goes_on_over_the_end_of_a_month() -> None:
@@ -33,3 +33,17 @@ def test_a_stretch_goes_on_over_the_end_of_a_month() -> None:
 def test_what_was_written_is_read(numbers: set[int]) -> None:
     dates = [date(2017, 1, 1) + timedelta(days=number) for number in sorted(numbers)]
     assert from_words(in_words(dates)) == dates
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(1, 8))
+def test_bridged_stretches_hold_all_dates_and_are_no_more_than_wanted(numbers: set[int], most: int) -> None:
+    dates = [date(2017, 1, 1) + timedelta(days=number) for number in sorted(numbers)]
+    found = bridged(spans(dates), most)
+    assert len(found) == min(most, len(spans(dates)))
+    assert set(dates) <= {day for span in found for day in days(*span)}
+    assert spans(day for span in found for day in days(*span)) == found
+
+
+def test_the_narrowest_gaps_are_bridged() -> None:
+    found = bridged(spans(DAYS[number] for number in (1, 3, 10, 12, 20)), 3)
+    assert found == [(DAYS[1], DAYS[3]), (DAYS[10], DAYS[12]), (DAYS[20], DAYS[20])]
