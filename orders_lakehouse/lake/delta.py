@@ -405,7 +405,9 @@ def _replace(
         stretches = bridged(spans(changed.filter(changed.is_between(*dates))), _STRETCHES) or [dates]
         day = pl.col(str(column))
         predicate = " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
-        new = rows.filter(pl.any_horizontal(day.is_between(first, last) for first, last in stretches))
+        # A row that lies outside of the dates goes with them, for the predicate to refuse.
+        is_meant = day.is_in(changed.implode(), nulls_equal=True)
+        new = rows.filter(pl.any_horizontal(is_meant, *(day.is_between(first, last) for first, last in stretches)))
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
     return Replaced(rows, changed)
 
