@@ -7,11 +7,9 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.cleansed import UNKNOWN
 from orders_lakehouse.contracts.tables import KEY_DATES, ORDER_ITEMS, ORDERS, QUARANTINE_OF, RAW_OF, Table
-from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
-from orders_lakehouse.lake.history import Places, children_of_orders, versions_of_orders
+from orders_lakehouse.lake.history import Places, children_of_orders, count_lines, versions_of_orders
 from orders_lakehouse.transforms.orders import with_order, with_order_date
 from orders_lakehouse.transforms.versions import current_versions, valid_intervals
 
@@ -104,12 +102,11 @@ def balance(
         raw = with_order_date(current_versions(versions, table.key), calendar).filter(
             nw.col(partition).is_between(nw.lit(first), nw.lit(last))
         )
+    elif table is ORDER_ITEMS:
+        raw = count_lines(lake, first, last, places)
     else:
         versions, states = children_of_orders(lake, RAW_OF[table.name], first, last, places)
-        if table is ORDER_ITEMS:
-            raw = _lines(versions, states, first, last)
-        else:
-            raw = with_order(current_versions(versions, table.key), states, first, last)
+        raw = with_order(current_versions(versions, table.key), states, first, last)
     stored = nw.concat(
         [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _places(table)]
     )
@@ -117,19 +114,6 @@ def balance(
     accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
     both = rows_of(captured).join(rows_of(accounted), on="date", how="full", coalesce=True)
     return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
-
-
-def _lines(versions: Frame, states: Frame, first: date, last: date) -> Frame:
-    """Versions of order lines: order_date, versions."""
-    # The order is a part of a line's key: where it is known, all versions of the line count at its date.
-    is_known = nw.col("order_state") != UNKNOWN
-    known, unknown = states.filter(is_known), states.filter(~is_known)
-    found = versions.join(known, on="order_id").select("order_date", nw.lit(1).cast(nw.Int64).alias("versions"))
-    if rows_of(unknown.head(1)).is_empty():
-        return found
-    of_unknown = versions.join(unknown, on="order_id", how="semi")
-    counted = with_order(current_versions(of_unknown, ORDER_ITEMS.key), unknown, first, last)
-    return nw.concat([found, counted.select("order_date", "versions")])
 
 
 def missing(lake: Lake, table: Table) -> int:

@@ -11,6 +11,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.cleansed import UNKNOWN
 from orders_lakehouse.contracts.tables import (
     KEY_DATES,
+    ORDER_ITEMS,
     ORDERS,
     QUARANTINE_OF,
     RAW_OF,
@@ -20,7 +21,8 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of
-from orders_lakehouse.transforms.orders import order_states, with_order_date
+from orders_lakehouse.transforms.orders import order_states, with_order, with_order_date
+from orders_lakehouse.transforms.versions import current_versions
 
 # By which a row's history is found: all versions of an order's lines share its order_id, but a payment may name another
 # order from one version to the next.
@@ -167,23 +169,61 @@ def children_of_orders(
     places = places or Places(table, first, last)
     dates = places.of_orders(lake, first, last)
     key = _KEY[table.name]
-    states = keep(
-        order_states(
-            lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
-        )
-    )
-    orphans = keep(_without_order(lake, table, first, last, places))
-    unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
+    states, orphans = _states(lake, table, first, last, places)
     if table is RAW_ORDER_ITEMS:
         keys = states.select(nw.col("order_id").alias("key"))
     else:
         named = lake.scan(table, dates=sorted(dates)).join(states.select("order_id"), on="order_id", how="semi")
-        keys = named.select(nw.col(key).alias("key"))
-    if not rows_of(orphans.head(1)).is_empty():
-        keys = nw.concat([keys, orphans.select("key")])
+        keys = nw.concat([named.select(nw.col(key).alias("key")), orphans.select("key")])
+    if not _is_empty(orphans):
         dates |= set(_captured(lake, table, orphans))
     rows = lake.scan(table, dates=sorted(dates)).join(keep(keys.unique()), left_on=key, right_on="key", how="semi")
-    return rows, nw.concat([states, unknown.with_columns(order_state=nw.lit(UNKNOWN))])
+    return rows, states
+
+
+def count_lines(lake: Lake, first: date, last: date, places: Places | None = None) -> Frame:
+    """How many versions of order lines count at some business dates.
+
+    Args:
+        lake: The lake.
+        first: First business date.
+        last: Last business date.
+        places: Where versions lie, when that is known for more dates than these.
+
+    Returns:
+        order_date, versions; one row or more for each order.
+    """
+    places = places or Places(RAW_ORDER_ITEMS, first, last)
+    states, orphans = _states(lake, RAW_ORDER_ITEMS, first, last, places)
+    is_known = nw.col("order_state") != UNKNOWN
+    # The order is a part of a line's key: where it is known, all versions of the line count at its date.
+    lines = lake.scan(RAW_ORDER_ITEMS, dates=sorted(places.of_orders(lake, first, last)))
+    counted = lines.group_by("order_id").agg(versions=nw.len().cast(nw.Int64))
+    of_known = counted.join(states.filter(is_known), on="order_id").select("order_date", "versions")
+    if _is_empty(orphans):
+        return of_known
+    current = current_versions(_versions(lake, RAW_ORDER_ITEMS, orphans.select("key").unique()), ORDER_ITEMS.key)
+    of_unknown = with_order(current, states.filter(~is_known), first, last)
+    return nw.concat([of_known, of_unknown.select("order_date", "versions")])
+
+
+def _states(lake: Lake, table: Table, first: date, last: date, places: Places) -> tuple[Frame, Frame]:
+    """What became of the orders of some dates, and of those without a trace that rows captured then name.
+
+    Returns:
+        order_id, order_date, order_state of each order (no order_date where it is not known); and key, order_id of the
+        rows whose order is not known.
+    """
+    known = order_states(
+        lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
+    )
+    orphans = keep(_without_order(lake, table, first, last, places))
+    unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
+    return keep(nw.concat([known, unknown.with_columns(order_state=nw.lit(UNKNOWN))])), orphans
+
+
+def _is_empty(frame: Frame) -> bool:
+    return rows_of(frame.head(1)).is_empty()
 
 
 def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFrame:
