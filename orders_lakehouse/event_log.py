@@ -10,17 +10,21 @@ power cut may cost the last events, which are history, not data.
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import dagster as dg
+
 # The storage that dagster.yaml may name by this very path; there is no other way to refine it.
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqliteEventLogStorage, SqlEventLogStorageTable
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
 # A file for each run, and the index over all.
 _KEPT = 16
 _BUSY_SECONDS = 30
+# Events that wait in memory for one another; all come from the end of a step, or the start of a run.
+_BATCH = 1000
 
 
 class KeptSqliteEventLogStorage(SqliteEventLogStorage):
@@ -38,12 +42,39 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
         """Made by Dagster from dagster.yaml."""
+        # Without it, Dagster hands over one event at a time.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(_BATCH))
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         with self._db_lock, self._engine(shard).begin() as connection:
             yield connection
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events of one run, those that Dagster hands over together, in one transaction for each file.
+
+        Args:
+            events: Planned and done materializations, and planned checks, of the same run.
+        """
+        rows = [self._event_to_row(event) for event in events]
+        with self.run_connection(events[0].run_id) as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+        insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        with self.index_connection() as connection:
+            stored = list(zip(events, connection.execute(insert, rows).scalars(), strict=True))
+            of_assets = [(event, id_) for event, id_ in stored if event.get_dagster_event().asset_key]
+            self._store_asset_event_tags(connection, [event for event, _ in of_assets], [id_ for _, id_ in of_assets])
+            # An asset's entry tells of its last event: each one would overwrite what the one before has written.
+            last = {
+                (event.get_dagster_event().asset_key, event.dagster_event_type): (event, id_)
+                for event, id_ in of_assets
+            }
+            for event, id_ in last.values():
+                self._store_asset_event(connection, event, id_)
+        for event, id_ in stored:
+            if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                self.store_asset_check_event(event, id_)
 
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
