@@ -17,7 +17,7 @@ from typing import Any, Self
 import dagster as dg
 
 # The storage that dagster.yaml may name by this very path; there is no other way to refine it.
-from dagster._core.storage.event_log import SqliteEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
 # A file for each run, and the index over all.
@@ -32,6 +32,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -62,7 +63,9 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
             connection.execute(SqlEventLogStorageTable.insert(), rows)
         insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
         with self.index_connection() as connection:
-            stored = list(zip(events, connection.execute(insert, rows).scalars(), strict=True))
+            stored: list[tuple[dg.EventLogEntry, int]] = list(
+                zip(events, connection.execute(insert, rows).scalars(), strict=True)
+            )
             of_assets = [(event, id_) for event, id_ in stored if event.get_dagster_event().asset_key]
             self._store_asset_event_tags(connection, [event for event, _ in of_assets], [id_ for _, id_ in of_assets])
             # An asset's entry tells of its last event: each one would overwrite what the one before has written.
@@ -92,6 +95,12 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 longest_unused.dispose()
         self._engines.move_to_end(shard)
         return self._engines[shard]
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; the parent opens the file anew to find out, for each event of a check."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def wipe(self) -> None:
         """Remove every event, and the files with them."""

@@ -9,6 +9,7 @@ from datetime import date
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliInvocation, DbtCliResource
@@ -89,6 +90,11 @@ class Dbt(DbtCliResource):
         # The parent starts `dbt --version` before each invocation, which takes as long as a small build. Should the
         # parent stop asking, this is no longer called, and nothing else changes.
         return Version(metadata.version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
+        # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
+        # asks for any, and to make it takes as long as a small build.
+        return None
 
 
 RESOURCES = {
