@@ -2,7 +2,8 @@
 
 Dagster's own storage makes an engine and opens a connection for every event and closes both again: SQL is compiled
 anew, and the last connection to close makes SQLite copy its write-ahead log back and wait for the disk. A range of a
-year is ten thousand events. This storage, named in dagster.yaml, is the same one with an engine kept for each file.
+year is ten thousand events. This storage, named in dagster.yaml, is the same one with an engine kept for each file, and
+with one transaction for the dates of an asset, which Dagster hands over together to a storage that asks for it.
 
 `synchronous=NORMAL` spares the waiting for the disk: with a write-ahead log that is safe when a process is killed; a
 power cut may cost the last events, which are history, not data.

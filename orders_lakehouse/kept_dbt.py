@@ -105,7 +105,7 @@ def _serve(listener: socket.socket) -> None:
             with _as(environment, folder, outputs):
                 sys.argv = ["dbt", *arguments]
                 try:
-                    cli()
+                    cli(prog_name="dbt")
                 except SystemExit as end:
                     status = end.code if isinstance(end.code, int) else int(end.code is not None)
             asking.sendall(_NUMBER.pack(status))
@@ -160,7 +160,7 @@ def main() -> None:
     else:
         from dbt.cli.main import cli
 
-        cli()
+        cli(prog_name="dbt")
 
 
 if __name__ == "__main__":
