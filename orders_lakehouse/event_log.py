@@ -2,7 +2,8 @@
 
 Dagster's own storage makes an engine and opens a connection for every event and closes both again: SQL is compiled
 anew, and the last connection to close makes SQLite copy its write-ahead log back and wait for the disk. A range of a
-year is ten thousand events. This storage, named in dagster.yaml, is the same one with an engine kept for each file.
+year is ten thousand events. This storage, named in dagster.yaml, is the same one with an engine kept for each file, and
+with one transaction for the dates of an asset, which Dagster hands over together to a storage that asks for it.
 
 `synchronous=NORMAL` spares the waiting for the disk: with a write-ahead log that is safe when a process is killed; a
 power cut may cost the last events, which are history, not data.
@@ -10,17 +11,21 @@ power cut may cost the last events, which are history, not data.
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import dagster as dg
+
 # The storage that dagster.yaml may name by this very path; there is no other way to refine it.
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
 # A file for each run, and the index over all.
 _KEPT = 16
 _BUSY_SECONDS = 30
+# Events that wait in memory for one another; all come from the end of a step, or the start of a run.
+_BATCH = 1000
 
 
 class KeptSqliteEventLogStorage(SqliteEventLogStorage):
@@ -28,6 +33,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -38,12 +44,41 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
         """Made by Dagster from dagster.yaml."""
+        # Without it, Dagster hands over one event at a time.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(_BATCH))
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         with self._db_lock, self._engine(shard).begin() as connection:
             yield connection
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events of one run, those that Dagster hands over together, in one transaction for each file.
+
+        Args:
+            events: Planned and done materializations, and planned checks, of the same run.
+        """
+        rows = [self._event_to_row(event) for event in events]
+        with self.run_connection(events[0].run_id) as connection:
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+        insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        with self.index_connection() as connection:
+            stored: list[tuple[dg.EventLogEntry, int]] = list(
+                zip(events, connection.execute(insert, rows).scalars(), strict=True)
+            )
+            of_assets = [(event, id_) for event, id_ in stored if event.get_dagster_event().asset_key]
+            self._store_asset_event_tags(connection, [event for event, _ in of_assets], [id_ for _, id_ in of_assets])
+            # An asset's entry tells of its last event: each one would overwrite what the one before has written.
+            last = {
+                (event.get_dagster_event().asset_key, event.dagster_event_type): (event, id_)
+                for event, id_ in of_assets
+            }
+            for event, id_ in last.values():
+                self._store_asset_event(connection, event, id_)
+        for event, id_ in stored:
+            if event.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                self.store_asset_check_event(event, id_)
 
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
@@ -61,6 +96,12 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
                 longest_unused.dispose()
         self._engines.move_to_end(shard)
         return self._engines[shard]
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has a table; the parent opens the file anew to find out, for each event of a check."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
 
     def wipe(self) -> None:
         """Remove every event, and the files with them."""

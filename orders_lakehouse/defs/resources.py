@@ -2,20 +2,21 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
 from importlib import metadata
-from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging.version import Version
+from pydantic import PrivateAttr
 
 from orders_lakehouse import postgres
 from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.liveness import signing
 from orders_lakehouse.postgres import database_url, parse_url
@@ -82,7 +83,29 @@ def keep_what_dbt_parsed(invocation: DbtCliInvocation) -> None:
 
 
 class Dbt(DbtCliResource):
-    """The dbt of this environment."""
+    """The dbt of this environment, in a process that is kept from a run's first build to its last step."""
+
+    _kept: KeptDbt | None = PrivateAttr(default=None)
+
+    def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
+        """Start a build, as the parent does."""
+        if self._kept is None or not self._kept.lives:
+            self._stop()
+            self._kept = KeptDbt()
+        os.environ[ADDRESS] = self._kept.address
+        try:
+            return super().cli(args, **options)
+        finally:
+            del os.environ[ADDRESS]
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster passes it)
+        """End the process; a step that needs it again starts another."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._kept is not None:
+            self._kept.stop()
+            self._kept = None
 
     @cached_property
     def _cli_version(self) -> Version:
@@ -90,14 +113,19 @@ class Dbt(DbtCliResource):
         # parent stop asking, this is no longer called, and nothing else changes.
         return Version(metadata.version("dbt-core"))
 
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
+        # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
+        # asks for any, and to make it takes as long as a small build.
+        return None
+
 
 RESOURCES = {
     "lake": configured_lake(),
     "dbt": Dbt(
         project_dir=os.fspath(DBT_PROJECT),
         profiles_dir=os.fspath(DBT_PROJECT),
-        # Whether or not the environment is activated.
-        dbt_executable=shutil.which("dbt", path=os.fspath(Path(sys.executable).parent)) or "dbt",
+        dbt_executable=COMMAND[0],
+        global_config_flags=list(COMMAND[1:]),
     ),
 }
 # A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.

@@ -2,19 +2,48 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from orders_lakehouse.event_log import _KEPT, KeptSqliteEventLogStorage
 from orders_lakehouse.instance import prepare_instance
 from orders_lakehouse.settings import settings
 
+DATA_VERSION = "dagster/data_version"
+DONE = dg.DagsterEventType.ASSET_MATERIALIZATION
+DAYS = dg.DailyPartitionsDefinition("2017-01-01", end_date="2017-01-06")
+
 
 @dg.asset
 def pebble() -> None: ...
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def stones(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    for key in context.partition_keys:
+        context.add_asset_metadata({"weight": int(key[-2:])}, partition_key=key)
+    return dg.MaterializeResult(data_version=dg.DataVersion("grey"))
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run(), deps=[stones])
+def sand(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    if "2017-01-02" in context.partition_keys:
+        raise dg.Failure("too coarse")
+    return dg.MaterializeResult(data_version=dg.DataVersion("fine"))
+
+
+@dg.asset_check(asset=stones)
+def is_heavy() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+RANGE = dg.Definitions([stones, sand], asset_checks=[is_heavy], jobs=[dg.define_asset_job("grind", "*")])
 
 
 @pytest.fixture
@@ -74,3 +103,66 @@ def test_it_lies_where_the_default_storage_would_read_it(home: Path) -> None:
     with dg.DagsterInstance.get() as instance:
         assert not isinstance(instance.event_log_storage, KeptSqliteEventLogStorage)
         assert len(instance.fetch_materializations(dg.AssetKey("pebble"), limit=9).records) == 1
+
+
+def _grind(instance: dg.DagsterInstance, first: str, last: str) -> dg.ExecuteInProcessResult:
+    tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    return RANGE.resolve_job_def("grind").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+
+def _what_readers_see(instance: dg.DagsterInstance) -> list[Any]:
+    """What a page of the UI asks for: dates by status, their metadata, tags and order, the last events, the check."""
+    assert _grind(instance, "2017-01-03", "2017-01-05").success
+    failed = _grind(instance, "2017-01-01", "2017-01-02")
+    assert not failed.success
+    (check,) = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(stones.key, "is_heavy"), limit=1
+    )
+    seen: list[Any] = [check.run_id == failed.run_id, check.status]
+    for asset in (stones.key, sand.key):
+        records = instance.fetch_materializations(asset, limit=9).records
+        (record,) = instance.get_asset_records([asset])
+        status = get_and_update_asset_status_cache_value(instance, asset, DAYS)
+        assert status is not None
+        seen += [
+            [
+                (
+                    event.partition_key,
+                    event.asset_materialization.metadata,
+                    event.asset_materialization.tags[DATA_VERSION],
+                )
+                for event in records
+                if event.asset_materialization and event.asset_materialization.tags
+            ],
+            record.asset_entry.last_materialization_storage_id == records[0].storage_id,
+            record.asset_entry.last_run_id == failed.run_id,
+            sorted(status.deserialize_materialized_partition_subsets(DAYS).get_partition_keys()),
+            sorted(status.deserialize_failed_partition_subsets(DAYS).get_partition_keys()),
+            len(instance.get_event_tags_for_asset(asset, {DATA_VERSION: "grey"})),
+        ]
+    types = [entry.dagster_event_type for entry in instance.all_logs(failed.run_id)]
+    return [*seen, Counter(types), types.index(DONE) < types.index(dg.DagsterEventType.STEP_SUCCESS)]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[int] = []
+    store = KeptSqliteEventLogStorage.store_event_batch
+
+    def counted(self: KeptSqliteEventLogStorage, events: Sequence[dg.EventLogEntry]) -> None:
+        batches.append(len(events))
+        store(self, events)
+
+    monkeypatch.setattr(KeptSqliteEventLogStorage, "store_event_batch", counted)
+    with dg.DagsterInstance.get() as instance:
+        together = _what_readers_see(instance)
+    # Planned: three dates of two assets, and a check; then each asset's dates. The other run has two dates, and fails.
+    assert batches == [7, 3, 3, 5, 2]
+
+    with dg.DagsterInstance.get() as instance:
+        instance.wipe()
+        monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
+        alone = _what_readers_see(instance)
+    assert len(batches) == 5
+    assert together == alone
+    assert together[-4:-2] == [["2017-01-01", "2017-01-02"], 0]

@@ -1,0 +1,124 @@
+"""dbt in a process that is kept: it does what the executable does, for as long as its run lives."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+from orders_lakehouse.postgres import parse_url
+from tests.integration.conftest import rows_of
+
+pytestmark = pytest.mark.xdist_group("kept_dbt")
+
+PROFILE = """
+p:
+  target: t
+  outputs:
+    t: {{type: postgres, host: "{host}", port: {port}, user: {user}, password: "", dbname: {dbname}, schema: public}}
+"""
+SLEEPS = ["show", "--inline", "select pg_sleep({{ env_var('SECONDS') }}), 'slept {{ env_var('SECONDS') }} s' as said"]
+# A process that starts a kept one, builds with it, and is waited for.
+RUN = """
+import os, subprocess, sys
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+os.environ[ADDRESS] = KeptDbt().address
+subprocess.run([*COMMAND, *sys.argv[1:]])
+"""
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[KeptDbt]:
+    made = KeptDbt()
+    yield made
+    made.stop()
+    assert not made.lives
+    assert not Path(made.address).parent.exists()
+
+
+@pytest.fixture(scope="module")
+def url(postgres_url_factory: Callable[[str], str]) -> str:
+    return postgres_url_factory("kept")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, url: str) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "dbt_project.yml").write_text("{name: p, profile: p, config-version: 2}")
+    parts = {"port": "5432", "user": "postgres"} | (parse_url(url) or {})
+    (folder / "profiles.yml").write_text(PROFILE.format(**parts))
+    return folder
+
+
+def environment(kept: KeptDbt | None = None, **more: str) -> dict[str, str]:
+    return {**os.environ, **({ADDRESS: kept.address} if kept else {}), **more}
+
+
+def run(arguments: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return done.returncode, done.stdout
+
+
+def sleeping(url: str) -> bool:
+    return bool(
+        rows_of(url, "select 1 from pg_stat_activity where query like '%pg_sleep(600)%' and pid <> pg_backend_pid()")
+    )
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_it_runs_in_the_folder_and_the_environment_of_who_asks(kept: KeptDbt, project: Path) -> None:
+    for seconds in ("0", "0.1"):
+        status, said = run(SLEEPS, project, environment(kept, SECONDS=seconds))
+        assert status == 0, said
+        assert f"slept {seconds} s" in said
+
+
+def test_a_failure_ends_and_is_told_as_dbt_does(kept: KeptDbt, tmp_path: Path) -> None:
+    for arguments, told in (["no_such_command"], "No such command"), (["parse", "--project-dir", "lost"], "lost"):
+        status, said = run(arguments, tmp_path, environment(kept))
+        assert status == 2, said
+        assert told in said
+
+
+def test_an_interrupt_cancels_the_query_and_the_next_build_runs(kept: KeptDbt, project: Path, url: str) -> None:
+    asking = subprocess.Popen(
+        [*COMMAND, *SLEEPS], cwd=project, env=environment(kept, SECONDS="600"), stdout=subprocess.DEVNULL
+    )
+    eventually(lambda: sleeping(url))
+    asking.send_signal(signal.SIGINT)
+    assert asking.wait(30) not in (0, None)
+    eventually(lambda: not sleeping(url))
+    assert run(SLEEPS, project, environment(kept, SECONDS="0"))[0] == 0
+
+
+def test_a_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
+    run = subprocess.Popen([sys.executable, "-c", RUN, *SLEEPS], cwd=project, env=environment(SECONDS="600"))
+    eventually(lambda: sleeping(url))
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert len(children) >= 2
+    run.kill()
+    run.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    eventually(lambda: not sleeping(url))
+
+
+def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
+    gone = KeptDbt()
+    gone.stop()
+    status, said = run(["--version"], tmp_path, environment(gone))
+    assert (status, "process that has dbt in memory is gone" in said) == (3, True)
