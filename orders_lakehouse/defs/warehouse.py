@@ -35,7 +35,7 @@ def _spec(copy: Copy) -> dg.AssetSpec:
 
 
 @dg.multi_asset(
-    name="warehouse",
+    name="warehouse__copies",
     specs=[_spec(copy) for copy in COPIES],
     can_subset=True,
     backfill_policy=dg.BackfillPolicy.single_run(),
