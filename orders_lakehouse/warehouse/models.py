@@ -24,6 +24,7 @@ _OF_COLUMN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "unique": lambda _: "in no two rows",
     "accepted_values": lambda a: f"one of {', '.join(map(str, a['values']))}",
     "relationships": lambda a: f"one of `{_referred(a['to'])}.{a['field']}`",
+    "relationships_by_date": lambda a: f"one of `{_referred(a['to'])}.{a['field']}`",
 }
 _OF_MODEL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "unique_combination": lambda a: f"{', '.join(f'`{column}`' for column in a['columns'])} together, in no two rows",

@@ -1,7 +1,9 @@
 """A shop in which nothing has happened yet, and dbt's unit tests on the warehouse that comes of it."""
 
+import glob
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +44,30 @@ def test_what_dbt_has_parsed_for_the_dimensions_serves_the_facts() -> None:
     said = [json.loads(line)["info"]["name"] for line in log.read_text().splitlines()]
     assert "PartialParsingSkipParsing" in said
     assert [name for name in os.environ if name in ("DBT_FROM_DATE", "DBT_TO_DATE", "DBT_BLOCKED_DATES")] == []
+
+
+def test_lines_are_told_apart_by_bits_and_by_rows(empty: Lakehouse) -> None:
+    compiled = f"{settings().home}/dbt/facts-*/compiled/**/unique_combination_fct_order_lines*.sql"
+    (path,) = glob.glob(compiled, recursive=True)
+    numbers = {
+        # Each line once: in a row, with gaps, far beyond the bits, and with numbers that share one.
+        "in a row": range(1, 40),
+        "with gaps": (0, 7, 62),
+        "beyond": range(200),
+        "shared": (1, 64, -1, -64, 127),
+        # A line twice.
+        "first twice": (1, 2, 1),
+        "last twice": (*range(63), 62),
+        "beyond twice": (*range(200), 199),
+        "negative twice": (-3, 3, -3),
+    }
+    values = ", ".join(f"('{order}', {number}, 20170102)" for order, lines in numbers.items() for number in lines)
+    fact = f"(SELECT * FROM (VALUES {values}) AS made (order_id, line_number, date_id)) AS of_fact"
+    sql = re.sub(r'"\w+"\."marts"\."fct_order_lines"', fact, Path(path).read_text())
+    found = empty.warehouse_rows(sql)
+    assert sorted(found) == [
+        ("beyond twice", 199, 2), ("first twice", 1, 2), ("last twice", 62, 2), ("negative twice", -3, 2)
+    ]  # fmt: skip
 
 
 def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def broken_row(test: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if kind == "accepted_values":
         return {column: "no such value" if arguments.get("quote", True) else -1}
-    if kind == "relationships":
+    if kind in ("relationships", "relationships_by_date"):
         return {column: NOT_IN_DIM_DATE if column == "date_id" else "no such member"}
     if kind == "holds" and arguments["expression"] in UNTRUE:
         return UNTRUE[arguments["expression"]]

@@ -145,6 +145,75 @@ def test_changes_of_several_versions_are_made_up_for_at_once(warehouse: Warehous
     assert warehouse.copied() == {DAYS[0]: [5], DAYS[4]: [2]}
 
 
+def _keys(warehouse: Warehouse, name: str, key: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Keys and the numbers of their rows: as they are listed beside a copy, and as they stand in it."""
+    listed = warehouse.query(f"SELECT {key}, rows FROM lake.{name}_by_{key}")
+    standing = warehouse.query(f"SELECT {key}, count(*) FROM lake.{name} WHERE {key} IS NOT NULL GROUP BY 1")
+    return dict(listed), dict(standing)
+
+
+@pytest.mark.parametrize("size", [1, 400_000])
+def test_the_keys_of_a_copy_are_listed_with_their_rows(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(loading, "_CHUNK_ROWS", size)
+
+    def write(*given: tuple[date, str]) -> None:
+        lines = [{"order_id": "o", "line_number": at, "order_date": day, "product_id": key}
+                 for at, (day, key) in enumerate(given)]  # fmt: skip
+        warehouse.write(ORDER_LINES, DAYS[0], DAYS[-1], *lines)
+        _load(warehouse)
+
+    write((DAYS[0], "tea"), (DAYS[0], "tea"), (DAYS[1], "tea"), (DAYS[1], "jam"), (DAYS[2], "milk"))
+    listed, standing = _keys(warehouse, "order_lines", "product_id")
+    assert listed == standing == {"tea": 3, "jam": 1, "milk": 1}
+    # A date loses a key that stands on another one, and one that stands nowhere else; one is new.
+    write((DAYS[0], "tea"), (DAYS[1], "bread"), (DAYS[2], "milk"))
+    listed, standing = _keys(warehouse, "order_lines", "product_id")
+    assert listed == standing == {"tea": 1, "bread": 1, "milk": 1}
+    write()
+    assert _keys(warehouse, "order_lines", "product_id") == ({}, {})
+
+
+def test_guests_and_deleted_orders_are_not_among_the_keys(warehouse: Warehouse) -> None:
+    named = [{"order_id": f"o{at}", "customer_id": key} for at, key in enumerate(["ada", "ada", None])]
+    gone = {"order_id": "gone", "customer_id": "bob", "is_deleted": True}
+    warehouse.write(ORDERS, DAYS[0], DAYS[0], *({"order_date": DAYS[0], **one} for one in (*named, gone)))
+    load(warehouse.lake, COPY["orders"])
+    assert _keys(warehouse, "orders", "customer_id") == ({"ada": 2}, {"ada": 2})
+
+
+@pytest.mark.parametrize("missing", ["lake.order_lines_by_product_id", "lake.order_lines"])
+def test_a_copy_of_which_a_table_is_missing_is_loaded_whole(warehouse: Warehouse, missing: str) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    warehouse.run(f"DROP TABLE {missing} CASCADE")
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (5, None)
+    listed, standing = _keys(warehouse, "order_lines", "product_id")
+    assert listed == standing
+    assert sum(listed.values()) == 5
+
+
+def test_a_copy_refuses_nulls_where_its_contract_does(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    before = _load(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], {**_line(DAYS[0]), "total_price": None})
+    with pytest.raises(DatabaseError, match='null value in column "total_price"'):
+        _load(warehouse)
+    assert loaded_versions() == {"order_lines": before.version}
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+
+
+def test_a_copy_is_indexed_by_date_and_known_to_the_planner(warehouse: Warehouse) -> None:
+    warehouse.lines(*DAYS)
+    _load(warehouse)
+    assert warehouse.query("SELECT indexname FROM pg_indexes WHERE tablename = 'order_lines'") == [
+        ("order_lines_order_date",)
+    ]
+    assert warehouse.query("SELECT reltuples::int FROM pg_class WHERE oid = 'lake.order_lines'::regclass") == [(5,)]
+
+
 def test_an_emptied_date_vanishes_and_can_come_back(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     _load(warehouse)

@@ -8,8 +8,8 @@ versions as (
 
 named as (
 
-    select customer_id from {{ ref('stg_lake__orders') }}
-    union
+    select customer_id from {{ source('lake', 'orders_by_customer_id') }}
+    union all
     select null
 
 ),

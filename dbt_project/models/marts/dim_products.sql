@@ -8,8 +8,8 @@ versions as (
 
 named as (
 
-    select product_id from {{ ref('stg_lake__order_lines') }}
-    union
+    select product_id from {{ source('lake', 'order_lines_by_product_id') }}
+    union all
     select null
 
 ),

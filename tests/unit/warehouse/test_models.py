@@ -84,7 +84,7 @@ def test_what_the_tests_demand_is_told_in_words() -> None:
         "order_status": {
             "accepted_values": "one of placed, paid, shipped, delivered, cancelled, returned (on the dates of a run)"
         },
-        "order_id": {"relationships": "one of `fct_orders.order_id` (on the dates of a run)"},
+        "order_id": {"relationships_by_date": "one of `fct_orders.order_id` (on the dates of a run)"},
         "date_id": {"relationships": "one of `dim_date.date_id` (on the dates of a run)"},
         "customer_key": {"relationships": "one of `dim_customers.customer_key` (on the dates of a run)"},
         "product_key": {"relationships": "one of `dim_products.product_key` (on the dates of a run)"},
