@@ -1,4 +1,4 @@
-"""Whether two builds hold the same rows: Delta tables of two lakes, the star schema of two warehouses.
+"""Whether two builds hold the same rows: Delta tables of two lakes, the star schema of two warehouses or in files.
 
 Rows are compared as multisets, by their number and the sums of two hashes, so that memory does not grow with a table.
 """
@@ -26,15 +26,23 @@ def lake_differences(one: Path, other: Path) -> list[str]:
     for table in (*RAW, *CLEANSED, *QUARANTINE, *CURATED):
         sums = [_sums(lake, table) for lake in (one, other)]
         if not sums[0].equals(sums[1]):
-            differing.append(f"{table.path}: {sums[0].rows()[0]} and {sums[1].rows()[0]} (rows, sums of their hashes)")
+            differing.append(_told(table.path, sums))
     return differing
+
+
+def _told(table: str, sums: list[pl.DataFrame]) -> str:
+    one, other = (of.row(0) for of in sums)
+    return f"{table}: {one} and {other} (rows, sums of their hashes)"
 
 
 def _sums(lake: Path, table: Table) -> pl.DataFrame:
     columns = [name for name in table.columns if name not in _OF_CAPTURE]
-    row = pl.struct(columns)
-    sums = pl.scan_delta(str(lake / table.path)).select(pl.len(), one=row.hash(1).sum(), other=row.hash(2).sum())
-    return sums.collect(engine="streaming")
+    return _summed(pl.scan_delta(str(lake / table.path)).select(columns))
+
+
+def _summed(rows: pl.LazyFrame) -> pl.DataFrame:
+    row = pl.struct(pl.all())
+    return rows.select(pl.len(), one=row.hash(1).sum(), other=row.hash(2).sum()).collect(engine="streaming")
 
 
 def warehouse_differences(one: str, other: str) -> list[str]:
@@ -58,3 +66,21 @@ def _of_marts(url: str) -> dict[str, tuple[str, int, str]]:
             ((count, total),) = cursor.fetchall()
             found[table] = (typed, count, total)
         return found
+
+
+def file_differences(warehouse: str, folder: Path) -> list[str]:
+    """What differs between the star schema of a warehouse and that in Parquet files, one for each mart."""
+    differing = []
+    with dbapi.connect(warehouse) as connection, connection.cursor() as cursor:
+        for file in sorted(folder.glob("*.parquet")):
+            stored = pl.scan_parquet(file)
+            schema = stored.collect_schema()
+            columns = [f"{name}::text" if dtype.is_decimal() else name for name, dtype in schema.items()]
+            cursor.execute(f"SELECT {', '.join(columns)} FROM marts.{file.stem}")
+            ours = pl.DataFrame(cursor.fetch_arrow_table()).cast(schema).lazy()
+            sums = [_summed(rows) for rows in (ours, stored)]
+            if not sums[0].equals(sums[1]):
+                differing.append(
+                    f"{file.stem}: {sums[0].rows()[0]} and {sums[1].rows()[0]} (rows, sums of their hashes)"
+                )
+    return differing
