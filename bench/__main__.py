@@ -63,9 +63,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> t
 @click.option(
     "--rivals",
     type=click.Choice([*RIVALS, "both", "none"]),
-    default="both",
-    show_default=True,
-    help="What the year is measured beside.",
+    help="What the year is measured beside. Default: both, and none for a shop that is given.",
 )
 @click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
 @click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: the last whole one.")
@@ -77,7 +75,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> t
 def bench(
     copies: tuple[int, ...],
     runs: tuple[int, ...],
-    rivals: str,
+    rivals: str | None,
     first: datetime | None,
     last: datetime | None,
     times: int,
@@ -96,7 +94,8 @@ def bench(
     if len(runs) not in (1, len(copies)):
         raise BenchError(f"found {len(runs)} numbers of runs for {len(copies)} sizes; expected one, or one for each")
     counts = runs if len(runs) == len(copies) else runs * len(copies)
-    names = {"both": RIVALS, "none": ()}.get(rivals, (rivals,))
+    wanted = rivals or ("none" if given else "both")
+    names = {"both": RIVALS, "none": ()}.get(wanted, (wanted,))
     for place, (size, count) in enumerate(zip(copies, counts, strict=True)):
         result = _measured(given, size, count, names, first, last, times if place == 0 else None)
         publish(result, results, save)
@@ -143,9 +142,9 @@ def _measured(
             result["rivals"] = {name: measured[name] for name in rivals}
         if given is None and times:
             # A shop that is given is read, and nothing else.
-            result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
             click.echo("  following changes with the daemon ...")
             result["follow_seconds"] = follow(lakehouse.environment, runs)
+            result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
             if times > 1:
                 result["history"] = history(lakehouse, start, end, times, runs, click.echo)
     return result

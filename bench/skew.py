@@ -37,14 +37,9 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
         date, times, order_lines (rows of the shop), order_lines_of_date, `runs`, a list of `bench.measure.numbers`.
     """
     day = black_friday(first, last)
-    orders = _ORDERS_OF_DATE.format(timezone=bench.settings["LAKEHOUSE_TIMEZONE"], day=day)
     execute(bench.url("postgres"), "DROP DATABASE IF EXISTS shop_skewed", "CREATE DATABASE shop_skewed TEMPLATE shop")
     lakehouse = replace(bench, shop_url=bench.url("shop_skewed"))
-    # The lines first: they are found by their orders, of which there are fifty times as many afterwards.
-    tables = ("order_items", "payments", "orders")
-    execute(lakehouse.shop_url, *(_repeated(lakehouse, table, orders) for table in tables), "VACUUM ANALYZE")
-    ((lines,),) = rows(lakehouse.shop_url, "SELECT count(*) FROM shop.order_items")
-    ((of_date,),) = rows(lakehouse.shop_url, f"SELECT count(*) FROM shop.order_items WHERE order_id IN ({orders})")
+    lines, of_date = multiply(lakehouse.shop_url, day, bench.settings["LAKEHOUSE_TIMEZONE"])
     measured = []
     for number in range(1, runs + 1):
         lakehouse.empty()
@@ -54,9 +49,28 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
     return {"date": str(day), "times": TIMES, "order_lines": lines, "order_lines_of_date": of_date, "runs": measured}
 
 
-def _repeated(bench: Bench, table: str, orders: str) -> str:
+def multiply(url: str, day: date, timezone: str) -> tuple[int, int]:
+    """Let each order of a date stand in the shop fifty times, with its lines and payments.
+
+    Args:
+        url: Database of the shop.
+        day: The date.
+        timezone: In which it is cut.
+
+    Returns:
+        Lines of the shop, and of the date.
+    """
+    orders = _ORDERS_OF_DATE.format(timezone=timezone, day=day)
+    # Lines and payments first: they are found by the orders, of which there are fifty times as many afterwards.
+    execute(url, *(_repeated(url, table, orders) for table in ("order_items", "payments", "orders")), "VACUUM ANALYZE")
+    count = "SELECT count(*), count(*) FILTER (WHERE order_id IN ({})) FROM shop.order_items"
+    ((lines, of_date),) = rows(url, count.format(orders))
+    return int(lines), int(of_date)
+
+
+def _repeated(url: str, table: str, orders: str) -> str:
     described = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'shop' AND table_name = '{}'"
-    names = [name for (name,) in rows(bench.shop_url, described.format(table))]
+    names = [name for (name,) in rows(url, described.format(table))]
     values = ", ".join(f"{name} || '-again-' || copy" if name in _KEYS[table] else name for name in names)
     return (
         f"INSERT INTO shop.{table} ({', '.join(names)}) SELECT {values} "
