@@ -31,9 +31,9 @@ backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=201
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Say which dates: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
 	@$(BIN)/lakehouse backfill $(FROM) $(TO) $(addprefix --without ,$(WITHOUT))
 
-bench: $(READY) ## Measure: the year, one date, an unchanged re-run, the daemon, a long history
+bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, the daemon, a long history
 	@$(BIN)/python -m bench $(if $(COPIES),--copies $(COPIES)) $(if $(RUNS),--runs $(RUNS)) \
-		$(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) \
+		$(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(RIVALS),--rivals $(RIVALS)) \
 		$(if $(HISTORY),--history $(HISTORY)) $(if $(SAVE),--save)
 
 test: $(READY) ## The tests, against real Postgres, Delta and S3

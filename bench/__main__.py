@@ -5,7 +5,8 @@ import os
 import platform
 import shutil
 import subprocess
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from typing import Any
 import click
 import psutil
 
+from bench import sizes
 from bench.follow import follow
 from bench.history import history
 from bench.report import comparison, markdown
-from bench.run import BenchError, measure, prepared
+from bench.rivals import RIVALS, race, require_equal
+from bench.run import ONCE, WORKS, BenchError, Rivals, measure, prepared
+from bench.skew import skewed
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
 
@@ -33,12 +37,34 @@ _LIBRARIES = (
     "polars",
     "pyarrow",
 )
+
+
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
 
+def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> tuple[int, ...]:
+    numbers = value.split(",")
+    if not all(number.strip().isdecimal() and int(number) for number in numbers):
+        raise click.BadParameter(f"{value!r}; expected numbers from 1 on, such as 1,5,20")
+    return tuple(map(int, numbers))
+
+
 @click.command()
-@click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="A shop so many times as big.")
-@click.option("--runs", type=click.IntRange(min=1), default=3, show_default=True, help="Each work so many times.")
+@click.option(
+    "--copies", callback=_numbers, default="1", show_default=True, help="Shops so many times as big, such as 1,5,20."
+)
+@click.option(
+    "--runs",
+    callback=_numbers,
+    default="3",
+    show_default=True,
+    help="Each work so many times, or 3,1,1 for three sizes.",
+)
+@click.option(
+    "--rivals",
+    type=click.Choice([*RIVALS, "both", "none"]),
+    help="What the year is measured beside. Default: both, and none for a shop that is given.",
+)
 @click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
 @click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: the last whole one.")
 @click.option(
@@ -47,8 +73,9 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 @click.option("--save", is_flag=True, help="Let this result take the place of the stored one.")
 @click.option("--results", type=click.Path(path_type=Path), default=_RESULTS, help="Folder of the stored results.")
 def bench(
-    copies: int,
-    runs: int,
+    copies: tuple[int, ...],
+    runs: tuple[int, ...],
+    rivals: str | None,
     first: datetime | None,
     last: datetime | None,
     times: int,
@@ -57,10 +84,33 @@ def bench(
 ) -> None:
     """Measure the year, one date on top of it, and the same dates again, unchanged.
 
-    Then how fast the daemon follows the sample shop, and what a changed date costs beside a history that is ten times
-    as long. The first result for a shop and its dates is stored; later ones are compared with it.
+    Beside the year, its rivals: a bare script, and dlt with dbt. Of the first size besides: a shop with a Black Friday,
+    how fast the daemon follows, and what a changed date costs beside a history that is ten times as long. The first
+    result for a shop and its dates is stored; later ones are compared with it.
     """
     given = os.environ.get("SHOP_DATABASE_URL")
+    if given and len(copies) > 1:
+        raise BenchError(f"found --copies {','.join(map(str, copies))} for a shop that is given; it has one size")
+    if len(runs) not in (1, len(copies)):
+        raise BenchError(f"found {len(runs)} numbers of runs for {len(copies)} sizes; expected one, or one for each")
+    counts = runs if len(runs) == len(copies) else runs * len(copies)
+    wanted = rivals or ("none" if given else "both")
+    names = {"both": RIVALS, "none": ()}.get(wanted, (wanted,))
+    for place, (size, count) in enumerate(zip(copies, counts, strict=True)):
+        result = _measured(given, size, count, names, first, last, times if place == 0 else None)
+        publish(result, results, save)
+
+
+def _measured(
+    given: str | None,
+    copies: int,
+    runs: int,
+    rivals: Sequence[str],
+    first: datetime | None,
+    last: datetime | None,
+    times: int | None,
+) -> dict[str, Any]:
+    """A result; without the works that say nothing of a size where `times`, of the long history, is None."""
     source = "given" if given else f"sample-{copies}x"
     click.echo(f"Preparing the shop ({source}) ...")
     with prepared(copies, given) as lakehouse:
@@ -69,6 +119,9 @@ def bench(
         end = last.date() if last else last_whole
         if not start < end:
             raise BenchError(f"found {start} to {end}; expected at least two dates")
+        works = WORKS if times else [work for work in WORKS if work not in ONCE]
+        beside = Rivals(rivals, race, require_equal) if rivals else None
+        measured = measure(lakehouse, start, end, runs, click.echo, works, beside)
         result: dict[str, Any] = {
             "name": source if first is None and last is None else f"{source}-{start}-{end}",
             "date": datetime.now(UTC).date().isoformat(),
@@ -83,15 +136,18 @@ def bench(
             "copies": copies,
             "shop": shop,
             "runs": runs,
-            "work": measure(lakehouse, start, end, runs, click.echo),
+            "work": {work: measured[work] for work in works},
         }
-        if given is None:
+        if rivals:
+            result["rivals"] = {name: measured[name] for name in rivals}
+        if given is None and times:
             # A shop that is given is read, and nothing else.
             click.echo("  following changes with the daemon ...")
             result["follow_seconds"] = follow(lakehouse.environment, runs)
+            result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
             if times > 1:
                 result["history"] = history(lakehouse, start, end, times, runs, click.echo)
-    publish(result, results, save)
+    return result
 
 
 def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
@@ -109,7 +165,12 @@ def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
     if save or not stored.exists():
         folder.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(result, indent=1) + "\n")
-        pages = [markdown(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+        everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+        pages = [markdown(one) for one in everything]
+        of_shop = sizes.of_sizes(everything)
+        if len(of_shop) > 1:
+            pages.insert(0, sizes.markdown(of_shop))
+            (folder / "sizes.svg").write_text(sizes.plot(of_shop))
         (folder / "README.md").write_text("# Results\n\nWritten by `make bench`.\n\n" + "\n".join(pages))
         click.echo(f"Stored in {stored}.")
 

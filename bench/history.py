@@ -69,7 +69,7 @@ def history(
         measured: list[dict[str, Any]] = []
         works[name] = {"from": str(start), "to": str(last), "order_lines": _lines(lakehouse), "runs": measured}
         for number in range(1, runs + 1):
-            _execute(lakehouse.shop_url, _CHANGE.format(day=changing, lines=_LINES, **_timezone(bench)))
+            execute(lakehouse.shop_url, _CHANGE.format(day=changing, lines=_LINES, **_timezone(bench)))
             done = lakehouse.backfill(changing, changing)
             measured.append(done)
             say(f"  run {number} of {runs}, one changed date in the {name} history: {done['seconds']:.1f} s")
@@ -78,16 +78,16 @@ def history(
 
 def _shop(bench: Bench, database: str, years: int) -> str:
     """A database with a tenth of the shop's orders, each of them in each of the years."""
-    _execute(bench.url("postgres"), f"CREATE DATABASE {database} TEMPLATE shop")
+    execute(bench.url("postgres"), f"CREATE DATABASE {database} TEMPLATE shop")
     url = bench.url(database)
-    _execute(url, *(statement.format(share=_SHARE) for statement in _THIN))
+    execute(url, *(statement.format(share=_SHARE) for statement in _THIN))
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         for table in _KEYS if years > 1 else ():
             cursor.execute(f"SELECT * FROM shop.{table} LIMIT 0")
             columns = [column[0] for column in cursor.description or ()]
             cursor.execute(_repeated(table, columns, years))
         connection.commit()
-    _execute(url, "VACUUM ANALYZE")
+    execute(url, "VACUUM ANALYZE")
     return url
 
 
@@ -112,7 +112,8 @@ def _timezone(bench: Bench) -> dict[str, str]:
     return {"timezone": bench.settings["LAKEHOUSE_TIMEZONE"]}
 
 
-def _execute(url: str, *statements: str) -> None:
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each of which commits."""
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)

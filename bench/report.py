@@ -1,6 +1,6 @@
 """Medians, a comparison with an earlier result, and both as Markdown: pure functions over results as JSON has them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -17,6 +17,7 @@ _PARTS = {
     "dbt_seconds": "dbt's start and end",
     "rest_seconds": "between the steps, and after the last",
 }
+NAMES = {"bare": "bare script", "dlt_dbt": "dlt and dbt"}
 _MEGABYTE = 1_000_000
 
 
@@ -65,11 +66,16 @@ def markdown(result: Result) -> str:
     for work, measured in result["work"].items():
         lines += ["", f"### {work}: {measured['from']} to {measured['to']}", "", *_stage_table(measured["runs"])]
         lines += ["", *_part_table(measured["runs"]), "", _memory(measured["runs"])]
+    if rivals := result.get("rivals"):
+        lines += ["", "### rivals: the year beside them", "", *_rivals(result["work"]["year"]["runs"], rivals)]
     if "unchecked" in result["work"]:
         checked, unchecked = (_spread(result["work"][work]["runs"], "seconds") for work in ("year", "unchecked"))
         share = 100 * (checked.median / unchecked.median - 1)
         lines += ["", "### checks", ""]
         lines += [f"The year with all checks {_seconds(checked)} s, without {_seconds(unchecked)} s: {share:+.0f} %."]
+    if skewed := result.get("skewed"):
+        title = f"{skewed['times']} times the orders on {skewed['date']}"
+        lines += ["", f"### skewed: {title}", "", *_skewed(result, skewed)]
     if followed := result.get("follow_seconds"):
         lines += ["", "### follow", ""]
         lines += [f"From a change in the shop to its tested fact, with the daemon: {_seconds(Spread.of(followed))} s."]
@@ -79,20 +85,28 @@ def markdown(result: Result) -> str:
             f"{name}: {of['from']} to {of['to']}, {of['order_lines']:,} lines.  " for name, of in histories.items()
         ]
         compared = _compared(*(of["runs"] for of in histories.values()))
-        lines += ["", *_table(("stage", *(f"{name}, s" for name in histories), "ratio", ""), compared)]
+        lines += ["", *table(("stage", *(f"{name}, s" for name in histories), "ratio", ""), compared)]
     return "\n".join(lines) + "\n"
 
 
 def comparison(before: Result, now: Result) -> str:
     """Two results of a name: what is not the same about them, then the ratio of each stage's seconds."""
     lines = [f"## {now['name']}: against {before['date']}, commit {before['commit'] or 'unknown'}", ""]
-    differing = _differing(before, now)
-    if differing:
-        lines += ["Not the same: " + "; ".join(differing) + ".", ""]
+    if found := differing(before, now):
+        lines += ["Not the same: " + "; ".join(found) + ".", ""]
     for work, measured in now["work"].items():
         if work in before["work"]:
             rows = list(_compared(before["work"][work]["runs"], measured["runs"]))
-            lines += [f"### {work}", "", *_table(("stage", "before, s", "now, s", "ratio", ""), rows), ""]
+            lines += [f"### {work}", "", *table(("stage", "before, s", "now, s", "ratio", ""), rows), ""]
+    for name, measured in now.get("rivals", {}).items():
+        if name in before.get("rivals", {}):
+            then = _ratios(before["work"]["year"]["runs"], before["rivals"][name]["runs"], _counted)
+            since = _ratios(now["work"]["year"]["runs"], measured["runs"], _counted)
+            said = f"the year took {then.median:.2f} times as long, takes {since.median:.2f}"
+            lines += [f"### beside {NAMES[name]}: {said} {verdict(then, since)}".rstrip(), ""]
+    if "skewed" in before and "skewed" in now:
+        runs = (before["skewed"]["runs"], now["skewed"]["runs"])
+        lines += ["### skewed", "", *table(("stage", "before, s", "now, s", "ratio", ""), _compared(*runs)), ""]
     if "follow_seconds" in before and "follow_seconds" in now:
         earlier, later = (Spread.of(result["follow_seconds"]) for result in (before, now))
         ratio = f"ratio {later.median / earlier.median:.2f} {verdict(earlier, later)}".rstrip()
@@ -125,7 +139,9 @@ def _timed(runs: Sequence[Run]) -> dict[str, Spread]:
     return {**stages, **parts, "in all": _spread(runs, "seconds")}
 
 
-def _differing(before: Result, now: Result) -> list[str]:
+def differing(before: Result, now: Result) -> list[str]:
+    """What is not the same about the machine, the versions, the settings, the shop and the dates of two results."""
+
     def facts(result: Result) -> dict[str, Any]:
         ranges = {f"dates of {work}": f"{of['from']} to {of['to']}" for work, of in result["work"].items()}
         return {**result["machine"], **result["versions"], **result["settings"], **result["shop"], **ranges}
@@ -140,7 +156,7 @@ def _differing(before: Result, now: Result) -> list[str]:
 
 def _stage_table(runs: Sequence[Run]) -> list[str]:
     headings = ("stage", "seconds", "work", "events", "dbt", "rows", "rows/s of work", "MB written", "peak MB")
-    return _table(headings, [_stage_row(name, runs) for name in runs[0]["stages"]])
+    return table(headings, [_stage_row(name, runs) for name in runs[0]["stages"]])
 
 
 def _stage_row(name: str, runs: Sequence[Run]) -> Sequence[str]:
@@ -167,7 +183,63 @@ def _part_table(runs: Sequence[Run]) -> list[str]:
     for part, label in _PARTS.items():
         spread = _spread(runs, part)
         rows.append((label, _seconds(spread), f"{100 * spread.median / whole.median:.0f} %"))
-    return _table(("where the time goes", "seconds", "share"), [*rows, ("in all", _seconds(whole), "")])
+    return table(("where the time goes", "seconds", "share"), [*rows, ("in all", _seconds(whole), "")])
+
+
+def net_seconds(run: Run) -> float:
+    """Seconds of a run of ours or of a rival without the start of its process, of dbt, and Dagster's events."""
+    return float(run["seconds"] - sum(run.get(part, 0.0) for part in ("start_seconds", "event_seconds", "dbt_seconds")))
+
+
+def _counted(run: Run) -> float:
+    return float(run["seconds"])
+
+
+def _cpu(run: Run) -> float:
+    return float(run["cpu_seconds"] + run["postgres_cpu_seconds"])
+
+
+def _ratios(ours: Sequence[Run], theirs: Sequence[Run], cost: Callable[[Run], float]) -> Spread:
+    """How many times as much ours costs, run by run: they took turns."""
+    return Spread.of(cost(one) / cost(other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _rivals(ours: Sequence[Run], rivals: Mapping[str, Any]) -> list[str]:
+    costs = {"in all": _counted, "net of starts and events": net_seconds, "CPU": _cpu}
+    rows = []
+    for name, runs in {"lakehouse": ours, **{name: of["runs"] for name, of in rivals.items()}}.items():
+        peak = _spread(runs, "peak_bytes").median / _MEGABYTE
+        row = [
+            NAMES.get(name, name),
+            *(_seconds(Spread.of(map(cost, runs))) for cost in costs.values()),
+            f"{peak:,.0f}",
+        ]
+        rows.append(
+            [*row, *("" if runs is ours else f"{_ratios(ours, runs, cost).median:.2f}" for cost in costs.values())]
+        )
+    times = (f"times, {name}" for name in costs)
+    lines = table(("", *(f"{name}, s" for name in costs), "peak MB", *times), rows)
+    for name, of in rivals.items():
+        stages = {stage: Spread.of(run["stages"][stage] for run in of["runs"]) for stage in of["runs"][0]["stages"]}
+        lines += [
+            "",
+            f"{NAMES[name]}: " + ", ".join(f"{stage} {_seconds(spread)} s" for stage, spread in stages.items()),
+        ]
+        lines[-1] += "."
+    return lines
+
+
+def _skewed(result: Result, skewed: Mapping[str, Any]) -> list[str]:
+    even = {"order_lines": result["shop"]["order_items"], "runs": result["work"]["year"]["runs"]}
+    rows = []
+    for name, of in {"even": even, "skewed": skewed}.items():
+        work, peak = (_spread(of["runs"], key).median for key in ("work_seconds", "peak_bytes"))
+        seconds = _spread(of["runs"], "seconds")
+        million = of["order_lines"] / 1e6
+        per_million = (f"{seconds.median / million:.1f}", f"{work / million:.1f}")
+        rows.append((name, f"{of['order_lines']:,}", _seconds(seconds), *per_million, f"{peak / _MEGABYTE:,.0f}"))
+    headings = ("shop", "lines", "seconds", "s per million lines", "of it work", "peak MB")
+    return [f"The date has {skewed['order_lines_of_date']:,} lines.", "", *table(headings, rows)]
 
 
 def _memory(runs: Sequence[Run]) -> str:
@@ -176,6 +248,21 @@ def _memory(runs: Sequence[Run]) -> str:
     return (
         f"{events:,.0f} events. Peak memory: the run's processes {run.median / _MEGABYTE:,.0f} MB "
         f"({run.low / _MEGABYTE:,.0f} to {run.high / _MEGABYTE:,.0f}), Postgres {server.median / _MEGABYTE:,.0f} MB."
+        + _usage(runs)
+    )
+
+
+def _usage(runs: Sequence[Run]) -> str:
+    """What older results do not have."""
+    if any("cpu_seconds" not in run for run in runs):
+        return ""
+    cpu, of_postgres = _spread(runs, "cpu_seconds").median, _spread(runs, "postgres_cpu_seconds").median
+    written = median(sum(stage["bytes"] for stage in run["stages"].values()) for run in runs)
+    outside = median(1 - run["work_seconds"] / run["seconds"] for run in runs)
+    return (
+        f" Proportional, {_spread(runs, 'proportional_peak_bytes').median / _MEGABYTE:,.0f} MB. "
+        f"{cpu:.1f} s of CPU, and {of_postgres:.1f} s in Postgres. {written / _MEGABYTE:,.0f} MB written. "
+        f"{100 * outside:.0f} % of the time outside of the work."
     )
 
 
@@ -189,6 +276,7 @@ def _seconds(spread: Spread) -> str:
     return f"{spread.median:.1f} ({spread.low:.1f} to {spread.high:.1f})"
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table; all but its first column are numbers."""
     ruler = [":--", *["--:"] * (len(headings) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (headings, ruler, *rows)]

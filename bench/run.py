@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -99,9 +100,12 @@ class Bench:
         """Remove lake, warehouse and Dagster's home, and let the server write what it still has to write."""
         for name in ("lake", "dagster", "dbt", "logs"):
             shutil.rmtree(self.home / name, ignore_errors=True)
+        self._empty_database("warehouse")
+
+    def _empty_database(self, name: str) -> None:
         with dbapi.connect(self.url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE IF EXISTS warehouse WITH (FORCE)")
-            cursor.execute("CREATE DATABASE warehouse")
+            cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            cursor.execute(f"CREATE DATABASE {name}")
             cursor.execute("CHECKPOINT")
 
     def backfill(self, first: date, last: date, command: str = "backfill") -> dict[str, Any]:
@@ -111,30 +115,86 @@ class Bench:
             BenchError: The run failed.
         """
         files, tables = set(self._log_files()), self._table_bytes()
-        seen, output = self.home / "observed.json", self.home / "output.txt"
+        seen = self.home / "observed.json"
         arguments = [sys.executable, "-m", "bench.observed", str(seen), command, str(first), str(last)]
+        done = self._process(arguments, self.environment)
+        observed = json.loads(seen.read_text())
+        of_run = numbers(
+            Observed(
+                span=done.span,
+                events=observed["events"],
+                stages=observed["stages"],
+                dbt=_invocations(self.home / "dbt", since=done.span[0]),
+                memory=done.samples.run,
+                postgres_memory=done.samples.postgres,
+                lake_bytes=self._added_bytes(files),
+                table_bytes={name: size - tables.get(name, 0) for name, size in self._table_bytes().items()},
+            )
+        )
+        return {**of_run, **done.numbers}
+
+    def rival(self, name: str, command: Sequence[str], first: date, last: date) -> dict[str, Any]:
+        """Run a rival for a range of dates in a process of its own, with a lake and a warehouse of its own.
+
+        Args:
+            name: Of the rival.
+            command: What to run; the dates and a file for what it tells are added.
+            first: First date.
+            last: Last date.
+
+        Returns:
+            seconds, start_seconds (until its first stage), `stages` (seconds of each; they may overlap), and what
+            `_process` tells.
+
+        Raises:
+            BenchError: The run failed.
+        """
+        home, environment = self.rival_home(name), self.rival_environment(name)
+        shutil.rmtree(home, ignore_errors=True)
+        (home / "lake").mkdir(parents=True)
+        self._empty_database(name)
+        told = home / "told.json"
+        done = self._process([*command, str(first), str(last), str(told)], environment)
+        spans = json.loads(told.read_text())["spans"]
+        started, ended = done.span
+        return {
+            "seconds": ended - started,
+            "start_seconds": min(began for began, _ in spans.values()) - started,
+            "peak_bytes": max((size for _, size in done.samples.run), default=None),
+            "postgres_peak_bytes": max((size for _, size in done.samples.postgres), default=None),
+            "stages": {stage: finished - began for stage, (began, finished) in spans.items()},
+            **done.numbers,
+        }
+
+    def rival_home(self, name: str) -> Path:
+        """Where a rival writes; its lake is the folder `lake` there."""
+        return self.home / name
+
+    def rival_environment(self, name: str) -> dict[str, str]:
+        """The environment of a rival: that of a run, with a lake and a warehouse of its own."""
+        own = {"LAKE_URL": str(self.rival_home(name) / "lake"), "WAREHOUSE_DATABASE_URL": self.url(name)}
+        return {**self.environment, **own}
+
+    def _process(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "_Process":
+        """Run a command to its end and observe it."""
+        output = self.home / "output.txt"
+        cpu, postgres_cpu = _cpu_of_children(), _cpu_of_family(self._postmaster())
         started = time()
         with output.open("w") as log:
             process = subprocess.Popen(  # noqa: S603 (our own command)
-                arguments, cwd=PROJECT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+                arguments, cwd=PROJECT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
             with _sampling(process.pid, self._postmaster()) as samples:
                 status = process.wait()
             ended = time()
         if status:
-            raise BenchError(f"the run of {first} to {last} failed; its last words:\n{output.read_text()[-4000:]}")
-        observed = json.loads(seen.read_text())
-        return numbers(
-            Observed(
-                span=(started, ended),
-                events=observed["events"],
-                stages=observed["stages"],
-                dbt=_invocations(self.home / "dbt", since=started),
-                memory=samples.run,
-                postgres_memory=samples.postgres,
-                lake_bytes=self._added_bytes(files),
-                table_bytes={name: size - tables.get(name, 0) for name, size in self._table_bytes().items()},
-            )
+            told = " ".join(arguments[1:])
+            raise BenchError(f"{told} failed; its last words:\n{output.read_text()[-4000:]}")
+        return _Process(
+            (started, ended),
+            samples,
+            _cpu_of_children() - cpu,
+            _cpu_of_family(self._postmaster()) - postgres_cpu,
         )
 
     def shop(self) -> tuple[date, dict[str, int]]:
@@ -144,7 +204,7 @@ class Bench:
             BenchError: The shop cannot be read, or has no orders.
         """
         try:
-            ((last, *counts),) = _rows(self.shop_url, _SHOP.format(timezone=self.settings["LAKEHOUSE_TIMEZONE"]))
+            ((last, *counts),) = rows(self.shop_url, _SHOP.format(timezone=self.settings["LAKEHOUSE_TIMEZONE"]))
         except dbapi.Error as error:
             raise BenchError(f"the shop cannot be read: {error}") from None
         if last is None:
@@ -154,7 +214,7 @@ class Bench:
 
     def postgres_version(self) -> str:
         """Version of the embedded server."""
-        ((version,),) = _rows(self.url("postgres"), "SELECT current_setting('server_version')")
+        ((version,),) = rows(self.url("postgres"), "SELECT current_setting('server_version')")
         return str(version).split()[0]
 
     def _log_files(self) -> Iterator[Path]:
@@ -171,7 +231,7 @@ class Bench:
         return added
 
     def _table_bytes(self) -> dict[str, int]:
-        return dict(_rows(self.url("warehouse"), _TABLE_BYTES))
+        return dict(rows(self.url("warehouse"), _TABLE_BYTES))
 
     def _postmaster(self) -> int:
         return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
@@ -193,7 +253,35 @@ def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
             stop_embedded_server(home)
 
 
-def measure(bench: Bench, first: date, last: date, runs: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+# What is done, run by run, and what the first size of a call alone does: it says nothing of how cost grows.
+WORKS = ("year", "one date", "unchanged", "unchecked")
+ONCE = ("unchanged", "unchecked")
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What the year is measured beside.
+
+    Attributes:
+        names: Of the rivals.
+        race: Runs one for a range of dates; its numbers.
+        require_equal: Refuses to go on when one has not made what the lakehouse has.
+    """
+
+    names: Sequence[str]
+    race: Callable[[Bench, str, date, date], dict[str, Any]]
+    require_equal: Callable[[Bench, Sequence[str]], None]
+
+
+def measure(
+    bench: Bench,
+    first: date,
+    last: date,
+    runs: int,
+    say: Callable[[str], None],
+    works: Sequence[str] = WORKS,
+    rivals: Rivals | None = None,
+) -> dict[str, dict[str, Any]]:
     """Do the works, several times over, each time from an empty lake and warehouse.
 
     Args:
@@ -202,29 +290,85 @@ def measure(bench: Bench, first: date, last: date, runs: int, say: Callable[[str
         last: The one date that is run on top of the year.
         runs: How many times.
         say: Told a line after each run.
+        works: Those of `WORKS` that are done.
+        rivals: Run before each year, one after the other.
 
     Returns:
-        For each work `from`, `to` (dates) and `runs`, a list of `bench.measure.numbers`.
+        For each work, and for each rival by its name, `from`, `to` (dates) and `runs`: a list of
+        `bench.measure.numbers`, or of what `Bench.rival` tells.
+
+    Raises:
+        BenchError: A run failed, or a rival has made other tables.
     """
     year = (first, last - timedelta(days=1))
     ranges = {"year": year, "one date": (last, last), "unchanged": (first, last), "unchecked": year}
-    works: dict[str, dict[str, Any]] = {
-        work: {"from": str(dates[0]), "to": str(dates[1]), "runs": []} for work, dates in ranges.items()
+    names = rivals.names if rivals else ()
+    measured: dict[str, dict[str, Any]] = {
+        name: {"from": str(dates[0]), "to": str(dates[1]), "runs": []}
+        for name, dates in ({work: ranges[work] for work in works} | dict.fromkeys(names, year)).items()
     }
+
+    def note(name: str, done: dict[str, Any]) -> None:
+        measured[name]["runs"].append(done)
+        say(f"  run {number} of {runs}, {name}: {done['seconds']:.1f} s")
+
     for number in range(1, runs + 1):
-        for work in ("unchecked", "year", "one date", "unchanged"):
-            if ranges[work] == year:
-                bench.empty()
-            done = bench.backfill(*ranges[work], command="unchecked" if work == "unchecked" else "backfill")
-            works[work]["runs"].append(done)
-            say(f"  run {number} of {runs}, {work}: {done['seconds']:.1f} s")
-    return works
+        if "unchecked" in works:
+            bench.empty()
+            note("unchecked", bench.backfill(*year, command="unchecked"))
+        if rivals:
+            for name in names:
+                note(name, rivals.race(bench, name, *year))
+        bench.empty()
+        for work in ("year", "one date", "unchanged"):
+            if work in works:
+                note(work, bench.backfill(*ranges[work], command="backfill"))
+            if work == "year" and rivals and number == 1:
+                rivals.require_equal(bench, names)
+    return measured
 
 
 @dataclass
 class _Samples:
     run: list[tuple[float, int]] = field(default_factory=list)
+    proportional: list[int] = field(default_factory=list)
     postgres: list[tuple[float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What was observed of a command from outside."""
+
+    span: tuple[float, float]
+    samples: _Samples
+    cpu_seconds: float
+    postgres_cpu_seconds: float
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """cpu_seconds (of the server's processes beside them, what they did meanwhile), proportional_peak_bytes."""
+        return {
+            "cpu_seconds": self.cpu_seconds,
+            "postgres_cpu_seconds": self.postgres_cpu_seconds,
+            "proportional_peak_bytes": max(self.samples.proportional, default=None),
+        }
+
+
+def _cpu_of_children() -> float:
+    """Seconds of user and system time of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cpu_of_family(root: int) -> float:
+    """Seconds of user and system time of a process, of its children, and of those that are gone."""
+    gone = psutil.Process(root).cpu_times()
+    return sum(_of_each(root, _cpu_seconds)) + gone.children_user + gone.children_system
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 @contextmanager
@@ -237,9 +381,10 @@ def _sampling(run: int, postmaster: int) -> Iterator[_Samples]:
         for number in count():
             if done.wait(_SAMPLE_SECONDS):
                 return
-            samples.run.append((time(), sum(_of_each(run, lambda process: process.memory_info().rss))))
+            samples.run.append((time(), int(sum(_of_each(run, _resident_bytes)))))
             if number % _SAMPLES_PER_POSTGRES_SAMPLE == 0:
-                samples.postgres.append((time(), sum(_of_each(postmaster, _proportional_bytes))))
+                samples.proportional.append(int(sum(_of_each(run, _proportional_bytes))))
+                samples.postgres.append((time(), int(sum(_of_each(postmaster, _proportional_bytes)))))
 
     thread = threading.Thread(target=sample, name="memory", daemon=True)
     thread.start()
@@ -250,13 +395,17 @@ def _sampling(run: int, postmaster: int) -> Iterator[_Samples]:
         thread.join()
 
 
-def _of_each(root: int, size: Callable[[psutil.Process], int]) -> Iterator[int]:
+def _of_each(root: int, size: Callable[[psutil.Process], float]) -> Iterator[float]:
     """A number of a process and of each of its descendants, as far as they live."""
     with suppress(psutil.Error):
         process = psutil.Process(root)
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 yield size(member)
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 def _proportional_bytes(process: psutil.Process) -> int:
@@ -291,7 +440,8 @@ def _instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query."""
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())

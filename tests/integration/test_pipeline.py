@@ -1,12 +1,17 @@
 """From the shop to the marts: every rule of the contract, broken and kept, on a handful of orders."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 from polars.testing import assert_frame_equal
 
+from bench.bare import Job, build
+from bench.equal import lake_differences, warehouse_differences
 from orders_lakehouse.contracts.base import contract_version, rules_of
 from orders_lakehouse.contracts.tables import (
     CLEANSED,
@@ -162,6 +167,30 @@ def test_the_oracle_notices_a_wrong_mart(done: Lakehouse, sabotage: str, noticed
 
 def test_the_curated_tables_say_what_the_shop_says(done: Lakehouse) -> None:
     assert done.wrong_curated() == {}
+
+
+def test_a_bare_script_makes_the_same_tables(
+    done: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Path(done.lake.url)
+    if not ours.exists():
+        pytest.skip("the bare script writes to a disk")
+    monkeypatch.setattr("bench.bare._CHUNK_ROWS", 1)
+    ((today,),) = done.shop_rows("SELECT now()::date::text")
+    lake, warehouse_url = tmp_path / "lake", postgres_url_factory("bare")
+    first = date.fromisoformat(FIRST)
+    with ThreadPoolExecutor(4) as pool:
+        job = Job(first, date.fromisoformat(today), first, "UTC", "US", lake, done.shop_url, warehouse_url, pool)
+        assert (build(job),) == done.shop_rows("SELECT count(*) FROM shop.order_items")[0]
+
+    assert lake_differences(ours, lake) == []
+    assert warehouse_differences(done.warehouse_url, warehouse_url) == []
+    # And they would be told.
+    with dbapi.connect(warehouse_url) as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE marts.fct_orders SET units = units + 1 WHERE order_id = 'o1'")
+        connection.commit()
+    (differing,) = warehouse_differences(done.warehouse_url, warehouse_url)
+    assert differing.startswith("marts.fct_orders: ")
 
 
 def test_amounts_are_rounded_half_away_from_zero(done: Lakehouse) -> None:

@@ -53,10 +53,21 @@ def result(*seconds: float) -> dict[str, Any]:
         "versions": {"Python": "3.11.7", "polars": "2.1.0"},
         "settings": {"LAKEHOUSE_TIMEZONE": "UTC"},
         "copies": 1,
-        "shop": {"orders": 1_000},
+        "shop": {"orders": 1_000, "order_items": 10_000},
         "runs": len(seconds),
         "work": {"year": {"from": "2017-01-01", "to": "2017-12-30", "runs": [run(value) for value in seconds]}},
     }
+
+
+def counted(of: dict[str, Any], *, cpu: float = 3.0, postgres: float = 1.0) -> dict[str, Any]:
+    """A run as it is observed from outside."""
+    return {**of, "cpu_seconds": cpu, "postgres_cpu_seconds": postgres, "proportional_peak_bytes": 600_000_000}
+
+
+def rival(seconds: float, *, start: float = 0.0) -> dict[str, Any]:
+    peaks = {"peak_bytes": 400_000_000, "postgres_peak_bytes": 90_000_000}
+    told = {"seconds": seconds, "start_seconds": start, "stages": {"lake": seconds - start}}
+    return counted({**told, **peaks}, cpu=1.0)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +152,56 @@ def test_the_first_result_is_stored_and_a_later_one_compared_with_it(
     publish(second, tmp_path, save=True)
     assert "| 1.50 | slower |" in capsys.readouterr().out
     assert json.loads(stored.read_text()) == second
-    publish({**first, "name": "sample-4x"}, tmp_path, save=False)
-    assert [line for line in page.read_text().splitlines() if line.startswith("## ")] == [
-        "## sample-1x",
-        "## sample-4x",
-    ]
+    assert "## Sizes" not in page.read_text()
+    publish({**first, "name": "given"}, tmp_path, save=False)
+    assert [line for line in page.read_text().splitlines() if line.startswith("## ")] == ["## given", "## sample-1x"]
+
+
+def test_what_was_observed_from_outside_is_told_where_it_is_there() -> None:
+    told = result(4.0)
+    assert "CPU" not in markdown(told)
+    told["work"]["year"]["runs"] = [counted(run) for run in told["work"]["year"]["runs"]]
+    assert (
+        "Postgres 90 MB. Proportional, 600 MB. 3.0 s of CPU, and 1.0 s in Postgres. 2 MB written. "
+        "67 % of the time outside of the work." in markdown(told)
+    )
+
+
+def beside_rivals(ours: float, theirs: float) -> dict[str, Any]:
+    told = result(ours, ours + 2)
+    year = told["work"]["year"]
+    year["runs"] = [counted(run) for run in year["runs"]]
+    runs = [rival(theirs, start=0.5), rival(theirs, start=0.5)]
+    told["rivals"] = {"bare": {"from": year["from"], "to": year["to"], "runs": runs}}
+    return told
+
+
+def test_the_year_is_told_beside_its_rivals() -> None:
+    page = markdown(beside_rivals(4.0, 2.0))
+    # Of the runs, 6 and 8 s in all; of these 2 s of start, and half of the stage's seconds are events.
+    assert "| lakehouse | 7.0 (6.0 to 8.0) | 2.5 (2.0 to 3.0) | 4.0 | 800 |  |  |  |" in page
+    assert "| bare script | 2.0 | 1.5 | 2.0 | 400 | 3.50 | 1.67 | 2.00 |" in page
+    assert "bare script: lake 1.5 s." in page
+    assert "rivals" not in markdown(result(4.0))
+
+
+def test_a_year_that_falls_behind_its_rival_is_marked() -> None:
+    text = comparison(beside_rivals(4.0, 4.0), beside_rivals(8.0, 4.0))
+    assert "### beside bare script: the year took 1.75 times as long, takes 2.75 slower" in text
+    assert "### beside" not in comparison(result(4.0), beside_rivals(8.0, 4.0))
+
+
+def test_a_skewed_shop_is_told_by_the_line_and_compared() -> None:
+    skewed = {"date": "2017-11-24", "times": 50, "order_lines": 20_000, "order_lines_of_date": 9_000}
+    told = {**result(4.0), "skewed": {**skewed, "runs": [run(10.0)]}}
+    page = markdown(told)
+    assert "### skewed: 50 times the orders on 2017-11-24" in page
+    assert "The date has 9,000 lines." in page
+    assert "| even | 10,000 | 6.0 | 600.0 | 200.0 | 800 |" in page
+    assert "| skewed | 20,000 | 12.0 | 600.0 | 250.0 | 800 |" in page
+    slower = {**result(4.0), "skewed": {**skewed, "runs": [run(20.0)]}}
+    assert "### skewed\n" in comparison(told, slower)
+    assert "| in all | 12.0 | 22.0 | 1.83 | slower? |" in comparison(told, slower)
 
 
 def test_how_fast_the_daemon_follows_is_told_and_compared() -> None:

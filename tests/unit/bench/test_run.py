@@ -1,12 +1,14 @@
 """The works of a benchmark, and what a run is told by its environment."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from bench.run import Bench, measure
+from bench import rivals
+from bench.run import Bench, BenchError, Rivals, measure
 
 LAKEHOUSE = Bench(Path("/srv/bench"), "/run/server", "postgresql://shop/shop")
 
@@ -42,6 +44,47 @@ def test_each_time_the_year_begins_empty_and_one_date_lands_on_top_of_it() -> No
         "unchecked": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 2.0}, {"seconds": 8.0}]},
     }
     assert said[-1] == "  run 2 of 2, unchanged: 12.0 s"
+
+
+def test_rivals_take_turns_with_the_year_and_are_compared_once_with_what_it_made() -> None:
+    recorder = Recorder()
+
+    def race(_: Bench, name: str, first: date, last: date) -> dict[str, float]:
+        recorder.asked.append((name, f"{first:%m-%d}", f"{last:%m-%d}"))
+        return {"seconds": 1.0}
+
+    def require_equal(_: Bench, names: Sequence[str]) -> None:
+        recorder.asked.append(("equal", *names))
+
+    works = measure(
+        cast("Bench", recorder),
+        date(2017, 1, 1),
+        date(2017, 1, 31),
+        2,
+        lambda _: None,
+        ["year", "one date"],
+        Rivals(["bare", "other"], race, require_equal),
+    )
+    year = ("01-01", "01-30")
+    before = [("bare", *year), ("other", *year), "empty", ("backfill", *year)]
+    one_date = ("backfill", "01-31", "01-31")
+    assert recorder.asked == [*before, ("equal", "bare", "other"), one_date, *before, one_date]
+    assert list(works) == ["year", "one date", "bare", "other"]
+    assert works["bare"] == {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 1.0}] * 2}
+
+
+def test_a_rival_that_makes_other_tables_ends_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "lake_differences", lambda *_: ["curated/order_lines: (1, 2, 3) and (1, 2, 4)"])
+    monkeypatch.setattr(rivals, "warehouse_differences", lambda *_: [])
+    with pytest.raises(BenchError, match=r"bare has not made the same tables.*curated/order_lines: \(1, 2, 3\) and"):
+        rivals.require_equal(Bench(tmp_path, "/run/server", ""), ["bare"])
+
+
+def test_a_rival_has_a_lake_and_a_warehouse_of_its_own() -> None:
+    environment = LAKEHOUSE.rival_environment("bare")
+    assert environment["LAKE_URL"] == "/srv/bench/bare/lake"
+    assert environment["WAREHOUSE_DATABASE_URL"] == "postgresql://postgres@/bare?host=/run/server"
+    assert environment["SHOP_DATABASE_URL"] == "postgresql://shop/shop"
 
 
 def test_a_run_writes_nowhere_but_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,801 @@
+"""The tables of the pipeline by a bare script, as fast as we can write it: Polars, ADBC and SQL, for the comparison.
+
+`python -m bench.bare FIRST LAST FILE`, in the environment of a run, fills an empty lake and an empty warehouse with
+what a backfill of these dates makes of a shop: raw, cleansed, quarantine and curated as Delta tables, partitioned as
+ours are, the copies in the warehouse, and the star schema. There is no orchestrator and no check, nothing can be run
+a second time, and a crash leaves whatever stands. It relies on what only a bare script may: the shop has our
+schema.sql, and each of its rows is met once.
+
+One pass: the lines stream in while those before them are cleansed, written and copied; nothing is read back. It imports
+nothing of the package and says its rules in its own words, so that equal tables say something of both.
+
+FILE then holds, as JSON: `spans`, when each stage began and ended in seconds since the epoch (they overlap), and
+`lines`, how many of the shop's were read.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
+from pathlib import Path
+from queue import Queue
+from zoneinfo import ZoneInfo
+
+import holidays
+import polars as pl
+import pycountry
+from adbc_driver_postgresql import dbapi
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+# Lines that are worked on at once; as many again are read ahead, and as many are being written.
+_CHUNK_ROWS = 500_000
+_WRITERS = 8
+# Two statements are at work at once, which is faster on two cores than one with helpers.
+_SESSION = ("work_mem = '256MB'", "maintenance_work_mem = '256MB'", "max_parallel_workers_per_gather = 0")
+_INSTANT = pl.Datetime("us", "UTC")
+_MONEY, _PRICE = pl.Decimal(18, 2), pl.Decimal(18, 4)
+_CURRENCIES = [currency.alpha_3 for currency in pycountry.currencies]
+_COUNTRIES = [country.alpha_2 for country in pycountry.countries]
+_ORDER_STATUSES = ["placed", "paid", "shipped", "delivered", "cancelled", "returned"]
+_PAYMENT_STATUSES = ["authorised", "captured", "refunded", "failed"]
+_METHODS = ["card", "paypal", "voucher", "transfer", "cash", "other"]
+_REVERSED = ["cancelled", "returned"]
+# An amount beyond this is out of range.
+_LARGEST = 4.0e14
+
+# How the shop is read: keys are never null, numbers are text.
+_READ = {
+    "customers": "coalesce(customer_id, '') AS customer_id, full_name, email, date_of_birth, registered_at, address, "
+    "city, state, postal_code, country_code",
+    "products": "coalesce(product_id, '') AS product_id, product_name, category, manufacturer, "
+    "unit_price::text AS unit_price, currency",
+    "orders": "coalesce(order_id, '') AS order_id, customer_id, ordered_at, status, currency, shipped_at, delivered_at",
+    "order_items": "coalesce(order_id, '') AS order_id, line_number::bigint AS line_number, product_id, "
+    "quantity::bigint AS quantity, unit_price::text AS unit_price, discount::text AS discount",
+    "payments": "coalesce(payment_id, '') AS payment_id, order_id, method, amount::text AS amount, currency, status, "
+    "paid_at",
+}
+# What every cleansed table ends with.
+_KEPT = ("is_deleted", "versions", "updated_at", "captured_on", "captured_at")
+_CLEANSED = {
+    "customers": "customer_id full_name email date_of_birth registered_at registration_date address city state "
+    "postal_code country_code",
+    "products": "product_id product_name category manufacturer unit_price currency",
+    "orders": "order_id order_date customer_id ordered_at business_date status currency shipped_at delivered_at",
+    "order_items": "order_id line_number product_id quantity unit_price discount total_price order_date order_state",
+    "payments": "payment_id order_id method amount currency status paid_at order_date order_state",
+}
+_COPIES = {
+    "customers": "customer_id text, full_name text, email text, date_of_birth date, registered_at timestamptz, "
+    "registration_date date, address text, city text, state text, postal_code text, country_code text, "
+    "is_deleted boolean, updated_at timestamptz, captured_on date, captured_at timestamptz",
+    "products": "product_id text, product_name text, category text, manufacturer text, unit_price numeric(18,2), "
+    "currency text, is_deleted boolean, updated_at timestamptz, captured_on date, captured_at timestamptz",
+    "orders": "order_id text, order_date date, customer_id text, ordered_at timestamptz, status text, currency text, "
+    "shipped_at timestamptz, delivered_at timestamptz, updated_at timestamptz",
+    "payments": "payment_id text, order_id text, method text, amount numeric(18,2), currency text, status text, "
+    "paid_at timestamptz, order_date date",
+    "order_lines": "order_id text, line_number integer, order_date date, ordered_at timestamptz, order_status text, "
+    "customer_id text, product_id text, quantity integer, unit_price numeric(18,4), discount numeric(18,2), "
+    "total_price numeric(18,2), currency text",
+    "calendar": "date date, is_holiday boolean, holiday_name text",
+}
+_OF_ORDER_LINE = (
+    "order_id line_number order_date ordered_at order_status customer_id customer_name customer_city "
+    "customer_country_code product_id product_name category manufacturer quantity unit_price discount total_price "
+    "currency"
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of what.
+
+    Attributes:
+        first: First date.
+        last: Last date.
+        start: First partition; what changed before it is captured on it.
+        timezone: In which dates are cut.
+        country: Whose holidays the calendar has.
+        lake: Directory of the Delta tables.
+        shop: URL.
+        warehouse: URL.
+        pool: Whatever is written is written there.
+        appends: What is being written to the lake.
+        copies: What is being copied to the warehouse.
+        spans: When each stage began and ended; they overlap.
+    """
+
+    first: date
+    last: date
+    start: date
+    timezone: str
+    country: str
+    lake: Path
+    shop: str
+    warehouse: str
+    pool: ThreadPoolExecutor
+    appends: list[Future[None]] = field(default_factory=list)
+    copies: list[Future[None]] = field(default_factory=list)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the time of a stage."""
+        began = time.time()
+        yield
+        self.spans[name] = (began, time.time())
+
+    def append(self, path: str, rows: pl.DataFrame, partition: str | None) -> None:
+        """Append to a Delta table in the background."""
+        self.appends.append(self.pool.submit(_append, self.lake / path, rows, partition))
+
+    def copy(self, name: str, rows: pl.DataFrame) -> None:
+        """Append to a copy in the warehouse in the background."""
+        self.copies.append(self.pool.submit(_copy, self, name, rows))
+
+
+def main() -> None:
+    """Build everything."""
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        job = Job(
+            date.fromisoformat(sys.argv[1]),
+            date.fromisoformat(sys.argv[2]),
+            date.fromisoformat(os.environ["LAKEHOUSE_START_DATE"]),
+            os.environ["LAKEHOUSE_TIMEZONE"],
+            os.environ["LAKEHOUSE_HOLIDAYS_COUNTRY"],
+            Path(os.environ["LAKE_URL"]),
+            os.environ["SHOP_DATABASE_URL"],
+            os.environ["WAREHOUSE_DATABASE_URL"],
+            pool,
+        )
+        lines = build(job)
+    Path(sys.argv[3]).write_text(json.dumps({"spans": job.spans, "lines": lines}))
+
+
+def build(job: Job) -> int:
+    """Make all tables; returns how many lines of the shop were read."""
+    with job.stage("lake"):
+        with job.stage("copies"):
+            tables = [f"CREATE UNLOGGED TABLE lake.{name} ({columns})" for name, columns in _COPIES.items()]
+            _execute(job, "CREATE SCHEMA lake", "CREATE SCHEMA marts", *tables)
+            chunks = _streamed(job, "order_items")
+            names = [name for name in _READ if name != "order_items"]
+            raw = dict(zip(names, job.pool.map(lambda name: pl.concat(_read(job, name)), names), strict=True))
+            for name, rows in raw.items():
+                job.append(f"raw/{name}", rows, "captured_on")
+            orders, states = _orders(job, raw["orders"])
+            customers, products = _customers(job, raw["customers"]), _products(job, raw["products"])
+            _payments(job, raw["payments"], states)
+            job.copy("calendar", _calendar(job, orders))
+            lines = _lines(job, chunks, orders, states, customers, products)
+            _wait(job.copies)
+        # The files of the last lines are still being written.
+        with job.stage("marts"):
+            small = job.pool.submit(_execute, job, *_DIM_CUSTOMERS, *_DIM_DATE, *_DIM_PAYMENT_METHODS)
+            dim_products = job.pool.submit(_execute, job, *_DIM_PRODUCTS)
+            _wait([small])
+            fct_orders = job.pool.submit(_execute, job, *_FCT_ORDERS)
+            _wait([dim_products])
+            _execute(job, *_FCT_ORDER_LINES)
+            _wait([fct_orders])
+        _wait(job.appends)
+    return lines
+
+
+def _wait(work: list[Future[None]]) -> None:
+    """Until all is done; an error in it is raised."""
+    while work:
+        work.pop().result()
+
+
+# --- reading the shop
+
+
+def _streamed(job: Job, table: str) -> "Queue[pl.DataFrame | Exception | None]":
+    """The rows of a table in chunks, read ahead; None is the end, an exception why there is none."""
+    chunks: Queue[pl.DataFrame | Exception | None] = Queue(maxsize=1)
+
+    def read() -> None:
+        try:
+            for chunk in _read(job, table):
+                chunks.put(chunk)
+            chunks.put(None)
+        except Exception as error:  # noqa: BLE001 (raised where the chunks are taken)
+            chunks.put(error)
+
+    threading.Thread(target=read, name=table, daemon=True).start()
+    return chunks
+
+
+def _read(job: Job, table: str) -> Iterator[pl.DataFrame]:
+    """The rows of a table whose clock lies in the dates, as raw has them; at least one chunk, which may be empty."""
+    zone = ZoneInfo(job.timezone)
+    with dbapi.connect(job.shop) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute("SELECT now()")
+        ((now,),) = cursor.fetchall()
+        latest, today = now + timedelta(days=1), now.astimezone(zone).date()
+        where = f"updated_at < '{_midnight(job.last + timedelta(days=1), zone)}' AND updated_at <= '{latest}'"
+        if job.first > job.start:
+            where += f" AND updated_at >= '{_midnight(job.first, zone)}'"
+        if job.first <= today <= job.last:
+            where = f"({where}) OR updated_at > '{latest}'"
+        # By the clock, so that a chunk touches few partitions.
+        columns = f"{_READ[table]}, updated_at, deleted_at"
+        cursor.execute(f"SELECT {columns} FROM shop.{table} WHERE {where} ORDER BY updated_at")
+        changed_on = pl.col("updated_at").dt.convert_time_zone(job.timezone).dt.date()
+        is_ahead = pl.col("updated_at") > latest
+        lineage = {
+            "captured_on": pl.when(is_ahead).then(today).otherwise(pl.max_horizontal(changed_on, pl.lit(job.start))),
+            "captured_at": pl.lit(now, _INSTANT),
+            "run_id": pl.lit("bare"),
+            "source": pl.lit("shop"),
+        }
+        for chunk in _chunks(cursor):
+            yield chunk.with_columns(pl.selectors.datetime().cast(_INSTANT)).with_columns(**lineage)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, clock_time(), zone).astimezone(UTC)
+
+
+def _chunks(cursor: dbapi.Cursor) -> Iterator[pl.DataFrame]:
+    pending: list[pl.DataFrame] = []
+    size, yielded = 0, False
+    for batch in cursor.fetch_record_batch():
+        pending.append(pl.DataFrame(batch))
+        size += batch.num_rows
+        if size >= _CHUNK_ROWS:
+            yield pl.concat(pending)
+            pending, size, yielded = [], 0, True
+    if pending or not yielded:
+        yield pl.concat(pending)
+
+
+# --- cleansing
+
+
+def _trimmed(column: str) -> pl.Expr:
+    text = pl.col(column).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def _key(column: str) -> pl.Expr:
+    return pl.when(pl.col(column).str.strip_chars() != "").then(pl.col(column))
+
+
+def _number(column: str, dtype: pl.DataType) -> pl.Expr:
+    """The shop's numbers have two decimals; what is none (NaN) is null."""
+    return pl.col(column).cast(dtype, strict=False)
+
+
+def _integer(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Int32, strict=False)
+
+
+def _present(*columns: str) -> dict[str, pl.Expr]:
+    return {f"{column}_missing": pl.col(column).is_not_null() for column in columns}
+
+
+def _split(
+    rows: pl.LazyFrame,
+    name: str,
+    original: Sequence[str],
+    changed: Mapping[str, pl.Expr],
+    made: Mapping[str, pl.Expr],
+    rules: Mapping[str, pl.Expr],
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Rows that hold the rules, and the original ones of the others with what they break.
+
+    Args:
+        rows: Raw rows, and what they need of their order.
+        name: Of the table.
+        original: The raw table's columns.
+        changed: Columns whose values change.
+        made: Columns made of these.
+        rules: Reason to what must hold; null holds.
+    """
+    kept = [*_CLEANSED[name].split(), *_KEPT]
+    ahead = {"updated_at_in_future": pl.col("updated_at") <= pl.col("captured_at") + pl.duration(days=1)}
+    broken = {reason: ~holds.fill_null(value=True) for reason, holds in {**rules, **ahead}.items()}
+    is_rejected = (pl.any_horizontal(*broken.values()) & ~pl.col("is_deleted")) | broken["updated_at_in_future"]
+    judged = (
+        rows.with_columns(
+            *(pl.col(column).alias(f"raw {column}") for column in changed),
+            is_deleted=pl.col("deleted_at").is_not_null(),
+            versions=pl.lit(1, pl.Int64),
+        )
+        .with_columns(**changed)
+        .with_columns(**made)
+        .with_columns(is_rejected=is_rejected)
+    )
+    reasons = (pl.when(breaks).then(pl.lit(reason)) for reason, breaks in broken.items())
+    quarantined = judged.filter("is_rejected").select(
+        *(pl.col(f"raw {column}").alias(column) if column in changed else column for column in original),
+        *(["order_date"] if "order_date" in kept else []),
+        reasons=pl.concat_str(*reasons, separator=", ", ignore_nulls=True),
+        contract_version=pl.lit("1"),
+        versions="versions",
+    )
+    return judged.filter(~pl.col("is_rejected")).select(kept), quarantined
+
+
+def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
+    registered, born = pl.col("registration_date"), pl.col("date_of_birth")
+    split = _split(
+        raw.lazy(),
+        "customers",
+        raw.columns,
+        {name: _trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")}
+        | {"email": _trimmed("email").str.to_lowercase(), "country_code": _trimmed("country_code").str.to_uppercase()},
+        {"registration_date": pl.col("registered_at").dt.convert_time_zone(job.timezone).dt.date()},
+        {
+            "customer_id_missing": pl.col("customer_id").str.strip_chars() != "",
+            "email_malformed": pl.col("email").str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s]+$"),
+            "country_code_not_iso_3166": pl.col("country_code").is_in(_COUNTRIES),
+            "registered_at_in_future": pl.col("registered_at") <= pl.col("updated_at") + pl.duration(days=1),
+            "date_of_birth_out_of_range": (born >= date(1900, 1, 1)) & (registered.is_null() | (born <= registered)),
+        },
+    )
+    return _written(job, "customers", *pl.collect_all(split))
+
+
+def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
+    split = _split(
+        raw.lazy(),
+        "products",
+        raw.columns,
+        {name: _trimmed(name) for name in ("product_name", "category", "manufacturer")}
+        | {"currency": _trimmed("currency").str.to_uppercase(), "unit_price": _number("unit_price", _MONEY)},
+        {},
+        {
+            "product_id_missing": pl.col("product_id").str.strip_chars() != "",
+            **_present("unit_price"),
+            "unit_price_negative": pl.col("unit_price") >= 0,
+            **_present("currency"),
+            "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
+        },
+    )
+    return _written(job, "products", *pl.collect_all(split))
+
+
+def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cleansed orders, and what became of every order: order_id, order_date, order_state."""
+    business, captured = pl.col("business_date"), pl.col("captured_on")
+    in_range = (business >= job.start) & (business <= captured.dt.offset_by("1d"))
+    dated = (
+        raw.lazy()
+        .with_columns(business_date=pl.col("ordered_at").dt.convert_time_zone(job.timezone).dt.date())
+        .with_columns(order_date=pl.when(in_range).then(business).otherwise(captured))
+    )
+    good, bad = _split(
+        dated.filter(pl.col("order_date").is_between(job.first, job.last)),
+        "orders",
+        raw.columns,
+        {
+            "customer_id": _key("customer_id"),
+            "status": _trimmed("status"),
+            "currency": _trimmed("currency").str.to_uppercase(),
+        },
+        {},
+        {
+            "order_id_missing": pl.col("order_id").str.strip_chars() != "",
+            **_present("ordered_at", "status"),
+            "status_not_in_list": pl.col("status").is_in(_ORDER_STATUSES),
+            **_present("currency"),
+            "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
+            "ordered_at_in_future": pl.col("ordered_at") <= pl.col("updated_at") + pl.duration(days=1),
+            "ordered_at_out_of_range": business == pl.col("order_date"),
+        },
+    )
+    elsewhere = dated.filter(~pl.col("order_date").is_between(job.first, job.last))
+    orders, rejected, others = pl.collect_all([good, bad, elsewhere])
+    state = pl.when("is_deleted").then(pl.lit("deleted")).otherwise(pl.lit("valid"))
+    states = [
+        orders.select("order_id", "order_date", order_state=state),
+        rejected.select("order_id", "order_date", order_state=pl.lit("quarantined")),
+        # Its lines count where it does, and that is not here.
+        others.select("order_id", "order_date", order_state=pl.lit("valid")),
+    ]
+    return _written(job, "orders", orders, rejected), pl.concat(states)
+
+
+def _of_orders(job: Job, rows: pl.DataFrame, states: pl.DataFrame) -> pl.LazyFrame:
+    """Lines or payments with order_date and order_state, those of the dates."""
+    joined = rows.lazy().join(states.lazy(), on="order_id", how="left", maintain_order="left")
+    return joined.with_columns(
+        pl.col("order_state").fill_null("unknown"), pl.coalesce("order_date", "captured_on").alias("order_date")
+    ).filter(pl.col("order_date").is_between(job.first, job.last))
+
+
+_OF_ORDER = {
+    "order_unknown": pl.col("order_state") != "unknown",
+    "order_quarantined": pl.col("order_state") != "quarantined",
+}
+_DELETED = {"is_deleted": pl.col("is_deleted") | (pl.col("order_state") == "deleted")}
+
+
+def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
+    split = _split(
+        _of_orders(job, raw, states),
+        "payments",
+        raw.columns,
+        {
+            "order_id": _key("order_id"),
+            "method": _trimmed("method"),
+            "status": _trimmed("status"),
+            "currency": _trimmed("currency").str.to_uppercase(),
+            "amount": _number("amount", _MONEY),
+        },
+        _DELETED,
+        {
+            "payment_id_missing": pl.col("payment_id").str.strip_chars() != "",
+            **_present("method"),
+            "method_not_in_list": pl.col("method").is_in(_METHODS),
+            **_present("amount"),
+            "amount_negative": pl.col("amount") >= 0,
+            **_present("currency"),
+            "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
+            **_present("status"),
+            "status_not_in_list": pl.col("status").is_in(_PAYMENT_STATUSES),
+            **_OF_ORDER,
+        },
+    )
+    _written(job, "payments", *pl.collect_all(split))
+
+
+def _total_price() -> pl.Expr:
+    """round(quantity * unit_price - discount, 2), half away from zero, counted in ten-thousandths."""
+    quantity, price, discount = pl.col("quantity"), pl.col("unit_price"), pl.col("discount")
+    gross = quantity.cast(pl.Float64) * price.cast(pl.Float64)
+    fits = (gross.abs() < _LARGEST) & (discount.cast(pl.Float64).abs() < _LARGEST)
+    ten_thousandths = (price * 10_000).cast(pl.Int64) * quantity - (discount * 10_000).cast(pl.Int64)
+    cents = (ten_thousandths.abs() + 50) // 100 * ten_thousandths.sign()
+    return pl.when(fits).then((cents.cast(pl.Decimal(20, 2)) / 100).cast(_MONEY))
+
+
+def _cleansed_lines(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    parts_missing = pl.any_horizontal(pl.col("quantity", "unit_price", "discount").is_null())
+    discount = pl.when(pl.col("discount").is_not_null()).then(_number("discount", _MONEY)).otherwise(pl.lit(0, _MONEY))
+    return _split(
+        _of_orders(job, raw, states),
+        "order_items",
+        raw.columns,
+        {
+            "line_number": _integer("line_number"),
+            "product_id": _key("product_id"),
+            "quantity": _integer("quantity"),
+            "unit_price": _number("unit_price", _PRICE),
+            "discount": discount,
+        },
+        {"total_price": _total_price(), **_DELETED},
+        {
+            **_present("line_number", "product_id", "quantity"),
+            "quantity_not_positive": pl.col("quantity") > 0,
+            **_present("unit_price"),
+            "unit_price_negative": pl.col("unit_price") >= 0,
+            **_present("discount"),
+            "discount_negative": pl.col("discount") >= 0,
+            "total_price_negative": pl.col("total_price") >= 0,
+            "total_price_out_of_range": parts_missing | pl.col("total_price").is_not_null(),
+            **_OF_ORDER,
+        },
+    )
+
+
+# --- lines, and what is made of them
+
+
+def _lines(
+    job: Job,
+    chunks: "Queue[pl.DataFrame | Exception | None]",
+    orders: pl.DataFrame,
+    states: pl.DataFrame,
+    customers: pl.DataFrame,
+    products: pl.DataFrame,
+) -> int:
+    """Lines, from the shop to curated and the copy, and the tables that sum them; returns how many were read."""
+    # One version of each customer and product is known: it is valid from the beginning of time.
+    customer = customers.lazy().select(
+        "customer_id", customer_name="full_name", customer_city="city", customer_country_code="country_code"
+    )
+    columns = ("order_id", "ordered_at", "customer_id", "currency")
+    placed = orders.lazy().filter(~pl.col("is_deleted")).select(*columns, order_status="status")
+    placed = placed.join(customer, on="customer_id", how="left").collect().lazy()
+    product = products.lazy().select("product_id", "product_name", "category", "manufacturer")
+    by_order: list[pl.DataFrame] = []
+    count = 0
+    while (raw := chunks.get()) is not None:
+        if isinstance(raw, Exception):
+            raise raw
+        count += raw.height
+        good, bad = _cleansed_lines(job, raw, states)
+        lines = (
+            good.filter(~pl.col("is_deleted"))
+            .join(placed, on="order_id", maintain_order="left")
+            .join(product, on="product_id", how="left", maintain_order="left")
+            .select(_OF_ORDER_LINE.split())
+        )
+        one = pl.col("order_date", "currency", "customer_id", "order_status").first()
+        sums = (
+            pl.len().cast(pl.Int64).alias("lines"),
+            pl.col("quantity").cast(pl.Int64).sum().alias("units"),
+            pl.col("total_price").sum(),
+        )
+        cleansed, rejected, curated, summed = pl.collect_all(
+            [good, bad, lines, lines.group_by("order_id").agg(one, *sums)]
+        )
+        by_order.append(summed)
+        # What is written of the chunk before must stand: two commits to a table at once would get in each other's way.
+        _wait(job.appends)
+        _wait(job.copies)
+        job.append("raw/order_items", raw, "captured_on")
+        job.append("quarantine/order_items", rejected, "order_date")
+        job.append("cleansed/order_items", cleansed, "order_date")
+        job.append("curated/order_lines", curated, "order_date")
+        job.copy("order_lines", curated)
+    _summed(job, pl.concat(by_order))
+    return count
+
+
+def _summed(job: Job, by_order: pl.DataFrame) -> None:
+    """Sales by date, and what customers bought, from the sums of the lines of each order, or of parts of one."""
+    one = pl.col("order_date", "currency", "customer_id", "order_status").first()
+    whole = by_order.lazy().group_by("order_id").agg(one, pl.col("lines", "units", "total_price").sum())
+    kept = ~pl.col("order_status").is_in(_REVERSED)
+    price = pl.col("total_price")
+    sales = whole.group_by("order_date", "currency").agg(
+        orders=pl.len().cast(pl.Int64),
+        lines=pl.col("lines").sum(),
+        units=pl.col("units").sum(),
+        gross=price.sum().cast(_MONEY),
+        net=price.filter(kept).sum().cast(_MONEY),
+    )
+    day, recency = pl.col("order_date"), pl.col("recency_days")
+    bought = (
+        whole.filter(kept, pl.col("customer_id").is_not_null())
+        .group_by("customer_id", "currency")
+        .agg(
+            orders=pl.len().cast(pl.Int64),
+            units=pl.col("units").sum(),
+            spend=price.sum().cast(_MONEY),
+            first_order_on=day.min(),
+            last_order_on=day.max(),
+        )
+        .with_columns(recency_days=(pl.lit(by_order["order_date"].max()) - pl.col("last_order_on")).dt.total_days())
+        .with_columns(
+            segment=pl.when(recency > 180)
+            .then(pl.lit("dormant"))
+            .when(recency > 90)
+            .then(pl.lit("at_risk"))
+            .when(pl.col("orders") >= 50)
+            .then(pl.lit("champion"))
+            .when(pl.col("orders") >= 10)
+            .then(pl.lit("loyal"))
+            .otherwise(pl.lit("recent"))
+        )
+    )
+    daily, profile = pl.collect_all([sales, bought])
+    job.append("curated/daily_sales", daily, "order_date")
+    job.append("curated/customer_profile", profile, None)
+
+
+# --- writing
+
+
+def _written(job: Job, name: str, good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
+    """Write a cleansed table, its quarantine and its copy; returns the rows."""
+    partition = "order_date" if "order_date" in good.columns else "captured_on"
+    job.append(f"quarantine/{name}", bad, partition)
+    job.append(f"cleansed/{name}", good, partition)
+    job.copy(name, good)
+    return good
+
+
+def _append(location: Path, rows: pl.DataFrame, partition: str | None) -> None:
+    """Append to a Delta table, which is made if it is not there."""
+    # Polars writes the files, because that takes half as long as delta-rs does; delta-rs commits them.
+    schema, by = rows.clear().to_arrow().schema, [partition] if partition else []
+    table = DeltaTable.create(location, schema, mode="ignore", partition_by=by)
+    if rows.is_empty():
+        return
+    folder = location / uuid.uuid4().hex
+    if partition:
+        target = pl.PartitionBy(folder, key=partition, include_key=False)
+        rows.lazy().sink_parquet(target, compression="snappy", mkdir=True)
+        counts = dict(rows.group_by(partition).len().iter_rows())
+    else:
+        rows.lazy().sink_parquet(folder / "0.parquet", compression="snappy", mkdir=True)
+        counts = {None: rows.height}
+    actions: list[AddAction | RemoveAction] = []
+    for file in folder.rglob("*.parquet"):
+        day = file.parent.name.partition("=")[2] if partition else None
+        count = counts[date.fromisoformat(day) if day else None]
+        values, stats = {partition: day} if partition else {}, json.dumps({"numRecords": count})
+        name, size = str(file.relative_to(location)), file.stat().st_size
+        actions.append(AddAction(name, size, values, int(time.time() * 1000), data_change=True, stats=stats))
+    table.create_write_transaction(actions, "append", schema, by or None)
+
+
+def _copy(job: Job, name: str, rows: pl.DataFrame) -> None:
+    """Append to a copy in the warehouse; what is deleted stays out, but for dimensions."""
+    columns = [column.split()[0] for column in _COPIES[name].split(", ")]
+    if "is_deleted" in rows.columns and "is_deleted" not in columns:
+        rows = rows.filter(~pl.col("is_deleted"))
+    if rows.height:
+        with dbapi.connect(job.warehouse, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.adbc_ingest(name, rows.select(columns).to_arrow(), mode="append", db_schema_name="lake")
+
+
+def _calendar(job: Job, orders: pl.DataFrame) -> pl.DataFrame:
+    latest = orders["order_date"].max()
+    last = date((latest if isinstance(latest, date) else job.start).year + 1, 12, 31)
+    known = holidays.country_holidays(job.country, years=range(job.start.year, last.year + 1))
+    days = pl.DataFrame({"date": pl.date_range(job.start, last, eager=True)})
+    schema = {"date": pl.Date, "holiday_name": pl.String}
+    named = pl.DataFrame({"date": list(known.keys()), "holiday_name": list(known.values())}, schema=schema)
+    is_holiday = pl.col("holiday_name").is_not_null()
+    return days.join(named, on="date", how="left", maintain_order="left").with_columns(is_holiday=is_holiday)
+
+
+def _execute(job: Job, *statements: str) -> None:
+    with dbapi.connect(job.warehouse) as connection, connection.cursor() as cursor:
+        for setting in _SESSION:
+            cursor.execute(f"SET {setting}")
+        for statement in statements:
+            cursor.execute(statement)
+        connection.commit()
+
+
+# --- the star schema
+
+
+def _members(copy: str, named: str, key: str, surrogate: str, columns: str) -> str:
+    """The versions of a dimension with their intervals, the members that facts name alone, and the unknown one."""
+    start = "'1900-01-01 00:00:00+00'::timestamptz"
+    digits = "to_char(valid_from AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    return f"""
+        SELECT
+            CASE WHEN {key} IS NULL THEN repeat('0', 32) ELSE md5({key} || '|' || {digits}) END AS {surrogate},
+            {key}, {columns}, valid_from, valid_to, is_current,
+            coalesce(is_deleted, false) AS is_deleted, {key} IS NOT NULL AND updated_at IS NULL AS is_inferred
+        FROM (
+            SELECT *,
+                CASE WHEN lag(updated_at) OVER clock IS NULL THEN {start} ELSE updated_at END AS valid_from,
+                coalesce(lead(updated_at) OVER clock, '9999-12-31 00:00:00+00'::timestamptz) AS valid_to,
+                lead(updated_at) OVER clock IS NULL AS is_current
+            FROM (
+                SELECT DISTINCT ON ({key}, updated_at) * FROM lake.{copy} ORDER BY {key}, updated_at, captured_at DESC
+            ) AS versions
+            FULL JOIN (SELECT DISTINCT {key} FROM lake.{named} UNION SELECT NULL) AS named USING ({key})
+            WINDOW clock AS (PARTITION BY {key} ORDER BY updated_at)
+        ) AS members
+    """
+
+
+def _not_null(table: str, *columns: str) -> str:
+    return f"ALTER TABLE marts.{table} " + ", ".join(f"ALTER {column} SET NOT NULL" for column in columns)
+
+
+_VALIDITY = ("valid_from", "valid_to", "is_current", "is_deleted", "is_inferred")
+_OF_LINE = ("quantity", "unit_price", "discount", "total_price", "currency", "order_status", "ordered_at")
+_OF_ORDERS = ("total_price", "paid_amount", "currency", "status", "ordered_at")
+_DIM_CUSTOMERS = (
+    "ANALYZE lake.customers",
+    "ANALYZE lake.orders",
+    "CREATE TABLE marts.dim_customers AS "
+    + _members(
+        "customers",
+        "orders",
+        "customer_id",
+        "customer_key",
+        "CASE WHEN customer_id IS NULL THEN 'Unknown' ELSE full_name END AS customer_name, email AS customer_email, "
+        "date_of_birth, registration_date, address, city, state, postal_code, country_code",
+    ),
+    _not_null("dim_customers", "customer_key", *_VALIDITY),
+    "CREATE UNIQUE INDEX ON marts.dim_customers (customer_key)",
+    "ANALYZE marts.dim_customers",
+)
+_DIM_PRODUCTS = (
+    "ANALYZE lake.products",
+    "ANALYZE lake.order_lines",
+    "ANALYZE lake.payments",
+    "CREATE TABLE marts.dim_products AS "
+    + _members(
+        "products",
+        "order_lines",
+        "product_id",
+        "product_key",
+        "CASE WHEN product_id IS NULL THEN 'Unknown' ELSE product_name END AS product_name, category, manufacturer, "
+        "unit_price, currency",
+    ),
+    _not_null("dim_products", "product_key", *_VALIDITY),
+    "CREATE UNIQUE INDEX ON marts.dim_products (product_key)",
+    "ANALYZE marts.dim_products",
+)
+_DIM_DATE = (
+    """
+    CREATE TABLE marts.dim_date AS
+    SELECT
+        to_char(date, 'YYYYMMDD')::integer AS date_id, date,
+        extract(day FROM date)::integer AS day, extract(month FROM date)::integer AS month,
+        extract(year FROM date)::integer AS year, extract(isodow FROM date)::integer AS weekday,
+        extract(isodow FROM date) >= 6 AS is_weekend, is_holiday,
+        extract(quarter FROM date)::integer AS quarter, extract(week FROM date)::integer AS iso_week, holiday_name
+    FROM lake.calendar
+    """,
+    _not_null("dim_date", "date_id", "date", "is_holiday"),
+    "ANALYZE marts.dim_date",
+)
+_DIM_PAYMENT_METHODS = (
+    "CREATE TABLE marts.dim_payment_methods AS SELECT md5(method) AS payment_method_key, method "
+    f"FROM unnest(ARRAY{_METHODS}) AS method UNION ALL SELECT repeat('0', 32), 'unknown'",
+    _not_null("dim_payment_methods", "payment_method_key", "method"),
+)
+_VALID = "{0}.ordered_at >= {1}.valid_from AND {0}.ordered_at < {1}.valid_to"
+_CUSTOMER_KEY = "CASE WHEN {0}.customer_id IS NULL THEN repeat('0', 32) ELSE customers.customer_key END AS customer_key"
+_FCT_ORDER_LINES = (
+    f"""
+    CREATE TABLE marts.fct_order_lines AS
+    SELECT
+        order_id, line_number, date_id, {_CUSTOMER_KEY.format("lines")}, product_key, lines.customer_id,
+        lines.product_id, quantity, lines.unit_price, discount, total_price, lines.currency, order_status, ordered_at
+    FROM lake.order_lines AS lines
+    LEFT JOIN marts.dim_date AS dates ON dates.date = lines.order_date
+    LEFT JOIN marts.dim_customers AS customers
+        ON customers.customer_id = lines.customer_id AND {_VALID.format("lines", "customers")}
+    LEFT JOIN marts.dim_products AS products
+        ON products.product_id = lines.product_id AND {_VALID.format("lines", "products")}
+    """,
+    _not_null(
+        "fct_order_lines", "order_id", "line_number", "date_id", "customer_key", "product_key", "product_id", *_OF_LINE
+    ),
+    "CREATE INDEX ON marts.fct_order_lines (date_id)",
+)
+_FCT_ORDERS = (
+    f"""
+    CREATE TABLE marts.fct_orders AS
+    SELECT
+        orders.order_id, date_id, {_CUSTOMER_KEY.format("orders")}, payment_method_key,
+        coalesce(lines, 0)::integer AS lines, coalesce(units, 0) AS units,
+        coalesce(total_price, 0)::numeric(18, 2) AS total_price,
+        coalesce(paid_amount, 0)::numeric(18, 2) AS paid_amount,
+        currency, status, ordered_at, shipped_at, delivered_at,
+        (extract(epoch FROM shipped_at - ordered_at) / 3600)::numeric(12, 2) AS hours_to_ship,
+        (extract(epoch FROM delivered_at - ordered_at) / 3600)::numeric(12, 2) AS hours_to_deliver
+    FROM lake.orders AS orders
+    LEFT JOIN (
+        SELECT order_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
+        FROM lake.order_lines GROUP BY order_id
+    ) AS of_lines ON of_lines.order_id = orders.order_id
+    LEFT JOIN (
+        SELECT order_id, sum(CASE status WHEN 'captured' THEN amount WHEN 'refunded' THEN -amount ELSE 0 END)
+            AS paid_amount
+        FROM lake.payments GROUP BY order_id
+    ) AS paid ON paid.order_id = orders.order_id
+    LEFT JOIN (
+        SELECT DISTINCT ON (order_id) order_id, method FROM lake.payments WHERE status = 'captured'
+        ORDER BY order_id, amount DESC, payment_id COLLATE "C"
+    ) AS main_methods ON main_methods.order_id = orders.order_id
+    LEFT JOIN marts.dim_date AS dates ON dates.date = orders.order_date
+    LEFT JOIN marts.dim_customers AS customers
+        ON customers.customer_id = orders.customer_id AND {_VALID.format("orders", "customers")}
+    LEFT JOIN marts.dim_payment_methods AS methods ON methods.method = coalesce(main_methods.method, 'unknown')
+    """,
+    _not_null("fct_orders", "order_id", "date_id", "customer_key", "payment_method_key", "lines", "units", *_OF_ORDERS),
+    "CREATE INDEX ON marts.fct_orders (date_id)",
+)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+with
+
+lines as (
+    select order_id, count(*) as lines, sum(quantity) as units, sum(total_price) as total_price
+    from {{ ref("curated_order_lines") }}
+    group by order_id
+),
+
+payments as (select * from {{ ref("cleansed_payments") }} where not is_deleted),
+
+paid as (
+    select
+        order_id,
+        sum(case status when 'captured' then amount when 'refunded' then -amount else 0 end) as paid_amount
+    from payments
+    group by order_id
+),
+
+main_methods as (
+    select order_id, method from payments
+    where status = 'captured'
+    qualify row_number() over (partition by order_id order by amount desc, payment_id asc) = 1
+)
+
+select
+    orders.order_id,
+    dates.date_id,
+    case when orders.customer_id is null then {{ unknown_key() }} else customers.customer_key end as customer_key,
+    payment_methods.payment_method_key,
+    coalesce(lines.lines, 0)::integer as lines,
+    coalesce(lines.units, 0)::bigint as units,
+    coalesce(lines.total_price, 0)::decimal(18, 2) as total_price,
+    coalesce(paid.paid_amount, 0)::decimal(18, 2) as paid_amount,
+    orders.currency,
+    orders.status,
+    orders.ordered_at,
+    orders.shipped_at,
+    orders.delivered_at,
+    {{ hours("orders.ordered_at", "orders.shipped_at") }} as hours_to_ship,
+    {{ hours("orders.ordered_at", "orders.delivered_at") }} as hours_to_deliver
+from {{ ref("curated_orders") }} as orders
+left join lines on lines.order_id = orders.order_id
+left join paid on paid.order_id = orders.order_id
+left join main_methods on main_methods.order_id = orders.order_id
+left join {{ ref("dim_date") }} as dates on dates.date = orders.order_date
+left join {{ ref("dim_customers") }} as customers
+    on customers.customer_id = orders.customer_id and {{ valid_at("customers", "orders.ordered_at") }}
+left join {{ ref("dim_payment_methods") }} as payment_methods
+    on payment_methods.method = coalesce(main_methods.method, 'unknown')

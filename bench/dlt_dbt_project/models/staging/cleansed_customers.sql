@@ -1,0 +1,1 @@
+{{ versions(ref("stg_customers"), "customer_id") }}

@@ -1,0 +1,1 @@
+select * from {{ ref("stg_order_items") }} where reasons = '' or is_deleted

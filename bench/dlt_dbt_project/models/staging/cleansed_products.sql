@@ -1,0 +1,1 @@
+{{ versions(ref("stg_products"), "product_id") }}

@@ -1,0 +1,1 @@
+select * from {{ ref("cleansed_orders") }} where not is_deleted

@@ -1,0 +1,1 @@
+select * from {{ ref("stg_orders") }} where reasons <> '' and not is_deleted

@@ -1,0 +1,1 @@
+select * from {{ ref("stg_payments") }} where reasons <> '' and not is_deleted

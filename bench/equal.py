@@ -1,0 +1,86 @@
+"""Whether two builds hold the same rows: Delta tables of two lakes, the star schema of two warehouses or in files.
+
+Rows are compared as multisets, by their number and the sums of two hashes, so that memory does not grow with a table.
+"""
+
+from pathlib import Path
+
+import polars as pl
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+
+# What tells of the capture and not of the row.
+_OF_CAPTURE = ("captured_at", "run_id")
+_COLUMNS = """
+    SELECT table_name, string_agg(format('%I %s', column_name, data_type), ', ' ORDER BY column_name),
+        string_agg(format('%I', column_name), ', ' ORDER BY column_name)
+    FROM information_schema.columns WHERE table_schema = 'marts' GROUP BY table_name
+"""
+_ROWS = "SELECT count(*), sum(hashtextextended(ROW({0})::text, 1))::text FROM marts.{1}"
+
+
+def lake_differences(one: Path, other: Path) -> list[str]:
+    """What differs between the tables of two lakes, in words; nothing where they are equal."""
+    differing = []
+    for table in (*RAW, *CLEANSED, *QUARANTINE, *CURATED):
+        sums = [_sums(lake, table) for lake in (one, other)]
+        if not sums[0].equals(sums[1]):
+            differing.append(_told(table.path, sums))
+    return differing
+
+
+def _told(table: str, sums: list[pl.DataFrame]) -> str:
+    one, other = (of.row(0) for of in sums)
+    return f"{table}: {one} and {other} (rows, sums of their hashes)"
+
+
+def _sums(lake: Path, table: Table) -> pl.DataFrame:
+    columns = [name for name in table.columns if name not in _OF_CAPTURE]
+    return _summed(pl.scan_delta(str(lake / table.path)).select(columns))
+
+
+def _summed(rows: pl.LazyFrame) -> pl.DataFrame:
+    row = pl.struct(pl.all())
+    return rows.select(pl.len(), one=row.hash(1).sum(), other=row.hash(2).sum()).collect(engine="streaming")
+
+
+def warehouse_differences(one: str, other: str) -> list[str]:
+    """What differs between the star schemas of two warehouses, in words; nothing where they are equal."""
+    sums = [_of_marts(url) for url in (one, other)]
+    names = sorted({*sums[0], *sums[1]})
+    return [
+        f"marts.{name}: {sums[0].get(name)} and {sums[1].get(name)} (columns, rows, sum of their hashes)"
+        for name in names
+        if sums[0].get(name) != sums[1].get(name)
+    ]
+
+
+def _of_marts(url: str) -> dict[str, tuple[str, int, str]]:
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(_COLUMNS)
+        found = {}
+        for table, typed, columns in cursor.fetchall():
+            cursor.execute(_ROWS.format(columns, table))
+            ((count, total),) = cursor.fetchall()
+            found[table] = (typed, count, total)
+        return found
+
+
+def file_differences(warehouse: str, folder: Path) -> list[str]:
+    """What differs between the star schema of a warehouse and that in Parquet files, one for each mart."""
+    differing = []
+    with dbapi.connect(warehouse) as connection, connection.cursor() as cursor:
+        for file in sorted(folder.glob("*.parquet")):
+            stored = pl.scan_parquet(file)
+            schema = stored.collect_schema()
+            columns = [f"{name}::text" if dtype.is_decimal() else name for name, dtype in schema.items()]
+            cursor.execute(f"SELECT {', '.join(columns)} FROM marts.{file.stem}")
+            ours = pl.DataFrame(cursor.fetch_arrow_table()).cast(schema).lazy()
+            sums = [_summed(rows) for rows in (ours, stored)]
+            if not sums[0].equals(sums[1]):
+                differing.append(
+                    f"{file.stem}: {sums[0].rows()[0]} and {sums[1].rows()[0]} (rows, sums of their hashes)"
+                )
+    return differing

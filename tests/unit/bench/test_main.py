@@ -1,0 +1,61 @@
+"""Sizes and numbers of runs as they are asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bench import __main__ as command
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    asked: list[Any] = []
+
+    def measured(_given: object, copies: int, runs: int, rivals: object, *rest: object) -> dict[str, Any]:
+        asked.append((copies, runs, tuple(rivals), rest[-1]))  # type: ignore[call-overload]
+        return {}
+
+    monkeypatch.delenv("SHOP_DATABASE_URL", raising=False)
+    monkeypatch.setattr(command, "_measured", measured)
+    monkeypatch.setattr(command, "publish", lambda *_: None)
+    return asked
+
+
+def run(tmp_path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(command.bench, [*arguments, "--results", str(tmp_path)])
+
+
+def test_sizes_are_measured_in_turn_and_what_says_nothing_of_size_once(asked: list[Any], tmp_path: Path) -> None:
+    done = run(tmp_path, "--copies", "1,5,20", "--runs", "3,2,1", "--rivals", "bare")
+    assert done.exception is None, done.output
+    assert asked == [(1, 3, ("bare",), 10), (5, 2, ("bare",), None), (20, 1, ("bare",), None)]
+
+
+def test_one_number_of_runs_is_for_all_sizes(asked: list[Any], tmp_path: Path) -> None:
+    run(tmp_path, "--copies", "1,5", "--runs", "2")
+    assert asked == [(1, 2, ("bare", "dlt_dbt"), 10), (5, 2, ("bare", "dlt_dbt"), None)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--copies", "1,x"), "'1,x'; expected numbers from 1 on"),
+        (("--copies", "0"), "'0'; expected numbers from 1 on"),
+        (("--copies", "1,5", "--runs", "3,1,1"), "found 3 numbers of runs for 2 sizes"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(
+    asked: list[Any], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run(tmp_path, *arguments)
+    assert message in done.output + str(done.exception)
+    assert asked == []
+
+
+def test_a_shop_that_is_given_has_one_size(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://shop/shop")
+    done = run(tmp_path, "--copies", "1,5")
+    assert "for a shop that is given" in str(done.exception)
+    assert asked == []

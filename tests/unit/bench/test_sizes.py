@@ -1,0 +1,85 @@
+"""How cost grows with size: the exponent, the table and the plot over stored results."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import sizes
+from bench.__main__ import publish
+from tests.unit.bench.test_report import counted, result, rival, run
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def of_size(copies: int, seconds: float, *, date: float = 8.0, peak: int = 800_000_000) -> dict[str, Any]:
+    """A result of the sample shop, whose year takes so many seconds of a stage and two of start."""
+    told = result(seconds)
+    runs = [{**counted(run(seconds)), "peak_bytes": peak}]
+    told["work"]["year"]["runs"] = runs
+    told["work"]["one date"] = {"from": "2017-12-31", "to": "2017-12-31", "runs": [counted(run(date))]}
+    told["rivals"] = {"bare": {"from": "2017-01-01", "to": "2017-12-30", "runs": [rival(seconds / 2)]}}
+    return {**told, "name": f"sample-{copies}x", "copies": copies, "shop": {"order_items": 1_000_000 * copies}}
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [([(1, 3), (10, 30)], 1.0), ([(1, 1), (4, 8)], 1.5), ([(1, 5), (7, 5), (9, 5)], 0.0)],
+)
+def test_the_exponent_is_the_slope_of_the_logarithms(points: list[tuple[float, float]], expected: float) -> None:
+    assert sizes.exponent(points) == pytest.approx(expected)
+
+
+def test_the_sizes_are_those_of_the_whole_sample_the_smallest_first() -> None:
+    others = [{**of_size(3, 1), "name": name} for name in ("given", "sample-1x-2017-01-01-2017-01-05")]
+    found = sizes.of_sizes([of_size(20, 1), *others, of_size(5, 1)])
+    assert [one["name"] for one in found] == ["sample-5x", "sample-20x"]
+
+
+def test_sizes_are_told_with_their_exponents() -> None:
+    page = sizes.markdown([of_size(1, 8.0), of_size(10, 98.0, date=12.0, peak=1_200_000_000)])
+    assert "| 1 | 1,000,000 | 10.0 | 4.0 | 4.0 | 100,000 | 800 | 10.0 | 1.00 |" in page
+    assert "| 10 | 10,000,000 | 100.0 | 49.0 | 4.0 | 100,000 | 1,200 | 14.0 | 1.40 |" in page
+    assert "everything counted 1.00, seconds of work 1.09, net of starts and events 1.09, seconds of CPU 0.00." in page
+    assert "Peak memory is 1.50 times as high at 10 times the size." in page
+    assert "Not the same" not in page
+
+
+def test_sizes_that_were_not_measured_alike_say_so() -> None:
+    other = of_size(5, 40.0)
+    other["machine"]["cores"], other["commit"] = 8, "def5678"
+    page = sizes.markdown([of_size(1, 8.0), other])
+    assert "sample-5x beside sample-1x: cores (was 2, is 8); commit (was abc1234, is def5678)." in page
+
+
+def test_results_of_before_cpu_was_taken_have_no_exponent_of_it() -> None:
+    older = of_size(1, 8.0)
+    for measured in older["work"].values():
+        for one in measured["runs"]:
+            del one["cpu_seconds"]
+    assert "seconds of CPU" not in sizes.markdown([older, of_size(5, 40.0)])
+
+
+def test_the_plot_has_a_line_for_the_lakehouse_and_for_each_rival() -> None:
+    drawn = ElementTree.fromstring(sizes.plot([of_size(1, 8.0), of_size(5, 48.0), of_size(20, 198.0)]))  # noqa: S314
+    lines = drawn.findall(f"{SVG}polyline")
+    assert len(lines) == 2
+    (ours, bare) = ([tuple(map(float, point.split(","))) for point in line.attrib["points"].split()] for line in lines)
+    assert [len(ours), len(bare)] == [3, 3]
+    # To the right as the shop grows, upwards as it takes longer: SVG counts from the top.
+    assert ours == sorted(ours)
+    assert ours == sorted(ours, key=lambda point: -point[1])
+    assert all(above[1] < below[1] for above, below in zip(ours, bare, strict=True))
+    assert {"lakehouse", "bare script", "1.0 M", "20.0 M"} <= {text.text for text in drawn.findall(f"{SVG}text")}
+
+
+def test_the_page_shows_the_sizes_when_there_are_several(tmp_path: Path) -> None:
+    publish(of_size(1, 8.0), tmp_path, save=False)
+    assert not (tmp_path / "sizes.svg").exists()
+    publish(of_size(5, 40.0), tmp_path, save=False)
+    page = (tmp_path / "README.md").read_text()
+    assert page.startswith("# Results\n\nWritten by `make bench`.\n\n## Sizes\n\n![")
+    assert (tmp_path / "sizes.svg").read_text().startswith("<svg")
+    assert {json.loads(path.read_text())["copies"] for path in tmp_path.glob("*.json")} == {1, 5}
