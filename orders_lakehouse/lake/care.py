@@ -29,9 +29,9 @@ _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 # A file of this size is not too small; what writers make is at most twice as large.
 _ENOUGH_BYTES = 50_000_000
-# Rows that are in memory at once, as far as dates can be told apart; and rows of one commit. A writer of many dates has
-# to begin again for each commit that comes in between.
-_ROWS, _ROWS_OF_COMMIT = 500_000, 10_000_000
+# Rows that are in memory at once as rows, and as files that are being written: those of one commit. A writer of many
+# dates has to begin again for each commit that comes in between, so these are not few.
+_ROWS, _ROWS_OF_COMMIT = 250_000, 2_000_000
 # How often dates are tried that another writer was faster at.
 _ATTEMPTS = 3
 # A table that is opened reads so many commits at most; those that we make see to that themselves.

@@ -139,9 +139,9 @@ def dates_changed_since(lake: Lake, handle: DeltaTable, table: Table, version: i
     Returns:
         In order; None when that version, or its files, are not kept any more.
     """
-    if version < kept_from(handle):
-        return None
     try:
+        if version < kept_from(handle):
+            return None
         edges = _around_compactions(lake, handle, table, lake.find(table, version))
     except DeltaError:
         return None

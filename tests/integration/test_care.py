@@ -15,6 +15,7 @@ import narwhals as nw
 import polars as pl
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CHECK_RESULTS, DAILY_SALES, KEY_DATES, RAW_ORDERS, Table
@@ -93,8 +94,15 @@ def _followed(lake: Lake, runs: int) -> None:
         _derive(lake, day, day)
 
 
+def _captured_twice(lake: Lake) -> None:
+    """Two small files of each day."""
+    for turn in range(2):
+        orders = [_order(10 * turn + number, day) for number, day in enumerate(DAYS)]
+        lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, *orders), ("order_id", "updated_at"))
+
+
 @pytest.mark.parametrize("lake", LONG_ON_S3, indirect=True)
-@pytest.mark.parametrize("runs", [24, pytest.param(500, marks=THOROUGH)])
+@pytest.mark.parametrize("runs", [20, pytest.param(500, marks=THOROUGH)])
 def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
     lake: Lake, runs: int, tmp_path: Path
 ) -> None:
@@ -170,8 +178,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
 ) -> None:
     monkeypatch.setattr(care, "_ROWS", 2)
     monkeypatch.setattr(care, "_ROWS_OF_COMMIT", 5)
-    for turn in range(2):
-        _learn(lake, *(_order(10 * turn + number, day) for number, day in enumerate(DAYS)))
+    _captured_twice(lake)
     before = _rows(lake, RAW_ORDERS)
     version = lake.find(RAW_ORDERS).version()
     done = care_for(lake, RAW_ORDERS, KEEP)
@@ -182,7 +189,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
 
 
 def test_a_large_file_is_not_written_again_with_every_small_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    _followed(lake, 2 * len(DAYS))
+    _captured_twice(lake)
     monkeypatch.setattr(care, "_ENOUGH_BYTES", 1)
     done = care_for(lake, RAW_ORDERS, KEEP)
     assert done is not None
@@ -324,7 +331,7 @@ class TestBesideOthers:
     def test_dates_that_another_writer_was_faster_at_are_tried_again(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        _followed(lake, 2 * len(DAYS))
+        _captured_twice(lake)
         claiming, calls = delta._claiming, [0]
 
         def interrupted(handle: DeltaTable, what: str, *arguments: Any) -> Any:
@@ -340,7 +347,7 @@ class TestBesideOthers:
         assert _rows(lake, RAW_ORDERS).height == 2 * len(DAYS) + 1
 
     def test_dates_that_others_always_write_faster_are_left(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        _followed(lake, 2 * len(DAYS))
+        _captured_twice(lake)
         before = _rows(lake, RAW_ORDERS)
         monkeypatch.setattr(care, "compact", lambda *_: False)
         done = care_for(lake, RAW_ORDERS, KEEP)
@@ -364,6 +371,31 @@ class TestBesideOthers:
         assert calls == [2]
         assert sorted(_rows(lake, DAILY_SALES)["currency"]) == ["new", "o00001", "o00002", "o00003"]
 
+    @pytest.mark.parametrize("ours_first", [True, False])
+    def test_beside_optimize_by_hand_one_of_the_two_is_told(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch, ours_first: bool
+    ) -> None:
+        _captured_twice(lake)
+        before = _rows(lake, RAW_ORDERS)
+        by_hand = DeltaTable(lake.location(RAW_ORDERS))
+        if ours_first:
+            care_for(lake, RAW_ORDERS, KEEP)
+            with pytest.raises(CommitFailedError):
+                by_hand.optimize.compact()
+        else:
+            claiming = delta._claiming
+
+            def interrupted(*arguments: Any) -> Any:
+                by_hand.optimize.compact()
+                return claiming(*arguments)
+
+            monkeypatch.setattr(delta, "_claiming", interrupted)
+            done = care_for(lake, RAW_ORDERS, KEEP)
+            assert done is not None
+            assert (done.compacted, done.left) == (0, 0)
+        assert _rows(lake, RAW_ORDERS).equals(before)
+        assert _files(lake, RAW_ORDERS) == len(DAYS)
+
     @pytest.mark.parametrize(
         ("lake", "table"),
         [("disk", RAW_ORDERS), ("disk", CHECK_RESULTS), ("s3", RAW_ORDERS)],
@@ -384,7 +416,7 @@ class TestBesideOthers:
                 left = Path(lake.location(table), f"part-{number}.parquet")
                 left.write_bytes(b"")
                 os.utime(left, (0, 0))
-        start = threading.Barrier(3)
+        start = threading.Barrier(2)
         failures: list[BaseException] = []
 
         def work() -> None:
@@ -394,7 +426,7 @@ class TestBesideOthers:
             except BaseException as error:  # noqa: BLE001 (handed to the test)
                 failures.append(error)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
+        threads = [threading.Thread(target=work) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -430,8 +462,16 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("care_processes")
-@pytest.mark.parametrize("lake", PLACES, indirect=True)
-@pytest.mark.parametrize(("writers", "carers", "turns"), [(2, 1, 3), pytest.param(5, 3, 25, marks=THOROUGH)])
+@pytest.mark.parametrize(
+    ("lake", "writers", "carers", "turns"),
+    [
+        ("disk", 2, 1, 3),
+        pytest.param("s3", 2, 1, 3, marks=THOROUGH),
+        pytest.param("disk", 5, 3, 25, marks=THOROUGH),
+        pytest.param("s3", 5, 3, 8, marks=THOROUGH),
+    ],
+    indirect=["lake"],
+)
 def test_care_beside_writers_of_the_same_and_of_other_dates_loses_and_doubles_nothing(
     lake: Lake, processes: ProcessPoolExecutor, writers: int, carers: int, turns: int
 ) -> None:
