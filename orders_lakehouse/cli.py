@@ -308,6 +308,23 @@ def rebuild_key_dates() -> None:
 
 
 @cli.command()
+@click.option(
+    "--layer",
+    type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),
+    help="The tables of one layer alone.",
+)
+def maintain(layer: str | None) -> None:
+    """Care for the tables: few files, a short log, and no file that is not needed. No row changes.
+
+    Shows what each table takes, before and after. Files of older versions stay for LAKEHOUSE_RETENTION_DAYS. Others may
+    read and write meanwhile; a job for each layer does the same every night.
+    """
+    from orders_lakehouse.terminal.maintain import maintain as care
+
+    care(layer)
+
+
+@cli.command()
 @click.argument("table", required=False)
 @click.option("--write", is_flag=True, help="Write docs/dictionary anew instead.")
 def dictionary(table: str | None, write: bool) -> None:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from orders_lakehouse.defs import (
+    care,
     checks,
     cleansed,
     curated,
@@ -27,8 +28,14 @@ defs = dg.Definitions(
         upkeep.reconcile_job,
         upkeep.repair_job,
         monitors.freshness_job,
+        *care.maintain_jobs,
     ],
-    schedules=[upkeep.reconcile_schedule, upkeep.repair_schedule, monitors.freshness_schedule],
+    schedules=[
+        upkeep.reconcile_schedule,
+        upkeep.repair_schedule,
+        monitors.freshness_schedule,
+        *care.maintain_schedules,
+    ],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],
     resources=resources.RESOURCES,
     executor=resources.EXECUTOR,

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_REPAIR_DAYS",
         description="How many of the last dates the weekly repair derives anew.",
     )
+    retention_days: int = Field(
+        default=30,
+        ge=7,
+        validation_alias="LAKEHOUSE_RETENTION_DAYS",
+        description="How many days the older versions of a table can be read, at least 7.",
+    )
     freshness_minutes: int = Field(
         default=60,
         ge=1,

@@ -26,7 +26,9 @@ _RETRIES = 3
 
 
 @contextmanager
-def failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+def failures(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
+) -> Iterator[None]:
     """Retry with back-off what may pass by itself; fail at once, with the message alone, on what will not.
 
     Anything else is a defect and raises as it is.

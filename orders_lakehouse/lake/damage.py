@@ -8,11 +8,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from deltalake.fs import DeltaStorageHandler
 from pyarrow import fs
 
 from orders_lakehouse.lake import storage
-from orders_lakehouse.lake.storage import LakeError, is_s3, path_of, table_at
+from orders_lakehouse.lake.storage import LakeError, files_at, is_s3, path_of, table_at
 
 
 def require_whole(handle: DeltaTable) -> None:
@@ -31,13 +30,9 @@ def require_whole(handle: DeltaTable) -> None:
         raise LakeError(damaged_commit(location, commit.name, "is empty", last=True))
 
 
-def _files(location: str) -> fs.PyFileSystem:
-    return fs.PyFileSystem(DeltaStorageHandler(location, storage.options(location)))
-
-
 def look_at_log(location: str) -> str | None:
     """What is wrong with the newest commit that is no list of JSON objects."""
-    files = _files(location)
+    files = files_at(location)
     there = files.get_file_info(fs.FileSelector("_delta_log"))
     commits = sorted(Path(file.path).name for file in there if re.search(r"/\d{20}\.json$", f"/{file.path}"))
     for name in reversed(commits):
@@ -65,7 +60,7 @@ def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
 
 def look_at_data(location: str) -> str | None:
     """What is wrong with the first data file that is not as the log says, or that cannot be read."""
-    files = _files(location)
+    files = files_at(location)
     actions = pl.DataFrame(DeltaTable(location, storage_options=storage.options(location)).get_add_actions())
     expected = dict(actions.select("path", "size_bytes").iter_rows()) if actions.height else {}
     found = {info.path: info for info in files.get_file_info(list(expected))}

@@ -45,6 +45,10 @@ _STRETCHES = 20
 _STORED = " stored"
 # Partitions that are in memory at once while a table gets wider types.
 _REWRITTEN = 30
+# Rows that are in memory at once while a table without partitions becomes one file.
+_BATCH_ROWS = 100_000
+# What a commit says of itself that wrote rows anew and changed none.
+COMPACTED = "compacted"
 
 Result = TypeVar("Result")
 
@@ -263,7 +267,7 @@ class Lake:
             handle = self._open_to_write(table)
             _write(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
             if len(handle.file_uris()) > _SMALL_FILES:
-                _compact(handle)
+                compact(handle, table)
             handles.give(self.location(table), handle)
 
         if not rows.is_empty():
@@ -525,22 +529,54 @@ def _claiming(handle: DeltaTable, what: str, parts: Iterable[str], told: Mapping
     return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims, custom_metadata=dict(told))
 
 
-def _write(handle: DeltaTable, rows: pl.DataFrame, **how: Any) -> None:
+def _write(handle: DeltaTable, rows: pl.DataFrame | pa.RecordBatchReader, **how: Any) -> None:
     with storage_trouble(handle.table_uri):
         write_deltalake(handle, rows, **how)
 
 
-def _compact(handle: DeltaTable) -> None:
-    """Make one file of a table's files; what others append meanwhile stays beside it.
+def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] = ()) -> bool:
+    """Write rows anew into as few files as they need, in one commit, which says of itself that it changes no row.
 
-    Not by `optimize.compact`: two that run at once both succeed there, and every row stands twice.
+    Not by `optimize.compact`: two that run at once both succeed there, and every row stands twice. Here one of two
+    fails, and so does whoever read the files before and writes the same dates after: they read again.
+
+    Args:
+        handle: The table, to write.
+        table: The table.
+        groups: Dates to rewrite, as many at once as fit into memory; none for a table that has no dates.
+
+    Returns:
+        Whether it was done. When another writer was faster, the files stay as they are.
     """
-    claims = _claiming(handle, "compacted", ["all"], {})
-    (rows,) = collect(nw.from_native(storage.scan(handle)))
+    partition, stored = table.partitioned_by, storage.scan(handle)
+    schema = pl.DataFrame(schema=stored.collect_schema()).to_arrow().schema
+
+    def frames() -> Iterator[pl.DataFrame]:
+        if partition is None:
+            yield from stored.collect_batches(chunk_size=_BATCH_ROWS, engine="streaming")
+        for dates in groups:
+            # What belongs together lies together, and a key is found by the statistics. In one batch: of several, the
+            # writer keeps no order.
+            some = stored.filter(pl.col(str(partition)).is_in(list(dates)))
+            yield some.sort(str(partition), *table.key, maintain_order=True).collect().rechunk()
+
+    batches = (batch for frame in frames() for batch in frame.to_arrow().cast(schema).to_batches())
+    listed = ", ".join(f"'{day}'" for dates in groups for day in dates)
+    predicate = "true" if partition is None else f"{partition} IN ({listed})"
+    claims = _claiming(handle, "compacted", ["all"], {COMPACTED: "true"})
     try:
-        _write(handle, rows, mode="overwrite", predicate="true", commit_properties=claims)
+        rows = pa.RecordBatchReader.from_batches(schema, batches)
+        _write(handle, rows, mode="overwrite", predicate=predicate, commit_properties=claims)
     except CommitFailedError as error:
         log.info("another writer was faster, the files of %s stay as they are for now: %s", handle.table_uri, error)
+        return False
+    return True
+
+
+def last_compaction(handle: DeltaTable) -> int | None:
+    """A number that is another one after each compaction of a table; None before the first."""
+    with storage_trouble(handle.table_uri):
+        return handle.transaction_version("compacted/all")
 
 
 def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:

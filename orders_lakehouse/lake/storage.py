@@ -18,6 +18,7 @@ from orders_lakehouse.settings import settings
 
 if TYPE_CHECKING:
     from botocore.session import Session
+    from pyarrow import fs
 
 # An endpoint that does not answer fails within a minute or two, where the default is several.
 _RETRIES = 4
@@ -86,6 +87,14 @@ def scan(handle: DeltaTable) -> pl.LazyFrame:
     # Polars takes the handle's options, and wants other types and units for some of the same names.
     patience = {"max_retries": _RETRIES, "retry_timeout_ms": _RETRY_SECONDS * 1000}
     return pl.scan_delta(handle, storage_options=patience if is_s3(handle.table_uri) else None)
+
+
+def files_at(location: str) -> "fs.PyFileSystem":
+    """The files of a table as they lie, named from its location on; whatever its log says of them."""
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow import fs
+
+    return fs.PyFileSystem(DeltaStorageHandler(location, options(location)))
 
 
 def region() -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import (
@@ -30,8 +29,8 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.accounts import balance
-from orders_lakehouse.lake.delta import Lake, files_of, rows_of
-from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.log import dates_changed_since, find
 
 # Where a member of a dimension is named by a row of a date.
 _NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
@@ -90,14 +89,10 @@ def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
         version = None
     elif handle.version() == version:
         return pl.DataFrame(schema=table.schema)
-    before = _at(lake, table, version)
-    if before is None:
+    dates = None if version is None else dates_changed_since(lake, handle, table, version)
+    if dates is None:
         return rows_of(lake.scan(table).select(table.columns))
-    now_files, then_files = files_of(handle, table), files_of(before, table)
-    differing = pl.concat(
-        [now_files.join(then_files, on="path", how="anti"), then_files.join(now_files, on="path", how="anti")]
-    )
-    dates = differing["date"].unique().to_list()
+    before = lake.find(table, version)
     now, then = (_plan(lake.scan_at(one, table, dates).select(table.columns)) for one in (handle, before))
     both_ways = [
         one.join(other, on=list(table.columns), how="anti", nulls_equal=True)
@@ -108,14 +103,6 @@ def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
 
 def _id(handle: DeltaTable) -> str:
     return str(handle.metadata().id)
-
-
-def _at(lake: Lake, table: Table, version: int | None) -> DeltaTable | None:
-    """A table at a version; None where that is gone."""
-    try:
-        return None if version is None else lake.find(table, version)
-    except DeltaError:
-        return None
 
 
 def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:

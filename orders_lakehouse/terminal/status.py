@@ -36,7 +36,7 @@ class TableStatus:
         first: First date that has rows.
         last: Last date that has rows.
         version: Version of the Delta table; None in Postgres.
-        changed_at: When that version was committed.
+        changed_at: When its rows were written last.
         quarantined: Rows of the quarantine beside a cleansed table.
         worst_check: `ok`, or the worst of what its latest checks say; empty where there is none.
     """

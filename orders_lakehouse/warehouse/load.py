@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import narwhals as nw
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from orders_lakehouse.contracts.tables import (
     CLEANSED,
@@ -28,7 +27,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
-from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.log import dates_changed_since, find
 from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         # Opened under the lock: the version that this load writes is at least the one before.
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
-        dates = None if since is None else _changed_dates(lake, handle, since, copy.table)
+        dates = None if since is None else dates_changed_since(lake, handle, copy.table, since)
         counts = [_clear(cursor, copy, dates)]
         rows = 0
         for chunk in _chunks(handle, copy.table, dates):
@@ -288,20 +287,6 @@ def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | N
     if found is None or found[0] != str(handle.metadata().id) or found[1] > handle.version():
         return None
     return int(found[1])
-
-
-def _changed_dates(lake: Lake, handle: DeltaTable, since: int, table: Table) -> list[date] | None:
-    """Dates whose files differ between two versions; None when the older one cannot be read any more."""
-    if since == handle.version():
-        return []
-    try:
-        before = files_of(lake.find(table, since), table)
-    except DeltaError:
-        return None
-    after = files_of(handle, table)
-    changed = pl.concat([before.join(after, on="path", how="anti"), after.join(before, on="path", how="anti")])
-    days: list[date] = changed["date"].unique().sort().to_list()
-    return days
 
 
 def _chunks(handle: DeltaTable, table: Table, dates: Sequence[date] | None) -> Iterator[list[date]]:

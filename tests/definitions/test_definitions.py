@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
 FACTS = [dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_lines")]
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "staging", "marts")
 DBT_LAYERS = ("staging", "marts")
+LAKE_LAYERS = ("raw", "cleansed", "quarantine", "curated", "checks")
 OF_UPKEEP = {"agrees_with_shop", "repair_changes_nothing", "total_price_as_in_shop", "keeps_up"}
 MONITORS = {
     "stands_once",
@@ -260,6 +261,7 @@ def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitio
     jobs = {job.name: job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     halves = [jobs.pop(name) for name in ("capture_changes_job", "derive_dates_job")]
     assert [jobs.pop(name).description for name in ("reconcile_job", "repair_job", "freshness_job")]
+    assert [jobs.pop(f"maintain_{layer}_job").description for layer in LAKE_LAYERS]
     assert set(jobs) == {
         "refresh_all_job",
         "refresh_raw_job",
@@ -292,7 +294,13 @@ def test_upkeep_is_done_by_its_own_jobs_alone(defs: dg.Definitions) -> None:
         "freshness_schedule": "*/15 * * * *",
         "reconcile_schedule": "30 3 * * *",
         "repair_schedule": "0 4 * * 0",
+        **{f"maintain_{layer}_schedule": "30 4 * * *" for layer in LAKE_LAYERS},
     }
+
+
+def test_every_table_of_the_lake_is_cared_for_by_one_step(defs: dg.Definitions) -> None:
+    steps = [node.name for layer in LAKE_LAYERS for node in defs.resolve_job_def(f"maintain_{layer}_job").nodes]
+    assert sorted(steps) == sorted(f"maintain_{table.layer}_{table.name}" for table in TABLES)
 
 
 def test_sensors_run_from_the_start_unless_told_otherwise(defs: dg.Definitions) -> None:

@@ -16,6 +16,7 @@ from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, Table
+from orders_lakehouse.lake.care import care_for
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading
@@ -265,6 +266,32 @@ def test_a_version_that_is_not_kept_any_more_is_made_up_for_by_a_whole_load(ware
     done = _load(warehouse)
     assert (done.rows, done.dates) == (5, None)
     assert warehouse.copied() == {day: [9] for day in DAYS}
+
+
+def test_to_care_for_a_table_is_no_change_of_it(warehouse: Warehouse) -> None:
+    def add(day: date, quantity: int) -> None:
+        warehouse.lake.append(ORDER_LINES, rows(ORDER_LINES, _line(day, quantity)))
+
+    warehouse.lines(*DAYS)
+    add(DAYS[0], 3)
+    _load(warehouse)
+    assert _cared_for(warehouse) == 1
+    done = _load(warehouse)
+    assert (done.rows, done.dates, done.version) == (0, 0, warehouse.lake.find(ORDER_LINES).version())
+    # Care between changes hides none of them, and adds none.
+    add(DAYS[1], 4)
+    assert _cared_for(warehouse) == 1
+    add(DAYS[2], 5)
+    add(DAYS[3], 6)
+    assert _cared_for(warehouse) == 2
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (6, 3)
+    assert warehouse.copied() == dict(zip(DAYS, [[2, 3], [2, 4], [2, 5], [2, 6], [2]], strict=True))
+
+
+def _cared_for(warehouse: Warehouse) -> int:
+    done = care_for(warehouse.lake, ORDER_LINES, 30)
+    return done.compacted if done else 0
 
 
 def test_files_that_were_only_rewritten_leave_the_copy_as_it_is(warehouse: Warehouse) -> None:
