@@ -28,6 +28,7 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import dates_changed_since, find
+from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ class Copy:
         without: Columns that dbt does not need.
         counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
             keys there are is known then without a look at every row.
+        required: Columns that are never null, beside those of which the contract says so.
     """
 
     table: Table
     without: frozenset[str] = frozenset()
     counted: str | None = None
+    required: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class Copy:
     def columns(self) -> dict[str, str]:
         """Column names, and types with what the contract says of nulls."""
         demanded = self.table.model.to_schema().columns
-        required = {name for name, column in demanded.items() if not column.nullable}
+        required = self.required.union(name for name, column in demanded.items() if not column.nullable)
         return {name: f"{kind} NOT NULL" if name in required else kind for name, kind in self.types.items()}
 
     @property
@@ -86,7 +89,8 @@ COPIES = (
     Copy(CUSTOMERS, frozenset({"versions"})),
     Copy(PRODUCTS, frozenset({"versions"})),
     Copy(ORDERS, _LINEAGE | {"business_date"}, counted="customer_id"),
-    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}),
+    # Without an order a payment would be lost from the facts; what has none is in quarantine.
+    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}, required=frozenset({"order_id"})),
     Copy(
         ORDER_LINES,
         frozenset(
@@ -291,19 +295,13 @@ def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | N
 
 def _chunks(handle: DeltaTable, table: Table, dates: Sequence[date] | None) -> Iterator[list[date]]:
     """The dates to copy, in groups of bounded size."""
-    rows = files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).sort("date")
+    files = files_of(handle, table)
     if dates is not None:
-        rows = rows.filter(pl.col("date").is_in(list(dates)))
-    chunk: list[date] = []
-    size = 0
-    for day, count in rows.iter_rows():
-        if chunk and size + count > _CHUNK_ROWS:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(day)
-        size += count
-    if chunk:
-        yield chunk
+        files = files.filter(pl.col("date").is_in(list(dates)))
+    rows = dict(files.group_by("date").agg(pl.col("rows").sum()).iter_rows())
+    if rows:
+        for first, last in portions(rows, min(rows), max(rows), _CHUNK_ROWS):
+            yield [day for day in rows if first <= day <= last]
 
 
 def _clear(cursor: "Cursor", copy: Copy, dates: Sequence[date] | None) -> pl.DataFrame:
@@ -344,7 +342,8 @@ def _no_keys() -> pl.DataFrame:
 
 def _count_keys(cursor: "Cursor", copy: Copy, counts: pl.DataFrame) -> None:
     """Add to the numbers of rows by key; a key without rows leaves the list."""
-    changed = counts.group_by("key").agg(pl.col("rows").sum()).filter(pl.col("rows") != 0)
+    # In order, so that the index grows at its end.
+    changed = counts.group_by("key").agg(pl.col("rows").sum()).filter(pl.col("rows") != 0).sort("key")
     if changed.is_empty():
         return
     cursor.adbc_ingest("changed_keys", changed.to_arrow(), mode="create", temporary=True)

@@ -15,7 +15,7 @@ import pytest
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, Table
+from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS, Table
 from orders_lakehouse.lake.care import care_for
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
@@ -89,7 +89,7 @@ def _load(warehouse: Warehouse) -> Loaded:
 @pytest.mark.parametrize("copy", COPIES, ids=lambda copy: copy.name)
 def test_the_first_load_copies_every_row_with_its_values(warehouse: Warehouse, copy: Copy) -> None:
     partition = str(copy.table.partitioned_by)
-    nullable = [name for name, column in copy.table.model.to_schema().columns.items() if column.nullable]
+    nullable = [name for name, kind in copy.columns.items() if not kind.endswith("NOT NULL")]
     given = [{copy.table.key[0]: f"k{number}", partition: day} for number, day in enumerate(DAYS)]
     given.append({copy.table.key[0]: "nothing", partition: DAYS[0], **dict.fromkeys(nullable)})
     warehouse.write(copy.table, DAYS[0], DAYS[-1], *given)
@@ -194,6 +194,12 @@ def test_a_copy_of_which_a_table_is_missing_is_loaded_whole(warehouse: Warehouse
     listed, standing = _keys(warehouse, "order_lines", "product_id")
     assert listed == standing
     assert sum(listed.values()) == 5
+
+
+def test_a_copy_of_payments_refuses_one_without_an_order(warehouse: Warehouse) -> None:
+    warehouse.write(PAYMENTS, DAYS[0], DAYS[0], {"payment_id": "p", "order_date": DAYS[0], "order_id": None})
+    with pytest.raises(DatabaseError, match='null value in column "order_id"'):
+        load(warehouse.lake, COPY["payments"])
 
 
 def test_a_copy_refuses_nulls_where_its_contract_does(warehouse: Warehouse) -> None:
