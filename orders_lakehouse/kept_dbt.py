@@ -90,6 +90,8 @@ def _ask(address: str, arguments: Sequence[str]) -> int:
 
 def _serve(listener: socket.socket) -> None:
     """Build for whoever asks, one after the other, until stdin ends."""
+    # Whoever was started in the background of a shell has been told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ended = threading.Event()
     threading.Thread(target=_interrupt_at_the_end, args=(ended,), daemon=True).start()
     # dbt's locks start it, at the first build; it would keep that build's output open.

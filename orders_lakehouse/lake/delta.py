@@ -408,12 +408,17 @@ def _replace(
     else:
         stretches = bridged(spans(changed.filter(changed.is_between(*dates))), _STRETCHES) or [dates]
         day = pl.col(str(column))
-        predicate = " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
         # A row that lies outside of the dates goes with them, for the predicate to refuse.
         is_meant = day.is_in(changed.implode(), nulls_equal=True)
         new = rows.filter(pl.any_horizontal(is_meant, *(day.is_between(first, last) for first, last in stretches)))
+        predicate = _within(str(column), stretches)
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
     return Replaced(rows, changed)
+
+
+def _within(column: str, stretches: Iterable[tuple[date, date]]) -> str:
+    """A predicate of the rows whose date lies in one of the stretches."""
+    return " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
 
 
 def _has_rows(handle: DeltaTable, table: Table, dates: tuple[date, date] | None) -> bool:
@@ -561,8 +566,7 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
             yield some.sort(str(partition), *table.key, maintain_order=True).collect().rechunk()
 
     batches = (batch for frame in frames() for batch in frame.to_arrow().cast(schema).to_batches())
-    listed = ", ".join(f"'{day}'" for dates in groups for day in dates)
-    predicate = "true" if partition is None else f"{partition} IN ({listed})"
+    predicate = "true" if partition is None else _within(partition, spans(day for dates in groups for day in dates))
     claims = _claiming(handle, "compacted", ["all"], {COMPACTED: "true"})
     try:
         rows = pa.RecordBatchReader.from_batches(schema, batches)

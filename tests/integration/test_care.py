@@ -23,7 +23,7 @@ from orders_lakehouse.lake import care, delta, storage
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.care import care_for
 from orders_lakehouse.lake.delta import Lake, LakeError, files_of
-from orders_lakehouse.lake.log import as_of_run, at, dates_changed_since, extent
+from orders_lakehouse.lake.log import at, dates_changed_since, extent, parts_of_run
 from orders_lakehouse.lake.touched import touched_dates, versions_now
 from tests.integration.conftest import Command, Lakehouse
 from tests.unit.rows import at as instant
@@ -209,7 +209,8 @@ def test_a_table_shows_when_its_rows_changed_and_what_a_run_left(lake: Lake) -> 
     now = extent(lake.find(RAW_ORDERS), RAW_ORDERS)
     assert now.version > version
     assert now.changed_at == changed_at
-    assert as_of_run(lake, [DAILY_SALES], "the run", started).versions[RAW_ORDERS.path] == version
+    (part,) = parts_of_run(lake, [DAILY_SALES], "the run", started, (DAYS[0], DAYS[0]))
+    assert part.lake.versions[RAW_ORDERS.path] == version
 
 
 class TestOldFiles:
