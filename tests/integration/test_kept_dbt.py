@@ -24,9 +24,10 @@ p:
     t: {{type: postgres, host: "{host}", port: {port}, user: {user}, password: "", dbname: {dbname}, schema: public}}
 """
 SLEEPS = ["show", "--inline", "select pg_sleep({{ env_var('SECONDS') }}), 'slept {{ env_var('SECONDS') }} s' as said"]
-# A process that starts a kept one, builds with it, and is waited for.
+# A process in the background, which is deaf to interrupts, that starts a kept one and builds with it.
 RUN = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 os.environ[ADDRESS] = KeptDbt().address
 subprocess.run([*COMMAND, *sys.argv[1:]])
