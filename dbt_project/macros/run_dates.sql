@@ -75,13 +75,3 @@
     {%- endif -%}
     {%- do return(relation) -%}
 {%- endmacro %}
-
-{#-
-    The post-hook of a fact: what was made whole has no statistics yet, and its tests would be planned as if it were
-    small. Later the server keeps them by itself.
--#}
-{% macro analyze_first_build() -%}
-    {%- if not is_incremental() -%}
-        analyze {{ this }}
-    {%- endif -%}
-{%- endmacro %}

@@ -4,7 +4,6 @@
         incremental_strategy='append',
         on_schema_change='append_new_columns',
         pre_hook="{{ delete_run_dates() }}",
-        post_hook={'sql': "{{ analyze_first_build() }}", 'transaction': false},
         indexes=[{'columns': ['date_id']}],
         tags=['partitioned'],
     )
