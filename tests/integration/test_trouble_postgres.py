@@ -147,11 +147,12 @@ def test_a_server_that_is_killed_is_made_up_for(own_server: Path, relation: str,
 
         broken = terminal.run("backfill", *RANGE, **EMBEDDED)
 
-        # The server is there again and the step is tried again; but the crash has emptied what had been loaded.
-        assert broken.returncode == 1
+        # The server is there again and the step is tried again. The crash has emptied what had been loaded: the step
+        # that loads makes up for it, later ones refuse to go on.
+        assert broken.returncode == (0 if relation == COPY else 1), broken.stderr
         assert (own_server / "postgres" / "trap").exists()
         assert "retrying" in broken.stdout
-        assert "has not been loaded" in broken.stderr
+        assert ("has not been loaded" in broken.stderr) is (relation != COPY)
         assert "Traceback" not in broken.stderr
         # No mart was made of what is empty: before the crash or after it, customers have their names.
         names = "SELECT customer_name FROM marts.dim_customers WHERE customer_name IN ('Ada', 'Bea') ORDER BY 1"
