@@ -164,6 +164,16 @@ def test_a_server_that_is_killed_is_made_up_for(own_server: Path, relation: str,
         assert looked_at.wrong_curated() == {}
 
 
+def test_a_new_server_runs_with_its_settings(own_server: Path) -> None:
+    url = f"postgresql://postgres@/warehouse?host={quote(embedded_server(own_server), safe='/')}"
+    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT name, reset_val, pending_restart FROM pg_settings")
+        found = {name: (value, pending) for name, value, pending in cursor.fetchall()}
+    assert [name for name, (_, pending) in found.items() if pending] == []
+    expected = {"wal_level": "minimal", "synchronous_commit": "off", "fsync": "on", "work_mem": str(64 * 1024)}
+    assert {name: found[name][0] for name in expected} == expected
+
+
 def test_a_server_that_is_gone_is_started_by_the_next_command(own_server: Path) -> None:
     with embedded(own_server) as terminal:
         pid_file = own_server / "postgres" / "postmaster.pid"
