@@ -37,6 +37,8 @@ _TUNING = {
     "max_wal_senders": "0",
     # What is read lies in the system's cache as a rule; to have other processes fetch it costs more than to fetch it.
     "io_method": "sync",
+    # dbt works on two models or tests at a time, and each has half of the cores; workers beyond that take turns.
+    "max_parallel_workers_per_gather": str(min(2, max(0, (os.cpu_count() or 1) // 2 - 1))),
     # Rows that were only added leave nothing to clean, and a first build would be cleaned in the middle of its tests.
     "autovacuum_vacuum_insert_threshold": "-1",
     "max_wal_size": "4GB",
