@@ -78,7 +78,7 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
     def contract(parts: Sequence[Part]) -> Judged:
         waivers = configured_waivers()
         rows, broken, known = 0, [], []
-        for lake, dates in _portioned(parts, portions_of_rows, table):
+        for lake, dates in _portioned(parts, table):
             (judged,) = collect(lake.scan(table, between=dates))
             excuses = excused(lake, table, judged, dates, waivers)
             is_excused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(excuses["index"].implode())
@@ -113,12 +113,10 @@ def _of_contract(rows: int, broken: pl.DataFrame, known: pl.DataFrame, *, dated:
     return verdicts, metadata
 
 
-def _portioned(
-    parts: Sequence[Part], portions: Callable[[Lake, Table, date, date], list[tuple[date, date]]], table: Table
-) -> Iterator[Part]:
+def _portioned(parts: Sequence[Part], table: Table) -> Iterator[Part]:
     """Parts that fit into memory, each."""
     for lake, dates in parts:
-        for portion in [None] if dates is None else portions(lake, table, *dates):
+        for portion in [None] if dates is None else portions_of_rows(lake, table, *dates):
             yield Part(lake, portion)
 
 
@@ -191,10 +189,11 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
             found=pl.format("{} accounted for", "accounted"),
             detail=pl.lit(None, pl.String),
         )
-        unknown = accounts.dates_without_entries(lake, table)
+        latest, dates = list(_dated(parts))[-1]
+        unknown = accounts.dates_without_entries(latest, table)
         # Where others wrote between the parts of the run, no one state of the lake tells of all dates.
-        whole = verdicts["passed"].all() and len(parts) == 1 and accounts.covers_everything(lake, table, first, last)
-        missing = accounts.missing(lake, table) if whole else 0
+        whole = verdicts["passed"].all() and len(parts) == 1 and accounts.covers_everything(latest, table, *dates)
+        missing = accounts.missing(latest, table) if whole else 0
         if unknown or missing:
             # By date nothing is missing, because no date finds them.
             lost = {

@@ -145,13 +145,6 @@ def _covering(dates: tuple[date, date], stretches: Sequence[tuple[date, date]]) 
         yield begin, end
 
 
-def _is_next(before: Mapping[str, int], now: Mapping[str, int], tables: Sequence[Table]) -> bool:
-    """Whether nobody but the run wrote anything from one of its commits to the next: the later state tells of both."""
-    written = {table.path for table in tables}
-    known = before.keys() & now.keys()
-    return written <= known and all(now[path] == before[path] + (path in written) for path in known)
-
-
 def dates_changed_by(lake: Lake, table: Table, run_id: str, started: datetime) -> set[date]:
     """Dates of a table that came out otherwise than they stood when a run, which started then, replaced them."""
     commits = _commits_of(lake, table, run_id, started)

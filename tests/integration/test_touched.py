@@ -11,6 +11,7 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, RAW_ORDERS, Table
 from orders_lakehouse.defs import checks
+from orders_lakehouse.lake import portions
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Part, parts_of_run
@@ -69,6 +70,19 @@ def test_touched_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path
     again = built.copy_of_lake(tmp_path / "full", "raw")
     ran(again, "2017-01-01", "2017-01-10", select="group:cleansed or group:curated")
     assert_same_lake(built, again)
+
+
+def test_a_range_in_portions_comes_out_as_in_one(
+    built: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = built.copy_of_lake(tmp_path / "portions", "raw")
+    with monkeypatch.context() as patched:
+        # A date that has rows is a portion of its own, and the checks find the parts of the run together again.
+        patched.setattr(portions, "_MOST_ROWS", 1)
+        ran(again, "2017-01-01", "2017-01-10", select="group:cleansed or group:curated")
+    assert again.lake.open(ORDERS).version() > built.lake.open(ORDERS).version() + 1
+    assert_same_lake(built, again)
+    assert not_accounted_for(again) == {}
 
 
 # Each on top of the ones before it.
