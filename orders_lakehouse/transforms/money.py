@@ -1,7 +1,10 @@
 """The one place where an amount is rounded."""
 
+from decimal import Decimal
+
 import narwhals as nw
 
+_CENT = Decimal("0.01")
 # An amount beyond this is no sale but a typing error, and two of them in ten-thousandths would not fit 64 bits.
 _LARGEST = 4.0e14
 
@@ -27,7 +30,7 @@ def total_price(quantity: str, unit_price: str, discount: str) -> nw.Expr:
     # Integer division of a magnitude rounds down on every engine; the sign is put back afterwards.
     magnitude = (exact.abs() + 50) // 100
     cents = nw.when(exact < 0).then(-magnitude).otherwise(magnitude)
-    return (cents.cast(nw.Decimal(20, 2)) / nw.lit(100)).cast(nw.Decimal(18, 2))
+    return (cents.cast(nw.Decimal(18, 0)) * nw.lit(_CENT)).cast(nw.Decimal(18, 2))
 
 
 def _ten_thousandths(amount: nw.Expr) -> nw.Expr:

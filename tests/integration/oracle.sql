@@ -252,21 +252,22 @@ SELECT
     round(extract(EPOCH FROM orders.shipped_at - orders.ordered_at) / 3600, 2)::text AS hours_to_ship,
     round(extract(EPOCH FROM orders.delivered_at - orders.ordered_at) / 3600, 2)::text AS hours_to_deliver
 FROM oracle.orders AS orders
-LEFT JOIN LATERAL (
-    SELECT count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
-    FROM oracle.order_items WHERE order_id = orders.order_id
-) AS lines ON true
-LEFT JOIN LATERAL (
+LEFT JOIN (
+    SELECT order_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
+    FROM oracle.order_items GROUP BY order_id
+) AS lines ON orders.order_id = lines.order_id
+LEFT JOIN (
     SELECT
+        order_id,
         coalesce(sum(amount) FILTER (WHERE status = 'captured'), 0)
         - coalesce(sum(amount) FILTER (WHERE status = 'refunded'), 0) AS amount
-    FROM oracle.payments WHERE order_id = orders.order_id
-) AS paid ON true
-LEFT JOIN LATERAL (
-    SELECT method FROM oracle.payments
-    WHERE order_id = orders.order_id AND status = 'captured'
-    ORDER BY amount DESC, payment_id COLLATE "C" LIMIT 1
-) AS main ON true
+    FROM oracle.payments GROUP BY order_id
+) AS paid ON orders.order_id = paid.order_id
+LEFT JOIN (
+    SELECT DISTINCT ON (order_id) order_id, method FROM oracle.payments
+    WHERE status = 'captured'
+    ORDER BY order_id, amount DESC, payment_id COLLATE "C"
+) AS main ON orders.order_id = main.order_id
 LEFT JOIN oracle.customers AS customers
     ON
         orders.customer_id = customers.customer_id
