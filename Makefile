@@ -67,7 +67,7 @@ pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium
 	@$(BIN)/python docs/screenshots.py
 
 lock: $(INSTALLED) ## Pin the requirements anew
-	@$(BIN)/uv pip compile pyproject.toml --extra local --extra dev $(PIN) --upgrade -o requirements-dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra dev $(PIN) --upgrade -o requirements-dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.txt $(PIN) --upgrade -o requirements.txt
 
 stop: ## Stop the embedded Postgres

@@ -5,6 +5,7 @@ environment. A value that cannot be understood, or a `LAKEHOUSE_` name that does
 """
 
 import os
+import re
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -82,10 +83,16 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_WAIVERS",
         description="File of the waivers: which rows may break which rules, why, and until when.",
     )
-    engine: Literal["polars"] = Field(
+    engine: Literal["polars", "spark"] = Field(
         default="polars",
         validation_alias="LAKEHOUSE_ENGINE",
-        description="Engine that runs the transformations; Polars is the one that there is.",
+        description="What derives and checks dates: Polars in the run's process, or the Spark of SPARK_REMOTE.",
+    )
+    spark_remote: str | None = Field(
+        default=None,
+        validation_alias="SPARK_REMOTE",
+        repr=False,
+        description="Spark Connect URL of the cluster, sc://host:port; read where the engine is spark.",
     )
     memory_gb: float | None = Field(
         default=None,
@@ -191,6 +198,17 @@ class Settings(BaseSettings):
         if unknown:
             choices = ", ".join(sorted(name for name in known if name.startswith(_PREFIX)))
             raise ValueError(f"unknown setting {', '.join(unknown)}; the settings are {choices}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_cluster(self) -> "Settings":
+        # Quoted up to its parameters: those have the token.
+        given, _, _ = (self.spark_remote or "nothing").partition(";")
+        if self.engine == "spark" and not re.fullmatch(r"sc://[^/\s]+/?", given):
+            raise ValueError(
+                f"LAKEHOUSE_ENGINE is spark, and SPARK_REMOTE is {given}; expected the URL of a Spark Connect "
+                "endpoint, sc://host:port"
+            )
         return self
 
     @model_validator(mode="after")

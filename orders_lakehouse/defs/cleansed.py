@@ -113,7 +113,7 @@ def _cleansed(table: Table, derive: Derive) -> dg.AssetsDefinition:
             told = {
                 "rows_in_run": good.rows,
                 "quarantined_in_run": bad.rows,
-                "dates_changed_in_run": len(good.changed | bad.changed),
+                "dates_changed_in_run": pl.concat([good.changed, bad.changed]).n_unique(),
             }
             report_state(context, lake, table, good.sample, began, told, _trends(standing))
             _report_quarantine(context, table, in_quarantine, standing, shown)

@@ -4,6 +4,7 @@ import time
 from datetime import date
 
 import dagster as dg
+import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
@@ -96,15 +97,16 @@ def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[L
     """Sum order lines by customer, over all dates."""
     began = time.perf_counter()
     with failures(context):
-        rows = lake.replace_all(
+        done = lake.replace_all(
             CUSTOMER_PROFILE,
             lambda source: curated.customer_profile(
                 source.scan(ORDER_LINES), source.latest_date(ORDER_LINES, default=configured_calendar().start)
             ),
             context.run_id,
         )
-        report_state(context, lake, CUSTOMER_PROFILE, rows, began, {})
-    segments = bars_by_name(rows.group_by(name="segment").agg(value=pl.len()))
+        report_state(context, lake, CUSTOMER_PROFILE, done.sample, began, {})
+        by_segment = rows_of(lake.scan(CUSTOMER_PROFILE).group_by(nw.col("segment").alias("name")).agg(value=nw.len()))
+    segments = bars_by_name(by_segment)
     return dg.MaterializeResult(
-        metadata={ROW_COUNT: rows.height, "customers_by_segment": as_picture(segments, "Customers by segment")}
+        metadata={ROW_COUNT: done.rows, "customers_by_segment": as_picture(segments, "Customers by segment")}
     )

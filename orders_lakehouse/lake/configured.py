@@ -5,5 +5,10 @@ from orders_lakehouse.settings import settings
 
 
 def configured_lake() -> Lake:
-    """The lake of the settings in force."""
-    return Lake(settings().lake_url, settings().timezone)
+    """The lake of the settings in force, derived by the engine of the settings."""
+    where = settings().lake_url, settings().timezone
+    if settings().engine == "polars":
+        return Lake(*where)
+    from orders_lakehouse.lake.cluster import ClusterLake
+
+    return ClusterLake(*where)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import narwhals as nw
 import polars as pl
@@ -47,6 +47,8 @@ _STORED = " stored"
 _REWRITTEN = 30
 # Rows that are in memory at once while a table without partitions becomes one file.
 _BATCH_ROWS = 100_000
+# Rows of a table that are shown as a sample.
+SAMPLED = 8
 # What a commit says of itself that wrote rows anew and changed none.
 COMPACTED = "compacted"
 
@@ -61,6 +63,9 @@ class Lake:
         url: Directory or object store URL; a table lies at `<url>/<layer>/<name>`.
         timezone: Time zone in which dates are cut; written into every table.
     """
+
+    # A long range is worked through in portions that fit into memory.
+    in_portions: ClassVar[bool] = True
 
     url: str
     timezone: str
@@ -195,15 +200,21 @@ class Lake:
             The table's columns.
         """
         handle = self.open(table)
-        if between is not None:
-            return nw.from_native(_rows(handle, table).filter(pl.col(str(table.partitioned_by)).is_between(*between)))
         if dates is not None:
             return self.scan_at(handle, table, dates)
-        return nw.from_native(_rows(handle, table))
+        rows = self.rows_at(handle, table)
+        if between is None:
+            return rows
+        first, last = map(nw.lit, between)
+        return rows.filter(nw.col(str(table.partitioned_by)).is_between(first, last))
 
     def scan_at(self, handle: DeltaTable, table: Table, dates: Sequence[date]) -> Frame:
         """Rows of some partitions of a table at the version of an open handle, lazily."""
-        return nw.from_native(_rows(handle, table).filter(pl.col(str(table.partitioned_by)).is_in(list(dates))))
+        return self.rows_at(handle, table).filter(nw.col(str(table.partitioned_by)).is_in(list(dates)))
+
+    def rows_at(self, handle: DeltaTable, table: Table) -> Frame:
+        """Rows of a table at the version of an open handle, lazily: the columns of its contract."""
+        return nw.from_native(_rows(handle, table))
 
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
         """Insert the rows that are not there yet; what is there stays as it is.
@@ -307,37 +318,35 @@ class Lake:
         """
 
         def replace() -> list[Replaced]:
-            targets = [self._open_to_write(table) for table in tables]
+            targets = [(table, self._open_to_write(table)) for table in tables]
             source = self.snapshot()
-            frames = collect(*derive(source))
-            return [
-                self._replace(handle, table, rows, (first, last), _told(source, run_id))
-                for table, handle, rows in zip(tables, targets, frames, strict=True)
-            ]
+            return self._put(targets, derive(source), (first, last), _told(source, run_id))
 
         return _again_on_conflict(replace)
 
-    def replace_all(self, table: Table, derive: Callable[["Lake"], Frame], run_id: str = "") -> pl.DataFrame:
-        """Replace an unpartitioned table, with the same care as `replace_dates`; returns its rows."""
+    def replace_all(self, table: Table, derive: Callable[["Lake"], Frame], run_id: str = "") -> "Replaced":
+        """Replace an unpartitioned table, with the same care as `replace_dates`."""
 
-        def replace() -> pl.DataFrame:
-            handle = self._open_to_write(table)
+        def replace() -> Replaced:
+            targets = [(table, self._open_to_write(table))]
             source = self.snapshot()
-            (rows,) = collect(derive(source))
-            return self._replace(handle, table, rows, None, _told(source, run_id)).rows
+            (done,) = self._put(targets, [derive(source)], None, _told(source, run_id))
+            return done
 
         return _again_on_conflict(replace)
 
-    def _replace(
+    def _put(
         self,
-        handle: DeltaTable,
-        table: Table,
-        rows: pl.DataFrame,
+        targets: Sequence[tuple[Table, DeltaTable]],
+        frames: Sequence[Frame],
         dates: tuple[date, date] | None,
         told: Mapping[str, str],
-    ) -> "Replaced":
-        done = _replace(handle, table, rows, dates, told)
-        handles.give(self.location(table), handle)
+    ) -> list["Replaced"]:
+        """Compute what is to stand in some tables, and write it through their handles, in order."""
+        done = []
+        for (table, handle), rows in zip(targets, collect(*frames), strict=True):
+            done.append(_replace(handle, table, rows, dates, told))
+            handles.give(self.location(table), handle)
         return done
 
 
@@ -380,12 +389,19 @@ class Replaced:
     """What became of a table.
 
     Attributes:
-        rows: Its rows of the dates, the table's columns.
+        by_date: date (null for a table without dates), rows: of what stands now.
+        sample: A few of the rows, the table's columns.
         changed: The dates that came out otherwise than they stood; null for a table without dates.
     """
 
-    rows: pl.DataFrame
+    by_date: pl.DataFrame
+    sample: pl.DataFrame
     changed: pl.Series
+
+    @property
+    def rows(self) -> int:
+        """Rows that stand now."""
+        return int(self.by_date["rows"].sum())
 
 
 def _replace(
@@ -395,12 +411,11 @@ def _replace(
     rows = _conform(rows, table)
     column = table.partitioned_by
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
-    if _has_rows(handle, table, dates):
-        changed = _differing(_rows(handle, table).filter(within), rows.lazy(), column)
+    if has_rows(handle, table, dates):
+        changed = _differing(_rows(handle, table).filter(within), rows.lazy(), table)
     else:
-        changed = rows.select(date=pl.col(column) if column else pl.lit(None, pl.Date))["date"].unique().sort()
-    told = {**told, "dates": json.dumps(dates, default=str), "changed": _in_json(spans(changed.drop_nulls()))}
-    claims = _claiming(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), told)
+        changed = rows.select(date=day_of(table))["date"].unique().sort()
+    claims = claims_on(handle, dates, changed, told)
     if changed.is_empty():
         _write(handle, rows.clear(), mode="append", commit_properties=claims)
     elif dates is None:
@@ -413,7 +428,23 @@ def _replace(
         new = rows.filter(pl.any_horizontal(is_meant, *(day.is_between(first, last) for first, last in stretches)))
         predicate = _within(str(column), stretches)
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
-    return Replaced(rows, changed)
+    by_date = rows.group_by(date=day_of(table)).agg(rows=pl.len().cast(pl.Int64))
+    # A slice would hold all the rows that it was cut out of.
+    sample = rows.select(pl.all().gather(range(min(SAMPLED, rows.height))))
+    return Replaced(by_date, sample, changed)
+
+
+def claims_on(
+    handle: DeltaTable, dates: tuple[date, date] | None, changed: pl.Series, told: Mapping[str, str]
+) -> CommitProperties:
+    """A commit that replaces dates of a table (None: all of it), collides with others of them, and says what it did."""
+    told = {**told, "dates": json.dumps(dates, default=str), "changed": _in_json(spans(changed.drop_nulls()))}
+    return _claiming(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), told)
+
+
+def day_of(table: Table) -> pl.Expr:
+    """The partition of a row; null for a table without dates."""
+    return pl.col(table.partitioned_by) if table.partitioned_by else pl.lit(None, pl.Date)
 
 
 def _within(column: str, stretches: Iterable[tuple[date, date]]) -> str:
@@ -421,24 +452,28 @@ def _within(column: str, stretches: Iterable[tuple[date, date]]) -> str:
     return " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in stretches)
 
 
-def _has_rows(handle: DeltaTable, table: Table, dates: tuple[date, date] | None) -> bool:
+def has_rows(handle: DeltaTable, table: Table, dates: tuple[date, date] | None) -> bool:
     """Whether a table has rows of some dates, from its log alone."""
     files = files_of(handle, table)
     return not (files if dates is None else files.filter(pl.col("date").is_between(*dates))).is_empty()
 
 
-def _differing(standing: pl.LazyFrame, rows: pl.LazyFrame, partition: str | None) -> pl.Series:
+def _differing(standing: pl.LazyFrame, rows: pl.LazyFrame, table: Table) -> pl.Series:
     """Partitions (null without any) that do not hold the same rows on both sides, by the sums of two hashes."""
-    day = pl.col(partition) if partition else pl.lit(None, pl.Date)
     row = pl.struct(pl.all())
     sums = [
-        frame.select(row.hash(1).alias("one"), row.hash(2).alias("other"), date=day)
+        frame.select(row.hash(1).alias("one"), row.hash(2).alias("other"), date=day_of(table))
         .group_by("date")
         .agg(pl.col("one", "other").sum(), rows=pl.len())
         for frame in (standing, rows)
     ]
     with storage_trouble(standing):
         before, after = pl.collect_all(sums, engine="streaming")
+    return unequal_dates(before, after)
+
+
+def unequal_dates(before: pl.DataFrame, after: pl.DataFrame) -> pl.Series:
+    """Dates whose sums differ, or that only one side has: a date and its sums in each row."""
     either = [before.join(after, on=before.columns, how="anti", nulls_equal=True)]
     either.append(after.join(before, on=before.columns, how="anti", nulls_equal=True))
     return pl.concat(either)["date"].unique().sort()
@@ -454,11 +489,22 @@ def _told(source: Snapshot, run_id: str) -> dict[str, str]:
 
 
 def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
-    """The columns of a table's contract: nulls where it does not have them yet, nothing that it has beside them."""
-    absent = _columns_since(handle, table)
-    rows = storage.scan(handle).with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
-    wider = [pl.col(name).cast(pl.Int64) for name in _narrow(handle, table)]
-    return rows.with_columns(wider).select(table.columns)
+    rows: pl.LazyFrame = nw.to_native(as_contract(nw.from_native(storage.scan(handle)), handle, table))
+    return rows
+
+
+def as_contract(rows: Frame, handle: DeltaTable, table: Table) -> Frame:
+    """The columns of a table's contract: nulls where it does not have them yet, nothing that it has beside them.
+
+    Args:
+        rows: Rows as the table has them.
+        handle: The table.
+        table: Its contract.
+    """
+    absent = nw.from_native(pl.DataFrame(schema=_columns_since(handle, table))).schema
+    nulls = [nw.lit(None).cast(dtype).alias(name) for name, dtype in absent.items()]
+    wider = [nw.col(name).cast(nw.Int64) for name in _narrow(handle, table)]
+    return (rows.with_columns(*nulls, *wider) if nulls or wider else rows).select(table.columns)
 
 
 def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
@@ -600,7 +646,11 @@ def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:
 
 
 def collect(*frames: Frame) -> list[pl.DataFrame]:
-    """Run several plans at once; what they share is computed once."""
+    """Run several plans at once; what they share is computed once. Of a cluster, all the rows come to this process."""
+    if is_on_cluster(*frames):
+        from orders_lakehouse.lake import cluster
+
+        return [cluster.rows_of_cluster(frame) for frame in frames]
     plans = [nw.to_native(frame) for frame in frames]
     with storage_trouble(*plans):
         return pl.collect_all(plans, engine="streaming")
@@ -613,8 +663,13 @@ def rows_of(frame: Frame) -> pl.DataFrame:
 
 
 def keep(frame: Frame) -> Frame:
-    """Compute a frame now, for plans that use it several times."""
-    return nw.from_native(rows_of(frame).lazy())
+    """Compute a frame now, for plans that use it several times; what a cluster computes stays where it is."""
+    return frame if is_on_cluster(frame) else nw.from_native(rows_of(frame).lazy())
+
+
+def is_on_cluster(*frames: Frame) -> bool:
+    """Whether frames are computed on a cluster."""
+    return any(frame.implementation.is_spark_like() for frame in frames)
 
 
 def _conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

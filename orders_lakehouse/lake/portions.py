@@ -6,7 +6,6 @@ it holds. One date is never divided.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 
@@ -24,29 +23,8 @@ _AT_ONCE = 2
 _MOST_ROWS = 300_000
 # What a process holds before it has read a row, and what a row takes while a table with many columns is derived.
 _FIXED_BYTES, _ROW_BYTES = 700_000_000, 1_500
-_SAMPLED = 8
 
 Span = tuple[date, date]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of a table over all portions.
-
-    Attributes:
-        by_date: date, rows: of what the dates hold now.
-        sample: A few of the rows, the table's columns.
-        changed: The dates that came out otherwise than they stood.
-    """
-
-    by_date: pl.DataFrame
-    sample: pl.DataFrame
-    changed: frozenset[date]
-
-    @property
-    def rows(self) -> int:
-        """Rows that the dates hold now."""
-        return int(self.by_date["rows"].sum())
 
 
 def replace_range(
@@ -55,7 +33,7 @@ def replace_range(
     spans: Sequence[Span],
     derive: Callable[[Lake, date, date], Sequence[Frame]],
     run_id: str = "",
-) -> list[Done]:
+) -> list[Replaced]:
     """Replace a range of dates of some tables, portion by portion, as `Lake.replace_dates` does.
 
     Args:
@@ -69,29 +47,20 @@ def replace_range(
         What became of each target.
     """
 
-    def work(span: Span) -> list[Done]:
-        replaced = lake.replace_dates(tables, *span, lambda source: derive(source, *span), run_id)
-        return [_done(table, of_table) for table, of_table in zip(tables, replaced, strict=True)]
+    def work(span: Span) -> list[Replaced]:
+        return lake.replace_dates(tables, *span, lambda source: derive(source, *span), run_id)
 
     # While one portion is written, the next one is derived. They share no date, so neither waits for the other.
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="portion") as workers:
         by_table = zip(*workers.map(work, spans), strict=True)
         return [
-            Done(
+            Replaced(
                 pl.concat(one.by_date for one in done),
                 next((one.sample for one in done if one.sample.height), done[0].sample),
-                frozenset().union(*(one.changed for one in done)),
+                pl.concat(one.changed for one in done).unique().sort(),
             )
             for done in by_table
         ]
-
-
-def _done(table: Table, replaced: Replaced) -> Done:
-    rows = replaced.rows
-    by_date = rows.group_by(date=str(table.partitioned_by)).agg(rows=pl.len().cast(pl.Int64))
-    # A slice would hold all the rows that it was cut out of.
-    sample = rows.select(pl.all().gather(range(min(_SAMPLED, rows.height))))
-    return Done(by_date, sample, frozenset(replaced.changed))
 
 
 def portions(rows: Mapping[date, int], first: date, last: date, limit: int) -> list[Span]:
@@ -123,6 +92,8 @@ def row_limit() -> int:
 
 def portions_of_rows(lake: Lake, table: Table, first: date, last: date) -> list[Span]:
     """A range in portions by the rows that a table has of each date."""
+    if not lake.in_portions:
+        return [(first, last)]
     return portions(_stored(lake, table, first, last), first, last, row_limit())
 
 
@@ -131,6 +102,8 @@ def portions_of_versions(lake: Lake, table: Table, first: date, last: date) -> l
 
     Where rows count by the date of their order, that is estimated: each order has as many lines as another.
     """
+    if not lake.in_portions:
+        return [(first, last)]
     raw = RAW_OF[table.name]
     rows = _stored(lake, raw, first, last)
     if table.partitioned_by == ORDERS.partitioned_by:

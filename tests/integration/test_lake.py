@@ -91,7 +91,8 @@ class TestReplacingDates:
 
     def test_what_was_written_is_returned(self, lake: Lake) -> None:
         (done,) = lake.replace_dates([DAILY_SALES], FIRST, FIRST, lambda _: [_lazy(_sales(FIRST))])
-        assert done.rows.equals(_stored(lake, DAILY_SALES))
+        assert done.sample.equals(_stored(lake, DAILY_SALES))
+        assert done.by_date.rows() == [(FIRST, 1)]
 
     def test_writing_the_same_again_changes_nothing(self, lake: Lake) -> None:
         frame = _sales(*DAYS)
