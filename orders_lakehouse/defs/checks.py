@@ -18,21 +18,25 @@ from orders_lakehouse.contracts.base import personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
+from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.accounts import Accounts
-from orders_lakehouse.lake.delta import Lake, collect
+from orders_lakehouse.lake.delta import Lake, collect, day_of, rows_of
 from orders_lakehouse.lake.history import places_of
 from orders_lakehouse.lake.log import Part, parts_of_run
-from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions
+from orders_lakehouse.lake.portions import portions_of_versions
 from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
+from orders_lakehouse.transforms.split import breaks
 from orders_lakehouse.warehouse.load import COPIES, loaded_versions
 
+# Of so many rows that break a rule, it is told which ones; of those beyond, how many.
+_TOLD = 10_000
 # With fewer rows on a date, a share says nothing.
 _ENOUGH_ROWS = 20
 
@@ -77,22 +81,51 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
     @_check(table, f"{table.name}_contract", description)
     def contract(parts: Sequence[Part]) -> Judged:
         waivers = configured_waivers()
-        rows, broken, known = 0, [], []
-        for lake, dates in _portioned(parts, table):
-            (judged,) = collect(lake.scan(table, between=dates))
-            excuses = excused(lake, table, judged, dates, waivers)
+        rows, broken, known, beyond = 0, [], [], []
+        for lake, dates in parts:
+            rows += accounts.row_count(lake, table, dates)
+            found, more = suspects(lake.scan(table, between=dates), table)
+            excuses = excused(lake, table, found, dates, waivers)
             is_excused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(excuses["index"].implode())
-            rows += judged.height
-            broken.append(broken_rules(table, judged.filter(~is_excused) if excuses.height else judged))
+            broken.append(broken_rules(table, found.filter(~is_excused) if excuses.height else found))
             known.append(excuses.drop("index"))
-        return _of_contract(rows, pl.concat(broken), pl.concat(known), dated=table.partitioned_by is not None)
+            beyond.append(more)
+        return _of_contract(rows, pl.concat(broken), pl.concat(known), beyond, dated=table.partitioned_by is not None)
 
     return contract
 
 
-def _of_contract(rows: int, broken: pl.DataFrame, known: pl.DataFrame, *, dated: bool) -> Judged:
-    """The verdict on so many rows, of which some break rules and some are known to."""
+def suspects(rows: Frame, table: Table, most: int = _TOLD) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that break a rule of their contract: wherever a table is computed, the rules find them there.
+
+    Args:
+        rows: Rows of the table.
+        table: A cleansed or curated table.
+        most: How many of them are fetched.
+
+    Returns:
+        The first of them, in the order of their keys; and date, rule, rows, sample: how many there are beyond.
+    """
+    breaking = rows.filter(breaks(table))
+    found = rows_of(breaking.head(most)).sort(table.key)
+    beyond = pl.DataFrame(schema={"date": pl.Date, "rule": pl.String, "rows": pl.UInt32, "sample": pl.String})
+    if found.height < most:
+        return found, beyond
+    partition = table.partitioned_by
+    dated = breaking.with_columns(date=nw.col(partition) if partition else nw.lit(None).cast(nw.Date))
+    more = rows_of(dated.group_by("date").agg(rows=nw.len())).join(
+        found.group_by(date=day_of(table)).agg(told=pl.len()), on="date", how="left", nulls_equal=True
+    )
+    counted = more.select("date", rule=pl.lit("some rule"), rows=pl.col("rows") - pl.col("told").fill_null(0))
+    return found, counted.filter(pl.col("rows") > 0).with_columns(sample=pl.lit("…")).cast(beyond.schema)
+
+
+def _of_contract(
+    rows: int, broken: pl.DataFrame, known: pl.DataFrame, beyond: Sequence[pl.DataFrame], *, dated: bool
+) -> Judged:
+    """The verdict on so many rows, of which some break rules, some are known to, and some are not told of each."""
     by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
+    by_rule = pl.concat([by_rule, *beyond])
     verdicts = by_rule.group_by("date").agg(
         passed=pl.lit(False),
         expected=pl.lit("no row breaks a rule"),
@@ -100,24 +133,17 @@ def _of_contract(rows: int, broken: pl.DataFrame, known: pl.DataFrame, *, dated:
         detail=pl.format("{}: {} rows ({})", "rule", "rows", "sample").sort().str.join("; "),
     )
     metadata: dict[str, Any] = {"rows": rows, "expected": "no row breaks a rule"}
-    if broken.height:
-        counted = broken.group_by("rule").len().sort("rule")
+    if by_rule.height:
+        counted = by_rule.group_by("rule").agg(pl.col("rows").sum()).sort("rule")
         metadata["broken_rules"] = dg.MetadataValue.json(dict(counted.iter_rows()))
         metadata["sample"] = table_of(broken.head(FEW))
     if known.height:
         each = known.select(pl.col("rules").str.split(", ").explode().value_counts(sort=True)).unnest("rules")
         metadata["waived"] = dg.MetadataValue.json(dict(each.iter_rows()))
         metadata["waived_rows"] = table_of(known.head(FEW))
-    if not dated and broken.is_empty():
+    if not dated and by_rule.is_empty():
         verdicts = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
     return verdicts, metadata
-
-
-def _portioned(parts: Sequence[Part], table: Table) -> Iterator[Part]:
-    """Parts that fit into memory, each."""
-    for lake, dates in parts:
-        for portion in [None] if dates is None else portions_of_rows(lake, table, *dates):
-            yield Part(lake, portion)
 
 
 def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:

@@ -156,7 +156,7 @@ def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool
     if _is_dimension(table):
         known = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
     else:
-        index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date"))
+        index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date").unique())
         captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
         dates = [index["captured_on"], index["order_date"].drop_nulls(), captured]
         known = pl.concat([of.rename("date") for of in dates])

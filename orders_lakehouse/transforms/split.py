@@ -85,6 +85,12 @@ def rejects(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
     )
 
 
+def breaks(table: Table) -> nw.Expr:
+    """Whether a stored row breaks a rule of its contract, waived or not; tombstones break none. Never null."""
+    is_broken = reduce(or_, (_broken(rule, {}) for rule in rules_of(table.model)))
+    return is_broken & ~_known(nw.col("is_deleted"), otherwise=False) if "is_deleted" in table.columns else is_broken
+
+
 def reasons(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
     """The reasons of a row that are not waived for it, as text in the order of the contract; empty where none is."""
     return _as_text(_broken_by_reason(table, waived))

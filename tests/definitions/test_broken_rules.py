@@ -3,6 +3,7 @@
 from decimal import Decimal
 from pathlib import Path
 
+import narwhals as nw
 import polars as pl
 import pytest
 from deltalake import write_deltalake
@@ -17,7 +18,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.defs.checks import broken_rules
+from orders_lakehouse.defs.checks import broken_rules, suspects
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.waivers import excused
 from tests.unit.rows import VALID, at, on, rows
@@ -98,3 +99,22 @@ def test_what_is_waived_is_known_and_nothing_else(
     dates = (on("2020-03-02"), on("2020-03-02")) if table.partitioned_by else None
     known = excused(lake, table, rows(table, row), dates, [WAIVED])
     assert known["rules"].to_list() == ([] if rules is None else [rules])
+
+
+def test_of_many_rows_that_break_a_rule_some_are_told_and_all_are_counted() -> None:
+    days = [on("2020-01-01"), on("2020-01-02")]
+    lines = [{"order_id": f"o{n}", "order_date": days[n % 2], "quantity": 0} for n in range(5)]
+    stored = nw.from_native(rows(ORDER_ITEMS, *lines, {"order_id": "fine"}).lazy())
+    found, beyond = suspects(stored, ORDER_ITEMS, most=2)
+    assert found["order_id"].to_list() == ["o0", "o1"]
+    assert beyond.sort("date").rows() == [(days[0], "some rule", 2, "…"), (days[1], "some rule", 1, "…")]
+    found, beyond = suspects(stored, ORDER_ITEMS, most=6)
+    assert found.height == 5
+    assert beyond.is_empty()
+
+
+def test_of_a_table_without_dates_all_that_break_a_rule_are_counted() -> None:
+    profiles = [{"customer_id": f"c{n}", "orders": 0} for n in range(3)]
+    found, beyond = suspects(nw.from_native(rows(CUSTOMER_PROFILE, *profiles).lazy()), CUSTOMER_PROFILE, most=1)
+    assert found.height == 1
+    assert beyond.rows() == [(None, "some rule", 2, "…")]

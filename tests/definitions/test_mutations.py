@@ -11,7 +11,7 @@ import pytest
 
 from orders_lakehouse.contracts.base import Rule, rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, Table
-from orders_lakehouse.defs.checks import broken_rules
+from orders_lakehouse.defs.checks import broken_rules, suspects
 from tests.unit.rows import VALID, at, on, rows
 
 _MINUS = {"unit_price": Decimal("-0.01"), "discount": Decimal("-0.01"), "total_price": Decimal("-0.01")}
@@ -122,6 +122,7 @@ def reasons(table: Table, frame: pl.DataFrame, without: Rule | None = None) -> s
 @pytest.mark.parametrize("table", [*CLEANSED, *CURATED], ids=lambda table: table.name)
 def test_a_valid_row_breaks_no_rule(table: Table) -> None:
     assert reasons(table, rows(table, {})) == set()
+    assert suspects(nw.from_native(rows(table, {}).lazy()), table)[0].is_empty()
 
 
 @pytest.mark.parametrize(("table", "rule"), CASES)
@@ -132,6 +133,8 @@ def test_a_row_that_breaks_a_rule_is_caught_by_it_and_by_no_other(table: Table, 
     assert reasons(table, broken, without=rule) == others
     # Pandera, which judges what is stored, says the same.
     assert broken_rules(table, broken).height == 1 + len(others)
+    # And of all that is stored, it judges what the rules find.
+    assert suspects(nw.from_native(broken.lazy()), table)[0].height == 1
 
 
 def test_every_example_is_of_a_rule() -> None:
