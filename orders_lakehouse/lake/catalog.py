@@ -32,7 +32,7 @@ _FORMAT = {
     "OutputFormat": "org.apache.hadoop.hive.ql.io.HiveSequenceFileOutputFormat",
 }
 _SERDE = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"
-# Athena goes by the first, Spark and Trino by the second.
+# By which readers know a Delta table: Athena by either of the first two, Spark and Trino by the second.
 _DELTA = {"table_type": "DELTA", "spark.sql.sources.provider": "delta", "classification": "delta", "EXTERNAL": "TRUE"}
 _PARTITIONED_BY, _PERSONAL = "lakehouse.partitioned_by", "lakehouse.personal_columns"
 
