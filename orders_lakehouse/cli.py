@@ -324,6 +324,18 @@ def maintain(layer: str | None) -> None:
     care(layer)
 
 
+@cli.command("register")
+def register_tables() -> None:
+    """Register the tables of a lake on S3 in AWS Glue, for Athena, Spark on EMR and Trino.
+
+    In the database LAKEHOUSE_GLUE_DATABASE, as layer_table, with types, comments and personal columns. A table that is
+    registered as it is stays untouched; a job does the same every night. See docs/catalog.md.
+    """
+    from orders_lakehouse.terminal.register import register
+
+    register()
+
+
 @cli.command()
 @click.argument("table", required=False)
 @click.option("--write", is_flag=True, help="Write docs/dictionary anew instead.")

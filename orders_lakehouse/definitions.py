@@ -4,6 +4,7 @@ import dagster as dg
 
 from orders_lakehouse.defs import (
     care,
+    catalog,
     checks,
     cleansed,
     curated,
@@ -29,12 +30,14 @@ defs = dg.Definitions(
         upkeep.repair_job,
         monitors.freshness_job,
         *care.maintain_jobs,
+        *catalog.catalog_jobs,
     ],
     schedules=[
         upkeep.reconcile_schedule,
         upkeep.repair_schedule,
         monitors.freshness_schedule,
         *care.maintain_schedules,
+        *catalog.catalog_schedules,
     ],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],
     resources=resources.RESOURCES,

@@ -131,6 +131,14 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
         description="How far a layer may be behind the shop before a check warns; four times as far is an error.",
     )
+    glue_database: str | None = Field(
+        default=None,
+        validation_alias="LAKEHOUSE_GLUE_DATABASE",
+        description=(
+            "Database of AWS Glue in which `lakehouse register`, and a job every night, register the tables of a lake "
+            "on S3. Default: none; nothing is registered."
+        ),
+    )
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         default=None,
         validation_alias="AWS_SERVER_SIDE_ENCRYPTION",
@@ -175,6 +183,15 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_case(cls, value: str) -> str:
         return value.upper()
+
+    @field_validator("glue_database")
+    @classmethod
+    def _glue_name(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch("[a-z0-9_]{1,255}", value) is None:
+            raise ValueError(
+                "no name that Athena and Glue agree on; expected lower-case letters, digits and underscores"
+            )
+        return value
 
     @field_validator("shop_database_url", "warehouse_database_url")
     @classmethod

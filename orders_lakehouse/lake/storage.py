@@ -7,7 +7,7 @@ places. So botocore finds them for both: environment, profile, single sign-on, w
 import os
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import polars as pl
@@ -95,6 +95,23 @@ def files_at(location: str) -> "fs.PyFileSystem":
     from pyarrow import fs
 
     return fs.PyFileSystem(DeltaStorageHandler(location, options(location)))
+
+
+def client(service: str) -> Any:
+    """A client of another service of AWS, with the credentials and in the region that the lake is used with.
+
+    Raises:
+        LakeError: There are no credentials, or they cannot be used.
+        StorageUnavailableError: Who gives the credentials does not answer.
+    """
+    from botocore.config import Config
+
+    session = _session()
+    # Says in our words what is wrong with them.
+    _keys(session)
+    patience = {"max_attempts": _RETRIES, "mode": "standard"}
+    config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_REQUEST_SECONDS, retries=patience)
+    return session.create_client(service, region_name=region(), config=config)
 
 
 def region() -> str:

@@ -69,6 +69,7 @@ def test_definitions_load_with_an_empty_environment_and_reach_for_nothing(tmp_pa
     loaded = _load_definitions(tmp_path)
     assert loaded["assets"] > 30
     assert "refresh_all_job" in loaded["jobs"]
+    assert "register_tables_job" not in loaded["jobs"]
     assert loaded["drivers"] == []
     ours = ("LAKEHOUSE_", "DBT_", "DAGSTER_", "SHOP_", "WAREHOUSE_", "LAKE_")
     assert [name for name in loaded["environment_changed"] if name.startswith(ours)] == []
@@ -81,10 +82,12 @@ def test_definitions_load_without_what_they_name_and_make_nothing(tmp_path: Path
         tmp_path,
         LAKEHOUSE_HOME=str(home),
         LAKE_URL="s3://nowhere/lake",
+        LAKEHOUSE_GLUE_DATABASE="nowhere",
         SHOP_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/shop",
         WAREHOUSE_DATABASE_URL="postgresql://nobody:x@127.0.0.1:1/warehouse",
     )
     assert loaded["assets"] > 30
+    assert "register_tables_job" in loaded["jobs"]
     assert not home.exists()
 
 

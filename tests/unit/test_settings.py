@@ -270,3 +270,11 @@ def test_a_branch_deployment_has_a_lake_of_its_own(
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("LAKE_URL", "s3://bucket/lake")
     assert settings().lake_url == expected
+
+
+@pytest.mark.parametrize("name", ["Orders", "orders-prod", "orders/*", "a" * 256])
+def test_a_name_that_glue_and_athena_do_not_agree_on_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    message = _refused(monkeypatch, LAKEHOUSE_GLUE_DATABASE=name)
+    assert "LAKEHOUSE_GLUE_DATABASE: " in message
+    assert "expected lower-case letters, digits and underscores" in message
+    assert repr(name) in message

@@ -16,6 +16,7 @@ for arguments in (
     ["quarantine", "show", "orders", "o1"],
     ["quarantine", "export", "folder"],
     ["dictionary"],
+    ["register"],
 ):
     sys.argv = ["lakehouse", *arguments]
     try:
