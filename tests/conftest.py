@@ -19,7 +19,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         for name in list(os.environ):
             if name.startswith(
-                ("LAKEHOUSE_", "SHOP_DATABASE", "WAREHOUSE_DATABASE", "LAKE_URL", "DAGSTER_HOME", "DBT_", "AWS_")
+                (
+                    "LAKEHOUSE_",
+                    "SHOP_DATABASE",
+                    "WAREHOUSE_DATABASE",
+                    "LAKE_URL",
+                    "DAGSTER_HOME",
+                    "DBT_",
+                    "AWS_",
+                    "SPARK_",
+                )
             ):
                 del os.environ[name]
         home = tempfile.mkdtemp(prefix="lakehouse-tests-")
@@ -74,6 +83,33 @@ def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
         return url(unique)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
+    """URL of a Spark Connect server, which knows the S3 server."""
+    from tests.s3 import environment
+    from tests.spark import spark_server
+
+    with spark_server(environment(s3_endpoint)) as url:
+        yield url
+        # Sessions say goodbye to their server.
+        from pyspark.sql import SparkSession
+
+        active = SparkSession.getActiveSession()
+        if active is not None:
+            active.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The engine that derives: Polars, or the one that ENGINE names when the tests are called."""
+    named = os.environ.get("ENGINE", "polars")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if named != "polars":
+            monkeypatch.setenv("LAKEHOUSE_ENGINE", named)
+            monkeypatch.setenv("SPARK_REMOTE", request.getfixturevalue("spark_endpoint"))
+        yield named
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
                     # A fact is made of the copies in the warehouse.
                     loaded = loaded_versions()
                     held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
-                    parts = [Part(lake.snapshot(held), dates)]
+                    parts = [Part(lake.source(held), dates)]
                 verdicts, metadata = judge(parts)
                 return report(context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, metadata=metadata)
 

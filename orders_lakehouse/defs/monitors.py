@@ -28,7 +28,7 @@ from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report
 from orders_lakehouse.lake.clock import running_date
-from orders_lakehouse.lake.delta import Lake, keep, rows_of
+from orders_lakehouse.lake.delta import Lake, fetch, rows_of
 from orders_lakehouse.lake.history import dates_of_moved_rows
 from orders_lakehouse.lake.results import latest
 from orders_lakehouse.lake.waiting import (
@@ -64,7 +64,7 @@ def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.As
         def monitor(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context)
             with failures(context):
-                verdicts, told = judge(lake.snapshot(), *dates)
+                verdicts, told = judge(lake.source(), *dates)
                 key = dg.AssetCheckKey(key_of(table), name)
                 return report(context, lake, key, verdicts, dates, severity=_WARN, metadata=told)
 
@@ -144,7 +144,7 @@ def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
     """Judge each complete date beside the same weekday of the weeks before."""
     last = _last_complete(lake, last, settled_after=0)
     sales = lake.scan(DAILY_SALES, between=(first - timedelta(weeks=WEEKS), max(first, last)))
-    beside = rows_of(against_weekdays(sales, first, last)).sort("order_date", "currency", "measure")
+    beside = rows_of(against_weekdays(fetch(sales), first, last)).sort("order_date", "currency", "measure")
     return volume_verdicts(beside), {"judged until": str(last), **few_of(beside.filter(_unusual()))}
 
 
@@ -202,7 +202,7 @@ def _mix_as_usual(table: Table, column: str, settled_after: int, why: str) -> dg
         value = nw.col(column).fill_null("(none)")
         counts = rows.with_columns(value=value).group_by(nw.col("order_date").alias("date"), "value")
         # Computed once: the days before a date are this very table, shifted day by day.
-        shifts = rows_of(mix_shifts(keep(counts.agg(rows=nw.len())), first, last))
+        shifts = rows_of(mix_shifts(fetch(counts.agg(rows=nw.len())), first, last))
         return mix_verdicts(shifts), {"judged until": str(last)}
 
     return mix_as_usual

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 # Files that the cluster has written at once lie in a folder of this name and a number; without an underscore in front,
 # so that vacuum finds what a crash has left.
 _FOLDER = "cluster-"
+# A request is tried so many times again, within some fifteen seconds.
+_RETRIES, _MOST_WAIT_MS = 6, 5_000
 # Footers that are read at once.
 _READERS = 16
 _CONFIGURATION = {
@@ -78,8 +80,8 @@ class ClusterLake(Lake):
 
     in_portions: ClassVar[bool] = False
 
-    def snapshot(self, versions: Mapping[str, int] | None = None) -> "ClusterSnapshot":
-        """The same lake, to read on the cluster: it stands still."""
+    def source(self, versions: Mapping[str, int] | None = None) -> "ClusterSnapshot":
+        """The same lake, to compute from on the cluster: it stands still."""
         return ClusterSnapshot(self.url, self.timezone, dict(versions or {}))
 
     def _put(
@@ -128,8 +130,12 @@ def _session(remote: str) -> "SparkSession":
             f"LAKEHOUSE_ENGINE is spark, and its client is not installed ({error}); expected the extra of this name: "
             "pip install 'orders-lakehouse[spark]'"
         ) from error
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
     with cluster_trouble():
         made = SparkSession.builder.remote(remote).create()
+        # By default the client waits ten minutes for a server that is gone, and as long again at the end of the process.
+        made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
         for name, value in _CONFIGURATION.items():
             made.conf.set(name, value)
         return made

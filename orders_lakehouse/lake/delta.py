@@ -292,6 +292,10 @@ class Lake:
         """
         return Snapshot(self.url, self.timezone, dict(versions or {}))
 
+    def source(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
+        """A snapshot to compute from, wherever dates are derived and checked."""
+        return self.snapshot(versions)
+
     def replace_dates(
         self,
         tables: Sequence[Table],
@@ -319,7 +323,7 @@ class Lake:
 
         def replace() -> list[Replaced]:
             targets = [(table, self._open_to_write(table)) for table in tables]
-            source = self.snapshot()
+            source = self.source()
             return self._put(targets, derive(source), (first, last), _told(source, run_id))
 
         return _again_on_conflict(replace)
@@ -329,7 +333,7 @@ class Lake:
 
         def replace() -> Replaced:
             targets = [(table, self._open_to_write(table))]
-            source = self.snapshot()
+            source = self.source()
             (done,) = self._put(targets, [derive(source)], None, _told(source, run_id))
             return done
 
@@ -664,7 +668,12 @@ def rows_of(frame: Frame) -> pl.DataFrame:
 
 def keep(frame: Frame) -> Frame:
     """Compute a frame now, for plans that use it several times; what a cluster computes stays where it is."""
-    return frame if is_on_cluster(frame) else nw.from_native(rows_of(frame).lazy())
+    return frame if is_on_cluster(frame) else fetch(frame)
+
+
+def fetch(frame: Frame) -> Frame:
+    """Compute a frame of few rows now, and have them in this process."""
+    return nw.from_native(rows_of(frame).lazy())
 
 
 def is_on_cluster(*frames: Frame) -> bool:

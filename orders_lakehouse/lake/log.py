@@ -99,12 +99,12 @@ def parts_of_run(
         for span, commit in _replaced_by(lake, table, run_id, started, dates).items():
             versions.setdefault(span, {}).update({**json.loads(commit["read"]), table.path: int(commit["version"])})
     if dates is None:
-        return [Part(lake.snapshot(versions.get(None)), None)]
+        return [Part(lake.source(versions.get(None)), None)]
     stretches = list(_covering(dates, [span for span in versions if span is not None]))
     if all(span in versions for span in stretches) and _nobody_else(list(versions.values()), tables):
         latest = {path: max(of.get(path, 0) for of in versions.values()) for of in versions.values() for path in of}
-        return [Part(lake.snapshot(latest), dates)]
-    return [Part(lake.snapshot(versions.get(span)), span) for span in stretches]
+        return [Part(lake.source(latest), dates)]
+    return [Part(lake.source(versions.get(span)), span) for span in stretches]
 
 
 def _nobody_else(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) -> bool:

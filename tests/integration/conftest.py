@@ -23,6 +23,7 @@ from orders_lakehouse import cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
 from orders_lakehouse.defs.upkeep import UPKEEP
 from orders_lakehouse.instance import cause_of
+from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
@@ -91,7 +92,7 @@ class Lakehouse:
     def copy_of_lake(self, home: Path, layer: str = "") -> "Lakehouse":
         """A lakehouse with the same databases and a copy of the lake on disk, or of one layer of it."""
         shutil.copytree(Path(self.lake.url) / layer, home / "lake" / layer)
-        return replace(self, lake=Lake(str(home / "lake"), self.lake.timezone))
+        return replace(self, lake=replace(self.lake, url=str(home / "lake")))
 
     def shop_rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query over the shop."""
@@ -196,7 +197,7 @@ def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[[str], str
         monkeypatch.setenv("LAKE_URL", lake_url)
         settings.cache_clear()
         with dg.DagsterInstance.ephemeral(str(home)) as instance:
-            made = Lakehouse(shop_url, warehouse_url, Lake(lake_url, "UTC"), instance)
+            made = Lakehouse(shop_url, warehouse_url, configured_lake(), instance)
             made.shop(SHOP_SCHEMA)
             made.oracle.install()
             yield made
