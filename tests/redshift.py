@@ -53,7 +53,7 @@ class _Cursor(cursor):
 _ONLY_POSTGRES = re.compile(
     r"distinct on|\bfilter \(|\blateral\b|generate_series|\bunlogged\b|create (unique )?index|pg_advisory|isodow|"
     r"is (not )?distinct from|lock_timeout|share row exclusive|temporary view|collate \"|\bvalues\b|\bbit_or\b|"
-    r"on conflict|returning|\bilike any|::text\b|as text\)"
+    r"on conflict|returning|\bilike any|::text\b|(?<!null )as text\)"
 )
 
 

@@ -11,6 +11,7 @@ import sqlglot
 from sqlglot import exp
 
 from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.warehouse import models
 from tests.redshift import unknown_to_redshift
 
 DIALECTS = {"warehouse": "postgres", "redshift": "redshift"}
@@ -76,6 +77,21 @@ def test_a_postgres_keeps_what_makes_it_fast(compiled: dict[str, dict[str, str]]
     ours = compiled["warehouse"]
     assert "distinct on (order_id) order_id, method" in ours["fct_orders"]
     assert re.search(r"bit_or\(", ours["unique_combination_fct_order_lines_order_id__line_number"])
+
+
+@pytest.mark.parametrize(("dimension", "key"), [("customers", "customer_id"), ("products", "product_id")])
+def test_which_of_two_versions_counts_depends_on_all_that_is_shown(
+    compiled: dict[str, dict[str, str]], dimension: str, key: str
+) -> None:
+    parsed = models.manifest()
+    versions, shown = (
+        models.columns_of(parsed, f"model.orders_lakehouse.{name}_{dimension}") for name in ("stg_lake_", "dim")
+    )
+    attributes = {name for name in shown if name in versions} - {key}
+    assert len(attributes) > 5
+    for sql in compiled.values():
+        (ordered,) = re.findall(r"captured_at desc, ([a-z_, ]*[a-z])", sql[f"dim_{dimension}"])
+        assert {part.removesuffix(" desc") for part in ordered.split(", ")} >= attributes
 
 
 @pytest.mark.parametrize(
