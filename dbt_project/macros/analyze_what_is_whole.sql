@@ -3,7 +3,15 @@
     as if it were small (a year of facts took three times as long). Later the server keeps them by itself.
 -#}
 {% macro analyze_what_is_whole() -%}
+    {{ return(adapter.dispatch('analyze_what_is_whole')()) }}
+{%- endmacro %}
+
+{#- Redshift takes this one, and has the same statement. -#}
+{% macro postgres__analyze_what_is_whole() -%}
     {%- if not is_incremental() -%}
         analyze {{ this }}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro default__analyze_what_is_whole() -%}
 {%- endmacro %}

@@ -11,3 +11,8 @@
         {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- The one above is found for Redshift too, whose adapter stands on that of Postgres, and before the adapter's own. -#}
+{% macro redshift__create_table_as(temporary, relation, sql) -%}
+    {{ dbt.redshift__create_table_as(temporary, relation, sql) }}
+{%- endmacro %}

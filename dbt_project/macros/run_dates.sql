@@ -9,8 +9,8 @@
     its dates would look complete; all but `blocked_dates`, which fail a check upstream.
 -#}
 {% macro run_dates(column, as_date_id=false) -%}
-    {%- set first_build = model.resource_type != 'test' and not is_incremental() -%}
-    {%- if first_build or should_full_refresh() -%}
+    {#- In this order: a full refresh is compiled without a look at the warehouse. -#}
+    {%- if should_full_refresh() or (model.resource_type != 'test' and not is_incremental()) -%}
         {%- set blocked = of_run('blocked_dates') -%}
         {%- set blocked = blocked.split(',') if blocked and blocked is string else blocked -%}
         {%- if blocked and as_date_id -%}
@@ -58,9 +58,28 @@
 -#}
 {% macro delete_run_dates() -%}
     {%- if is_incremental() -%}
-        lock table {{ this }} in share row exclusive mode;
+        {{ keep_other_writers_out(this) }}
         delete from {{ this }} where {{ run_dates('date_id', as_date_id=true) }}
     {%- endif -%}
+{%- endmacro %}
+
+{#-
+    Wait for other writers of a table, and have those that come later wait, until the transaction ends. Redshift knows
+    one kind of lock, for which readers wait too. Elsewhere the pool of one run at a time has to do.
+-#}
+{% macro keep_other_writers_out(relation) -%}
+    {{ return(adapter.dispatch('keep_other_writers_out')(relation)) }}
+{%- endmacro %}
+
+{% macro postgres__keep_other_writers_out(relation) -%}
+    lock table {{ relation }} in share row exclusive mode;
+{%- endmacro %}
+
+{% macro redshift__keep_other_writers_out(relation) -%}
+    lock table {{ relation }};
+{%- endmacro %}
+
+{% macro default__keep_other_writers_out(relation) -%}
 {%- endmacro %}
 
 {#-

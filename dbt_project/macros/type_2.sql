@@ -14,7 +14,8 @@
     time, it has the key of the member that was inferred before its row was known. Facts need no repair then.
 -#}
 {% macro type_2_key(natural_key, valid_from) -%}
-    md5({{ natural_key }} || '|' || to_char({{ valid_from }} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))
+    {%- set start = "to_char(" ~ valid_from ~ " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')" -%}
+    {{ surrogate_key(dbt.concat([natural_key, "'|'", start])) }}
 {%- endmacro %}
 
 {#-
@@ -25,11 +26,13 @@
     named         CTE of the natural keys that facts name. A key without a version becomes an inferred member;
                   a null, which matches no version, becomes the unknown member.
     natural_key   name of the natural key, in both.
+    attributes    columns of `versions` that the dimension shows.
 
-    Of versions with an equal clock the last captured one counts. Ordering by the row itself after that only
+    Of versions with an equal clock the last captured one counts. Ordering by the attributes after that only
     matters for two that were captured together: the rebuilt table must not depend on their physical order.
 -#}
-{% macro type_2_members(versions, named, natural_key) %}
+{% macro type_2_members(versions, named, natural_key, attributes) %}
+    {%- set clock = "(partition by " ~ natural_key ~ " order by updated_at)" %}
     select
         *,
         case
@@ -40,19 +43,22 @@
         select
             *,
             case
-                when lag(updated_at) over clock is null then {{ beginning_of_time() }}
+                when lag(updated_at) over {{ clock }} is null then {{ beginning_of_time() }}
                 else updated_at
             end as valid_from,
-            coalesce(lead(updated_at) over clock, {{ end_of_time() }}) as valid_to,
-            lead(updated_at) over clock is null as is_current,
+            coalesce(lead(updated_at) over {{ clock }}, {{ end_of_time() }}) as valid_to,
+            lead(updated_at) over {{ clock }} is null as is_current,
             updated_at is null and {{ natural_key }} is not null as is_inferred
         from (
-            select distinct on ({{ natural_key }}, updated_at) *
-            from {{ versions }}
-            order by {{ natural_key }} asc, updated_at asc, captured_at desc, {{ versions }} desc
+            {{
+                first_of_each(
+                    [natural_key, 'updated_at'],
+                    ['captured_at desc', attributes | join(' desc, ') ~ ' desc'],
+                    versions
+                )
+            }}
         ) as last_captured
         full join {{ named }} using ({{ natural_key }})
-        window clock as (partition by {{ natural_key }} order by updated_at)
     ) as intervals
 {% endmacro %}
 

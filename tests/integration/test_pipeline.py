@@ -1,7 +1,13 @@
 """From the shop to the marts: every rule of the contract, broken and kept, on a handful of orders."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -25,8 +31,11 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.lake.accounts import Accounts, accounts
+from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
+from tests.redshift import PLAYS, unknown_to_redshift
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +200,56 @@ def test_a_bare_script_makes_the_same_tables(
         connection.commit()
     (differing,) = warehouse_differences(done.warehouse_url, warehouse_url)
     assert differing.startswith("marts.fct_orders: ")
+
+
+@pytest.fixture
+def played(done: Lakehouse, postgres_url_factory: Callable[[str], str]) -> Lakehouse:
+    """The same copies in a warehouse that plays Redshift, and nothing that dbt made of them."""
+    copy = replace(done, warehouse_url=postgres_url_factory("redshift"))
+    here, there = ((parse_url(url) or {})["dbname"] for url in (copy.warehouse_url, done.warehouse_url))
+    with dbapi.connect(done.shop_url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {here}")
+        cursor.execute(f"CREATE DATABASE {here} TEMPLATE {there}")
+    with dbapi.connect(copy.warehouse_url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.executescript(f"DROP SCHEMA marts, staging CASCADE; {PLAYS}")
+    return copy
+
+
+@pytest.mark.thorough
+def test_the_sql_for_redshift_makes_the_same_marts(done: Lakehouse, played: Lakehouse, tmp_path: Path) -> None:
+    parts = parse_url(played.warehouse_url) or {}
+    folders = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--log-path", str(tmp_path))
+    build = ("--quiet", "build", "--target", "redshift", "--target-path", str(tmp_path), *folders)
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.redshift", str(tmp_path / "sent")),
+            # Everything, and the dates of the facts again.
+            *(*build, "--exclude-resource-type", "unit_test", "--", *build, "--selector", "partitioned"),
+        ],
+        env={
+            **os.environ,
+            "DBT_REDSHIFT_HOST": parts["host"],
+            "DBT_REDSHIFT_PORT": parts.get("port", "5432"),
+            "DBT_REDSHIFT_USER": parts["user"],
+            "DBT_REDSHIFT_DBNAME": parts["dbname"],
+            "DBT_FROM_DATE": FIRST,
+            "DBT_TO_DATE": LAST,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert played.mart_checksums() == done.mart_checksums()
+    sent = [json.loads(line) for line in (tmp_path / "sent").read_text().splitlines()]
+    written = [re.search(r'^\s*(lock|delete|insert)\b[^(]*"fct_orders"', sql, re.MULTILINE) for sql in sent]
+    assert [match[1] for match in written if match] == ["insert", "lock", "delete", "insert"]
+    # What the adapter asks of the catalog is its own.
+    asked = ("information_schema", "pg_namespace", "pg_catalog", "pg_backend_pid")
+    found = {sql: unknown_to_redshift(sql) for sql in sent if not any(name in sql for name in asked)}
+    assert {sql: said for sql, said in found.items() if said} == {}
 
 
 def test_amounts_are_rounded_half_away_from_zero(done: Lakehouse) -> None:

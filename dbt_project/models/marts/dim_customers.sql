@@ -16,7 +16,12 @@ named as (
 
 members as (
 
-    {{ type_2_members('versions', 'named', 'customer_id') }}
+    {{
+        type_2_members('versions', 'named', 'customer_id', [
+            'customer_name', 'customer_email', 'address', 'city', 'state', 'postal_code', 'country_code',
+            'is_deleted', 'date_of_birth', 'registration_date',
+        ])
+    }}
 
 )
 

@@ -15,15 +15,15 @@ select
     extract(day from calendar_date)::integer as day,
     extract(month from calendar_date)::integer as month,
     extract(year from calendar_date)::integer as year,
-    extract(isodow from calendar_date)::integer as weekday,
+    to_char(calendar_date, 'ID')::integer as weekday,
 
     -- booleans
-    extract(isodow from calendar_date) >= 6 as is_weekend,
+    to_char(calendar_date, 'ID')::integer >= 6 as is_weekend,
     is_holiday,
 
     -- groups
     extract(quarter from calendar_date)::integer as quarter,
-    extract(week from calendar_date)::integer as iso_week,
+    to_char(calendar_date, 'IW')::integer as iso_week,
 
     -- text
     holiday_name

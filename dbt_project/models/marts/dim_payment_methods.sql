@@ -2,14 +2,24 @@
 -- as unknown.
 with
 
-methods (method) as (
+methods as (
 
-    values ('card'), ('paypal'), ('voucher'), ('transfer'), ('cash'), ('other')
+    select 'card' as method
+    union all
+    select 'paypal' as method
+    union all
+    select 'voucher' as method
+    union all
+    select 'transfer' as method
+    union all
+    select 'cash' as method
+    union all
+    select 'other' as method
 
 )
 
 select
-    md5(method) as payment_method_key,
+    {{ surrogate_key('method') }} as payment_method_key,
     method
 from methods
 

@@ -16,7 +16,11 @@ named as (
 
 members as (
 
-    {{ type_2_members('versions', 'named', 'product_id') }}
+    {{
+        type_2_members('versions', 'named', 'product_id', [
+            'product_name', 'category', 'manufacturer', 'currency', 'unit_price', 'is_deleted',
+        ])
+    }}
 
 )
 

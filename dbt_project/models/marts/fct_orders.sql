@@ -51,12 +51,15 @@ paid as (
 -- Ties are broken byte by byte, so that the collation of a warehouse has no say in the result.
 main_methods as (
 
-    select distinct on (order_id)
-        order_id,
-        method
-    from payments
-    where status = 'captured'
-    order by order_id asc, amount desc, payment_id collate "C" asc
+    {{
+        first_of_each(
+            ['order_id'],
+            ['amount desc', bytewise('payment_id') ~ ' asc'],
+            'payments',
+            columns=['order_id', 'method'],
+            where="status = 'captured'"
+        )
+    }}
 
 ),
 
@@ -102,8 +105,8 @@ select
     orders.delivered_at,
 
     -- durations
-    (extract(epoch from orders.shipped_at - orders.ordered_at) / 3600)::numeric(12, 2) as hours_to_ship,
-    (extract(epoch from orders.delivered_at - orders.ordered_at) / 3600)::numeric(12, 2) as hours_to_deliver
+    ({{ hours_between('orders.ordered_at', 'orders.shipped_at') }})::numeric(12, 2) as hours_to_ship,
+    ({{ hours_between('orders.ordered_at', 'orders.delivered_at') }})::numeric(12, 2) as hours_to_deliver
 
 from orders
 left join lines on orders.order_id = lines.order_id

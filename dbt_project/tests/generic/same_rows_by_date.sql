@@ -33,6 +33,6 @@ select
     coalesce(rows_found, 0) as rows_found
 from expected
 full join found using (date_id)
-where rows_expected is distinct from rows_found
+where coalesce(rows_expected, 0) != coalesce(rows_found, 0)
 
 {% endtest %}

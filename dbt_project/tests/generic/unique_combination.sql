@@ -4,7 +4,7 @@
     counting      one of the columns, whose few numbers count within the others. Each becomes a bit of an integer, in a
                   group for each order, say, and not for each of its lines: the sum of the bits is their union unless
                   one is there twice. Groups of which that is not so, also because two numbers share a bit, are looked
-                  at row by row.
+                  at row by row. On Postgres alone, where it is faster.
 -#}
 {% test unique_combination(model, columns, counting=none) %}
 
@@ -15,7 +15,7 @@ select
     {{ columns | join(', ') }},
     count(*) as rows_found
 from {{ model }}
-    {% if counting -%}
+    {% if counting and target.type == 'postgres' -%}
 where ({{ others }}) in (
     select {{ others }}
     from {{ model }}

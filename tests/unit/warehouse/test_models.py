@@ -31,6 +31,9 @@ _AROUND: dict[str, Any] = {
     # Of a macro, Jinja alone makes text.
     "return": lambda value: value or "",
     "model": SimpleNamespace(resource_type="model"),
+    # The variants for Postgres, and what dbt's own macros make there.
+    "adapter": SimpleNamespace(dispatch=jinja2.pass_context(lambda context, name: context[f"postgres__{name}"])),
+    "dbt": SimpleNamespace(hash="md5({})".format, concat=" || ".join),
 }
 
 
@@ -76,7 +79,12 @@ def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
     payments = "stg_lake__payments"
     orders = _read_by("model.orders_lakehouse.fct_orders")
     assert orders["paid_amount"] == {(payments, "amount"), (payments, "status")}
-    assert _read_by(CUSTOMERS)["valid_to"] == {("stg_lake__customers", "updated_at")}
+    assert _read_by(CUSTOMERS)["valid_to"] == {
+        ("stg_lake__customers", "updated_at"),
+        # The window runs over the versions of a customer.
+        ("stg_lake__customers", "customer_id"),
+        ("orders_by_customer_id", "customer_id"),
+    }
 
 
 def test_what_the_tests_demand_is_told_in_words() -> None:
