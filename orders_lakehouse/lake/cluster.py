@@ -7,6 +7,7 @@ samples come to this process.
 """
 
 import json
+import os
 import re
 import time
 import uuid
@@ -124,17 +125,20 @@ def session() -> "SparkSession":
 @lru_cache(maxsize=1)
 def _session(remote: str) -> "SparkSession":
     try:
+        import pyspark
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise ClusterError(
             f"LAKEHOUSE_ENGINE is spark, and its client is not installed ({error}); expected the extra of this name: "
             "pip install 'orders-lakehouse[spark]'"
         ) from error
+    # A process whose main module is no file is taken for a doctest of the client, which looks for a whole Spark.
+    os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     with cluster_trouble():
         made = SparkSession.builder.remote(remote).create()
-        # By default the client waits ten minutes for a server that is gone, and as long again at the end of the process.
+        # By default the client waits ten minutes for a server that is gone, and ten more at the end of the process.
         made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
         for name, value in _CONFIGURATION.items():
             made.conf.set(name, value)
