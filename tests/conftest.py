@@ -91,7 +91,7 @@ def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     from tests.s3 import environment
     from tests.spark import spark_server
 
-    with spark_server(environment(s3_endpoint)) as url:
+    with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
         # Sessions say goodbye to their server.
         from pyspark.sql import SparkSession

@@ -13,15 +13,17 @@ _SAIL = str(Path(sys.executable).with_name("sail"))
 
 
 @contextmanager
-def spark_server(environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def spark_server(environment: Mapping[str, str] | None = None, port: int = 0) -> Iterator[str]:
     """Run a server until the end of the block; its URL.
 
     Args:
         environment: What the server is to know beside this process's environment, as how to reach S3.
+        port: Where it listens; 0 for a free port.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
     with subprocess.Popen(
         [_SAIL, "spark", "server", "--ip", "127.0.0.1", "--port", str(port)],
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", "RUST_LOG": "error", **(environment or {})},

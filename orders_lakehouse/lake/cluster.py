@@ -39,6 +39,7 @@ from orders_lakehouse.lake.delta import (
     claims_on,
     files_of,
     has_rows,
+    is_on_cluster,
     unequal_dates,
 )
 from orders_lakehouse.lake.storage import LakeError, path_of
@@ -55,15 +56,16 @@ _FOLDER = "cluster-"
 _RETRIES, _MOST_WAIT_MS = 6, 5_000
 # Footers that are read at once.
 _READERS = 16
+# An instant has no time zone of its own there, it is seen in that of the session.
+_TIMEZONE = "spark.sql.session.timeZone"
 _CONFIGURATION = {
-    # Dates are cut in the time zone of the lake, by the transformations.
-    "spark.sql.session.timeZone": "UTC",
+    _TIMEZONE: "UTC",
     # Instants of 64 bits, with statistics.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 _NO_ENDPOINT = re.compile(r"UNAVAILABLE|failed to connect|Connection refused|DNS resolution failed|Deadline", re.I)
 _LOST = re.compile(r"SESSION_NOT_FOUND|SESSION_CLOSED|SESSION_CHANGED|INVALID_HANDLE|session .*not found", re.I)
-_NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|unknown (data source|format)|Failed to find.*data source", re.I)
+_NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|No data source found|Failed to find.*data source", re.I)
 _UNSUPPORTED = re.compile(r"UNSUPPORTED|NOT_IMPLEMENTED|not implemented|not supported|unsupported", re.I)
 
 
@@ -92,6 +94,8 @@ class ClusterLake(Lake):
         dates: tuple[date, date] | None,
         told: Mapping[str, str],
     ) -> list[Replaced]:
+        if not is_on_cluster(*frames):
+            return super()._put(targets, frames, dates, told)
         done = []
         # Each plan is understood before the first one writes.
         conformed = [_conform(frame, table) for (table, _), frame in zip(targets, frames, strict=True)]
@@ -150,8 +154,17 @@ def rows_of_cluster(frame: Frame) -> pl.DataFrame:
     plan: DataFrame = nw.to_native(frame)
     with cluster_trouble():
         rows = pl.from_arrow(plan.toArrow())
+    _require_session()
     assert isinstance(rows, pl.DataFrame)  # noqa: S101 (a table has columns)
     return rows
+
+
+def _require_session() -> None:
+    """Refuse what a server has computed that was started anew, and knows nothing of the session's configuration."""
+    with cluster_trouble():
+        found = session().conf.get(_TIMEZONE, None)
+    if found != _CONFIGURATION[_TIMEZONE]:
+        raise _lost(f"its time zone is {found}, expected {_CONFIGURATION[_TIMEZONE]}")
 
 
 @contextmanager
@@ -177,8 +190,7 @@ def cluster_trouble() -> Iterator[None]:
 def _meaning(said: str) -> ExpectedError | None:
     endpoint, brief = settings().spark_remote, said.strip().splitlines()[0][:300] if said.strip() else "no message"
     if _LOST.search(said):
-        _session.cache_clear()
-        return ClusterUnavailableError(f"the session at {endpoint} was lost ({brief}); nothing was committed.")
+        return _lost(brief)
     if _NO_ENDPOINT.search(said):
         _session.cache_clear()
         return ClusterUnavailableError(
@@ -196,6 +208,11 @@ def _meaning(said: str) -> ExpectedError | None:
             "LAKEHOUSE_ENGINE=polars derives the same dates on one machine."
         )
     return None
+
+
+def _lost(why: str) -> ClusterUnavailableError:
+    _session.cache_clear()
+    return ClusterUnavailableError(f"the session at {settings().spark_remote} was lost ({why}); nothing was committed.")
 
 
 def _on_cluster(handle: DeltaTable, path: str = "") -> str:
@@ -275,6 +292,7 @@ def _stage(handle: DeltaTable, table: Table, frame: Frame, folder: str) -> list[
         if table.partitioned_by:
             writer = writer.partitionBy(table.partitioned_by)
         writer.save(_on_cluster(handle, folder))
+    _require_session()
     with storage_trouble(handle.table_uri):
         there = _files(handle)
         listed = there.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))

@@ -4,6 +4,8 @@ from datetime import date
 
 import narwhals as nw
 
+from orders_lakehouse.contracts.types import Frame
+
 
 def trimmed(column: str) -> nw.Expr:
     """Text without surrounding white space; empty becomes null."""
@@ -43,9 +45,23 @@ def integer(column: str) -> nw.Expr:
     return nw.when(number.is_between(-(2**31), 2**31 - 1)).then(number).cast(nw.Int32).alias(column)
 
 
-def local_date(column: str, timezone: str) -> nw.Expr:
-    """Date of an instant in the given time zone."""
-    return nw.col(column).dt.convert_time_zone(timezone).dt.date()
+def with_local_date(rows: Frame, name: str, column: str, timezone: str) -> Frame:
+    """Add the date of an instant in the given time zone.
+
+    Args:
+        rows: Rows with the instant.
+        name: Name of the date.
+        column: The instant, of any time zone; on Spark, in a session of UTC.
+        timezone: Time zone in which the date is cut.
+    """
+    if rows.implementation.is_spark_like():
+        # Spark's instants have no time zone of their own, so that Narwhals cannot convert it.
+        from pyspark.sql import functions
+
+        local = functions.from_utc_timestamp(column, timezone)
+        dated: Frame = nw.from_native(nw.to_native(rows).withColumn(name, functions.to_date(local)))
+        return dated
+    return rows.with_columns(nw.col(column).dt.convert_time_zone(timezone).dt.date().alias(name))
 
 
 def days_between(column: str, until: date) -> nw.Expr:

@@ -26,9 +26,9 @@ def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] 
         *(c.trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")),
         c.lower("email"),
         c.upper("country_code"),
-        registration_date=c.local_date("registered_at", timezone),
     )
-    return split(judged, CUSTOMERS, waivers)
+    dated = c.with_local_date(judged, "registration_date", "registered_at", timezone)
+    return split(dated, CUSTOMERS, waivers)
 
 
 def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:

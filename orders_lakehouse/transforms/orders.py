@@ -28,7 +28,7 @@ def with_order_date(orders: Frame, calendar: Calendar) -> Frame:
         count in: the business date where it is a partition at the time of capture (from the first one to the day after
         the capture), else the capture date.
     """
-    dated = orders.with_columns(business_date=c.local_date("ordered_at", calendar.timezone))
+    dated = c.with_local_date(orders, "business_date", "ordered_at", calendar.timezone)
     business, captured = nw.col("business_date"), nw.col("captured_on")
     in_range = (business >= nw.lit(calendar.start)) & (business <= captured.dt.offset_by("1d"))
     return dated.with_columns(order_date=nw.when(in_range).then(business).otherwise(captured))

@@ -151,7 +151,7 @@ def test_days_between_is_null_without_a_date(lazily: Lazily) -> None:
 
 def _dates(instants: list[datetime | None], timezone: str) -> list[date | None]:
     frame = nw.from_native(pl.LazyFrame({"x": pl.Series(instants, dtype=pl.Datetime("us", "UTC"))}))
-    return collected(frame.select(c.local_date("x", timezone).alias("made")))["made"].to_list()
+    return collected(c.with_local_date(frame, "made", "x", timezone))["made"].to_list()
 
 
 @pytest.mark.parametrize(
