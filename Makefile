@@ -12,9 +12,12 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
+# Whose tests derive dates: they hold on either engine.
+DERIVING := pipeline touched late_changes corrections histories quarantine every_check_can_fail repair_page upkeep monitors \
+	sample_shop cluster
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test test-all torture check pr-checks format docs pictures lock stop clean
+.PHONY: help install demo dev backfill bench test test-all test-spark torture check pr-checks format docs pictures lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +44,9 @@ test: $(READY) ## The tests, against real Postgres, Delta and S3
 
 test-all: $(READY) ## The same and its long variants: some twenty minutes
 	@$(BIN)/pytest -m "thorough or not thorough"
+
+test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server: some ten minutes
+	@ENGINE=spark $(BIN)/pytest -n 2 $(addprefix tests/integration/test_,$(addsuffix .py,$(DERIVING)))
 
 torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50
 	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/test_histories.py tests/integration/test_kills.py
