@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         repr=False,
         description="Spark Connect URL of the cluster, sc://host:port; read where the engine is spark.",
     )
+    emr_job: Path | None = Field(
+        default=None,
+        validation_alias="LAKEHOUSE_EMR_JOB",
+        description="JSON file with the parameters of StartJobRun: dates are then derived as jobs on EMR Serverless.",
+    )
     memory_gb: float | None = Field(
         default=None,
         ge=1,
@@ -155,10 +160,10 @@ class Settings(BaseSettings):
         description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: as the bucket says.",
     )
 
-    @field_validator("home", "waivers")
+    @field_validator("home", "waivers", "emr_job")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value else None
 
     @field_validator("timezone")
     @classmethod

@@ -4,29 +4,14 @@ Each asset writes its quarantine table in the same step.
 """
 
 import time
-from collections.abc import Callable, Sequence
 from datetime import date
 
 import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW_CUSTOMERS,
-    RAW_ORDER_ITEMS,
-    RAW_PAYMENTS,
-    RAW_PRODUCTS,
-    Table,
-)
-from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.contracts.waivers import Waiver
+from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, Table
+from orders_lakehouse.defs.derived import derived
 from orders_lakehouse.defs.metadata import (
     ROW_COUNT,
     SAMPLE_ROWS,
@@ -39,13 +24,8 @@ from orders_lakehouse.defs.metadata import (
 from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
-from orders_lakehouse.lake.portions import portions_of_versions, replace_range
 from orders_lakehouse.lake.quarantine import by_reason, has_reason, quarantined
-from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.partitions import DAILY, run_dates
-from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
-from orders_lakehouse.transforms.orders import cleanse_order_items, cleanse_orders, cleanse_payments
 
 # Reasons whose rows are drawn by date.
 _TRENDS = 3
@@ -57,37 +37,9 @@ lakehouse quarantine show {table} KEY          # all of a row
 lakehouse quarantine export --table {table} .  # to correct it
 lakehouse quarantine replay --table {table}    # after a waiver
 ```"""
-Split = Sequence[Frame]
-Waivers = Sequence[Waiver]
-# Makes the rows of a cleansed table and of its quarantine, of some dates, from a lake that stands still.
-Derive = Callable[[Lake, date, date, Waivers, Places | None], Split]
 
 
-def _orders(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
-    versions = versions_of_orders(lake, first, last, places)
-    return cleanse_orders(versions, first, last, configured_calendar(), waivers)
-
-
-def _order_items(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
-    lines, states = children_of_orders(lake, RAW_ORDER_ITEMS, first, last, places)
-    return cleanse_order_items(lines, states, first, last, waivers)
-
-
-def _payments(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
-    payments, states = children_of_orders(lake, RAW_PAYMENTS, first, last, places)
-    return cleanse_payments(payments, states, first, last, waivers)
-
-
-def _customers(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
-    versions = lake.scan(RAW_CUSTOMERS, between=(first, last))
-    return cleanse_customers(versions, configured_calendar().timezone, waivers)
-
-
-def _products(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
-    return cleanse_products(lake.scan(RAW_PRODUCTS, between=(first, last)), waivers)
-
-
-def _cleansed(table: Table, derive: Derive) -> dg.AssetsDefinition:
+def _cleansed(table: Table) -> dg.AssetsDefinition:
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
@@ -97,16 +49,7 @@ def _cleansed(table: Table, derive: Derive) -> dg.AssetsDefinition:
         first, last = run_dates(context)
         began = time.perf_counter()
         with failures(context):
-            waivers = configured_waivers()
-            places = places_of(table, first, last)
-            # Quarantine first: a crash in between leaves a row that got worse in both tables, rather than in none.
-            bad, good = replace_range(
-                lake,
-                [QUARANTINE_OF[table.name], table],
-                portions_of_versions(lake, table, first, last),
-                lambda source, begin, end: reversed_pair(derive(source, begin, end, waivers, places)),
-                context.run_id,
-            )
+            bad, good = derived(context, lake, table, (first, last))
             shown = days_shown(first, last)
             in_quarantine = quarantined(lake, table).filter(pl.col(str(table.partitioned_by)).is_between(*shown))
             standing = by_reason(in_quarantine, table)
@@ -123,12 +66,6 @@ def _cleansed(table: Table, derive: Derive) -> dg.AssetsDefinition:
 
     asset: dg.AssetsDefinition = cleansed
     return asset
-
-
-def reversed_pair(split: Split) -> Split:
-    """Cleansed and quarantined rows in the order in which they are written."""
-    good, bad = split
-    return bad, good
 
 
 def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
@@ -182,10 +119,4 @@ def _report_quarantine(
     )
 
 
-cleansed_assets = [
-    _cleansed(CUSTOMERS, _customers),
-    _cleansed(PRODUCTS, _products),
-    _cleansed(ORDERS, _orders),
-    _cleansed(ORDER_ITEMS, _order_items),
-    _cleansed(PAYMENTS, _payments),
-]
+cleansed_assets = [_cleansed(table) for table in CLEANSED]

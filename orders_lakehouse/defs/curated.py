@@ -1,30 +1,18 @@
 """Curated: order lines with what was known when they were placed, sales by date, and what customers bought."""
 
 import time
-from datetime import date
 
 import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
-from orders_lakehouse.contracts.tables import (
-    CUSTOMER_PROFILE,
-    CUSTOMERS,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PRODUCTS,
-)
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDER_LINES
+from orders_lakehouse.defs.derived import derived
 from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, report_rows_by_date, report_state
 from orders_lakehouse.defs.pictures import GREEN, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.portions import portions_of_rows, replace_range
 from orders_lakehouse.partitions import DAILY, run_dates
-from orders_lakehouse.transforms import curated
 
 _KINDS = {"polars", "deltalake"}
 
@@ -38,14 +26,8 @@ def order_lines(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     """Join lines, orders, and the versions of customer and product that were valid."""
     dates = run_dates(context)
     began = time.perf_counter()
-
-    def derive(source: Lake, first: date, last: date) -> list[Frame]:
-        items, orders = (source.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
-        return [curated.order_lines(items, orders, source.scan(CUSTOMERS), source.scan(PRODUCTS))]
-
     with failures(context):
-        portions = portions_of_rows(lake, ORDER_ITEMS, *dates)
-        (done,) = replace_range(lake, [ORDER_LINES], portions, derive, context.run_id)
+        (done,) = derived(context, lake, ORDER_LINES, dates)
         told = {"rows_in_run": done.rows, "dates_changed_in_run": len(done.changed)}
         report_state(context, lake, ORDER_LINES, done.sample, began, told)
     report_rows_by_date(context, {ROW_COUNT: done.by_date})
@@ -62,13 +44,7 @@ def daily_sales(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake])
     dates = run_dates(context)
     began = time.perf_counter()
     with failures(context):
-        (done,) = replace_range(
-            lake,
-            [DAILY_SALES],
-            portions_of_rows(lake, ORDER_LINES, *dates),
-            lambda source, first, last: [curated.daily_sales(source.scan(ORDER_LINES, between=(first, last)))],
-            context.run_id,
-        )
+        (done,) = derived(context, lake, DAILY_SALES, dates)
         panels = _sales_by_date(rows_of(lake.scan(DAILY_SALES, between=days_shown(*dates))))
         told = {"rows_in_run": done.rows, "dates_changed_in_run": len(done.changed)}
         report_state(context, lake, DAILY_SALES, done.sample, began, told, panels)
@@ -97,13 +73,7 @@ def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[L
     """Sum order lines by customer, over all dates."""
     began = time.perf_counter()
     with failures(context):
-        done = lake.replace_all(
-            CUSTOMER_PROFILE,
-            lambda source: curated.customer_profile(
-                source.scan(ORDER_LINES), source.latest_date(ORDER_LINES, default=configured_calendar().start)
-            ),
-            context.run_id,
-        )
+        (done,) = derived(context, lake, CUSTOMER_PROFILE, None)
         report_state(context, lake, CUSTOMER_PROFILE, done.sample, began, {})
         by_segment = rows_of(lake.scan(CUSTOMER_PROFILE).group_by(nw.col("segment").alias("name")).agg(value=nw.len()))
     segments = bars_by_name(by_segment)

@@ -180,6 +180,13 @@ def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) 
     return int(files["rows"].sum())
 
 
+def rows_by_date(lake: Lake, table: Table, dates: tuple[date, date] | None) -> pl.DataFrame:
+    """Date (null for a table without dates), rows: of a table, or of some of its partitions, from its log alone."""
+    files = files_of(lake.open(table), table)
+    within = files if dates is None else files.filter(pl.col("date").is_between(*dates))
+    return within.group_by("date").agg(pl.col("rows").sum())
+
+
 def _places(table: Table) -> tuple[Table, Table]:
     return table, QUARANTINE_OF[table.name]
 

@@ -63,6 +63,8 @@ _CONFIGURATION = {
     # Instants of 64 bits, with statistics.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
+# The session of a job.
+_own: list["SparkSession"] = []
 _NO_ENDPOINT = re.compile(r"UNAVAILABLE|failed to connect|Connection refused|DNS resolution failed|Deadline", re.I)
 _LOST = re.compile(r"SESSION_NOT_FOUND|SESSION_CLOSED|SESSION_CHANGED|INVALID_HANDLE|session .*not found", re.I)
 _NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|No data source found|Failed to find.*data source", re.I)
@@ -123,24 +125,27 @@ def session() -> "SparkSession":
         ClusterError: The client is not installed, or the endpoint is none of Spark Connect.
         ClusterUnavailableError: Nobody answers there.
     """
-    return _session(settings().spark_remote or "")
+    return _own[0] if _own else _session(settings().spark_remote or "")
+
+
+def use(own: "SparkSession") -> None:
+    """Compute in a session that this process has been started with, as a job has; none of the settings is needed."""
+    with cluster_trouble():
+        for name, value in _CONFIGURATION.items():
+            own.conf.set(name, value)
+    _own[:] = [own]
 
 
 @lru_cache(maxsize=1)
 def _session(remote: str) -> "SparkSession":
-    try:
+    with cluster_trouble():
         import pyspark
         from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise ClusterError(
-            f"LAKEHOUSE_ENGINE is spark, and its client is not installed ({error}); expected the extra of this name: "
-            "pip install 'orders-lakehouse[spark]'"
-        ) from error
-    # A process whose main module is no file is taken for a doctest of the client, which looks for a whole Spark.
-    os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
-    from pyspark.sql.connect.client.retries import DefaultPolicy
 
-    with cluster_trouble():
+        # A process whose main module is no file is taken for a doctest of the client, which looks for a whole Spark.
+        os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+
         made = SparkSession.builder.remote(remote).create()
         # By default the client waits ten minutes for a server that is gone, and ten more at the end of the process.
         made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
@@ -172,23 +177,38 @@ def cluster_trouble() -> Iterator[None]:
     """Say what went wrong on the cluster; what is not known raises as it is.
 
     Raises:
-        ClusterError: It does not pass by itself: no Delta there, or an operation that it does not know.
+        ClusterError: It does not pass by itself: no client here, no Delta there, or an operation that it does not know.
         ClusterUnavailableError: It may pass: nobody answers, or the session was lost.
     """
-    from grpc import RpcError
-    from pyspark.errors import PySparkException
-
+    failures = _failures()
     try:
         yield
-    except (RpcError, PySparkException) as error:
+    except failures as error:
         meant = _meaning(str(error))
         if meant is None:
             raise
         raise meant from error
 
 
+def _failures() -> tuple[type[Exception], ...]:
+    """What the client raises."""
+    try:
+        from pyspark.errors import PySparkException
+    except ImportError as error:
+        raise ClusterError(
+            f"the client of Spark is not installed ({error}); expected the extra of this name: "
+            "pip install 'orders-lakehouse[spark]'"
+        ) from error
+    try:
+        from grpc import RpcError
+    except ImportError:
+        # A job's session needs no Connect.
+        return (PySparkException,)
+    return RpcError, PySparkException
+
+
 def _meaning(said: str) -> ExpectedError | None:
-    endpoint, brief = settings().spark_remote, said.strip().splitlines()[0][:300] if said.strip() else "no message"
+    endpoint, brief = _endpoint(), said.strip().partition("\n")[0][:300]
     if _LOST.search(said):
         return _lost(brief)
     if _NO_ENDPOINT.search(said):
@@ -212,7 +232,12 @@ def _meaning(said: str) -> ExpectedError | None:
 
 def _lost(why: str) -> ClusterUnavailableError:
     _session.cache_clear()
-    return ClusterUnavailableError(f"the session at {settings().spark_remote} was lost ({why}); nothing was committed.")
+    return ClusterUnavailableError(f"the session at {_endpoint()} was lost ({why}); nothing was committed.")
+
+
+def _endpoint() -> str:
+    """The endpoint without its parameters, of which a token may be one."""
+    return (settings().spark_remote or "").partition("/;")[0]
 
 
 def _on_cluster(handle: DeltaTable, path: str = "") -> str:

@@ -21,7 +21,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of
-from orders_lakehouse.transforms.orders import order_states, with_order, with_order_date
+from orders_lakehouse.transforms.orders import order_states, with_order_date
 from orders_lakehouse.transforms.versions import current_versions
 
 # By which a row's history is found: all versions of an order's lines share its order_id, but a payment may name another
@@ -203,8 +203,8 @@ def count_lines(lake: Lake, first: date, last: date, places: Places | None = Non
     if _is_empty(orphans):
         return of_known
     current = current_versions(_versions(lake, RAW_ORDER_ITEMS, orphans.select("key").unique()), ORDER_ITEMS.key)
-    of_unknown = with_order(current, states.filter(~is_known), first, last)
-    return nw.concat([of_known, of_unknown.select("order_date", "versions")])
+    of_unknown = current.filter(nw.col("captured_on").is_between(nw.lit(first), nw.lit(last)))
+    return nw.concat([of_known, of_unknown.select(nw.col("captured_on").alias("order_date"), "versions")])
 
 
 def _states(lake: Lake, table: Table, first: date, last: date, places: Places) -> tuple[Frame, Frame]:

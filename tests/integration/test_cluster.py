@@ -234,10 +234,13 @@ def elsewhere(
 
 
 def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
-    elsewhere("sc://127.0.0.1:9")
+    elsewhere("sc://127.0.0.1:9/;token=s3cr3t")
     lake = ClusterLake(str(tmp_path / "lake"), "UTC")
-    with pytest.raises(ClusterUnavailableError, match=r"nobody answers at sc://127\.0\.0\.1:9, expected a Spark"):
+    with pytest.raises(
+        ClusterUnavailableError, match=r"nobody answers at sc://127\.0\.0\.1:9, expected a Spark"
+    ) as said:
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
+    assert "s3cr3t" not in str(said.value)
     assert rows_of(lake.scan(DAILY_SALES)).is_empty()
 
 
@@ -266,6 +269,12 @@ def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
     halves = there(sales(DAYS[0])).select(nw.col("orders").cast(nw.Float64) / 2)
     with pytest.raises(ClusterError, match="does not support what is asked"):
         rows_of(halves)
+
+
+def test_the_client_is_not_installed(lake: ClusterLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark.errors", None)
+    with pytest.raises(ClusterError, match=r"client of Spark is not installed .* expected the extra of this name"):
+        lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
 
 
 @pytest.mark.parametrize(

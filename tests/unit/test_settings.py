@@ -168,7 +168,9 @@ def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(monkeypatch:
     message = _refused(monkeypatch, **{name: "abacus"})
     assert name in message
     assert "'abacus'" in message
-    assert {"LAKEHOUSE_ENGINE": "'polars'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[name] in message
+    assert {"LAKEHOUSE_ENGINE": "'polars' or 'spark'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[
+        name
+    ] in message
 
 
 def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +222,9 @@ def test_a_dotenv_file_counts_as_environment_and_the_environment_goes_first(
 ) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("LAKEHOUSE_TIMEZONE=Europe/Berlin\nLAKEHOUSE_START_DATE=2020-01-01\nAWS_REGION=eu-central-1\n")
+    # What is put into the environment is taken out of it again.
+    monkeypatch.setenv("AWS_REGION", "")
+    monkeypatch.delenv("AWS_REGION")
     monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
     monkeypatch.setenv("LAKEHOUSE_START_DATE", "2021-01-01")
     assert settings().timezone == "Europe/Berlin"
@@ -278,3 +283,20 @@ def test_a_name_that_glue_and_athena_do_not_agree_on_is_refused(monkeypatch: pyt
     assert "LAKEHOUSE_GLUE_DATABASE: " in message
     assert "expected lower-case letters, digits and underscores" in message
     assert repr(name) in message
+
+
+@pytest.mark.parametrize(
+    "remote", ["", "local[*]", "http://spark:15002", "sc://", "sc:///;token=s3cr3t", "sc:// spark"]
+)
+def test_an_engine_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
+    message = _refused(monkeypatch, LAKEHOUSE_ENGINE="spark", SPARK_REMOTE=remote)
+    assert "expected the URL of a Spark Connect endpoint, sc://host:port" in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("remote", ["sc://spark:15002", "sc://spark.example.com:443/;token=s3cr3t;user_id=me"])
+def test_an_endpoint_is_kept_with_what_it_asks_for(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
+    monkeypatch.setenv("LAKEHOUSE_ENGINE", "spark")
+    monkeypatch.setenv("SPARK_REMOTE", remote)
+    assert settings().spark_remote == remote
+    assert SECRET not in repr(settings())

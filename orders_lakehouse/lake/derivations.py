@@ -1,0 +1,125 @@
+"""What each derived table is made of: how its dates are derived, whoever asks and wherever it is done."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import (
+    CLEANSED,
+    CUSTOMER_PROFILE,
+    CUSTOMERS,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    QUARANTINE_OF,
+    RAW_CUSTOMERS,
+    RAW_ORDER_ITEMS,
+    RAW_PAYMENTS,
+    RAW_PRODUCTS,
+    Table,
+)
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.waivers import Waiver
+from orders_lakehouse.lake.delta import Lake, Replaced
+from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
+from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
+from orders_lakehouse.lake.waivers import configured_waivers
+from orders_lakehouse.transforms import curated
+from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
+from orders_lakehouse.transforms.orders import cleanse_order_items, cleanse_orders, cleanse_payments
+
+# The rows of a cleansed table and of its quarantine.
+Split = Sequence[Frame]
+Waivers = Sequence[Waiver]
+
+
+def derived_with(table: Table) -> list[Table]:
+    """The tables that one derivation writes, in this order.
+
+    Quarantine first: a crash in between leaves a row that got worse in both tables, rather than in none.
+    """
+    return [QUARANTINE_OF[table.name], table] if table in CLEANSED else [table]
+
+
+def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: str = "") -> list[Replaced]:
+    """Derive dates of a table, and of a cleansed one its quarantine with it.
+
+    Args:
+        lake: The lake, whose engine it is done by.
+        table: A cleansed or curated table.
+        dates: First and last date; None for a table without dates.
+        run_id: Run on whose behalf it is.
+
+    Returns:
+        What became of each of `derived_with`.
+    """
+    if dates is None:
+        return [lake.replace_all(table, _WHOLE[table.name], run_id)]
+    first, last = dates
+    targets = derived_with(table)
+    if table is ORDER_LINES:
+        return replace_range(lake, targets, portions_of_rows(lake, ORDER_ITEMS, first, last), _order_lines, run_id)
+    if table is DAILY_SALES:
+        return replace_range(lake, targets, portions_of_rows(lake, ORDER_LINES, first, last), _daily_sales, run_id)
+    waivers, places = configured_waivers(), places_of(table, first, last)
+
+    def cleanse(source: Lake, begin: date, end: date) -> Split:
+        good, bad = _CLEANSE[table.name](source, begin, end, waivers, places)
+        return bad, good
+
+    return replace_range(lake, targets, portions_of_versions(lake, table, first, last), cleanse, run_id)
+
+
+def _orders(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    versions = versions_of_orders(lake, first, last, places)
+    return cleanse_orders(versions, first, last, configured_calendar(), waivers)
+
+
+def _order_items(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    lines, states = children_of_orders(lake, RAW_ORDER_ITEMS, first, last, places)
+    return cleanse_order_items(lines, states, first, last, waivers)
+
+
+def _payments(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
+    payments, states = children_of_orders(lake, RAW_PAYMENTS, first, last, places)
+    return cleanse_payments(payments, states, first, last, waivers)
+
+
+def _customers(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
+    versions = lake.scan(RAW_CUSTOMERS, between=(first, last))
+    return cleanse_customers(versions, configured_calendar().timezone, waivers)
+
+
+def _products(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
+    return cleanse_products(lake.scan(RAW_PRODUCTS, between=(first, last)), waivers)
+
+
+# Makes the rows of a cleansed table and of its quarantine, of some dates, from a lake that stands still.
+_CLEANSE: dict[str, Callable[[Lake, date, date, Waivers, Places | None], Split]] = {
+    CUSTOMERS.name: _customers,
+    PRODUCTS.name: _products,
+    ORDERS.name: _orders,
+    ORDER_ITEMS.name: _order_items,
+    PAYMENTS.name: _payments,
+}
+
+
+def _order_lines(lake: Lake, first: date, last: date) -> Sequence[Frame]:
+    items, orders = (lake.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
+    return [curated.order_lines(items, orders, lake.scan(CUSTOMERS), lake.scan(PRODUCTS))]
+
+
+def _daily_sales(lake: Lake, first: date, last: date) -> Sequence[Frame]:
+    return [curated.daily_sales(lake.scan(ORDER_LINES, between=(first, last)))]
+
+
+def _customer_profile(lake: Lake) -> Frame:
+    latest = lake.latest_date(ORDER_LINES, default=configured_calendar().start)
+    return curated.customer_profile(lake.scan(ORDER_LINES), latest)
+
+
+# Makes a table that has no dates.
+_WHOLE: dict[str, Callable[[Lake], Frame]] = {CUSTOMER_PROFILE.name: _customer_profile}
