@@ -300,11 +300,12 @@ def _replace(
         changed = _changed(handle, table, folder, dates, by_date)
         kept = [file for file in files if file.date in set(changed)]
         sample = _sample(handle, table, files)
-        _commit(handle, table, kept, changed, dates, told)
     except BaseException:
-        # Whatever it was, none of the files is named in the log.
         _remove(handle, folder)
         raise
+    # A commit may stand although its answer was lost: from here on an error says nothing of whether the log names the
+    # files, so they stay, and care removes those that it does not name.
+    _commit(handle, table, kept, changed, dates, told)
     _remove(handle, *(file.path for file in files if file not in kept))
     return Replaced(by_date, sample, changed)
 

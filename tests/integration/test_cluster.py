@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -191,7 +192,7 @@ def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
         raise OSError(28, "No space left on device (os error 28)")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cluster, "_commit", fail)
+        patched.setattr(cluster, "_changed", fail)
         with pytest.raises(OSError, match="No space"):
             lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=3))])
     assert staged(lake, DAILY_SALES) == before
@@ -203,6 +204,26 @@ def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
     assert lake.open(DAILY_SALES).version() == 1
     orphans = lake.open(DAILY_SALES).vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
     assert {*orphans} == staged(lake, DAILY_SALES) - before
+
+
+def test_a_commit_whose_answer_is_lost_stands(
+    tmp_path: Path,
+    on_spark: None,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake, commit = ClusterLake(str(tmp_path / "lake"), "UTC"), cluster._commit
+
+    def commits_and_fails(*given: Any) -> None:
+        commit(*given)
+        raise OSError(110, "Connection timed out")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster, "_commit", commits_and_fails)
+        with pytest.raises(OSError, match="timed out"):
+            lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=3))])
+    assert stored(lake, DAILY_SALES)["orders"].to_list() == [3]
+    (again,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=3))])
+    assert again.changed.is_empty()
 
 
 _KILLED = """

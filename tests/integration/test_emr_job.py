@@ -140,6 +140,7 @@ def test_jobs_make_the_tables_that_the_run_would_make(
     assert files_of(lakehouse.lake.open(ORDERS), ORDERS).equals(files)
 
 
+@pytest.mark.thorough
 def test_a_job_that_fails_fails_the_step_and_leaves_the_tables(
     lakehouse: Lakehouse, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
