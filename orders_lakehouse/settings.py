@@ -260,6 +260,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def spark_endpoint(self) -> str:
+        """Where the cluster is, without the parameters of its URL, of which a token may be one."""
+        return (self.spark_remote or "").partition("/;")[0]
+
+    @property
     def lake_url(self) -> str:
         """Root of the Delta tables, without a trailing slash; a branch deployment of Dagster+ has its own below it."""
         if self.lake_url_given is None:

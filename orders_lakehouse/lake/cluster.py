@@ -208,7 +208,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _meaning(said: str) -> ExpectedError | None:
-    endpoint, brief = _endpoint(), said.strip().partition("\n")[0][:300]
+    endpoint, brief = settings().spark_endpoint, said.strip().partition("\n")[0][:300]
     if _LOST.search(said):
         return _lost(brief)
     if _NO_ENDPOINT.search(said):
@@ -232,12 +232,9 @@ def _meaning(said: str) -> ExpectedError | None:
 
 def _lost(why: str) -> ClusterUnavailableError:
     _session.cache_clear()
-    return ClusterUnavailableError(f"the session at {_endpoint()} was lost ({why}); nothing was committed.")
-
-
-def _endpoint() -> str:
-    """The endpoint without its parameters, of which a token may be one."""
-    return (settings().spark_remote or "").partition("/;")[0]
+    return ClusterUnavailableError(
+        f"the session at {settings().spark_endpoint} was lost ({why}); nothing was committed."
+    )
 
 
 def _on_cluster(handle: DeltaTable, path: str = "") -> str:

@@ -40,11 +40,19 @@ def show() -> None:
         if value is None:
             cell = Text(f"{_default(field).replace('`', '')} (default)", style="dim")
         elif name in in_force.model_fields_set:
-            cell = Text(str(value) if field.repr else without_password(value))
+            cell = Text(_in_force(in_force, name))
         else:
             cell = Text(f"{value} (default)", style="dim")
         table.add_row(str(field.validation_alias), cell)
     console().print(table)
+
+
+def _in_force(asked: Settings, name: str) -> str:
+    """The value of a setting, without its secrets."""
+    if name == "spark_remote":
+        return asked.spark_endpoint
+    value = getattr(asked, name)
+    return str(value) if Settings.model_fields[name].repr else without_password(value)
 
 
 def page() -> str:

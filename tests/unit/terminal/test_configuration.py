@@ -19,6 +19,7 @@ def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
     monkeypatch.setenv(
         "SHOP_DATABASE_URL", f"postgresql://reader:{SECRET}@shop.example.com:5433/shop?password={SECRET}"
     )
+    monkeypatch.setenv("SPARK_REMOTE", f"sc://spark.example.com:443/;token={SECRET}")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("LAKEHOUSE_TIMEZONE", "Europe/Berlin")
     for name in ("LAKEHOUSE_EXECUTOR", "WAREHOUSE_DATABASE_URL"):
@@ -28,6 +29,7 @@ def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
     lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
     assert lines["SHOP_DATABASE_URL"] == ["host=shop.example.com", "port=5433", "dbname=shop", "user=reader"]
     assert lines["WAREHOUSE_DATABASE_URL"] == ["the", "embedded", "server's", "database", "warehouse", "(default)"]
+    assert lines["SPARK_REMOTE"] == ["sc://spark.example.com:443"]
     assert lines["LAKEHOUSE_TIMEZONE"] == ["Europe/Berlin"]
     assert lines["LAKEHOUSE_EXECUTOR"] == ["in_process", "(default)"]
     assert SECRET not in shown
