@@ -111,9 +111,8 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize(
-    "expected", [pytest.param(SOME, id="some"), pytest.param(ALL, id="all", marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("expected", [pytest.param(SOME, id="some"), pytest.param(ALL, id="all")])
 def test_jobs_make_the_tables_that_the_run_would_make(
     lakehouse: Lakehouse,
     application: Application,
