@@ -14,7 +14,7 @@ export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 # Whose tests derive dates: they hold on either engine.
 DERIVING := pipeline touched late_changes corrections histories quarantine every_check_can_fail repair_page upkeep monitors \
-	sample_shop cluster
+	sample_shop drift check_results cluster
 PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: help install demo dev backfill bench test test-all test-spark torture check pr-checks format docs pictures lock stop clean
@@ -42,10 +42,10 @@ bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, th
 test: $(READY) ## The tests, against real Postgres, Delta and S3
 	@$(BIN)/pytest
 
-test-all: $(READY) ## The same and its long variants: some twenty minutes
+test-all: $(READY) ## The same and its long variants
 	@$(BIN)/pytest -m "thorough or not thorough"
 
-test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server: some ten minutes
+test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server
 	@ENGINE=spark $(BIN)/pytest -n 2 $(addprefix tests/integration/test_,$(addsuffix .py,$(DERIVING)))
 
 torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50

@@ -88,17 +88,15 @@ def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     """URL of a Spark Connect server, which knows the S3 server."""
+    from orders_lakehouse.lake import cluster
     from tests.s3 import environment
     from tests.spark import spark_server
 
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
         # Sessions say goodbye to their server.
-        from pyspark.sql import SparkSession
-
-        active = SparkSession.getActiveSession()
-        if active is not None:
-            active.stop()
+        if cluster._session.cache_info().currsize:
+            cluster._session(url).stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,7 +65,13 @@ _CONFIGURATION = {
 }
 # The session of a job.
 _own: list["SparkSession"] = []
-_NO_ENDPOINT = re.compile(r"UNAVAILABLE|failed to connect|Connection refused|DNS resolution failed|Deadline", re.I)
+_NO_ENDPOINT = re.compile(
+    r"StatusCode\.UNAVAILABLE|failed to connect|DNS resolution failed|StatusCode\.DEADLINE_EXCEEDED"
+)
+_BUSY = re.compile(r"status code: 5\d\d|SlowDown|error sending request")
+_NO_STORAGE = re.compile(
+    r"S3 error|URL scheme is not allowed|No FileSystem for scheme|AccessDenied|CredentialsProvider", re.I
+)
 _LOST = re.compile(r"SESSION_NOT_FOUND|SESSION_CLOSED|SESSION_CHANGED|INVALID_HANDLE|session .*not found", re.I)
 _NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|No data source found|Failed to find.*data source", re.I)
 _UNSUPPORTED = re.compile(r"UNSUPPORTED|NOT_IMPLEMENTED|not implemented|not supported|unsupported", re.I)
@@ -216,6 +222,13 @@ def _meaning(said: str) -> ExpectedError | None:
         return ClusterUnavailableError(
             f"nobody answers at {endpoint}, expected a Spark Connect endpoint there ({brief}). Is it running, and does "
             "SPARK_REMOTE name it?"
+        )
+    if _BUSY.search(said):
+        return ClusterUnavailableError(f"the storage does not answer the cluster at {endpoint} ({brief}).")
+    if _NO_STORAGE.search(said):
+        return ClusterError(
+            f"the cluster at {endpoint} cannot use the storage of the lake ({brief}); expected credentials of its own "
+            "there (AWS_... where it was started): see docs/scale.md. Nothing was committed."
         )
     if _NO_DELTA.search(said):
         return ClusterError(

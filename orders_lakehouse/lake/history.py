@@ -191,15 +191,14 @@ def count_lines(lake: Lake, first: date, last: date, places: Places | None = Non
         places: Where versions lie, when that is known for more dates than these.
 
     Returns:
-        order_date, versions; one row or more for each order.
+        order_date, versions; one row or more for each date.
     """
     places = places or Places(RAW_ORDER_ITEMS, first, last)
-    states, orphans = _states(lake, RAW_ORDER_ITEMS, first, last, places)
-    is_known = nw.col("order_state") != UNKNOWN
     # The order is a part of a line's key: where it is known, all versions of the line count at its date.
     lines = lake.scan(RAW_ORDER_ITEMS, dates=sorted(places.of_orders(lake, first, last)))
-    counted = lines.group_by("order_id").agg(versions=nw.len().cast(nw.Int64))
-    of_known = counted.join(states.filter(is_known), on="order_id").select("order_date", "versions")
+    known = lines.select("order_id").join(_known_states(lake, first, last), on="order_id")
+    of_known = known.group_by("order_date").agg(versions=nw.len().cast(nw.Int64))
+    orphans = keep(_without_order(lake, RAW_ORDER_ITEMS, first, last, places))
     if _is_empty(orphans):
         return of_known
     current = current_versions(_versions(lake, RAW_ORDER_ITEMS, orphans.select("key").unique()), ORDER_ITEMS.key)
@@ -214,12 +213,16 @@ def _states(lake: Lake, table: Table, first: date, last: date, places: Places) -
         order_id, order_date, order_state of each order (no order_date where it is not known); and key, order_id of the
         rows whose order is not known.
     """
-    known = order_states(
-        lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
-    )
     orphans = keep(_without_order(lake, table, first, last, places))
     unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
+    known = _known_states(lake, first, last)
     return keep(nw.concat([known, unknown.with_columns(order_state=nw.lit(UNKNOWN))])), orphans
+
+
+def _known_states(lake: Lake, first: date, last: date) -> Frame:
+    return order_states(
+        lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
+    )
 
 
 def _is_empty(frame: Frame) -> bool:

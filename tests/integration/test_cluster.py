@@ -298,10 +298,20 @@ def test_the_client_is_not_installed(lake: ClusterLake, monkeypatch: pytest.Monk
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
 
 
+def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callable[[str], None]) -> None:
+    lake = ClusterLake(bucket, "UTC")
+    # It was started without AWS_ALLOW_HTTP.
+    with spark_server() as url:
+        elsewhere(url)
+        with pytest.raises(ClusterError, match=r"cannot use the storage of the lake .* expected credentials"):
+            lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
         ("[INVALID_HANDLE.SESSION_NOT_FOUND] The handle is invalid.", ClusterUnavailableError),
+        ("Generic S3 error: Server returned non-2xx status code: 503 Service Unavailable", ClusterUnavailableError),
         ("[DATA_SOURCE_NOT_FOUND] Failed to find the data source: delta.", ClusterError),
         ("[UNSUPPORTED_FEATURE.SET_OPERATION] The feature is not supported", ClusterError),
         ("[TABLE_OR_VIEW_NOT_FOUND]", None),
