@@ -57,8 +57,8 @@ def _submit(context: dg.AssetExecutionContext, table: Table, dates: tuple[date, 
         # The client raises nothing more specific for a job that failed.
         raise JobError(
             f"the job on EMR Serverless that derives {table.path} failed ({error}); its state and its logs are in this "
-            "step's log, and in the console of EMR Studio. What it had committed stands; to run the same dates again is "
-            "safe."
+            "step's log, and in the console of EMR Studio. What it had committed stands; the same dates can be "
+            "run again."
         ) from error
 
 
