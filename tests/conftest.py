@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -66,8 +66,8 @@ def postgres_server() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
-    """Makes an empty database of a name that nobody else has, and returns its URL."""
+def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
+    """Makes a database of a name that nobody else has, empty or a copy of another one, and returns its URL."""
     from adbc_driver_postgresql import dbapi
 
     made: dict[str, int] = {}
@@ -75,11 +75,12 @@ def postgres_url_factory(postgres_server: str) -> Callable[[str], str]:
     def url(name: str) -> str:
         return f"postgresql://postgres@/{name}?host={quote(postgres_server, safe='/')}"
 
-    def make(name: str) -> str:
+    def make(name: str, copied: str = "") -> str:
         made[name] = made.get(name, 0) + 1
         unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{made[name]}"
         with dbapi.connect(url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "{unique}"')
+            template = urlsplit(copied).path.strip("/") or "template1"
+            cursor.execute(f'CREATE DATABASE "{unique}" TEMPLATE "{template}"')
         return url(unique)
 
     return make

@@ -184,9 +184,9 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[[str], str]) -> Iterator[Lakehouse]:
-    """An empty lakehouse on an empty shop; its lake is on disk, or in a bucket of the S3 server at `endpoint`."""
-    shop_url, warehouse_url = make_url("shop"), make_url("warehouse")
+def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str], shop: str = "") -> Iterator[Lakehouse]:
+    """A lakehouse on an empty shop, or a copy of `shop`; its lake is on disk, or in a bucket of the S3 server."""
+    shop_url, warehouse_url = make_url("shop", shop), make_url("warehouse")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
         monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
@@ -198,8 +198,9 @@ def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[[str], str
         settings.cache_clear()
         with dg.DagsterInstance.ephemeral(str(home)) as instance:
             made = Lakehouse(shop_url, warehouse_url, configured_lake(), instance)
-            made.shop(SHOP_SCHEMA)
-            made.oracle.install()
+            if not shop:
+                made.shop(SHOP_SCHEMA)
+                made.oracle.install()
             yield made
     settings.cache_clear()
 
@@ -223,6 +224,27 @@ def shared_lakehouse(
 ) -> Iterator[Lakehouse]:
     """A lakehouse like `lakehouse` that the tests of a module share; give them one xdist_group."""
     with lakehouse_on(None, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def late_shop(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]) -> Lakehouse:
+    """The shop of late changes before they come, its ten dates captured and curated; not to be changed."""
+    from tests.integration.test_late_changes import IN_THE_LAKE, SHOP, changed, ran
+
+    deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
+    with lakehouse_on(None, tmp_path_factory.mktemp("late_shop"), postgres_url_factory) as made:
+        changed(made, f"{SHOP}; INSERT INTO shop.order_items VALUES {deleted}")
+        ran(made, "2017-01-01", "2017-01-10", select=IN_THE_LAKE)
+        assert made.wrong_curated() == {}
+        return made
+
+
+@pytest.fixture
+def built(late_shop: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
+    """A lakehouse like `late_shop`, of a test's own."""
+    shutil.copytree(late_shop.lake.url, tmp_path / "lake")
+    with lakehouse_on(None, tmp_path, postgres_url_factory, late_shop.shop_url) as made:
         yield made
 
 

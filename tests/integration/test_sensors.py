@@ -50,6 +50,7 @@ def test_a_shop_is_followed(daemon: Daemon) -> None:
     assert daemon.settle() == []
 
 
+@pytest.mark.thorough
 def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()

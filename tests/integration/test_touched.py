@@ -21,7 +21,6 @@ from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import (
     CHANGES,
     CHANGES_BACK,
-    SHOP,
     assert_same_lake,
     changed,
     not_accounted_for,
@@ -47,15 +46,6 @@ def derived(lakehouse: Lakehouse, since: Mapping[str, Any]) -> list[str]:
     for one in reversed(dates):
         ran(lakehouse, one, select=DERIVED)
     return dates
-
-
-@pytest.fixture
-def built(lakehouse: Lakehouse) -> Lakehouse:
-    deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
-    captured(lakehouse, f"{SHOP}; INSERT INTO shop.order_items VALUES {deleted}")
-    ran(lakehouse, "2017-01-01", "2017-01-10", select=DERIVED)
-    assert lakehouse.wrong_curated() == {}
-    return lakehouse
 
 
 @pytest.mark.thorough

@@ -189,7 +189,8 @@ def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
     list(lines_until(interrupted, "cleansed/orders"))
     interrupt(interrupted)
     _, errors = interrupted.communicate(timeout=60)
-    assert interrupted.returncode == 1
+    # Pressed once more at the very end of a process, it is the system that ends it.
+    assert interrupted.returncode in (1, -signal.SIGINT)
     # Python itself tells of an interrupt that came in the midst of tidying up, and goes on.
     assert "Traceback" not in errors or "Exception ignored" in errors
 

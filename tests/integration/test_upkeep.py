@@ -38,13 +38,6 @@ def checked(lakehouse: Lakehouse, job: str) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.fixture
-def built(lakehouse: Lakehouse) -> Lakehouse:
-    changed(lakehouse, SHOP)
-    ran(lakehouse, FIRST, LAST, select=IN_THE_LAKE)
-    return lakehouse
-
-
 def details(lakehouse: Lakehouse, table: str) -> dict[str, str]:
     rows = latest(lakehouse.lake, asset=f"raw/{table}", check_name="agrees_with_shop")
     return {str(row["date"]): row["detail"] for row in rows.iter_rows(named=True) if not row["passed"] and row["date"]}
