@@ -6,6 +6,7 @@ output over to a process that has dbt in memory, and ends as the build ends. Tha
 thing at a time, and ends with the run's process, however that ends.
 """
 
+import gc
 import json
 import multiprocessing.resource_tracker
 import os
@@ -96,8 +97,12 @@ def _serve(listener: socket.socket) -> None:
     threading.Thread(target=_interrupt_at_the_end, args=(ended,), daemon=True).start()
     # dbt's locks start it, at the first build; it would keep that build's output open.
     multiprocessing.resource_tracker.ensure_running()
+    gc.disable()
     from dbt.cli.main import cli
 
+    # What is imported stays: nobody has to look for garbage among it.
+    gc.freeze()
+    gc.enable()
     while not ended.is_set():
         asking, _ = listener.accept()
         with asking, suppress(OSError):  # who asked may be gone
@@ -157,6 +162,8 @@ def main() -> None:
     if sys.argv[1:2] == [ADDRESS]:
         with socket.socket(fileno=int(sys.argv[2])) as listener, suppress(KeyboardInterrupt):
             _serve(listener)
+        # The system takes back what the process holds sooner than Python gives it.
+        os._exit(0)
     elif address:
         raise SystemExit(_ask(address, sys.argv[1:]))
     else:

@@ -85,24 +85,32 @@ def keep_what_dbt_parsed(invocation: DbtCliInvocation) -> None:
 
 
 class Dbt(DbtCliResource):
-    """The dbt of this environment, in a process that is kept from a run's first build to its last step."""
+    """The dbt of this environment, in a process that is kept from the beginning of a run to its last step."""
 
     _kept: KeptDbt | None = PrivateAttr(default=None)
 
     def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
         """Start a build, as the parent does."""
-        if self._kept is None or not self._kept.lives:
-            self._stop()
-            self._kept = KeptDbt()
-        os.environ[ADDRESS] = self._kept.address
+        os.environ[ADDRESS] = self._living().address
         try:
             return super().cli(args, **options)
         finally:
             del os.environ[ADDRESS]
 
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Start the process: while the lake's steps are at work, it imports dbt."""
+        super().setup_for_execution(context)
+        self._living()
+
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster passes it)
         """End the process; a step that needs it again starts another."""
         self._stop()
+
+    def _living(self) -> KeptDbt:
+        if self._kept is None or not self._kept.lives:
+            self._stop()
+            self._kept = KeptDbt()
+        return self._kept
 
     def _stop(self) -> None:
         if self._kept is not None:

@@ -186,7 +186,8 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 @contextmanager
 def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str], shop: str = "") -> Iterator[Lakehouse]:
     """A lakehouse on an empty shop, or a copy of `shop`; its lake is on disk, or in a bucket of the S3 server."""
-    shop_url, warehouse_url = make_url("shop", shop), make_url("warehouse")
+    shop_url = make_url("shop", shop) if shop else make_url("shop")
+    warehouse_url = make_url("warehouse")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
         monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
