@@ -51,10 +51,17 @@ test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect
 torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50
 	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/test_histories.py tests/integration/test_kills.py
 
-check: $(READY) ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+check: check-types check-code check-models ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
+
+.PHONY: check-types check-code check-models
+check-types: $(READY)
 	@$(BIN)/mypy
+
+check-code: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+
+check-models: $(READY)
 	@$(BIN)/sqlfluff lint dbt_project
 	@$(BIN)/dbt parse --quiet --no-partial-parse --project-dir dbt_project --profiles-dir dbt_project
 	@$(BIN)/dg check defs
