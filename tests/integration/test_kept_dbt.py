@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
+from orders_lakehouse.defs.resources import RESOURCES
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 from orders_lakehouse.postgres import parse_url
 from tests.integration.conftest import rows_of
@@ -116,6 +118,17 @@ def test_a_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
     eventually(lambda: not sleeping(url))
+
+
+def kept_processes() -> set[int]:
+    return {child.pid for child in psutil.Process().children() if ADDRESS in child.cmdline()}
+
+
+def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
+    others = kept_processes()
+    with dg.build_resources({"dbt": RESOURCES["dbt"]}):
+        assert len(kept_processes() - others) == 1
+    assert kept_processes() == others
 
 
 def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
