@@ -96,8 +96,8 @@ def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
         # Sessions say goodbye to their server.
-        if cluster._session.cache_info().currsize:
-            cluster._session(url).stop()
+        for session in cluster._made.values():
+            session.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

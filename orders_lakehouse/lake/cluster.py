@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import narwhals as nw
@@ -63,7 +62,8 @@ _CONFIGURATION = {
     # Instants of 64 bits, with statistics.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
-# The session of a job.
+# The session at an endpoint; the one of a job.
+_made: dict[str, "SparkSession"] = {}
 _own: list["SparkSession"] = []
 _NO_ENDPOINT = re.compile(
     r"StatusCode\.UNAVAILABLE|failed to connect|DNS resolution failed|StatusCode\.DEADLINE_EXCEEDED"
@@ -131,7 +131,18 @@ def session() -> "SparkSession":
         ClusterError: The client is not installed, or the endpoint is none of Spark Connect.
         ClusterUnavailableError: Nobody answers there.
     """
-    return _own[0] if _own else _session(settings().spark_remote or "")
+    if _own:
+        return _own[0]
+    remote = settings().spark_remote or ""
+    if remote not in _made:
+        _made[remote] = _connect(remote)
+    return _made[remote]
+
+
+def forget() -> None:
+    """Let go of the session; whoever asks next makes another. One that is left open waits for its server at the end."""
+    while _made:
+        _made.popitem()[1].client.close()
 
 
 def use(own: "SparkSession") -> None:
@@ -142,8 +153,7 @@ def use(own: "SparkSession") -> None:
     _own[:] = [own]
 
 
-@lru_cache(maxsize=1)
-def _session(remote: str) -> "SparkSession":
+def _connect(remote: str) -> "SparkSession":
     with cluster_trouble():
         import pyspark
         from pyspark.sql import SparkSession
@@ -153,10 +163,14 @@ def _session(remote: str) -> "SparkSession":
         from pyspark.sql.connect.client.retries import DefaultPolicy
 
         made = SparkSession.builder.remote(remote).create()
-        # By default the client waits ten minutes for a server that is gone, and ten more at the end of the process.
+        # By default the client waits ten minutes for a server that is gone.
         made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
-        for name, value in _CONFIGURATION.items():
-            made.conf.set(name, value)
+        try:
+            for name, value in _CONFIGURATION.items():
+                made.conf.set(name, value)
+        except BaseException:
+            made.client.close()
+            raise
         return made
 
 
@@ -218,7 +232,7 @@ def _meaning(said: str) -> ExpectedError | None:
     if _LOST.search(said):
         return _lost(brief)
     if _NO_ENDPOINT.search(said):
-        _session.cache_clear()
+        forget()
         return ClusterUnavailableError(
             f"nobody answers at {endpoint}, expected a Spark Connect endpoint there ({brief}). Is it running, and does "
             "SPARK_REMOTE name it?"
@@ -244,7 +258,7 @@ def _meaning(said: str) -> ExpectedError | None:
 
 
 def _lost(why: str) -> ClusterUnavailableError:
-    _session.cache_clear()
+    forget()
     return ClusterUnavailableError(
         f"the session at {settings().spark_endpoint} was lost ({why}); nothing was committed."
     )

@@ -251,7 +251,7 @@ def elsewhere(
 
     monkeypatch.setattr(cluster, "_RETRIES", 0)
     yield point
-    cluster._session.cache_clear()
+    cluster.forget()
 
 
 def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
