@@ -24,14 +24,15 @@ def main(path: str, run_id: str, *dates: str) -> None:
         from pyspark.sql import SparkSession
 
         from orders_lakehouse.contracts.tables import TABLES
-        from orders_lakehouse.lake import cluster
+        from orders_lakehouse.lake.cluster import ClusterLake
         from orders_lakehouse.lake.derivations import derive
+        from orders_lakehouse.lake.spark_connect import use
         from orders_lakehouse.settings import settings
 
-        cluster.use(SparkSession.builder.getOrCreate())
+        use(SparkSession.builder.getOrCreate())
         (table,) = [one for one in TABLES if one.path == path]
         span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates else None
-        lake = cluster.ClusterLake(settings().lake_url, settings().timezone)
+        lake = ClusterLake(settings().lake_url, settings().timezone)
         for done in derive(lake, table, span, run_id):
             pipes.log.info(f"{path}: {done.rows} rows stand, {len(done.changed)} dates changed")
 

@@ -89,14 +89,14 @@ def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     """URL of a Spark Connect server, which knows the S3 server."""
-    from orders_lakehouse.lake import cluster
+    from orders_lakehouse.lake import spark_connect
     from tests.s3 import environment
     from tests.spark import spark_server
 
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
         # Sessions say goodbye to their server.
-        for session in cluster._made.values():
+        for session in spark_connect._made.values():
             session.stop()
 
 

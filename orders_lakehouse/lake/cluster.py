@@ -7,13 +7,11 @@ samples come to this process.
 """
 
 import json
-import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, ClassVar
@@ -27,7 +25,6 @@ from pyarrow import fs
 
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.delta import (
     SAMPLED,
@@ -41,48 +38,18 @@ from orders_lakehouse.lake.delta import (
     is_on_cluster,
     unequal_dates,
 )
+from orders_lakehouse.lake.spark_connect import cluster_trouble, require_session, session
 from orders_lakehouse.lake.storage import LakeError, path_of
 from orders_lakehouse.lake.trouble import storage_trouble
-from orders_lakehouse.settings import settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 # Files that the cluster has written at once lie in a folder of this name and a number; without an underscore in front,
 # so that vacuum finds what a crash has left.
 _FOLDER = "cluster-"
-# A request is tried so many times again, within some fifteen seconds.
-_RETRIES, _MOST_WAIT_MS = 6, 5_000
 # Footers that are read at once.
 _READERS = 16
-# An instant has no time zone of its own there, it is seen in that of the session.
-_TIMEZONE = "spark.sql.session.timeZone"
-_CONFIGURATION = {
-    _TIMEZONE: "UTC",
-    # Instants of 64 bits, with statistics.
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-}
-# The session at an endpoint; the one of a job.
-_made: dict[str, "SparkSession"] = {}
-_own: list["SparkSession"] = []
-_NO_ENDPOINT = re.compile(
-    r"StatusCode\.UNAVAILABLE|failed to connect|DNS resolution failed|StatusCode\.DEADLINE_EXCEEDED"
-)
-_BUSY = re.compile(r"status code: 5\d\d|SlowDown|error sending request")
-_NO_STORAGE = re.compile(
-    r"S3 error|URL scheme is not allowed|No FileSystem for scheme|AccessDenied|CredentialsProvider", re.I
-)
-_LOST = re.compile(r"SESSION_NOT_FOUND|SESSION_CLOSED|SESSION_CHANGED|INVALID_HANDLE|session .*not found", re.I)
-_NO_DELTA = re.compile(r"DATA_SOURCE_NOT_FOUND|No data source found|Failed to find.*data source", re.I)
-_UNSUPPORTED = re.compile(r"UNSUPPORTED|NOT_IMPLEMENTED|not implemented|not supported|unsupported", re.I)
-
-
-class ClusterError(ExpectedError):
-    """The cluster cannot do what is asked; trying again does not help."""
-
-
-class ClusterUnavailableError(TransientError):
-    """The cluster does not answer at the moment; trying again may help."""
 
 
 @dataclass(frozen=True)
@@ -124,144 +91,14 @@ class ClusterSnapshot(Snapshot):
         return _stored(handle, table)
 
 
-def session() -> "SparkSession":
-    """The session of this process at the endpoint of the settings.
-
-    Raises:
-        ClusterError: The client is not installed, or the endpoint is none of Spark Connect.
-        ClusterUnavailableError: Nobody answers there.
-    """
-    if _own:
-        return _own[0]
-    remote = settings().spark_remote or ""
-    if remote not in _made:
-        _made[remote] = _connect(remote)
-    return _made[remote]
-
-
-def forget() -> None:
-    """Let go of the session; whoever asks next makes another. One that is left open waits for its server at the end."""
-    while _made:
-        _made.popitem()[1].client.close()
-
-
-def use(own: "SparkSession") -> None:
-    """Compute in a session that this process has been started with, as a job has; none of the settings is needed."""
-    with cluster_trouble():
-        for name, value in _CONFIGURATION.items():
-            own.conf.set(name, value)
-    _own[:] = [own]
-
-
-def _connect(remote: str) -> "SparkSession":
-    with cluster_trouble():
-        import pyspark
-        from pyspark.sql import SparkSession
-
-        # A process whose main module is no file is taken for a doctest of the client, which looks for a whole Spark.
-        os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
-        from pyspark.sql.connect.client.retries import DefaultPolicy
-
-        made = SparkSession.builder.remote(remote).create()
-        # By default the client waits ten minutes for a server that is gone.
-        made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
-        try:
-            for name, value in _CONFIGURATION.items():
-                made.conf.set(name, value)
-        except BaseException:
-            made.client.close()
-            raise
-        return made
-
-
 def rows_of_cluster(frame: Frame) -> pl.DataFrame:
     """Compute a frame on the cluster, and fetch its rows."""
     plan: DataFrame = nw.to_native(frame)
     with cluster_trouble():
         rows = pl.from_arrow(plan.toArrow())
-    _require_session()
+    require_session()
     assert isinstance(rows, pl.DataFrame)  # noqa: S101 (a table has columns)
     return rows
-
-
-def _require_session() -> None:
-    """Refuse what a server has computed that was started anew, and knows nothing of the session's configuration."""
-    with cluster_trouble():
-        found = session().conf.get(_TIMEZONE, None)
-    if found != _CONFIGURATION[_TIMEZONE]:
-        raise _lost(f"its time zone is {found}, expected {_CONFIGURATION[_TIMEZONE]}")
-
-
-@contextmanager
-def cluster_trouble() -> Iterator[None]:
-    """Say what went wrong on the cluster; what is not known raises as it is.
-
-    Raises:
-        ClusterError: It does not pass by itself: no client here, no Delta there, or an operation that it does not know.
-        ClusterUnavailableError: It may pass: nobody answers, or the session was lost.
-    """
-    failures = _failures()
-    try:
-        yield
-    except failures as error:
-        meant = _meaning(str(error))
-        if meant is None:
-            raise
-        raise meant from error
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    """What the client raises."""
-    try:
-        from pyspark.errors import PySparkException
-    except ImportError as error:
-        raise ClusterError(
-            f"the client of Spark is not installed ({error}); expected the extra of this name: "
-            "pip install 'orders-lakehouse[spark]'"
-        ) from error
-    try:
-        from grpc import RpcError
-    except ImportError:
-        # A job's session needs no Connect.
-        return (PySparkException,)
-    return RpcError, PySparkException
-
-
-def _meaning(said: str) -> ExpectedError | None:
-    endpoint, brief = settings().spark_endpoint, said.strip().partition("\n")[0][:300]
-    if _LOST.search(said):
-        return _lost(brief)
-    if _NO_ENDPOINT.search(said):
-        forget()
-        return ClusterUnavailableError(
-            f"nobody answers at {endpoint}, expected a Spark Connect endpoint there ({brief}). Is it running, and does "
-            "SPARK_REMOTE name it?"
-        )
-    if _BUSY.search(said):
-        return ClusterUnavailableError(f"the storage does not answer the cluster at {endpoint} ({brief}).")
-    if _NO_STORAGE.search(said):
-        return ClusterError(
-            f"the cluster at {endpoint} cannot use the storage of the lake ({brief}); expected credentials of its own "
-            "there (AWS_... where it was started): see docs/scale.md. Nothing was committed."
-        )
-    if _NO_DELTA.search(said):
-        return ClusterError(
-            f"the cluster at {endpoint} cannot read Delta tables ({brief}); expected one with Delta Lake: see "
-            "docs/scale.md for how to start it. Nothing was written."
-        )
-    if _UNSUPPORTED.search(said):
-        return ClusterError(
-            f"the cluster at {endpoint} does not support what is asked ({brief}). Nothing was committed; "
-            "LAKEHOUSE_ENGINE=polars derives the same dates on one machine."
-        )
-    return None
-
-
-def _lost(why: str) -> ClusterUnavailableError:
-    forget()
-    return ClusterUnavailableError(
-        f"the session at {settings().spark_endpoint} was lost ({why}); nothing was committed."
-    )
 
 
 def _on_cluster(handle: DeltaTable, path: str = "") -> str:
@@ -342,7 +179,7 @@ def _stage(handle: DeltaTable, table: Table, frame: Frame, folder: str) -> list[
         if table.partitioned_by:
             writer = writer.partitionBy(table.partitioned_by)
         writer.save(_on_cluster(handle, folder))
-    _require_session()
+    require_session()
     with storage_trouble(handle.table_uri):
         there = _files(handle)
         listed = there.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=True))

@@ -16,9 +16,10 @@ import pytest
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.lake import cluster
-from orders_lakehouse.lake.cluster import ClusterError, ClusterLake, ClusterUnavailableError, session
+from orders_lakehouse.lake import cluster, spark_connect
+from orders_lakehouse.lake.cluster import ClusterLake
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
+from orders_lakehouse.lake.spark_connect import ClusterError, ClusterUnavailableError, session
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from orders_lakehouse.shop.edge_cases import edge_cases
@@ -251,7 +252,7 @@ def elsewhere(
 
     monkeypatch.setattr(cluster, "_RETRIES", 0)
     yield point
-    cluster.forget()
+    spark_connect.forget()
 
 
 def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
@@ -285,7 +286,7 @@ def test_a_server_that_was_started_anew_is_used_after_one_failure(
 
 @pytest.mark.usefixtures("on_spark")
 def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="cannot read Delta tables"), cluster.cluster_trouble():
+    with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_connect.cluster_trouble():
         session().read.format("no_such_format").load(str(tmp_path)).collect()
     halves = there(sales(DAYS[0])).select(nw.col("orders").cast(nw.Float64) / 2)
     with pytest.raises(ClusterError, match="does not support what is asked"):
@@ -319,4 +320,4 @@ def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callabl
 )
 @pytest.mark.usefixtures("on_spark")
 def test_what_servers_say_is_understood(said: str, expected: type[ExpectedError] | None) -> None:
-    assert type(cluster._meaning(said)) is (expected or type(None))
+    assert type(spark_connect._meaning(said)) is (expected or type(None))
