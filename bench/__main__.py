@@ -19,7 +19,7 @@ from bench.follow import follow
 from bench.history import history
 from bench.report import comparison, markdown
 from bench.rivals import RIVALS, race, require_equal
-from bench.run import ONCE, WORKS, BenchError, Rivals, measure, prepared
+from bench.run import CHANGING, ONCE, WORKS, BenchError, Rivals, measure, prepared
 from bench.skew import skewed
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
@@ -119,7 +119,8 @@ def _measured(
         end = last.date() if last else last_whole
         if not start < end:
             raise BenchError(f"found {start} to {end}; expected at least two dates")
-        works = WORKS if times else [work for work in WORKS if work not in ONCE]
+        left_out = (*(() if times else ONCE), *(CHANGING if given else ()))
+        works = [work for work in WORKS if work not in left_out]
         beside = Rivals(rivals, race, require_equal) if rivals else None
         measured = measure(lakehouse, start, end, runs, click.echo, works, beside)
         result: dict[str, Any] = {

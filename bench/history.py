@@ -7,6 +7,7 @@ from typing import Any
 
 from adbc_driver_postgresql import dbapi
 
+from bench.changes import change_lines, execute, settled_date
 from bench.run import Bench
 
 # Years of whole weeks: a date of the past falls on the weekday that it repeats.
@@ -26,19 +27,6 @@ _INSTANTS = {
     "payments": ("paid_at", "updated_at"),
 }
 _KEYS = {"orders": ("order_id",), "order_items": ("order_id",), "payments": ("payment_id", "order_id")}
-# The clock of the change is the last one that the date's lines have: it is captured on the same date in both.
-_CHANGE = """
-    UPDATE shop.order_items SET quantity = quantity + 1, updated_at = (
-        SELECT max(updated_at) + interval '1 second' FROM shop.order_items
-        WHERE (updated_at AT TIME ZONE '{timezone}')::date = '{day}'
-    )
-    WHERE (order_id, line_number) IN (
-        SELECT order_id, line_number FROM shop.order_items INNER JOIN shop.orders USING (order_id)
-        WHERE quantity > 0 AND (ordered_at AT TIME ZONE '{timezone}')::date = '{day}'
-        ORDER BY order_id, line_number LIMIT {lines}
-    )
-"""
-_LINES = 20
 
 
 def history(
@@ -49,7 +37,7 @@ def history(
     Args:
         bench: A lakehouse with the sample shop; lake and warehouse are emptied.
         first: First date of the shop.
-        last: Last date of the shop; the date that changes is the one before.
+        last: Last date of the shop.
         times: How many times as long the longer history is.
         runs: How many changes in each.
         say: Told a line after each run.
@@ -58,7 +46,7 @@ def history(
         For `short` and `long`: from, to (dates), order_lines (rows of the shop), `runs`, a list of
         `bench.measure.numbers`.
     """
-    changing = last - timedelta(days=1)
+    changing = settled_date(first, last)
     works: dict[str, dict[str, Any]] = {}
     for name, years in {"short": 1, "long": times}.items():
         start = first - timedelta(days=_YEAR_DAYS * (years - 1))
@@ -69,7 +57,7 @@ def history(
         measured: list[dict[str, Any]] = []
         works[name] = {"from": str(start), "to": str(last), "order_lines": _lines(lakehouse), "runs": measured}
         for number in range(1, runs + 1):
-            execute(lakehouse.shop_url, _CHANGE.format(day=changing, lines=_LINES, **_timezone(bench)))
+            change_lines(lakehouse.shop_url, changing, bench.settings["LAKEHOUSE_TIMEZONE"])
             done = lakehouse.backfill(changing, changing)
             measured.append(done)
             say(f"  run {number} of {runs}, one changed date in the {name} history: {done['seconds']:.1f} s")
@@ -106,14 +94,3 @@ def _lines(bench: Bench) -> int:
         cursor.execute("SELECT count(*) FROM shop.order_items")
         ((count,),) = cursor.fetchall()
     return int(count)
-
-
-def _timezone(bench: Bench) -> dict[str, str]:
-    return {"timezone": bench.settings["LAKEHOUSE_TIMEZONE"]}
-
-
-def execute(url: str, *statements: str) -> None:
-    """Run statements, each of which commits."""
-    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)

@@ -22,6 +22,7 @@ import polars as pl
 import psutil
 from adbc_driver_postgresql import dbapi
 
+from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import embedded_server, stop_embedded_server
@@ -256,7 +257,9 @@ def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
 
 
 # What is done, run by run, and what the first size of a call alone does: it says nothing of how cost grows.
-WORKS = ("year", "one date", "unchanged", "unchecked")
+WORKS = ("year", "one date", "unchanged", "changed lines", "unchecked")
+# That for which the shop is written to.
+CHANGING = ("changed lines",)
 ONCE = ("unchanged", "unchecked")
 
 
@@ -303,7 +306,14 @@ def measure(
         BenchError: A run failed, or a rival has made other tables.
     """
     year = (first, last - timedelta(days=1))
-    ranges = {"year": year, "one date": (last, last), "unchanged": (first, last), "unchecked": year}
+    settled = settled_date(first, last)
+    ranges = {
+        "year": year,
+        "one date": (last, last),
+        "unchanged": (first, last),
+        "changed lines": (settled, settled),
+        "unchecked": year,
+    }
     names = rivals.names if rivals else ()
     measured: dict[str, dict[str, Any]] = {
         name: {"from": str(dates[0]), "to": str(dates[1]), "runs": []}
@@ -322,8 +332,10 @@ def measure(
             for name in names:
                 note(name, rivals.race(bench, name, *year))
         bench.empty()
-        for work in ("year", "one date", "unchanged"):
+        for work in ("year", "one date", "unchanged", "changed lines"):
             if work in works:
+                if work in CHANGING:
+                    change_lines(bench.shop_url, settled, bench.settings["LAKEHOUSE_TIMEZONE"])
                 note(work, bench.backfill(*ranges[work], command="backfill"))
             if work == "year" and rivals and number == 1:
                 rivals.require_equal(bench, names)

@@ -14,6 +14,8 @@ Points = Sequence[tuple[float, float]]
 
 _MEGABYTE = 1_000_000
 _OURS = "lakehouse"
+# Works on top of the year.
+_ON_TOP = ("one date", "changed lines")
 _COLOURS = {_OURS: "#2563eb", "bare": "#6b7280", "dlt_dbt": "#d97706"}
 _MARKS = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
 # Of the plot, in pixels: the whole, and the space around the axes.
@@ -38,13 +40,14 @@ def of_sizes(results: Iterable[Result]) -> list[Result]:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """How the cost of the year, and of one date on top of it, grows.
+    """How the cost of the year grows, and that of one date and of some changed lines on top of it.
 
     Args:
         results: What `of_sizes` finds, two or more.
     """
     smallest, largest = results[0], results[-1]
-    headings = ("copies", "lines", "year, s", "of it work", "CPU s", "lines/s", "peak MB", "one date, s", "its ratio")
+    on_top = [told for work in _ON_TOP for told in (f"{work}, s", "its ratio")]
+    headings = ("copies", "lines", "year, s", "of it work", "CPU s", "lines/s", "peak MB", *on_top)
     lines = ["## Sizes", "", "![Seconds of the year by lines of the shop](sizes.svg)", ""]
     lines += table(headings, [_row(result, smallest) for result in results])
     costs: dict[str, Callable[[Run], float | None]] = {
@@ -72,9 +75,6 @@ def markdown(results: Sequence[Result]) -> str:
 def _row(result: Result, smallest: Result) -> Sequence[str]:
     year = result["work"]["year"]["runs"]
     seconds = _median(year, lambda run: run["seconds"]) or math.nan
-    date, first = (
-        _median(of["work"]["one date"]["runs"], lambda run: run["seconds"]) or math.nan for of in (result, smallest)
-    )
     cpu, peak = _median(year, cpu_seconds), _median(year, lambda run: run["peak_bytes"])
     return (
         str(result["copies"]),
@@ -84,9 +84,17 @@ def _row(result: Result, smallest: Result) -> Sequence[str]:
         f"{cpu:.1f}" if cpu else "",
         f"{result['shop']['order_items'] / seconds:,.0f}",
         f"{peak / _MEGABYTE:,.0f}" if peak else "",
-        f"{date:.1f}",
-        f"{date / first:.2f}",
+        *(told for work in _ON_TOP for told in _on_top(result, smallest, work)),
     )
+
+
+def _on_top(result: Result, smallest: Result, work: str) -> tuple[str, str]:
+    """Seconds of a work, and how many times as many as at the smallest size; empty where it was not done."""
+    seconds, first = (
+        _median(of["work"][work]["runs"], lambda run: run["seconds"]) if work in of["work"] else None
+        for of in (result, smallest)
+    )
+    return f"{seconds:.1f}" if seconds else "", f"{seconds / first:.2f}" if seconds and first else ""
 
 
 def cpu_seconds(run: Run) -> float | None:

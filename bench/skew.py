@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from bench.history import execute
+from bench.changes import execute
 from bench.run import Bench, rows
 
 TIMES = 50

@@ -18,32 +18,40 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
+        self.shop_url = "the shop"
+        self.settings = {"LAKEHOUSE_TIMEZONE": "UTC"}
 
     def empty(self) -> None:
         self.asked.append("empty")
+
+    def change_lines(self, url: str, day: date, timezone: str) -> None:
+        self.asked.append((f"change {url} {timezone}", f"{day:%m-%d}"))
 
     def backfill(self, first: date, last: date, command: str) -> dict[str, float]:
         self.asked.append((command, f"{first:%m-%d}", f"{last:%m-%d}"))
         return {"seconds": float(len(self.asked))}
 
 
-def test_each_time_the_year_begins_empty_and_one_date_lands_on_top_of_it() -> None:
+def test_each_time_the_year_begins_empty_and_the_rest_lands_on_top_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
+    monkeypatch.setattr("bench.run.change_lines", recorder.change_lines)
     said: list[str] = []
     works = measure(cast("Bench", recorder), date(2017, 1, 1), date(2017, 1, 31), 2, said.append)
     year, both = ("01-01", "01-30"), ("01-01", "01-31")
     once = [
         *("empty", ("unchecked", *year)),
         *("empty", ("backfill", *year), ("backfill", "01-31", "01-31"), ("backfill", *both)),
+        *(("change the shop UTC", "01-03"), ("backfill", "01-03", "01-03")),
     ]
     assert recorder.asked == once + once
     assert works == {
-        "year": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 4.0}, {"seconds": 10.0}]},
-        "one date": {"from": "2017-01-31", "to": "2017-01-31", "runs": [{"seconds": 5.0}, {"seconds": 11.0}]},
-        "unchanged": {"from": "2017-01-01", "to": "2017-01-31", "runs": [{"seconds": 6.0}, {"seconds": 12.0}]},
-        "unchecked": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 2.0}, {"seconds": 8.0}]},
+        "year": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 4.0}, {"seconds": 12.0}]},
+        "one date": {"from": "2017-01-31", "to": "2017-01-31", "runs": [{"seconds": 5.0}, {"seconds": 13.0}]},
+        "unchanged": {"from": "2017-01-01", "to": "2017-01-31", "runs": [{"seconds": 6.0}, {"seconds": 14.0}]},
+        "changed lines": {"from": "2017-01-03", "to": "2017-01-03", "runs": [{"seconds": 8.0}, {"seconds": 16.0}]},
+        "unchecked": {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 2.0}, {"seconds": 10.0}]},
     }
-    assert said[-1] == "  run 2 of 2, unchanged: 12.0 s"
+    assert said[-1] == "  run 2 of 2, changed lines: 16.0 s"
 
 
 def test_rivals_take_turns_with_the_year_and_are_compared_once_with_what_it_made() -> None:

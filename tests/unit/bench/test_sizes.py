@@ -20,6 +20,7 @@ def of_size(copies: int, seconds: float, *, date: float = 8.0, peak: int = 800_0
     runs = [{**counted(run(seconds)), "peak_bytes": peak}]
     told["work"]["year"]["runs"] = runs
     told["work"]["one date"] = {"from": "2017-12-31", "to": "2017-12-31", "runs": [counted(run(date))]}
+    told["work"]["changed lines"] = {"from": "2017-12-03", "to": "2017-12-03", "runs": [counted(run(date / 4 + 1))]}
     told["rivals"] = {"bare": {"from": "2017-01-01", "to": "2017-12-30", "runs": [rival(seconds / 2)]}}
     return {**told, "name": f"sample-{copies}x", "copies": copies, "shop": {"order_items": 1_000_000 * copies}}
 
@@ -40,8 +41,8 @@ def test_the_sizes_are_those_of_the_whole_sample_the_smallest_first() -> None:
 
 def test_sizes_are_told_with_their_exponents() -> None:
     page = sizes.markdown([of_size(1, 8.0), of_size(10, 98.0, date=12.0, peak=1_200_000_000)])
-    assert "| 1 | 1,000,000 | 10.0 | 4.0 | 4.0 | 100,000 | 800 | 10.0 | 1.00 |" in page
-    assert "| 10 | 10,000,000 | 100.0 | 49.0 | 4.0 | 100,000 | 1,200 | 14.0 | 1.40 |" in page
+    assert "| 1 | 1,000,000 | 10.0 | 4.0 | 4.0 | 100,000 | 800 | 10.0 | 1.00 | 5.0 | 1.00 |" in page
+    assert "| 10 | 10,000,000 | 100.0 | 49.0 | 4.0 | 100,000 | 1,200 | 14.0 | 1.40 | 6.0 | 1.20 |" in page
     assert "everything counted 1.00, seconds of work 1.09, net of starts and events 1.09, seconds of CPU 0.00." in page
     assert "Peak memory is 1.50 times as high at 10 times the size." in page
     assert "Not the same" not in page
@@ -52,6 +53,14 @@ def test_sizes_that_were_not_measured_alike_say_so() -> None:
     other["machine"]["cores"], other["commit"] = 8, "def5678"
     page = sizes.markdown([of_size(1, 8.0), other])
     assert "sample-5x beside sample-1x: cores (was 2, is 8); commit (was abc1234, is def5678)." in page
+
+
+def test_a_work_that_the_smallest_size_does_not_have_has_no_ratio() -> None:
+    older = of_size(1, 8.0)
+    del older["work"]["changed lines"]
+    page = sizes.markdown([older, of_size(10, 98.0)])
+    assert "| 800 | 10.0 | 1.00 |  |  |" in page
+    assert "| 800 | 10.0 | 1.00 | 5.0 |  |" in page
 
 
 def test_results_of_before_cpu_was_taken_have_no_exponent_of_it() -> None:
