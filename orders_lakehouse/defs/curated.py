@@ -73,7 +73,7 @@ def customer_profile(context: dg.AssetExecutionContext, lake: dg.ResourceParam[L
     """Sum order lines by customer, over all dates."""
     began = time.perf_counter()
     with failures(context):
-        (done,) = derived(context, lake, CUSTOMER_PROFILE, None)
+        (done,) = derived(context, lake, CUSTOMER_PROFILE, run_dates(context))
         report_state(context, lake, CUSTOMER_PROFILE, done.sample, began, {})
         by_segment = rows_of(lake.scan(CUSTOMER_PROFILE).group_by(nw.col("segment").alias("name")).agg(value=nw.len()))
     segments = bars_by_name(by_segment)

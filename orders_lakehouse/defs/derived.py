@@ -26,13 +26,14 @@ class JobError(ExpectedError):
 def derived(
     context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None
 ) -> list[Replaced]:
-    """Derive dates of a table (None: all of it), as `orders_lakehouse.lake.derivations.derive` does.
+    """Derive dates of a table, as `orders_lakehouse.lake.derivations.derive` does; a job has no use for a run's.
 
     Raises:
         JobError: The job failed, or cannot be submitted.
     """
     if settings().emr_job is None:
         return derive(lake, table, dates, context.run_id)
+    dates = dates if table.partitioned_by else None
     _submit(context, table, dates)
     return [_found(context, lake, target, dates) for target in derived_with(table)]
 

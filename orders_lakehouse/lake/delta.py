@@ -489,7 +489,9 @@ def _in_json(stretches: Iterable[tuple[date, date]]) -> str:
 
 def _told(source: Snapshot, run_id: str) -> dict[str, str]:
     """What a commit says of itself."""
-    return {"run_id": run_id, "read": json.dumps(source.versions, sort_keys=True)}
+    ids = {path: str(handle.metadata().id) for path, handle in source._handles.items()}
+    read, ids_read = (json.dumps(of, sort_keys=True) for of in (source.versions, ids))
+    return {"run_id": run_id, "read": read, "ids": ids_read}
 
 
 def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:

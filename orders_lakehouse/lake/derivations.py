@@ -26,6 +26,7 @@ from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.lake.delta import Lake, Replaced
 from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
 from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
+from orders_lakehouse.lake.profile import customer_profile
 from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.transforms import curated
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
@@ -50,14 +51,16 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
     Args:
         lake: The lake, whose engine it is done by.
         table: A cleansed or curated table.
-        dates: First and last date; None for a table without dates.
+        dates: First and last date. For a table without dates, those of the run: where they are few, it is made of what
+            has changed since it was made last; None: of everything.
         run_id: Run on whose behalf it is.
 
     Returns:
         What became of each of `derived_with`.
     """
-    if dates is None:
-        return [lake.replace_all(table, _WHOLE[table.name], run_id)]
+    if table is CUSTOMER_PROFILE:
+        return [lake.replace_all(table, lambda source: customer_profile(source, dates), run_id)]
+    assert dates is not None  # noqa: S101 (every other table has dates)
     first, last = dates
     targets = derived_with(table)
     if table is ORDER_LINES:
@@ -114,12 +117,3 @@ def _order_lines(lake: Lake, first: date, last: date) -> Sequence[Frame]:
 
 def _daily_sales(lake: Lake, first: date, last: date) -> Sequence[Frame]:
     return [curated.daily_sales(lake.scan(ORDER_LINES, between=(first, last)))]
-
-
-def _customer_profile(lake: Lake) -> Frame:
-    latest = lake.latest_date(ORDER_LINES, default=configured_calendar().start)
-    return curated.customer_profile(lake.scan(ORDER_LINES), latest)
-
-
-# Makes a table that has no dates.
-_WHOLE: dict[str, Callable[[Lake], Frame]] = {CUSTOMER_PROFILE.name: _customer_profile}

@@ -183,6 +183,24 @@ def kept_from(handle: DeltaTable) -> int:
         return handle.transaction_version(KEPT_FROM) or 0
 
 
+def made_from(handle: DeltaTable, source: DeltaTable, table: Table) -> int | None:
+    """From which version of another table a table was made last.
+
+    Args:
+        handle: The table that was made.
+        source: The table that it was made from, as it is now.
+        table: The latter.
+
+    Returns:
+        A version of `source`; None when nothing is known of it, or when it is another table of the same name by now.
+    """
+    for commit in chain.from_iterable(_history(handle)):
+        if "read" in commit and int(commit["version"]) <= handle.version():
+            read, ids = (json.loads(commit.get(told, "{}")) for told in ("read", "ids"))
+            return read.get(table.path) if ids.get(table.path) == str(source.metadata().id) else None
+    return None
+
+
 def dates_changed_since(lake: Lake, handle: DeltaTable, table: Table, version: int) -> list[date] | None:
     """Dates whose files are others than at an older version; files that were only rewritten are the same.
 

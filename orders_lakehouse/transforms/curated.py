@@ -11,6 +11,8 @@ from orders_lakehouse.transforms.versions import valid_intervals
 
 # Orders in these states brought no revenue in the end.
 _REVERSED = ("cancelled", "returned")
+# Of a customer in a currency.
+PURCHASES = ("customer_id", "currency", "orders", "units", "spend", "first_order_on", "last_order_on")
 
 
 def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) -> Frame:
@@ -95,28 +97,97 @@ def daily_sales(lines: Frame) -> Frame:
     )
 
 
-def customer_profile(lines: Frame, latest_order_date: date) -> Frame:
-    """What each customer bought, and how recently.
+def purchases(lines: Frame) -> Frame:
+    """What each customer bought.
 
     Args:
-        lines: All rows of `curated/order_lines`.
-        latest_order_date: Date of the shop's latest order; recency counts from it, never from today.
+        lines: Rows of `curated/order_lines`, whole dates.
 
     Returns:
-        Rows of `curated/customer_profile`.
+        The columns `PURCHASES`, one row for each customer and currency.
     """
     by_order = (
         lines.filter(~nw.col("customer_id").is_null(), ~nw.col("order_status").is_in(_REVERSED))
         .group_by("customer_id", "currency", "order_id", "order_date")
         .agg(units=nw.col("quantity").cast(nw.Int64).sum(), spend=nw.col("total_price").sum())
     )
-    profile = by_order.group_by("customer_id", "currency").agg(
+    return by_order.group_by("customer_id", "currency").agg(
         orders=nw.len().cast(nw.Int64),
         units=nw.col("units").sum().cast(nw.Int64),
         spend=nw.col("spend").sum().cast(nw.Decimal(18, 2)),
         first_order_on=nw.col("order_date").min(),
         last_order_on=nw.col("order_date").max(),
     )
+
+
+def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
+    """What each customer bought, where what was bought on some dates has changed.
+
+    Args:
+        standing: Purchases over all dates, as they were.
+        before: Those of the dates that changed, as they were.
+        now: Those of the same dates, as they are.
+
+    Returns:
+        The columns `PURCHASES`. `first_order_on` or `last_order_on` is null where it was one of the dates and has gone
+        from them: the dates that did not change have to tell.
+    """
+    days = ("first_order_on", "last_order_on")
+    signed = [
+        purchased.select(
+            "customer_id",
+            "currency",
+            *(nw.col(name) * nw.lit(sign) for name in ("orders", "units")),
+            # Exactly: a factor would take the digits of its own type.
+            spend=nw.col("spend") if sign > 0 else nw.lit(0).cast(nw.Decimal(18, 2)) - nw.col("spend"),
+            **{
+                f"{day}_{other}": nw.col(day) if other == name else nw.lit(None).cast(nw.Date)
+                for day in days
+                for other in ("standing", "before", "now")
+            },
+        )
+        for name, purchased, sign in (("standing", standing, 1), ("before", before, -1), ("now", now, 1))
+    ]
+    summed = (
+        nw.concat(signed, how="vertical")
+        .group_by("customer_id", "currency")
+        .agg(
+            *(nw.col(name).sum() for name in ("orders", "units", "spend")),
+            *(nw.col(f"first_order_on_{name}").min() for name in ("standing", "before", "now")),
+            *(nw.col(f"last_order_on_{name}").max() for name in ("standing", "before", "now")),
+        )
+        .filter(nw.col("orders") > 0)
+    )
+    return summed.select(
+        "customer_id",
+        "currency",
+        "orders",
+        "units",
+        spend=nw.col("spend").cast(nw.Decimal(18, 2)),
+        first_order_on=_edge("first_order_on", nw.col("first_order_on_now") <= nw.col("first_order_on_standing")),
+        last_order_on=_edge("last_order_on", nw.col("last_order_on_now") >= nw.col("last_order_on_standing")),
+    )
+
+
+def _edge(day: str, reaches: nw.Expr) -> nw.Expr:
+    """A customer's first or last date: the new one where it reaches as far, null where the standing one went."""
+    standing, before, now = (nw.col(f"{day}_{name}") for name in ("standing", "before", "now"))
+    gone = nw.lit(None).cast(nw.Date)
+    stays = before.is_null() | (before != standing)
+    of_standing = nw.when(stays).then(standing).otherwise(gone)
+    return nw.when(standing.is_null() | reaches).then(now).otherwise(of_standing)
+
+
+def customer_profile(purchased: Frame, latest_order_date: date) -> Frame:
+    """What each customer bought, and how recently.
+
+    Args:
+        purchased: `purchases` over all dates.
+        latest_order_date: Date of the shop's latest order; recency counts from it, never from today.
+
+    Returns:
+        Rows of `curated/customer_profile`.
+    """
     recency = nw.col("recency_days")
     segment = (
         nw.when(recency > 180)
@@ -132,7 +203,7 @@ def customer_profile(lines: Frame, latest_order_date: date) -> Frame:
         )
     )
     return (
-        profile.with_columns(recency_days=days_between("last_order_on", latest_order_date))
+        purchased.with_columns(recency_days=days_between("last_order_on", latest_order_date))
         .with_columns(segment=segment)
         .select(CUSTOMER_PROFILE.columns)
     )

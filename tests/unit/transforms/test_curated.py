@@ -20,7 +20,7 @@ from orders_lakehouse.contracts.tables import (
     PRODUCTS,
     Table,
 )
-from orders_lakehouse.transforms.curated import customer_profile, daily_sales, order_lines
+from orders_lakehouse.transforms.curated import customer_profile, daily_sales, order_lines, purchases, purchases_since
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on, rows
 
@@ -265,8 +265,58 @@ def test_a_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, 
         }
         for (customer, currency), group in _groups(kept, "customer_id", "currency")
     ]
-    found = collected(customer_profile(on_polars(rows(ORDER_LINES, *lines)), latest)).sort("customer_id", "currency")
+    found = collected(customer_profile(purchases(on_polars(rows(ORDER_LINES, *lines))), latest)).sort(
+        "customer_id", "currency"
+    )
     assert found.equals(rows(CUSTOMER_PROFILE, *expected))
+
+
+# Some orders of few customers on few dates: by their number, what became of each.
+_placed = st.dictionaries(
+    st.integers(0, 7),
+    st.fixed_dictionaries(
+        {
+            "order_date": st.integers(0, 3).map(lambda days: DAY + timedelta(days=days)),
+            "customer_id": st.sampled_from(["c1", "c2", None]),
+            "currency": st.sampled_from(["USD", "EUR"]),
+            "order_status": st.sampled_from(["delivered", "cancelled"]),
+            "total_price": st.integers(0, 999).map(lambda cents: Decimal(cents) / 100),
+        }
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=_placed, after=_placed, changing=st.sets(st.integers(0, 3)))
+def test_purchases_follow_the_dates_that_changed(
+    before: dict[int, Row], after: dict[int, Row], changing: set[int]
+) -> None:
+    dates = [DAY + timedelta(days=days) for days in changing]
+
+    def bought(orders: list[Row]) -> Any:
+        return purchases(on_polars(rows(ORDER_LINES, *orders)))
+
+    def of_dates(placed: dict[int, Row], name: str) -> list[Row]:
+        return [{"order_id": f"{name}{number}", **order} for number, order in placed.items()]
+
+    stays = [order for order in of_dates(before, "o") if order["order_date"] not in dates]
+    went = [order for order in of_dates(before, "o") if order["order_date"] in dates]
+    came = [order for order in of_dates(after, "n") if order["order_date"] in dates]
+
+    found = collected(purchases_since(bought(stays + went), bought(went), bought(came)))
+    expected = collected(bought(stays + came))
+
+    on = ["customer_id", "currency"]
+    assert found.schema == expected.schema
+    sums = ["orders", "units", "spend"]
+    assert found.select(*on, *sums).sort(on).equals(expected.select(*on, *sums).sort(on))
+    stood = collected(bought(stays + went))
+    for edge in ("first_order_on", "last_order_on"):
+        both = found.join(expected, on=on, suffix="_expected").join(stood, on=on, suffix="_stood", how="left")
+        known = both.filter(pl.col(edge).is_not_null())
+        assert known[edge].equals(known[f"{edge}_expected"], check_names=False)
+        # What did not change is asked for what has gone, and for nothing else.
+        assert set(both.filter(pl.col(edge).is_null())[f"{edge}_stood"]) <= set(dates)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +336,7 @@ def test_a_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, 
 )
 def test_a_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, orders: int, segment: str) -> None:
     lines = rows(ORDER_LINES, *({"order_id": f"o{number}"} for number in range(orders)))
-    found = collected(customer_profile(lazily(lines), DAY + timedelta(days=days)))
+    found = collected(customer_profile(purchases(lazily(lines)), DAY + timedelta(days=days)))
     assert found.select("orders", "recency_days", "segment").rows() == [(orders, days, segment)]
 
 
@@ -294,7 +344,7 @@ def test_a_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, or
     ("table", "derive"),
     [
         (DAILY_SALES, daily_sales),
-        (CUSTOMER_PROFILE, lambda lines: customer_profile(lines, date(2020, 1, 1))),
+        (CUSTOMER_PROFILE, lambda lines: customer_profile(purchases(lines), date(2020, 1, 1))),
     ],
 )
 def test_nothing_comes_of_nothing_and_has_the_right_types(table: Table, derive: Callable[[Any], Any]) -> None:

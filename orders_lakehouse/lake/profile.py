@@ -1,0 +1,59 @@
+"""What customers bought over all dates, kept up to date by the dates that changed.
+
+To sum every line of a long history for one date that changed costs more than all else that the date needs.
+"""
+
+from datetime import date
+
+import narwhals as nw
+from deltalake import DeltaTable
+
+from orders_lakehouse.calendar import configured_calendar
+from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.dates import days
+from orders_lakehouse.lake.delta import Lake, fetch, is_on_cluster, rows_of
+from orders_lakehouse.lake.log import dates_changed_since, made_from
+from orders_lakehouse.transforms import curated
+
+# Of more dates, all lines are summed: a backfill makes everything anew that stands, whoever made it.
+_FEW_DATES = 31
+
+
+def customer_profile(lake: Lake, dates: tuple[date, date] | None) -> Frame:
+    """Rows of `curated/customer_profile`.
+
+    Args:
+        lake: The lake, which stands still.
+        dates: First and last date of the run; None where it has none.
+    """
+    latest = lake.latest_date(ORDER_LINES, default=configured_calendar().start)
+    purchased = _updated(lake) if dates and len(days(*dates)) <= _FEW_DATES else None
+    if purchased is None:
+        purchased = curated.purchases(lake.scan(ORDER_LINES))
+    return curated.customer_profile(purchased, latest)
+
+
+def _updated(lake: Lake) -> Frame | None:
+    """Purchases by what stands and by the dates that changed since; None where that is not known, or many did."""
+    standing = lake.scan(CUSTOMER_PROFILE).select(curated.PURCHASES)
+    if is_on_cluster(standing):
+        return None
+    now = lake.open(ORDER_LINES)
+    before = made_from(lake.open(CUSTOMER_PROFILE), now, ORDER_LINES)
+    dates = None if before is None else dates_changed_since(lake, now, ORDER_LINES, before)
+    if before is None or dates is None or len(dates) > _FEW_DATES:
+        return None
+    then, since = (_purchases_of(lake, handle, dates) for handle in (lake.find(ORDER_LINES, before), now))
+    purchased = fetch(curated.purchases_since(standing, then, since))
+    without_edge = nw.col("first_order_on").is_null() | nw.col("last_order_on").is_null()
+    unknown = fetch(purchased.filter(without_edge).select("customer_id").unique())
+    if rows_of(unknown).is_empty():
+        return purchased
+    others = purchased.join(unknown, on="customer_id", how="anti")
+    theirs = curated.purchases(lake.scan(ORDER_LINES).join(unknown, on="customer_id", how="semi"))
+    return nw.concat([others, theirs], how="vertical")
+
+
+def _purchases_of(lake: Lake, handle: DeltaTable, dates: list[date]) -> Frame:
+    return curated.purchases(lake.scan_at(handle, ORDER_LINES, dates))
