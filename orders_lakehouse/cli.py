@@ -103,7 +103,8 @@ def status(as_json: bool) -> None:
     """Show what each table holds, how fresh it is, and its checks.
 
     Rows, dates and versions come from the Delta logs; dates are those that have rows. The last change is told by its
-    time, day or month, in UTC. Before a table stands how its checks went: ✓ they hold, ! a warning, ✗ one failed.
+    time, day or month, in UTC. A ~ stands before what Postgres estimates of a large fact. Before a table stands how its
+    checks went: ✓ they hold, ! a warning, ✗ one failed.
     """
     from orders_lakehouse.terminal.status import status as show
 

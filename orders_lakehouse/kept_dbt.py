@@ -6,6 +6,7 @@ output over to a process that has dbt in memory, and ends as the build ends. Tha
 thing at a time, and ends with the run's process, however that ends.
 """
 
+import atexit
 import gc
 import json
 import multiprocessing.resource_tracker
@@ -162,7 +163,8 @@ def main() -> None:
     if sys.argv[1:2] == [ADDRESS]:
         with socket.socket(fileno=int(sys.argv[2])) as listener, suppress(KeyboardInterrupt):
             _serve(listener)
-        # The system takes back what the process holds sooner than Python gives it.
+        # Who has something to tidy up does so; the system takes back the rest sooner than Python gives it.
+        atexit._run_exitfuncs()
         os._exit(0)
     elif address:
         raise SystemExit(_ask(address, sys.argv[1:]))

@@ -108,24 +108,23 @@ class Places:
             return self._known[1:]
 
     def _look_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
+        # Of the whole history some rows are wanted: they are joined first, and made unique afterwards.
         orders = _index(lake, RAW_ORDERS).select("order_id", "order_date", placed_on="captured_on")
         of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
+        of_range = keep(of_range.unique())
         if self.table is RAW_ORDERS:
-            both = orders.select("order_id", captured_on="placed_on").unique().join(of_range.unique(), on="order_id")
-            return rows_of(both.select("order_date", "captured_on").unique()), pl.DataFrame()
-        entries = keep(_index(lake, self.table).select("key", "order_id", "captured_on"))
-        # A row is found by its key: a payment may name another order from one version to the next.
-        named = entries.select("key", "order_id").unique().join(of_range.unique(), on="order_id")
-        keys = named.select("key", "order_date").unique()
-        held = entries.select("key", "captured_on").unique().join(keys, on="key")
+            versions = orders.select("order_id", captured_on="placed_on").join(of_range, on="order_id")
+            return rows_of(versions.select("order_date", "captured_on").unique()), pl.DataFrame()
+        entries = _index(lake, self.table).select("key", "order_id", "captured_on")
+        held = entries.join(of_range, on="order_id")
+        if _KEY[self.table.name] != "order_id":
+            # A row is found by its key: it may name another order from one version to the next.
+            keys = keep(held.select("key", "order_date").unique())
+            held = entries.select("key", "captured_on").join(keys, on="key")
         of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
-        their_orders = (
-            of_dates.select("order_id", "captured_on")
-            .unique()
-            .join(orders.select("order_id", "placed_on").unique(), on="order_id")
-        )
+        named = of_dates.select("order_id", "captured_on").unique().join(orders, on="order_id")
         found = collect(
-            held.select("order_date", "captured_on").unique(), their_orders.select("captured_on", "placed_on").unique()
+            held.select("order_date", "captured_on").unique(), named.select("captured_on", "placed_on").unique()
         )
         return found[0], found[1]
 
@@ -322,15 +321,16 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
     """
     key = _KEY[table.name]
     places = nw.col("order_date")
-    orders = _index(lake, RAW_ORDERS).select("order_id", "order_date").unique()
-    here = orders.filter(places.is_in(list(dates))).select("order_id")
+    orders = _index(lake, RAW_ORDERS).select("order_id", "order_date")
+    here = keep(orders.filter(places.is_in(list(dates))).select("order_id").unique())
     if table.name == "payments":
         # A payment moves with its order, and when it names another one.
-        named = _index(lake, RAW_OF[table.name]).select("key", "order_id").unique()
-        of_here = named.join(here, on="order_id", how="semi").select("key")
-        counted = named.join(of_here, on="key", how="semi").join(orders, on="order_id", how="inner")
+        named = _index(lake, RAW_OF[table.name]).select("key", "order_id")
+        of_here = keep(named.join(here, on="order_id", how="semi").select("key").unique())
+        counted = named.join(of_here, on="key", how="semi").unique().join(orders, on="order_id", how="inner")
     else:
         counted = orders.join(here, on="order_id", how="semi").with_columns(key="order_id")
-    counted = counted.select("key", "order_date").unique()
-    found = keep(counted.filter(places.count().over("key") > 1))
-    return found.select(nw.col("key").alias(key)).unique(), sorted(set(_column(found, "order_date")))
+    edges = counted.group_by("key").agg(first=places.min(), last=places.max())
+    moved = keep(edges.filter(nw.col("first") != nw.col("last")).select("key"))
+    found = counted.join(moved, on="key", how="semi").select("order_date").unique()
+    return moved.select(nw.col("key").alias(key)), sorted(_column(found, "order_date"))

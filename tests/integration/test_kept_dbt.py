@@ -34,6 +34,13 @@ from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 os.environ[ADDRESS] = KeptDbt().address
 subprocess.run([*COMMAND, *sys.argv[1:]])
 """
+BUILD_AND_STOP = """
+import os, subprocess, sys
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+kept = KeptDbt()
+subprocess.run([*COMMAND, *sys.argv[1:]], env={**os.environ, ADDRESS: kept.address}, check=True)
+kept.stop()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +143,17 @@ def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
     gone.stop()
     status, said = run(["--version"], tmp_path, environment(gone))
     assert (status, "process that has dbt in memory is gone" in said) == (3, True)
+
+
+def test_nothing_is_said_when_it_ends(project: Path) -> None:
+    environ = {**environment(), "SECONDS": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-c", BUILD_AND_STOP, *SLEEPS],
+        cwd=project,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "slept 0 s" in ended.stdout
+    assert ended.stderr == ""

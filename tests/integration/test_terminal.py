@@ -93,6 +93,7 @@ class TestStatus:
             "version": 2,
             "quarantined": 3,
             "worst_check": "",
+            "rows_are_estimated": False,
         }
         profile = found["curated/customer_profile"]
         assert (profile["rows"], profile["dates"], profile["first"], profile["version"]) == (1, None, None, 1)
@@ -150,6 +151,21 @@ class TestStatus:
             ("marts/fct_order_lines", 0, 0, None, None),
         ]
         assert found["marts_unknown"] is None
+        assert not any(one["rows_are_estimated"] for one in found["tables"])
+
+        # A large fact is not read for that.
+        monkeypatch.setattr("orders_lakehouse.terminal.status._COUNTED_ROWS", 2)
+        with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute("ANALYZE marts.fct_orders")
+        large = {one["table"]: one for one in answer(command, "status")["tables"]}
+        assert large["marts/fct_orders"] == {
+            **next(one for one in found["tables"] if one["table"] == "marts/fct_orders"),
+            "rows_are_estimated": True,
+        }
+        assert [name for name, one in large.items() if one["rows_are_estimated"]] == ["marts/fct_orders"]
+        _, output, _ = command("status")
+        (line,) = [line for line in lines_of(output) if line.startswith("  fct_orders ")]
+        assert line.split() == ["fct_orders", "~3", "2", "2017-03-01", "2017-03-04"]
 
     def test_a_warehouse_that_cannot_be_reached_is_no_failure(
         self, command: Command, lake: Lake, monkeypatch: pytest.MonkeyPatch
