@@ -59,12 +59,29 @@ class Bench:
         socket: Directory of the socket of its embedded server.
         shop_url: Database of the shop.
         start: First partition; the configured one if not given.
+        beside: Of a second lakehouse in the same home, what its folders and its database have behind their names.
     """
 
     home: Path
     socket: str
     shop_url: str
     start: date | None = None
+    beside: str = ""
+
+    @property
+    def lake(self) -> Path:
+        """Folder of the lake."""
+        return self.home / f"lake{self.beside}"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's home."""
+        return self.home / f"dagster{self.beside}"
+
+    @property
+    def warehouse_url(self) -> str:
+        """Database of the warehouse."""
+        return self.url(f"warehouse{self.beside}")
 
     def url(self, database: str) -> str:
         """URL of a database of the embedded server."""
@@ -92,18 +109,18 @@ class Bench:
         """The environment of the runs."""
         own = {
             "LAKEHOUSE_HOME": str(self.home),
-            "LAKE_URL": str(self.home / "lake"),
-            "DAGSTER_HOME": str(self.home / "dagster"),
+            "LAKE_URL": str(self.lake),
+            "DAGSTER_HOME": str(self.dagster_home),
             "SHOP_DATABASE_URL": self.shop_url,
-            "WAREHOUSE_DATABASE_URL": self.url("warehouse"),
+            "WAREHOUSE_DATABASE_URL": self.warehouse_url,
         }
         return {**os.environ, **self.settings, **own}
 
     def empty(self) -> None:
         """Remove lake, warehouse and Dagster's home, and let the server write what it still has to write."""
-        for name in ("lake", "dagster", "dbt", "logs"):
-            shutil.rmtree(self.home / name, ignore_errors=True)
-        self._empty_database("warehouse")
+        for folder in (self.lake, self.dagster_home, self.home / "dbt", self.home / "logs"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._empty_database(f"warehouse{self.beside}")
 
     def _empty_database(self, name: str) -> None:
         with dbapi.connect(self.url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
@@ -221,7 +238,7 @@ class Bench:
         return str(version).split()[0]
 
     def _log_files(self) -> Iterator[Path]:
-        return (self.home / "lake").glob("*/*/_delta_log/*.json")
+        return self.lake.glob("*/*/_delta_log/*.json")
 
     def _added_bytes(self, known: set[Path]) -> dict[str, int]:
         """Bytes of the files that commits have added, by layer; `known` are the commits of before."""
@@ -234,7 +251,7 @@ class Bench:
         return added
 
     def _table_bytes(self) -> dict[str, int]:
-        return dict(rows(self.url("warehouse"), _TABLE_BYTES))
+        return dict(rows(self.warehouse_url, _TABLE_BYTES))
 
     def _postmaster(self) -> int:
         return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])

@@ -86,7 +86,12 @@ class ClusterSnapshot(Snapshot):
 
     in_portions: ClassVar[bool] = False
 
-    def rows_at(self, handle: DeltaTable, table: Table) -> Frame:
+    def rows_at(
+        self,
+        handle: DeltaTable,
+        table: Table,
+        stretches: Sequence[tuple[date, date]] | None = None,  # noqa: ARG002 (the cluster finds the dates' files)
+    ) -> Frame:
         """Rows of a table at the version of an open handle, lazily, on the cluster."""
         return _stored(handle, table)
 

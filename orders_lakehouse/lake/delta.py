@@ -202,19 +202,25 @@ class Lake:
         handle = self.open(table)
         if dates is not None:
             return self.scan_at(handle, table, dates)
-        rows = self.rows_at(handle, table)
         if between is None:
-            return rows
+            return self.rows_at(handle, table)
         first, last = map(nw.lit, between)
-        return rows.filter(nw.col(str(table.partitioned_by)).is_between(first, last))
+        return self.rows_at(handle, table, [between]).filter(nw.col(str(table.partitioned_by)).is_between(first, last))
 
     def scan_at(self, handle: DeltaTable, table: Table, dates: Sequence[date]) -> Frame:
         """Rows of some partitions of a table at the version of an open handle, lazily."""
-        return self.rows_at(handle, table).filter(nw.col(str(table.partitioned_by)).is_in(list(dates)))
+        rows = self.rows_at(handle, table, bridged(spans(dates), _STRETCHES))
+        return rows.filter(nw.col(str(table.partitioned_by)).is_in(list(dates)))
 
-    def rows_at(self, handle: DeltaTable, table: Table) -> Frame:
-        """Rows of a table at the version of an open handle, lazily: the columns of its contract."""
-        return nw.from_native(_rows(handle, table))
+    def rows_at(self, handle: DeltaTable, table: Table, stretches: Sequence[tuple[date, date]] | None = None) -> Frame:
+        """Rows of a table at the version of an open handle, lazily: the columns of its contract.
+
+        Args:
+            handle: The table, open.
+            table: The table.
+            stretches: Dates that are enough, by first and last one: others may be left out.
+        """
+        return nw.from_native(_rows(handle, table, stretches))
 
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
         """Insert the rows that are not there yet; what is there stays as it is.
@@ -416,7 +422,8 @@ def _replace(
     column = table.partitioned_by
     within = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
     if has_rows(handle, table, dates):
-        changed = _differing(_rows(handle, table).filter(within), rows.lazy(), table)
+        standing = _rows(handle, table, dates and [dates])
+        changed = _differing(standing.filter(within), rows.lazy(), table)
     else:
         changed = rows.select(date=day_of(table))["date"].unique().sort()
     claims = claims_on(handle, dates, changed, told)
@@ -494,8 +501,9 @@ def _told(source: Snapshot, run_id: str) -> dict[str, str]:
     return {"run_id": run_id, "read": read, "ids": ids_read}
 
 
-def _rows(handle: DeltaTable, table: Table) -> pl.LazyFrame:
-    rows: pl.LazyFrame = nw.to_native(as_contract(nw.from_native(storage.scan(handle)), handle, table))
+def _rows(handle: DeltaTable, table: Table, stretches: Sequence[tuple[date, date]] | None = None) -> pl.LazyFrame:
+    within = None if stretches is None else _within(str(table.partitioned_by), stretches) or "false"
+    rows: pl.LazyFrame = nw.to_native(as_contract(nw.from_native(storage.scan(handle, within)), handle, table))
     return rows
 
 

@@ -82,11 +82,39 @@ def options(location: str) -> dict[str, str] | None:
     return found
 
 
-def scan(handle: DeltaTable) -> pl.LazyFrame:
-    """Rows of a Delta table at the version of its handle, lazily."""
+def scan(handle: DeltaTable, within: str | None = None) -> pl.LazyFrame:
+    """Rows of a Delta table at the version of its handle, lazily.
+
+    Args:
+        handle: The table.
+        within: Predicate of its partition, in SQL: files of other partitions may be left out.
+    """
+    if within is not None and not is_s3(handle.table_uri) and not _has_deletions(handle):
+        return _scan_files(handle, handle.file_uris(file_pruning_predicate=within))
     # Polars takes the handle's options, and wants other types and units for some of the same names.
     patience = {"max_retries": _RETRIES, "retry_timeout_ms": _RETRY_SECONDS * 1000}
     return pl.scan_delta(handle, storage_options=patience if is_s3(handle.table_uri) else None)
+
+
+def _scan_files(handle: DeltaTable, paths: list[str]) -> pl.LazyFrame:
+    """Rows of some files of a table. Polars plans with all files of a table, which takes longer than to read a few."""
+    schema = pl.Schema(handle.schema())
+    if not paths:
+        return pl.LazyFrame(schema=schema)
+    partitions = handle.metadata().partition_columns
+    return pl.scan_parquet(
+        paths,
+        schema={name: dtype for name, dtype in schema.items() if name not in partitions},
+        hive_schema={name: schema[name] for name in partitions},
+        hive_partitioning=True,
+        missing_columns="insert",
+        extra_columns="ignore",
+    ).select(schema.names())
+
+
+def _has_deletions(handle: DeltaTable) -> bool:
+    """Whether a program of others may have deleted rows without writing their files anew."""
+    return "deletionVectors" in (handle.protocol().reader_features or ())
 
 
 def files_at(location: str) -> "fs.PyFileSystem":

@@ -1,6 +1,7 @@
 """The writer of the lake on real Delta tables: alone, late, and in company."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 import narwhals as nw
 import polars as pl
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
@@ -31,7 +32,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.lake import delta, storage
 from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of
+from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of, rows_of
 from orders_lakehouse.lake.log import extent, parts_of_run
 from orders_lakehouse.lake.stamp import Stamp
 from tests.unit.rows import VALID, at, on, rows
@@ -379,6 +380,28 @@ def test_a_whole_table_is_replaced_and_can_be_emptied(lake: Lake) -> None:
     assert _stored(lake, CUSTOMER_PROFILE)["customer_id"].to_list() == ["c3"]
     lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE)))
     assert _stored(lake, CUSTOMER_PROFILE).is_empty()
+
+
+def test_dates_are_read_from_their_own_files(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "UTC")
+    _replace(lake, FIRST, FIRST + timedelta(days=1), _sales(FIRST, FIRST + timedelta(days=1)))
+    shutil.rmtree(tmp_path / DAILY_SALES.path / f"order_date={FIRST + timedelta(days=1)}")
+    one = lake.scan(DAILY_SALES, between=(FIRST, FIRST)), lake.scan(DAILY_SALES, dates=[FIRST])
+    assert [rows_of(frame)["order_date"].to_list() for frame in one] == [[FIRST], [FIRST]]
+    nothing = rows_of(lake.scan(DAILY_SALES, dates=[]))
+    assert (nothing.height, nothing.schema) == (0, DAILY_SALES.schema)
+    with pytest.raises(LakeError):
+        rows_of(lake.scan(DAILY_SALES))
+
+
+@pytest.mark.parametrize("vectors", ["true", "false"])
+def test_rows_that_others_have_marked_as_deleted_are_left_to_the_reader_of_delta(tmp_path: Path, vectors: str) -> None:
+    rows = pl.DataFrame({"day": [FIRST], "number": [1]})
+    configuration = {"delta.enableDeletionVectors": vectors}
+    write_deltalake(str(tmp_path), rows, partition_by=["day"], configuration=configuration)
+    found = storage.scan(DeltaTable(str(tmp_path)), f"day = '{FIRST}'")
+    assert found.collect().equals(rows)
+    assert ("Parquet SCAN" in found.explain(optimized=False)) == (vectors == "false")
 
 
 def _order(**change: Any) -> pl.DataFrame:
