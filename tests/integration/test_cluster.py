@@ -250,7 +250,7 @@ def elsewhere(
         monkeypatch.setenv("SPARK_REMOTE", remote)
         settings.cache_clear()
 
-    monkeypatch.setattr(cluster, "_RETRIES", 0)
+    monkeypatch.setattr(spark_connect, "_RETRIES", 0)
     yield point
     spark_connect.forget()
 
