@@ -59,7 +59,7 @@ class Bench:
         socket: Directory of the socket of its embedded server.
         shop_url: Database of the shop.
         start: First partition; the configured one if not given.
-        beside: Of a second lakehouse in the same home, what its folders and its database have behind their names.
+        beside: Of a second lakehouse on the same server, what its folder and its database have behind their names.
     """
 
     home: Path
@@ -69,14 +69,9 @@ class Bench:
     beside: str = ""
 
     @property
-    def lake(self) -> Path:
-        """Folder of the lake."""
-        return self.home / f"lake{self.beside}"
-
-    @property
-    def dagster_home(self) -> Path:
-        """Dagster's home."""
-        return self.home / f"dagster{self.beside}"
+    def folder(self) -> Path:
+        """Where everything is but the server: a home of its own for a second lakehouse."""
+        return self.home / f"home{self.beside}" if self.beside else self.home
 
     @property
     def warehouse_url(self) -> str:
@@ -108,9 +103,9 @@ class Bench:
     def environment(self) -> dict[str, str]:
         """The environment of the runs."""
         own = {
-            "LAKEHOUSE_HOME": str(self.home),
-            "LAKE_URL": str(self.lake),
-            "DAGSTER_HOME": str(self.dagster_home),
+            "LAKEHOUSE_HOME": str(self.folder),
+            "LAKE_URL": str(self.folder / "lake"),
+            "DAGSTER_HOME": str(self.folder / "dagster"),
             "SHOP_DATABASE_URL": self.shop_url,
             "WAREHOUSE_DATABASE_URL": self.warehouse_url,
         }
@@ -118,8 +113,8 @@ class Bench:
 
     def empty(self) -> None:
         """Remove lake, warehouse and Dagster's home, and let the server write what it still has to write."""
-        for folder in (self.lake, self.dagster_home, self.home / "dbt", self.home / "logs"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("lake", "dagster", "dbt", "logs"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         self._empty_database(f"warehouse{self.beside}")
 
     def _empty_database(self, name: str) -> None:
@@ -144,7 +139,7 @@ class Bench:
                 span=done.span,
                 events=observed["events"],
                 stages=observed["stages"],
-                dbt=_invocations(self.home / "dbt", since=done.span[0]),
+                dbt=_invocations(self.folder / "dbt", since=done.span[0]),
                 memory=done.samples.run,
                 postgres_memory=done.samples.postgres,
                 lake_bytes=self._added_bytes(files),
@@ -238,7 +233,7 @@ class Bench:
         return str(version).split()[0]
 
     def _log_files(self) -> Iterator[Path]:
-        return self.lake.glob("*/*/_delta_log/*.json")
+        return (self.folder / "lake").glob("*/*/_delta_log/*.json")
 
     def _added_bytes(self, known: set[Path]) -> dict[str, int]:
         """Bytes of the files that commits have added, by layer; `known` are the commits of before."""

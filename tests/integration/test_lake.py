@@ -1,5 +1,6 @@
 """The writer of the lake on real Delta tables: alone, late, and in company."""
 
+import json
 import os
 import shutil
 import threading
@@ -30,6 +31,7 @@ from orders_lakehouse.contracts.tables import (
     TABLES,
     Table,
 )
+from orders_lakehouse.dates import days
 from orders_lakehouse.lake import delta, storage
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of, rows_of
@@ -392,6 +394,16 @@ def test_dates_are_read_from_their_own_files(tmp_path: Path) -> None:
     assert (nothing.height, nothing.schema) == (0, DAILY_SALES.schema)
     with pytest.raises(LakeError):
         rows_of(lake.scan(DAILY_SALES))
+
+
+@pytest.mark.parametrize(("dates", "version"), [(201, 1), (200, None)])
+def test_a_commit_of_many_dates_is_opened_from_a_checkpoint(tmp_path: Path, dates: int, version: int | None) -> None:
+    lake, last = Lake(str(tmp_path), "UTC"), FIRST + timedelta(days=dates - 1)
+    _replace(lake, FIRST, last, _sales(*days(FIRST, last)))
+    found = tmp_path / DAILY_SALES.path / "_delta_log" / "_last_checkpoint"
+    assert (json.loads(found.read_text())["version"] if found.exists() else None) == version
+    _replace(lake, FIRST, FIRST, _sales(FIRST, orders=7))
+    assert _orders_by_date(Lake(str(tmp_path), "UTC")) == {**dict.fromkeys(days(FIRST, last), 1), FIRST: 7}
 
 
 @pytest.mark.parametrize("vectors", ["true", "false"])
