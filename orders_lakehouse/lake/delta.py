@@ -171,7 +171,7 @@ class Lake:
                     partition_by=[table.partitioned_by] if table.partitioned_by else None,
                     name=table.path,
                     description=str(Stamp.due(table, self.timezone)),
-                    configuration=_CONFIGURATION,
+                    configuration={**_CONFIGURATION, **_statistics(table)},
                     mode="error",
                     storage_options=storage.options(location),
                     # Retried, the loser of a race would commit the table's making a second time.
@@ -586,6 +586,18 @@ def _plain_number(column: str) -> pl.Expr:
     text = pl.col(column)
     plain = text.str.strip_chars_end("0").str.strip_chars_end(".")
     return pl.when(text.str.contains(".", literal=True)).then(plain).otherwise(text).alias(column)
+
+
+def _statistics(table: Table) -> dict[str, str]:
+    """Of which columns the log keeps statistics of each file: of those that rows are looked for by.
+
+    A table without dates has few files; of one with dates, the log is read by whoever opens it, all of it.
+    """
+    if table.partitioned_by is None:
+        return {}
+    instants = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.Datetime)]
+    columns = [name for name in dict.fromkeys([*table.key, *instants]) if name != table.partitioned_by]
+    return {"delta.dataSkippingStatsColumns": ",".join(columns)}
 
 
 def _claiming(handle: DeltaTable, what: str, parts: Iterable[str], told: Mapping[str, str]) -> CommitProperties:

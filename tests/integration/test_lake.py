@@ -396,6 +396,15 @@ def test_dates_are_read_from_their_own_files(tmp_path: Path) -> None:
         rows_of(lake.scan(DAILY_SALES))
 
 
+def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "UTC")
+    lake.replace_dates([ORDERS], FIRST, FIRST, lambda _: [_lazy(rows(ORDERS, {"order_date": FIRST}))])
+    known = pl.DataFrame(lake.open(ORDERS).get_add_actions(flatten=True))
+    instants = {"ordered_at", "shipped_at", "delivered_at", "updated_at", "captured_at"}
+    assert {name.removeprefix("min.") for name in known.columns if name.startswith("min.")} == {"order_id", *instants}
+    assert known["num_records"].to_list() == [1]
+
+
 @pytest.mark.parametrize(("dates", "version"), [(201, 1), (200, None)])
 def test_a_commit_of_many_dates_is_opened_from_a_checkpoint(tmp_path: Path, dates: int, version: int | None) -> None:
     lake, last = Lake(str(tmp_path), "UTC"), FIRST + timedelta(days=dates - 1)
