@@ -86,12 +86,12 @@ def _rows(event: dg.DagsterEvent) -> int:
 
 
 def _stages() -> dict[str, str]:
-    """An asset's group; of a step that makes many tables, its own name; all checks are one stage."""
-    stages = {}
-    for asset in defs.assets or ():
-        if isinstance(asset, dg.AssetsDefinition):
-            (group, *others) = sorted(set(asset.group_names_by_key.values()))
-            stages[asset.op.name] = asset.op.name if others or len(list(asset.keys)) > 1 else group
+    """The layer that a step's name begins with; of dbt's, their own names; all checks are one stage."""
+    stages = {
+        asset.op.name: asset.op.name.partition("__")[0]
+        for asset in defs.assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+    }
     return stages | {check.op.name: "checks" for check in defs.asset_checks or ()}
 
 

@@ -2,16 +2,13 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import time
@@ -19,20 +16,17 @@ from typing import Any
 from urllib.parse import quote
 
 import polars as pl
-import psutil
 from adbc_driver_postgresql import dbapi
 
 from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
+from bench.processes import ObservedProcess, cpu_of_children, cpu_of_family, sampling
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT, Settings
 from orders_lakehouse.shop.sample import load_sample_shop
 
 _EXECUTOR = {"LAKEHOUSE_EXECUTOR": "in_process"}
-_SAMPLE_SECONDS = 0.1
-# Asking for the server's takes longer: its processes share most of what they hold, which has to be told apart.
-_SAMPLES_PER_POSTGRES_SAMPLE = 10
 _TABLE_BYTES = """
     SELECT schemaname || '.' || tablename, pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)
     FROM pg_tables
@@ -190,26 +184,26 @@ class Bench:
         own = {"LAKE_URL": str(self.rival_home(name) / "lake"), "WAREHOUSE_DATABASE_URL": self.url(name)}
         return {**self.environment, **own}
 
-    def _process(self, arguments: Sequence[str], environment: Mapping[str, str]) -> "_Process":
+    def _process(self, arguments: Sequence[str], environment: Mapping[str, str]) -> ObservedProcess:
         """Run a command to its end and observe it."""
         output = self.home / "output.txt"
-        cpu, postgres_cpu = _cpu_of_children(), _cpu_of_family(self._postmaster())
+        cpu, postgres_cpu = cpu_of_children(), cpu_of_family(self._postmaster())
         started = time()
         with output.open("w") as log:
             process = subprocess.Popen(  # noqa: S603 (our own command)
                 arguments, cwd=PROJECT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
-            with _sampling(process.pid, self._postmaster()) as samples:
+            with sampling(process.pid, self._postmaster()) as samples:
                 status = process.wait()
             ended = time()
         if status:
             told = " ".join(arguments[1:])
             raise BenchError(f"{told} failed; its last words:\n{output.read_text()[-4000:]}")
-        return _Process(
+        return ObservedProcess(
             (started, ended),
             samples,
-            _cpu_of_children() - cpu,
-            _cpu_of_family(self._postmaster()) - postgres_cpu,
+            cpu_of_children() - cpu,
+            cpu_of_family(self._postmaster()) - postgres_cpu,
         )
 
     def shop(self) -> tuple[date, dict[str, int]]:
@@ -352,92 +346,6 @@ def measure(
             if work == "year" and rivals and number == 1:
                 rivals.require_equal(bench, names)
     return measured
-
-
-@dataclass
-class _Samples:
-    run: list[tuple[float, int]] = field(default_factory=list)
-    proportional: list[int] = field(default_factory=list)
-    postgres: list[tuple[float, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Process:
-    """What was observed of a command from outside."""
-
-    span: tuple[float, float]
-    samples: _Samples
-    cpu_seconds: float
-    postgres_cpu_seconds: float
-
-    @property
-    def numbers(self) -> dict[str, Any]:
-        """cpu_seconds (of the server's processes beside them, what they did meanwhile), proportional_peak_bytes."""
-        return {
-            "cpu_seconds": self.cpu_seconds,
-            "postgres_cpu_seconds": self.postgres_cpu_seconds,
-            "proportional_peak_bytes": max(self.samples.proportional, default=None),
-        }
-
-
-def _cpu_of_children() -> float:
-    """Seconds of user and system time of all processes that were waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _cpu_of_family(root: int) -> float:
-    """Seconds of user and system time of a process, of its children, and of those that are gone."""
-    gone = psutil.Process(root).cpu_times()
-    return sum(_of_each(root, _cpu_seconds)) + gone.children_user + gone.children_system
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
-
-
-@contextmanager
-def _sampling(run: int, postmaster: int) -> Iterator[_Samples]:
-    """Take the memory of a run's processes, and that of the server's, until the block ends."""
-    samples = _Samples()
-    done = threading.Event()
-
-    def sample() -> None:
-        for number in count():
-            if done.wait(_SAMPLE_SECONDS):
-                return
-            samples.run.append((time(), int(sum(_of_each(run, _resident_bytes)))))
-            if number % _SAMPLES_PER_POSTGRES_SAMPLE == 0:
-                samples.proportional.append(int(sum(_of_each(run, _proportional_bytes))))
-                samples.postgres.append((time(), int(sum(_of_each(postmaster, _proportional_bytes)))))
-
-    thread = threading.Thread(target=sample, name="memory", daemon=True)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        done.set()
-        thread.join()
-
-
-def _of_each(root: int, size: Callable[[psutil.Process], float]) -> Iterator[float]:
-    """A number of a process and of each of its descendants, as far as they live."""
-    with suppress(psutil.Error):
-        process = psutil.Process(root)
-        for member in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                yield size(member)
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    return int(process.memory_info().rss)
-
-
-def _proportional_bytes(process: psutil.Process) -> int:
-    """Bytes of a process, of shared pages its share, where the system tells (Linux)."""
-    memory = process.memory_full_info()
-    return int(getattr(memory, "pss", memory.rss))
 
 
 def _invocations(folder: Path, since: float) -> list[DbtInvocation]:

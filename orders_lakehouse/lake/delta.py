@@ -45,7 +45,7 @@ _STRETCHES = 20
 _STORED = " stored"
 # Partitions that are in memory at once while a table gets wider types.
 _REWRITTEN = 30
-# A commit of more dates is put into the table's checkpoint at once: to open the table takes half as long from there.
+# A commit of more dates is put into the table's checkpoint at once: to open the table from there takes less time.
 _LARGE_COMMIT = 200
 # Rows that are in memory at once while a table without partitions becomes one file.
 _BATCH_ROWS = 100_000

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
-from orders_lakehouse.lake.delta import Lake, compact, handles, rows_of
+from orders_lakehouse.lake import handles
+from orders_lakehouse.lake.delta import Lake, compact, rows_of
 from orders_lakehouse.lake.derivations import derive
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.transforms import curated
@@ -98,6 +99,14 @@ def of_two_dates(lake: Lake) -> Lake:
 def test_a_run_of_few_dates_reads_those_that_changed(of_two_dates: Lake) -> None:
     write(of_two_dates, DAY, [{"order_id": "o1"}, {"order_id": "o2", "customer_id": "c2"}, {"order_id": "o5"}])
     assert profiled(of_two_dates)["orders"].to_list() == [3, 2]
+
+
+def test_a_version_whose_files_somebody_removed_is_done_without(lake: Lake) -> None:
+    write(lake, DAY, [{"order_id": "o1"}])
+    profiled(lake)
+    write(lake, DAY, [{"order_id": "o1"}, {"order_id": "o2"}])
+    handles.own(lake.location(ORDER_LINES)).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    assert profiled(lake)["orders"].to_list() == [2]
 
 
 def test_a_first_order_that_went_is_looked_for_on_every_date(of_two_dates: Lake) -> None:

@@ -1,0 +1,104 @@
+"""What is seen of processes from outside: their time and their memory."""
+
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from time import time
+from typing import Any
+
+import psutil
+
+_SAMPLE_SECONDS = 0.1
+# Asking for the server's takes longer: its processes share most of what they hold, which has to be told apart.
+_SAMPLES_PER_POSTGRES_SAMPLE = 10
+
+
+@dataclass
+class Samples:
+    """Bytes: of a run's processes and of the server's, each with its instant; of the former, shared pages by share."""
+
+    run: list[tuple[float, int]] = field(default_factory=list)
+    proportional: list[int] = field(default_factory=list)
+    postgres: list[tuple[float, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ObservedProcess:
+    """What was observed of a command from outside."""
+
+    span: tuple[float, float]
+    samples: Samples
+    cpu_seconds: float
+    postgres_cpu_seconds: float
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """cpu_seconds (of the server's processes beside them, what they did meanwhile), proportional_peak_bytes."""
+        return {
+            "cpu_seconds": self.cpu_seconds,
+            "postgres_cpu_seconds": self.postgres_cpu_seconds,
+            "proportional_peak_bytes": max(self.samples.proportional, default=None),
+        }
+
+
+def cpu_of_children() -> float:
+    """Seconds of user and system time of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_of_family(root: int) -> float:
+    """Seconds of user and system time of a process, of its children, and of those that are gone."""
+    gone = psutil.Process(root).cpu_times()
+    return sum(_of_each(root, _cpu_seconds)) + gone.children_user + gone.children_system
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+@contextmanager
+def sampling(run: int, postmaster: int) -> Iterator[Samples]:
+    """Take the memory of a run's processes, and that of the server's, until the block ends."""
+    samples = Samples()
+    done = threading.Event()
+
+    def sample() -> None:
+        for number in count():
+            if done.wait(_SAMPLE_SECONDS):
+                return
+            samples.run.append((time(), int(sum(_of_each(run, _resident_bytes)))))
+            if number % _SAMPLES_PER_POSTGRES_SAMPLE == 0:
+                samples.proportional.append(int(sum(_of_each(run, _proportional_bytes))))
+                samples.postgres.append((time(), int(sum(_of_each(postmaster, _proportional_bytes)))))
+
+    thread = threading.Thread(target=sample, name="memory", daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        thread.join()
+
+
+def _of_each(root: int, size: Callable[[psutil.Process], float]) -> Iterator[float]:
+    """A number of a process and of each of its descendants, as far as they live."""
+    with suppress(psutil.Error):
+        process = psutil.Process(root)
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                yield size(member)
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    """Bytes of a process, of shared pages its share, where the system tells (Linux)."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.rss))
