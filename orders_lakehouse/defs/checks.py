@@ -3,7 +3,7 @@
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -30,9 +30,9 @@ from orders_lakehouse.lake.log import Part, parts_of_run
 from orders_lakehouse.lake.portions import portions_of_versions
 from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
-from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms.split import breaks
+from orders_lakehouse.warehouse.facts import fact_totals
 from orders_lakehouse.warehouse.load import COPIES, loaded_versions
 
 # Of so many rows that break a rule, it is told which ones; of those beyond, how many.
@@ -325,21 +325,10 @@ def _lake_totals(lake: Lake, table: Table, first: date, last: date) -> pl.DataFr
     return totals.cast({"lines": pl.Int64, "total": pl.Decimal(38, 2)})
 
 
-def _fact_totals(lake: Lake, first: date, last: date) -> pl.DataFrame:  # noqa: ARG001 (the sides share a signature)
-    query = (
-        "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) AS lines, sum(total_price)::text AS total "
-        f"FROM marts.fct_order_lines WHERE date_id BETWEEN {first:%Y%m%d} AND {last:%Y%m%d} GROUP BY 1"
-    )
-    with connect("warehouse") as connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        rows = pl.DataFrame(cursor.fetch_arrow_table())
-    return rows.cast({"date": pl.Date, "lines": pl.Int64}).with_columns(pl.col("total").cast(pl.Decimal(38, 2)))
-
-
-_TOTALS = {
+_TOTALS: Mapping[str, Callable[[Lake, date, date], pl.DataFrame]] = {
     "cleansed": lambda lake, first, last: _lake_totals(lake, ORDER_ITEMS, first, last),
     "curated": lambda lake, first, last: _lake_totals(lake, ORDER_LINES, first, last),
-    "fact": _fact_totals,
+    "fact": lambda _, first, last: fact_totals(first, last).rename({"order_date": "date"}),
 }
 
 

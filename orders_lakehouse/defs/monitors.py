@@ -42,7 +42,7 @@ from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.waiting import shop_now, uncaptured
 from orders_lakehouse.transforms.anomalies import DAYS, WEEKS, against_weekdays, mix_shifts
-from orders_lakehouse.warehouse.load import fact_lines, fact_totals
+from orders_lakehouse.warehouse.facts import fact_lines, fact_totals_by_status
 
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 _ONE_DAY = timedelta(days=1)
@@ -352,7 +352,7 @@ freshness_checks = [
         dg.AssetKey(["marts", "fct_order_lines"]),
         "marts",
         "since the capture of the first line that cleansed tables have and fct_order_lines has not",
-        lambda lake: _dates_wait(waiting_to_be_shown(lake, fact_totals(), fact_lines), "derive_dates_job"),
+        lambda lake: _dates_wait(waiting_to_be_shown(lake, fact_totals_by_status(), fact_lines), "derive_dates_job"),
     ),
 ]
 

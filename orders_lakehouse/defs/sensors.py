@@ -24,7 +24,7 @@ from orders_lakehouse.partitions import DAILY, range_tags
 from orders_lakehouse.pending import Asked, Ended, Pending
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.shop_changes import changed_dates
-from orders_lakehouse.warehouse.load import unbuilt_dates
+from orders_lakehouse.warehouse.facts import unbuilt_dates
 
 _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.

@@ -6,7 +6,7 @@ newer ones, and a load that was interrupted is made up for by the next. The copi
 server they are empty, and so is their memory, and the next load is a full one.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -16,18 +16,16 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.tables import (
-    CLEANSED,
     CUSTOMERS,
     ORDER_LINES,
     ORDERS,
     PAYMENTS,
     PRODUCTS,
-    QUARANTINE,
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
-from orders_lakehouse.lake.log import dates_changed_since, find
+from orders_lakehouse.lake.log import dates_changed_since
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
 
@@ -173,67 +171,6 @@ def loaded_versions() -> dict[str, int]:
             return {}
         cursor.execute(f"SELECT table_name, delta_version FROM {SCHEMA}.loaded")
         return dict(cursor.fetchall())
-
-
-def unbuilt_dates(lake: Lake) -> set[date]:
-    """Dates at which the facts have another number of lines than curated; all that the lake has, before they are built.
-
-    Raises:
-        DatabaseUnavailableError: The warehouse cannot be reached.
-    """
-    with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, "SELECT to_regclass('marts.fct_order_lines')::text") is None:
-            return {day for table in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, table)}
-        cursor.execute(
-            "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) FROM marts.fct_order_lines GROUP BY 1"
-        )
-        built: dict[date, int] = dict(cursor.fetchall())
-    lines = _rows_by_date(lake, ORDER_LINES)
-    return {day for day in {*built, *lines} if built.get(day, 0) != lines.get(day, 0)}
-
-
-def fact_totals() -> pl.DataFrame:
-    """Lines of the fact by date and state of their order.
-
-    Returns:
-        order_date, order_status, lines, total (of total_price); no row before the fact is built.
-
-    Raises:
-        DatabaseUnavailableError: The warehouse cannot be reached.
-    """
-    query = "SELECT {date}, order_status, count(*) AS lines, sum(total_price)::text AS total FROM {fact} GROUP BY 1, 2"
-    return _of_fact(query, {"lines": pl.Int64, "total": pl.Decimal(38, 2)})
-
-
-def fact_lines(dates: Collection[date]) -> pl.DataFrame:
-    """Lines of some dates of the fact: order_date, order_status, order_id, line_number, total_price.
-
-    Raises:
-        DatabaseUnavailableError: The warehouse cannot be reached.
-    """
-    listed = ", ".join(f"{day:%Y%m%d}" for day in dates) or "0"
-    query = (
-        "SELECT {date}, order_status, order_id, line_number, total_price::text AS total_price FROM {fact} "
-        f"WHERE date_id IN ({listed})"
-    )
-    return _of_fact(query, {"order_id": pl.String, "line_number": pl.Int32, "total_price": pl.Decimal(18, 2)})
-
-
-def _of_fact(query: str, types: Mapping[str, "pl.DataType | type[pl.DataType]"]) -> pl.DataFrame:
-    schema = {"order_date": pl.Date, "order_status": pl.String, **types}
-    with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, "SELECT to_regclass('marts.fct_order_lines')::text") is None:
-            return pl.DataFrame(schema=schema)
-        day = "to_date(date_id::text, 'YYYYMMDD') AS order_date"
-        cursor.execute(query.format(date=day, fact="marts.fct_order_lines"))
-        return pl.DataFrame(cursor.fetch_arrow_table()).cast(pl.Schema(schema))
-
-
-def _rows_by_date(lake: Lake, table: Table) -> dict[date, int]:
-    handle = find(lake, table)
-    if handle is None:
-        return {}
-    return dict(files_of(handle, table).group_by("date").agg(pl.col("rows").sum()).iter_rows())
 
 
 def require_loaded() -> None:
