@@ -1,9 +1,11 @@
 """From what was observed of a run to its numbers: by stage, and where the time went. Pure functions.
 
 The seconds of a run are cut into parts that add up: the start until the first step, storing Dagster's events, dbt's own
-start and end, the work of the stages, and the rest (between the steps, and after the last).
+start and end, the work of the stages, and the rest (between the steps, and after the last). While several steps are at
+work, each has its share of the time.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,7 +57,7 @@ class Observed:
 
 @dataclass
 class Stage:
-    """Numbers of a stage; `seconds` are those of its steps, and the sum of the three parts."""
+    """Numbers of a stage; `seconds` are its steps' share of the time, and the sum of the three parts."""
 
     seconds: float = 0.0
     work_seconds: float = 0.0
@@ -85,12 +87,19 @@ def numbers(observed: Observed) -> dict[str, Any]:
     steps = _steps(observed.events)
     started, ended = observed.span
     first = min((start for start, _ in steps.values()), default=ended)
-    stages = _by_stage(observed, steps)
+    invocations = {
+        step: invocation
+        for step, span in steps.items()
+        for invocation in observed.dbt
+        if _within(invocation.started, span)
+    }
+    shares = _shares(steps, observed.events, {step: one.working for step, one in invocations.items()})
+    stages = _by_stage(observed, steps, shares, invocations)
     seconds = ended - started
+    before = sum(_overlap((instant, instant + took), (started, first)) for instant, took, *_ in observed.events)
     parts = {
-        "start_seconds": first - started - _stored(observed.events, (started, first)),
-        "event_seconds": _stored(observed.events, observed.span)
-        - sum(_stored(observed.events, invocation.working) for invocation in observed.dbt),
+        "start_seconds": first - started - before,
+        "event_seconds": sum(share for (_, part), share in shares.items() if part == "event"),
         "dbt_seconds": sum(stage.dbt_seconds for stage in stages.values()),
         "work_seconds": sum(stage.work_seconds for stage in stages.values()),
     }
@@ -112,17 +121,63 @@ def _steps(events: Iterable[Sequence[Any]]) -> dict[str, Span]:
     }
 
 
-def _by_stage(observed: Observed, steps: Mapping[str, Span]) -> dict[str, Stage]:
+def _shares(
+    steps: Mapping[str, Span], events: Iterable[Sequence[Any]], working: Mapping[str, Span]
+) -> dict[tuple[str, str], float]:
+    """Seconds by step and part (event, dbt, work); events that are stored while no step is at work have no step ("").
+
+    Args:
+        steps: When each step was at work.
+        events: Dagster's events.
+        working: When the dbt of a step was at work; storing events costs nothing then, it waits for dbt.
+    """
+    edges = [(at, by, "step", step) for step, span in steps.items() for at, by in zip(span, (1, -1), strict=True)]
+    for instant, took, _, step, *_ in events:
+        edges += [(instant, 1, "event", step or ""), (instant + took, -1, "event", step or "")]
+    for step, span in working.items():
+        edges += [(at, by, "dbt", step) for at, by in zip(span, (1, -1), strict=True)]
+    shares: dict[tuple[str, str], float] = defaultdict(float)
+    open_: Counter[tuple[str, str]] = Counter()
+    at_work: set[str] = set()
+    since = 0.0
+    for at, by, what, step in sorted(edges):
+        for one in at_work:
+            is_storing = open_["event", one] > 0
+            if one in working:
+                part = "work" if open_["dbt", one] else "event" if is_storing else "dbt"
+            else:
+                part = "event" if is_storing else "work"
+            shares[one, part] += (at - since) / len(at_work)
+        if not at_work and any(number > 0 for (kind, _), number in open_.items() if kind == "event"):
+            shares["", "event"] += at - since
+        since = at
+        open_[what, step] += by
+        if what == "step":
+            (at_work.add if by > 0 else at_work.discard)(step)
+    return shares
+
+
+def _by_stage(
+    observed: Observed,
+    steps: Mapping[str, Span],
+    shares: Mapping[tuple[str, str], float],
+    invocations: Mapping[str, DbtInvocation],
+) -> dict[str, Stage]:
     stages = {name: Stage() for name in dict.fromkeys(observed.stages.values())}
     spans: dict[str, list[Span]] = {name: [] for name in stages}
     stage_of_relation: dict[str, str] = {}
     for step, span in steps.items():
         name = observed.stages[step]
-        invocation = next((one for one in observed.dbt if _within(one.started, span)), None)
-        _add(stages[name], span, observed.events, invocation)
+        stage = stages[name]
+        event, dbt, work = (shares.get((step, part), 0.0) for part in ("event", "dbt", "work"))
+        stage.seconds += event + dbt + work
+        stage.event_seconds += event
+        stage.dbt_seconds += dbt
+        stage.work_seconds += work
         spans[name].append(span)
-        if invocation:
-            stage_of_relation |= dict.fromkeys(invocation.relations, name)
+        if step in invocations:
+            stage.rows += invocations[step].rows
+            stage_of_relation |= dict.fromkeys(invocations[step].relations, name)
     for _, _, _, step, _, rows in observed.events:
         if step in steps:
             stages[observed.stages[step]].rows += rows
@@ -136,23 +191,8 @@ def _by_stage(observed: Observed, steps: Mapping[str, Span]) -> dict[str, Stage]
     return stages
 
 
-def _add(stage: Stage, span: Span, events: Iterable[Sequence[Any]], dbt: DbtInvocation | None) -> None:
-    """Add a step's seconds and their parts; while dbt is at work, storing events costs nothing, it waits for dbt."""
-    seconds = span[1] - span[0]
-    stored = _stored(events, span) - (_stored(events, dbt.working) if dbt else 0.0)
-    starting = seconds - stored - (dbt.working[1] - dbt.working[0]) if dbt else 0.0
-    stage.seconds += seconds
-    stage.event_seconds += stored
-    stage.dbt_seconds += starting
-    stage.work_seconds += seconds - stored - starting
-    stage.rows += dbt.rows if dbt else 0
-
-
-def _stored(events: Iterable[Sequence[Any]], within: Span) -> float:
-    """Seconds that storing events took within a span of time."""
-    first, last = within
-    overlaps: Iterable[float] = (min(instant + took, last) - max(instant, first) for instant, took, *_ in events)
-    return sum(max(0.0, overlap) for overlap in overlaps)
+def _overlap(one: Span, other: Span) -> float:
+    return max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
 
 
 def _peak(samples: Iterable[tuple[float, int]], spans: Sequence[Span]) -> int | None:

@@ -26,7 +26,7 @@ from orders_lakehouse.postgres import embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT, Settings
 from orders_lakehouse.shop.sample import load_sample_shop
 
-_EXECUTOR = {"LAKEHOUSE_EXECUTOR": "in_process"}
+_EXECUTOR = {"LAKEHOUSE_EXECUTOR": "threads"}
 _TABLE_BYTES = """
     SELECT schemaname || '.' || tablename, pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)
     FROM pg_tables

@@ -17,6 +17,7 @@ import dagster as dg
 
 from orders_lakehouse.dates import from_words
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.executor import execute_here
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
 from orders_lakehouse.settings import settings
 
@@ -169,14 +170,16 @@ def run_job(
 def _run(
     defs: dg.Definitions, job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str]
 ) -> Outcome:
+    from orders_lakehouse.defs.resources import EXECUTOR_HERE
+
     prepare_instance()
     with dg.DagsterInstance.get() as instance:
         outcome = Outcome(run_id=str(uuid.uuid4()))
         with _watching(instance, outcome, progress), _output_to(_log_file(outcome)):
-            result = defs.resolve_job_def(job_name).execute_in_process(
-                instance=instance,
+            result = execute_here(
+                defs.resolve_job_def(job_name).with_executor_def(EXECUTOR_HERE),
+                instance,
                 run_id=outcome.run_id,
-                raise_on_error=False,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 tags={**signature_tags(outcome.run_id), **tags},
             )

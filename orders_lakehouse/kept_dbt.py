@@ -59,6 +59,10 @@ class KeptDbt:
                 start_new_session=True,
             )
 
+    def tell(self, environment: Mapping[str, str]) -> None:
+        """What the builds from now on have in their environment, beside that of the executable."""
+        _told(self.address).write_text(json.dumps(dict(environment)))
+
     @property
     def lives(self) -> bool:
         """Whether it can be asked for a build."""
@@ -72,9 +76,14 @@ class KeptDbt:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _told(address: str) -> Path:
+    return Path(address).with_name("told.json")
+
+
 def _ask(address: str, arguments: Sequence[str]) -> int:
     """Have the process build, with the environment, the folder and the output of this one; returns how that ended."""
-    request = json.dumps([arguments, dict(os.environ), os.getcwd()]).encode()
+    told = json.loads(_told(address).read_text()) if _told(address).exists() else {}
+    request = json.dumps([arguments, {**os.environ, **told}, os.getcwd()]).encode()
     with socket.socket(socket.AF_UNIX) as asked:
         try:
             asked.connect(address)

@@ -108,10 +108,13 @@ class Settings(BaseSettings):
             "Default: half of what the machine or the container has."
         ),
     )
-    executor: Literal["in_process", "multiprocess"] = Field(
-        default="in_process",
+    executor: Literal["threads", "in_process", "multiprocess"] = Field(
+        default="threads",
         validation_alias="LAKEHOUSE_EXECUTOR",
-        description="How a run executes its steps: in one process, or one process for each step.",
+        description=(
+            "How a run executes its steps: two at a time in one process, one after the other in one process, or one "
+            "process for each step."
+        ),
     )
     sensors: Literal["running", "stopped"] = Field(
         default="running",

@@ -19,7 +19,7 @@ from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs.metadata import FEW, few_of, key_of, table_of
+from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report, started
 from orders_lakehouse.lake import accounts
@@ -50,7 +50,9 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
     dated = not isinstance(table, Table) or table.partitioned_by is not None
 
     def decorate(judge: Callable[[Sequence[Part]], Judged]) -> dg.AssetChecksDefinition:
-        @dg.asset_check(asset=asset, name=name, description=description, blocking=True)
+        tags = priority(table) if isinstance(table, Table) else {}
+
+        @dg.asset_check(asset=asset, name=name, description=description, blocking=True, op_tags=tags)
         def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context) if dated else None
             with failures(context):

@@ -11,7 +11,6 @@ from dagster_dbt import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
     DbtCliInvocation,
-    DbtCliResource,
     DbtProject,
     dbt_assets,
 )
@@ -20,7 +19,7 @@ from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.models import model_schema
-from orders_lakehouse.defs.resources import dates_for_dbt, export_warehouse_to_dbt, failures, keep_what_dbt_parsed
+from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.defs.results import record_tests
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import bad_dates, latest
@@ -28,7 +27,7 @@ from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
-from orders_lakehouse.warehouse.load import require_loaded
+from orders_lakehouse.warehouse.load import load_lost
 
 # Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
 DBT_POOL = "dbt"
@@ -95,10 +94,9 @@ TRANSLATOR = Translator(
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=DBT_POOL,
 )
-def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Staging views and dimensions, with their tests."""
-    with failures(context):
-        require_loaded()
+    _load_lost(context, lake)
     yield from _build(context, dbt, lake)
 
 
@@ -112,12 +110,21 @@ def dimensions(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.
     backfill_policy=dg.BackfillPolicy.single_run(),
     pool=DBT_POOL,
 )
-def facts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
+    _load_lost(context, lake)
     with failures(context):
-        require_loaded()
         blocked = blocked_dates(lake)
     yield from _build(context, dbt, lake, run_dates(context), blocked)
+
+
+def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    with failures(context):
+        lost = load_lost(lake)
+    if lost:
+        context.log.warning(
+            "Found no rows of %s in schema lake, as after a crash of the server: loaded.", ", ".join(lost)
+        )
 
 
 def blocked_dates(lake: Lake) -> list[date]:
@@ -128,18 +135,17 @@ def blocked_dates(lake: Lake) -> list[date]:
 
 def _build(
     context: dg.AssetExecutionContext,
-    dbt: DbtCliResource,
+    dbt: Dbt,
     lake: Lake,
     dates: tuple[date, date] | None = None,
     blocked: Sequence[date] = (),
 ) -> Iterator[Any]:
     with failures(context):
-        export_warehouse_to_dbt()
+        told = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
     arguments = ["build", "--exclude-resource-type", "unit_test"]
     tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
     try:
-        with dates_for_dbt(dates, blocked):
-            invocation = dbt.cli(arguments, context=context, raise_on_error=False)
+        invocation = dbt.cli(arguments, told, context=context, raise_on_error=False)
         for event in invocation.stream():
             if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
                 tests.append(event)

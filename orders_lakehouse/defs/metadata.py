@@ -12,7 +12,7 @@ from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.document import OWNERS, demands, document
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.personal import masked
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, Table
 from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
@@ -42,6 +42,7 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
         "kinds": set(kinds),
         "owners": OWNERS,
         "deps": [key_of(source) for source in UPSTREAM.get(table, ())],
+        "op_tags": priority(table),
         "metadata": {
             "dagster/column_schema": column_schema(table),
             "dagster/uri": f"{settings().lake_url}/{table.path}",
@@ -50,6 +51,15 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
             **({"dagster/column_lineage": column_lineage(table)} if table in UPSTREAM else {}),
         },
     }
+
+
+# The longest way from the shop to the facts, on which a step does not wait for those aside.
+_LONGEST = {RAW_ORDERS, RAW_ORDER_ITEMS, ORDERS, ORDER_ITEMS, ORDER_LINES}
+
+
+def priority(table: Table) -> dict[str, str]:
+    """Tags of a step that has to do with a table, by which Dagster chooses among those that are ready."""
+    return {"dagster/priority": "1"} if table in _LONGEST else {}
 
 
 def _contract_source(model: type[Contract]) -> dg.CodeReferencesMetadataValue:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
@@ -16,6 +16,7 @@ from pydantic import PrivateAttr
 
 from orders_lakehouse import postgres
 from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.executor import threads_executor
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.liveness import signing
@@ -44,34 +45,24 @@ def failures(
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-@contextmanager
-def dates_for_dbt(dates: tuple[date, date] | None, blocked: Sequence[date]) -> Iterator[None]:
-    """Let the dbt that is started meanwhile know the dates of a build, and those that it leaves out."""
+def dates_for_dbt(dates: tuple[date, date] | None, blocked: Sequence[date]) -> dict[str, str]:
+    """Environment that tells dbt the dates of a build, and those that it leaves out."""
     told = {} if dates is None else {"DBT_FROM_DATE": str(dates[0]), "DBT_TO_DATE": str(dates[1])}
-    if blocked:
-        told["DBT_BLOCKED_DATES"] = ",".join(map(str, blocked))
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name in told:
-            del os.environ[name]
+    return {**told, "DBT_BLOCKED_DATES": ",".join(map(str, blocked))} if blocked else told
 
 
-def export_warehouse_to_dbt() -> None:
-    """Put the warehouse in force where dbt's profile reads it."""
+def warehouse_for_dbt() -> dict[str, str]:
+    """Environment in which dbt's profile finds the warehouse in force."""
     parts = parse_url(database_url("warehouse")) or {}
-    os.environ.update(
-        # Each invocation leaves its logs and artifacts in a folder of its own; they belong to the home, not the code.
-        DBT_TARGET_PATH=os.fspath(settings().home / "dbt"),
-        DBT_WAREHOUSE_HOST=parts.get("host", "localhost"),
-        DBT_WAREHOUSE_PORT=parts.get("port", "5432"),
-        DBT_WAREHOUSE_USER=parts.get("user", "postgres"),
-        DBT_ENV_SECRET_WAREHOUSE_PASSWORD=parts.get("password", ""),
-        DBT_WAREHOUSE_DBNAME=parts.get("dbname", "postgres"),
-        DBT_WAREHOUSE_LOCK_TIMEOUT=f"{postgres.LOCK_SECONDS}s",
-        DBT_WAREHOUSE_SSLMODE=parts.get("sslmode", "prefer"),
-    )
+    return {
+        "DBT_WAREHOUSE_HOST": parts.get("host", "localhost"),
+        "DBT_WAREHOUSE_PORT": parts.get("port", "5432"),
+        "DBT_WAREHOUSE_USER": parts.get("user", "postgres"),
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
+        "DBT_WAREHOUSE_DBNAME": parts.get("dbname", "postgres"),
+        "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{postgres.LOCK_SECONDS}s",
+        "DBT_WAREHOUSE_SSLMODE": parts.get("sslmode", "prefer"),
+    }
 
 
 def keep_what_dbt_parsed(invocation: DbtCliInvocation) -> None:
@@ -89,13 +80,10 @@ class Dbt(DbtCliResource):
 
     _kept: KeptDbt | None = PrivateAttr(default=None)
 
-    def cli(self, args: Sequence[str], **options: Any) -> DbtCliInvocation:
-        """Start a build, as the parent does."""
-        os.environ[ADDRESS] = self._living().address
-        try:
-            return super().cli(args, **options)
-        finally:
-            del os.environ[ADDRESS]
+    def cli(self, args: Sequence[str], told: Mapping[str, str] | None = None, **options: Any) -> DbtCliInvocation:
+        """Start a build, as the parent does, with more in its environment."""
+        self._living().tell(told or {})
+        return super().cli(args, **options)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Start the process: while the lake's steps are at work, it imports dbt."""
@@ -110,12 +98,16 @@ class Dbt(DbtCliResource):
         if self._kept is None or not self._kept.lives:
             self._stop()
             self._kept = KeptDbt()
+            # Once, before there are threads that may read it: the environment of a process is not made for more. Each
+            # invocation leaves its logs and artifacts in a folder of its own; they belong to the home, not the code.
+            os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(settings().home / "dbt")})
         return self._kept
 
     def _stop(self) -> None:
         if self._kept is not None:
             self._kept.stop()
             self._kept = None
+            os.environ.pop(ADDRESS, None)
 
     @cached_property
     def _cli_version(self) -> Version:
@@ -139,4 +131,11 @@ RESOURCES = {
     ),
 }
 # A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.
-EXECUTOR = signing(dg.in_process_executor if settings().executor == "in_process" else dg.multiprocess_executor)
+_EXECUTORS = {
+    "threads": threads_executor,
+    "in_process": dg.in_process_executor,
+    "multiprocess": dg.multiprocess_executor,
+}
+EXECUTOR = signing(_EXECUTORS[settings().executor])
+# Of a run that is executed where it is asked for; there are no other processes then.
+EXECUTOR_HERE = _EXECUTORS[settings().executor.replace("multiprocess", "threads")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from threading import Lock
 
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import (
@@ -23,7 +24,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.lake.delta import Lake, Replaced
+from orders_lakehouse.lake.delta import Lake, Replaced, keep
 from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
 from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
 from orders_lakehouse.lake.profile import customer_profile
@@ -64,7 +65,8 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
     first, last = dates
     targets = derived_with(table)
     if table is ORDER_LINES:
-        return replace_range(lake, targets, portions_of_rows(lake, ORDER_ITEMS, first, last), _order_lines, run_id)
+        make = _OrderLines()
+        return replace_range(lake, targets, portions_of_rows(lake, ORDER_ITEMS, first, last), make, run_id)
     if table is DAILY_SALES:
         return replace_range(lake, targets, portions_of_rows(lake, ORDER_LINES, first, last), _daily_sales, run_id)
     waivers, places = configured_waivers(), places_of(table, first, last)
@@ -110,9 +112,25 @@ _CLEANSE: dict[str, Callable[[Lake, date, date, Waivers, Places | None], Split]]
 }
 
 
-def _order_lines(lake: Lake, first: date, last: date) -> Sequence[Frame]:
-    items, orders = (lake.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
-    return [curated.order_lines(items, orders, lake.scan(CUSTOMERS), lake.scan(PRODUCTS))]
+class _OrderLines:
+    """Makes order lines portion by portion. When customers and products are valid is found out once for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._known: tuple[Sequence[int], Sequence[Frame]] | None = None
+
+    def __call__(self, lake: Lake, first: date, last: date) -> Sequence[Frame]:
+        items, orders = (lake.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
+        return [curated.order_lines(items, orders, *self._in_time(lake))]
+
+    def _in_time(self, lake: Lake) -> Sequence[Frame]:
+        versions = [lake.open(table).version() for table in (CUSTOMERS, PRODUCTS)]
+        with self._lock:
+            if self._known is None or self._known[0] != versions:
+                customers = curated.customers_in_time(lake.scan(CUSTOMERS))
+                products = curated.products_in_time(lake.scan(PRODUCTS))
+                self._known = (versions, [keep(customers), keep(products)])
+            return self._known[1]
 
 
 def _daily_sales(lake: Lake, first: date, last: date) -> Sequence[Frame]:

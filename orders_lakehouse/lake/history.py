@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date
+from functools import lru_cache
 from threading import Lock
 
 import narwhals as nw
@@ -89,7 +90,7 @@ class Places:
         self.table = table
         self._between = (nw.lit(first), nw.lit(last))
         self._lock = Lock()
-        self._known: tuple[tuple[int, ...], pl.DataFrame, pl.DataFrame] | None = None
+        self._known: tuple[Sequence[tuple[str, int]], pl.DataFrame, pl.DataFrame] | None = None
 
     def of_orders(self, lake: Lake, first: date, last: date) -> set[date]:
         """Capture dates of all versions of the rows that ever named an order of some of the business dates."""
@@ -101,7 +102,8 @@ class Places:
 
     def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         # In this order: an index that is older than raw would lack its versions.
-        versions = tuple(lake.open(table).version() for table in (self.table, RAW_ORDERS, KEY_DATES))
+        handles = [lake.open(table) for table in (self.table, RAW_ORDERS, KEY_DATES)]
+        versions = [(str(handle.metadata().id), handle.version()) for handle in handles]
         with self._lock:
             if self._known is None or self._known[0] != versions:
                 self._known = (versions, *self._look_up(lake))
@@ -129,8 +131,12 @@ class Places:
         return found[0], found[1]
 
 
+@lru_cache(maxsize=8)
 def places_of(table: Table, first: date, last: date) -> Places | None:
-    """Where the versions lie that dates of a cleansed table are made of; None for one that counts by capture date."""
+    """Where the versions lie that dates of a cleansed table are made of; None for one that counts by capture date.
+
+    Kept, because the check of a run asks for what its dates were derived from.
+    """
     return Places(RAW_OF[table.name], first, last) if table.name in _KEY else None
 
 

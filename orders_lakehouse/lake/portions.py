@@ -17,8 +17,8 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, Replaced, files_of, rows_of
 from orders_lakehouse.memory import memory_limit
 
-# Portions that are worked on at once.
-_AT_ONCE = 2
+# Portions that a step works on at once, and steps that may do so.
+_AT_ONCE, _STEPS = 2, 2
 # More rows in a portion are no faster.
 _MOST_ROWS = 300_000
 # What a process holds before it has read a row, and what a row takes while a table with many columns is derived.
@@ -87,7 +87,7 @@ def portions(rows: Mapping[date, int], first: date, last: date, limit: int) -> l
 
 def row_limit() -> int:
     """Rows of a portion at most, by the memory that the settings allow."""
-    return max(1, min(_MOST_ROWS, (memory_limit() - _FIXED_BYTES) // (_AT_ONCE * _ROW_BYTES)))
+    return max(1, min(_MOST_ROWS, (memory_limit() - _FIXED_BYTES) // (_STEPS * _AT_ONCE * _ROW_BYTES)))
 
 
 def portions_of_rows(lake: Lake, table: Table, first: date, last: date) -> list[Span]:

@@ -15,19 +15,13 @@ _REVERSED = ("cancelled", "returned")
 PURCHASES = ("customer_id", "currency", "orders", "units", "spend", "first_order_on", "last_order_on")
 
 
-def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) -> Frame:
-    """Lines with their order, and with product and customer as they were when it was placed.
-
-    Args:
-        items: Rows of `cleansed/order_items` of some dates.
-        orders: Rows of `cleansed/orders` of the same dates.
-        customers: All rows of `cleansed/customers`.
-        products: All rows of `cleansed/products`.
+def customers_in_time(customers: Frame) -> Frame:
+    """What lines show of a customer, and when: of all rows of `cleansed/customers`, those that ever are valid.
 
     Returns:
-        Rows of `curated/order_lines`. A customer or product without a valid version leaves its attributes null.
+        customer_id, valid_from, valid_to, customer_name, customer_city, customer_country_code.
     """
-    customer = valid_intervals(customers, "customer_id").select(
+    return valid_intervals(customers, "customer_id").select(
         "customer_id",
         "valid_from",
         "valid_to",
@@ -35,9 +29,31 @@ def order_lines(items: Frame, orders: Frame, customers: Frame, products: Frame) 
         customer_city="city",
         customer_country_code="country_code",
     )
-    product = valid_intervals(products, "product_id").select(
+
+
+def products_in_time(products: Frame) -> Frame:
+    """What lines show of a product, and when: of all rows of `cleansed/products`, those that ever are valid.
+
+    Returns:
+        product_id, valid_from, valid_to, product_name, category, manufacturer.
+    """
+    return valid_intervals(products, "product_id").select(
         "product_id", "valid_from", "valid_to", "product_name", "category", "manufacturer"
     )
+
+
+def order_lines(items: Frame, orders: Frame, customer: Frame, product: Frame) -> Frame:
+    """Lines with their order, and with product and customer as they were when it was placed.
+
+    Args:
+        items: Rows of `cleansed/order_items` of some dates.
+        orders: Rows of `cleansed/orders` of the same dates.
+        customer: `customers_in_time`.
+        product: `products_in_time`.
+
+    Returns:
+        Rows of `curated/order_lines`. A customer or product without a valid version leaves its attributes null.
+    """
     placed = orders.filter(~nw.col("is_deleted")).select(
         "order_id", "order_date", "ordered_at", "customer_id", "currency", order_status="status"
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import narwhals as nw
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS
+from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
@@ -22,7 +22,7 @@ def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] 
     Returns:
         Rows of `cleansed/customers` and of `quarantine/customers`.
     """
-    judged = _versions(versions).with_columns(
+    judged = _versions(versions, CUSTOMERS).with_columns(
         *(c.trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")),
         c.lower("email"),
         c.upper("country_code"),
@@ -41,7 +41,7 @@ def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[F
     Returns:
         Rows of `cleansed/products` and of `quarantine/products`.
     """
-    judged = _versions(versions).with_columns(
+    judged = _versions(versions, PRODUCTS).with_columns(
         *(c.trimmed(name) for name in ("product_name", "category", "manufacturer")),
         c.upper("currency"),
         c.decimal("unit_price", 2),
@@ -49,7 +49,7 @@ def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[F
     return split(judged, PRODUCTS, waivers)
 
 
-def _versions(versions: Frame) -> Frame:
-    return keeping_original(versions).with_columns(
+def _versions(versions: Frame, table: Table) -> Frame:
+    return keeping_original(versions, table).with_columns(
         is_deleted=~nw.col("deleted_at").is_null(), versions=nw.lit(1).cast(nw.Int64)
     )

@@ -50,7 +50,7 @@ def cleanse_orders(
         Rows of `cleansed/orders` and of `quarantine/orders`.
     """
     judged = (
-        with_order_date(keeping_original(current_versions(versions, ORDERS.key)), calendar)
+        with_order_date(keeping_original(current_versions(versions, ORDERS.key), ORDERS), calendar)
         .filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
         .with_columns(
             c.key_or_null("customer_id"),
@@ -102,9 +102,10 @@ def cleanse_order_items(
     Returns:
         Rows of `cleansed/order_items` and of `quarantine/order_items`.
     """
-    current = keeping_original(current_versions(versions, ORDER_ITEMS.key))
+    # Once the order is known: a join copies every column that it carries.
+    current = with_order(current_versions(versions, ORDER_ITEMS.key), states, first, last)
     judged = (
-        with_order(current, states, first, last)
+        keeping_original(current, ORDER_ITEMS)
         .with_columns(
             c.integer("line_number"),
             c.key_or_null("product_id"),
@@ -136,8 +137,8 @@ def cleanse_payments(
     Returns:
         Rows of `cleansed/payments` and of `quarantine/payments`.
     """
-    current = keeping_original(current_versions(versions, PAYMENTS.key))
-    judged = with_order(current, states, first, last).with_columns(
+    current = with_order(current_versions(versions, PAYMENTS.key), states, first, last)
+    judged = keeping_original(current, PAYMENTS).with_columns(
         c.key_or_null("order_id"),
         c.trimmed("method"),
         c.trimmed("status"),

@@ -16,15 +16,15 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver
 
 _ORIGINAL = "original__"
+_IS_REJECTED = "is_rejected__"
 _SEPARATOR = ", "
 # A deletion whose clock ran ahead would stay the newest version for as long.
 _EVEN_OF_TOMBSTONES = {"updated_at_in_future"}
 
 
-def keeping_original(rows: Frame) -> Frame:
-    """Add a copy of every column, so that what is rejected can be shown as it came."""
-    names = rows.collect_schema().names()
-    return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in names))
+def keeping_original(rows: Frame, table: Table) -> Frame:
+    """Add a copy of every column that a cleansed table's raw one has: what is rejected can be shown as it came."""
+    return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in RAW_OF[table.name].columns))
 
 
 def split(judged: Frame, table: Table, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
@@ -41,12 +41,13 @@ def split(judged: Frame, table: Table, waivers: Iterable[Waiver] = ()) -> tuple[
         in the order of the contract), `contract_version` and `versions`.
     """
     waived = waived_by(waivers, table)
-    is_rejected = rejects(table, waived)
     raw_columns = RAW_OF[table.name].columns
-    rejected = judged.filter(is_rejected).with_columns(
+    # As a column: once for both sides.
+    judged = judged.with_columns(rejects(table, waived).alias(_IS_REJECTED))
+    rejected = judged.filter(nw.col(_IS_REJECTED)).with_columns(
         reasons=reasons(table, waived), contract_version=nw.lit(contract_version(table.model))
     )
-    return judged.filter(~is_rejected).select(table.columns), rejected.select(
+    return judged.filter(~nw.col(_IS_REJECTED)).select(table.columns), rejected.select(
         nw.col(_ORIGINAL + name).alias(name) if name in raw_columns else nw.col(name)
         for name in QUARANTINE_OF[table.name].columns
     )
@@ -108,7 +109,7 @@ def _broken(rule: Rule, waived: Mapping[str, nw.Expr]) -> nw.Expr:
 
 
 def _known(said: nw.Expr, *, otherwise: bool) -> nw.Expr:
-    return nw.when(said.is_null()).then(nw.lit(otherwise)).otherwise(said)
+    return said.fill_null(otherwise)
 
 
 def _broken_by_reason(table: Table, waived: Mapping[str, nw.Expr]) -> dict[str, nw.Expr]:

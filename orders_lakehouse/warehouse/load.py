@@ -3,7 +3,7 @@
 A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces the dates
 that changed since that version and no others, one load at a time for each table, so that it never puts older rows over
 newer ones, and a load that was interrupted is made up for by the next. The copies are unlogged: after a crash of the
-server they are empty, and so is their memory, and the next load is a full one.
+server they are empty, and so is their memory: whatever is made from them loads them in full before it begins.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import dates_changed_since
 from orders_lakehouse.lake.portions import portions
-from orders_lakehouse.postgres import DatabaseError, connect, value_of, wait_for_turn
+from orders_lakehouse.postgres import connect, value_of, wait_for_turn
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
@@ -173,19 +173,26 @@ def loaded_versions() -> dict[str, int]:
         return dict(cursor.fetchall())
 
 
-def require_loaded() -> None:
-    """Refuse to go on while a copy is empty for want of a load, as all are after a crash of the server.
+def load_lost(lake: Lake) -> list[str]:
+    """Load the copies that are empty for want of a load, as all are after a crash of the server.
+
+    Whatever is made from the copies asks for this first: from an empty one, it would lose its rows.
+
+    Args:
+        lake: The lake.
+
+    Returns:
+        Their names; none, as a rule.
 
     Raises:
-        DatabaseError: A copy has not been loaded.
+        DatabaseError: The warehouse refuses a statement.
+        DatabaseUnavailableError: The warehouse cannot be reached.
     """
-    missing = sorted({copy.name for copy in COPIES} - set(loaded_versions()))
-    if missing:
-        raise DatabaseError(
-            f"the warehouse's schema {SCHEMA} has not been loaded: found no load of {', '.join(missing)}. A crash of "
-            "the server empties it, and what was made from it now would lose its rows. Materialize the group warehouse "
-            "first."
-        )
+    loaded = loaded_versions()
+    lost = [copy for copy in COPIES if copy.name not in loaded]
+    for copy in lost:
+        load(lake, copy)
+    return [copy.name for copy in lost]
 
 
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:

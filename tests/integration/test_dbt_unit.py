@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orders_lakehouse.contracts.tables import CURATED, RAW
-from orders_lakehouse.defs.resources import export_warehouse_to_dbt
+from orders_lakehouse.defs.resources import warehouse_for_dbt
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
 
@@ -72,7 +72,6 @@ def test_lines_are_told_apart_by_bits_and_by_rows(empty: Lakehouse) -> None:
 
 def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", empty.warehouse_url)
-    export_warehouse_to_dbt()
     manifest = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
     declared = {test["name"] for test in manifest["unit_tests"].values()}
     before = empty.mart_checksums()
@@ -84,7 +83,7 @@ def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, mon
             *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
             *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
         ],
-        env=os.environ,
+        env={**os.environ, **warehouse_for_dbt()},
         capture_output=True,
         text=True,
         check=False,

@@ -199,7 +199,7 @@ def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
     assert "Traceback" not in errors or "Exception ignored" in errors
 
     killed = terminal.start(*RANGE)
-    list(lines_until(killed, "warehouse/copies"))
+    list(lines_until(killed, "warehouse/order_lines"))
     assert looked_at.wrong_curated() == {}
     wait_for_dbt(terminal.warehouse_url)
     killed.kill()

@@ -45,7 +45,7 @@ def test_everything_has_a_default() -> None:
     assert found.holidays_country == "US"
     assert found.waivers == PROJECT / "waivers.toml"
     assert found.engine == "polars"
-    assert found.executor == "in_process"
+    assert found.executor == "threads"
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -168,9 +168,10 @@ def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(monkeypatch:
     message = _refused(monkeypatch, **{name: "abacus"})
     assert name in message
     assert "'abacus'" in message
-    assert {"LAKEHOUSE_ENGINE": "'polars' or 'spark'", "LAKEHOUSE_EXECUTOR": "'in_process' or 'multiprocess'"}[
-        name
-    ] in message
+    assert {
+        "LAKEHOUSE_ENGINE": "'polars' or 'spark'",
+        "LAKEHOUSE_EXECUTOR": "'threads', 'in_process' or 'multiprocess'",
+    }[name] in message
 
 
 def test_every_problem_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

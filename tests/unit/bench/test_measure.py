@@ -81,6 +81,24 @@ def test_dbt_works_from_its_first_model_to_its_last_test_whatever_is_stored_mean
     assert sum(found[part] for part in PARTS) == pytest.approx(30)
 
 
+def test_steps_that_are_at_work_at_once_share_the_time() -> None:
+    events = [
+        event(12, 1, "ASSET_MATERIALIZATION", "raw__orders"),
+        event(15, 1, "ASSET_MATERIALIZATION", "cleansed__orders"),
+        # Its storing is a part of the time of the step that is still at work.
+        event(16, 1, "STEP_SUCCESS", "raw__orders", 6.0),
+        event(20, 0, "STEP_SUCCESS", "cleansed__orders", 6.0),
+    ]
+    found = numbers(observed(events=events))
+    raw, cleansed = found["stages"]["raw"], found["stages"]["cleansed"]
+    # raw from 10 to 16, cleansed from 14 to 20.
+    assert (raw["seconds"], cleansed["seconds"]) == pytest.approx((5, 5))
+    assert (raw["event_seconds"], cleansed["event_seconds"]) == pytest.approx((1, 0.5))
+    assert found["event_seconds"] == pytest.approx(1.5)
+    assert (found["start_seconds"], found["rest_seconds"]) == pytest.approx((10, 10))
+    assert sum(found[part] for part in PARTS) == pytest.approx(30)
+
+
 def test_bytes_belong_to_the_stage_that_writes_the_layer() -> None:
     stages = numbers(observed(lake_bytes={"raw": 10, "cleansed": 20, "quarantine": 5}))["stages"]
     assert (stages["raw"]["bytes"], stages["cleansed"]["bytes"]) == (10, 25)

@@ -138,7 +138,7 @@ EDGES: Mapping[str, list[dict[str, Any]]] = {
 def judged(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
     """Rows as `split` wants them: the cleansed columns, and beside them the row as it came."""
     raw = rows(RAW_OF[table.name], *({} for _ in given))
-    originals = keeping_original(nw.from_native(raw.lazy())).to_native().collect().drop(raw.columns)
+    originals = keeping_original(nw.from_native(raw.lazy()), table).to_native().collect().drop(raw.columns)
     return pl.concat([rows(table, *given), originals], how="horizontal")
 
 

@@ -39,7 +39,7 @@ def test_portions_are_as_few_as_their_rows_allow() -> None:
 
 
 @pytest.mark.usefixtures("clean_settings")
-@pytest.mark.parametrize(("gigabytes", "rows"), [("1", 100_000), ("1.3", 200_000), ("64", 300_000)])
+@pytest.mark.parametrize(("gigabytes", "rows"), [("1", 50_000), ("1.3", 100_000), ("64", 300_000)])
 def test_portions_follow_the_memory_that_the_settings_allow(
     gigabytes: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,5 +31,5 @@ def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
     assert lines["WAREHOUSE_DATABASE_URL"] == ["the", "embedded", "server's", "database", "warehouse", "(default)"]
     assert lines["SPARK_REMOTE"] == ["sc://spark.example.com:443"]
     assert lines["LAKEHOUSE_TIMEZONE"] == ["Europe/Berlin"]
-    assert lines["LAKEHOUSE_EXECUTOR"] == ["in_process", "(default)"]
+    assert lines["LAKEHOUSE_EXECUTOR"] == ["threads", "(default)"]
     assert SECRET not in shown

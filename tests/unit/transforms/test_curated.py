@@ -20,7 +20,15 @@ from orders_lakehouse.contracts.tables import (
     PRODUCTS,
     Table,
 )
-from orders_lakehouse.transforms.curated import customer_profile, daily_sales, order_lines, purchases, purchases_since
+from orders_lakehouse.transforms.curated import (
+    customer_profile,
+    customers_in_time,
+    daily_sales,
+    order_lines,
+    products_in_time,
+    purchases,
+    purchases_since,
+)
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on, rows
 
@@ -35,16 +43,9 @@ def _lines(
     products: Sequence[Row] = (),
     lazily: Lazily = on_polars,
 ) -> pl.DataFrame:
-    frames = [
-        lazily(rows(table, *given_rows))
-        for table, given_rows in (
-            (ORDER_ITEMS, items),
-            (ORDERS, orders),
-            (CUSTOMERS, customers),
-            (PRODUCTS, products),
-        )
-    ]
-    return collected(order_lines(*frames))
+    customer = customers_in_time(lazily(rows(CUSTOMERS, *customers)))
+    product = products_in_time(lazily(rows(PRODUCTS, *products)))
+    return collected(order_lines(lazily(rows(ORDER_ITEMS, *items)), lazily(rows(ORDERS, *orders)), customer, product))
 
 
 def test_a_line_has_its_order_product_and_customer(lazily: Lazily) -> None:

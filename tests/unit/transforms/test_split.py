@@ -72,7 +72,7 @@ def test_a_tombstone_is_not_judged(table: Table) -> None:
 def test_a_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
     as_it_came = rows(RAW_ORDERS, {"status": " lost ", "currency": " eur", "customer_id": " "})
     cleaned = (
-        keeping_original(lazily(as_it_came))
+        keeping_original(lazily(as_it_came), ORDERS)
         .with_columns(c.trimmed("status"), c.upper("currency"), c.key_or_null("customer_id"))
         .with_columns(
             is_deleted=~nw.col("deleted_at").is_null(),
@@ -95,7 +95,7 @@ def test_a_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
 def test_keeping_the_original_changes_nothing_that_was_there(table: Table, lazily: Lazily) -> None:
     raw = rows(RAW_OF[table.name], VALID[RAW_OF[table.name].path])
-    kept = collected(keeping_original(lazily(raw)))
+    kept = collected(keeping_original(lazily(raw), table))
     assert kept.select(raw.columns).equals(raw)
     assert kept.width == 2 * raw.width
 
