@@ -6,7 +6,8 @@ newer ones, and a load that was interrupted is made up for by the next. The copi
 server they are empty, and so is their memory: whatever is made from them loads them in full before it begins.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -141,14 +142,12 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
         dates = None if since is None else dates_changed_since(lake, handle, copy.table, since)
-        counts = [_clear(cursor, copy, dates)]
-        rows = 0
-        for chunk in _chunks(handle, copy.table, dates):
-            copied, keys = _copy_rows(cursor, lake.scan_at(handle, copy.table, chunk), copy)
-            rows += copied
-            counts.append(keys)
+        gone = _clear(cursor, copy, dates)
+        chunks = [lake.scan_at(handle, copy.table, chunk) for chunk in _chunks(handle, copy.table, dates)]
+        by_two = dates is None and len(chunks) > 1
+        copied = (_copy_by_two if by_two else _copy)(cursor, chunks, copy)
         if copy.counted:
-            _count_keys(cursor, copy, pl.concat(counts))
+            _count_keys(cursor, copy, pl.concat([gone, *copied.keys]))
         if dates is None:
             # An index that is made of all rows at once takes a third of the time.
             cursor.execute(f"CREATE INDEX {copy.name}_{copy.partition} ON {SCHEMA}.{copy.name} ({copy.partition})")
@@ -161,7 +160,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
             # After the load: within it, the server would take the rows for new ones and do it once more by itself.
             cursor.execute(f"ANALYZE {SCHEMA}.{copy.name}")
             connection.commit()
-        return Loaded(rows, None if dates is None else len(dates), handle.version())
+        return Loaded(copied.rows, None if dates is None else len(dates), handle.version())
 
 
 def loaded_versions() -> dict[str, int]:
@@ -267,17 +266,53 @@ def _clear(cursor: "Cursor", copy: Copy, dates: Sequence[date] | None) -> pl.Dat
     return gone
 
 
-def _copy_rows(cursor: "Cursor", rows: Frame, copy: Copy) -> tuple[int, pl.DataFrame]:
-    """Copy rows; returns how many there are, and how many of each key that is counted."""
-    if "is_deleted" in copy.without:
-        rows = rows.filter(~nw.col("is_deleted"))
-    frame = rows_of(rows.select(list(copy.types)))
-    if not frame.is_empty():
-        cursor.adbc_ingest(copy.name, frame.to_arrow(), mode="append", db_schema_name=SCHEMA)
-    if copy.counted is None:
-        return frame.height, _no_keys()
-    keys = frame.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls()
-    return frame.height, keys.collect()
+@dataclass(frozen=True)
+class _Copied:
+    """How many rows were copied, and of each chunk how many of each key that is counted: key, rows."""
+
+    rows: int
+    keys: list[pl.DataFrame]
+
+
+def _copy(cursor: "Cursor", chunks: Iterable[Frame], copy: Copy, target: str | None = None) -> _Copied:
+    """Copy rows to the table of a copy, or to another one of the same columns."""
+    copied, keys = 0, []
+    for rows in chunks:
+        kept = rows.filter(~nw.col("is_deleted")) if "is_deleted" in copy.without else rows
+        frame = rows_of(kept.select(list(copy.types)))
+        copied += frame.height
+        if not frame.is_empty():
+            cursor.adbc_ingest(target or copy.name, frame.to_arrow(), mode="append", db_schema_name=SCHEMA)
+        if copy.counted:
+            counted = frame.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls()
+            keys.append(counted.collect())
+    return _Copied(copied, keys)
+
+
+def _copy_by_two(cursor: "Cursor", chunks: Sequence[Frame], copy: Copy) -> _Copied:
+    """Copy rows through two connections, as one encodes rows and then waits until the server has taken them in.
+
+    What a transaction has not committed no other one can add to: the second half goes to a table of its own, and from
+    there, within the server, to where it belongs.
+    """
+    beside = f"{copy.name}_beside"
+
+    def second_half() -> _Copied:
+        with connect("warehouse") as connection, connection.cursor() as other:
+            # Of a load that was killed; the lock on the copy keeps others out.
+            other.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{beside}")
+            columns = ", ".join(f"{name} {kind}" for name, kind in copy.columns.items())
+            other.execute(f"CREATE UNLOGGED TABLE {SCHEMA}.{beside} ({columns})")
+            copied = _copy(other, chunks[1::2], copy, beside)
+            connection.commit()
+            return copied
+
+    with ThreadPoolExecutor(1, thread_name_prefix=beside) as thread:
+        second = thread.submit(second_half)
+        halves = _copy(cursor, chunks[::2], copy), second.result()
+    cursor.execute(f"INSERT INTO {SCHEMA}.{copy.name} SELECT * FROM {SCHEMA}.{beside}")
+    cursor.execute(f"DROP TABLE {SCHEMA}.{beside}")
+    return _Copied(sum(half.rows for half in halves), [keys for half in halves for keys in half.keys])
 
 
 def _no_keys() -> pl.DataFrame:

@@ -1,9 +1,11 @@
 """Copies of lake tables in a real Postgres: only what changed is loaded, and whatever happened, the copy is right."""
 
 import dataclasses
+import itertools
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -350,22 +352,42 @@ def test_a_load_that_fails_half_way_changes_nothing_and_is_made_up_for(
     before = _load(warehouse)
     warehouse.lines(*DAYS, quantity=9)
     monkeypatch.setattr(loading, "_CHUNK_ROWS", 2)
-    copy_rows, calls = loading._copy_rows, [0]
-
-    def fail_at_the_second(*arguments: Any) -> int:
-        calls[0] += 1
-        if calls[0] == 2:
-            raise ZeroDivisionError
-        return copy_rows(*arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loading, "_copy_rows", fail_at_the_second)
-        with pytest.raises(ZeroDivisionError):
-            _load(warehouse)
+    with _failing(monkeypatch, at=2), pytest.raises(ZeroDivisionError):
+        _load(warehouse)
     assert warehouse.copied() == {day: [2] for day in DAYS}
     assert loaded_versions() == {"order_lines": before.version}
     assert _load(warehouse).rows == 5
     assert warehouse.copied() == {day: [9] for day in DAYS}
+
+
+@contextmanager
+def _failing(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
+    """A load fails at one of its chunks."""
+    read, calls = loading.rows_of, itertools.count(1)
+
+    def fail(frame: Any) -> pl.DataFrame:
+        if next(calls) == at:
+            raise ZeroDivisionError
+        return read(frame)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "rows_of", fail)
+        yield
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_a_whole_load_that_fails_in_either_half_leaves_nothing_and_is_made_up_for(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    warehouse.lines(*DAYS)
+    monkeypatch.setattr(loading, "_CHUNK_ROWS", 1)
+    with _failing(monkeypatch, at), pytest.raises(ZeroDivisionError):
+        _load(warehouse)
+    assert warehouse.copied() == {}
+    assert loaded_versions() == {}
+    assert _load(warehouse).rows == 5
+    assert warehouse.copied() == {day: [2] for day in DAYS}
+    assert warehouse.query("SELECT to_regclass('lake.order_lines_beside')::text") == [(None,)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
