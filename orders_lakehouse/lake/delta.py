@@ -571,7 +571,9 @@ def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity:
     on = [str(table.partitioned_by), *identity]
     content = [name for name in table.columns if name not in {*LINEAGE, *on}]
     compared = [_plain_number(name) if name in number_columns(table.model) else pl.col(name) for name in content]
-    new = rows.select(*on, *compared, "captured_at").with_row_index()
+    # Partitions that have nothing yet need no look.
+    may_be_there = rows.lazy().with_row_index().filter(pl.col(on[0]).is_in(stored[on[0]].unique().implode()))
+    new = may_be_there.select("index", *on, *compared, "captured_at").collect()
     known = stored.select(*on, *compared, "captured_at")
     pairs = new.join(known, on=on, how="inner", nulls_equal=True, suffix=_STORED)
     then, now = pl.col(f"captured_at{_STORED}"), pl.col("captured_at")
