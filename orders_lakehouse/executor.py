@@ -163,7 +163,10 @@ def _work(job_context: Any, active: Any) -> Iterator[dg.DagsterEvent]:
                 yield from _trigger_hook(contexts.pop(key), of_step.pop(key, []))
             yield from active.plan_events_iterator(job_context)
     except BaseException:
-        yield from _end(threads, told, children)
+        for event in _end(threads, told, children):
+            yield event
+            # A step that ends gives back its slot of a pool.
+            active.handle_event(event)
         raise
 
 
@@ -190,7 +193,7 @@ def _start(key: str, context: Any, told: "SimpleQueue[_Told]") -> threading.Thre
             error = raised
         told.put((key, error))
 
-    # A daemon: a process that is told twice to end does not wait for it.
+    # A daemon: a process that ends for another reason does not wait for it.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=key, daemon=True)
     thread.start()
     return thread

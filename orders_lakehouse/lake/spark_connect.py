@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from orders_lakehouse.errors import ExpectedError, TransientError
@@ -26,6 +27,8 @@ _CONFIGURATION = {
 }
 # The session at an endpoint; the one of a job.
 _made: dict[str, "SparkSession"] = {}
+# Of the steps that are at work at once, one makes the session.
+_making = Lock()
 _own: list["SparkSession"] = []
 _NO_ENDPOINT = re.compile(
     r"StatusCode\.UNAVAILABLE|failed to connect|DNS resolution failed|StatusCode\.DEADLINE_EXCEEDED"
@@ -57,9 +60,10 @@ def session() -> "SparkSession":
     if _own:
         return _own[0]
     remote = settings().spark_remote or ""
-    if remote not in _made:
-        _made[remote] = _connect(remote)
-    return _made[remote]
+    with _making:
+        if remote not in _made:
+            _made[remote] = _connect(remote)
+        return _made[remote]
 
 
 def forget() -> None:

@@ -165,7 +165,7 @@ def computes():
     while True:
         time.sleep(0.05)
 
-@dg.asset
+@dg.asset(pool="one")
 def waits():
     child = subprocess.Popen(["sleep", "120"])
     print(f"waits {child.pid}", file=sys.__stderr__, flush=True)
@@ -179,9 +179,11 @@ if __name__ == "__main__":
     job = dg.define_asset_job("all_job", executor_def=threads_executor)
     defs = dg.Definitions(assets=[computes, waits, after], jobs=[job])
     with dg.DagsterInstance.get() as instance:
+        instance.event_log_storage.set_concurrency_slots("one", 1)
         result = execute_here(defs.resolve_job_def("all_job"), instance)
         failed = sorted(str(event.step_key) for event in result.all_events if event.is_step_failure)
-        print(result.dagster_run.status.value, *failed)
+        slots = instance.event_log_storage.get_concurrency_info("one")
+        print(result.dagster_run.status.value, *failed, slots.active_slot_count)
 """
 
 
@@ -204,7 +206,7 @@ def test_a_run_that_is_interrupted_ends_with_all_its_steps(number: signal.Signal
         output, _ = process.communicate(timeout=WAIT_SECONDS)
     finally:
         process.kill()
-    assert output.splitlines()[-1] == "FAILURE computes waits"
+    assert output.splitlines()[-1] == "FAILURE computes waits 0"
     assert not psutil.pid_exists(child)
 
 
