@@ -661,6 +661,11 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
     return True
 
 
+def state_of(handle: DeltaTable) -> tuple[str, int]:
+    """Id and version of a table: whoever finds the same ones finds the same rows."""
+    return str(handle.metadata().id), handle.version()
+
+
 def last_compaction(handle: DeltaTable) -> int | None:
     """A number that is another one after each compaction of a table; None before the first."""
     with storage_trouble(handle.table_uri):

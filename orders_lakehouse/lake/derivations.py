@@ -24,7 +24,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.lake.delta import Lake, Replaced, keep
+from orders_lakehouse.lake.delta import Lake, Replaced, keep, state_of
 from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
 from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
 from orders_lakehouse.lake.profile import customer_profile
@@ -117,19 +117,19 @@ class _OrderLines:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._known: tuple[Sequence[int], Sequence[Frame]] | None = None
+        self._known: tuple[Sequence[tuple[str, int]], Sequence[Frame]] | None = None
 
     def __call__(self, lake: Lake, first: date, last: date) -> Sequence[Frame]:
         items, orders = (lake.scan(table, between=(first, last)) for table in (ORDER_ITEMS, ORDERS))
         return [curated.order_lines(items, orders, *self._in_time(lake))]
 
     def _in_time(self, lake: Lake) -> Sequence[Frame]:
-        versions = [lake.open(table).version() for table in (CUSTOMERS, PRODUCTS)]
+        states = [state_of(lake.open(table)) for table in (CUSTOMERS, PRODUCTS)]
         with self._lock:
-            if self._known is None or self._known[0] != versions:
+            if self._known is None or self._known[0] != states:
                 customers = curated.customers_in_time(lake.scan(CUSTOMERS))
                 products = curated.products_in_time(lake.scan(PRODUCTS))
-                self._known = (versions, [keep(customers), keep(products)])
+                self._known = (states, [keep(customers), keep(products)])
             return self._known[1]
 
 

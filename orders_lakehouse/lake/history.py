@@ -21,7 +21,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of
+from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of, state_of
 from orders_lakehouse.transforms.orders import order_states, with_order_date
 from orders_lakehouse.transforms.versions import current_versions
 
@@ -102,8 +102,7 @@ class Places:
 
     def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         # In this order: an index that is older than raw would lack its versions.
-        handles = [lake.open(table) for table in (self.table, RAW_ORDERS, KEY_DATES)]
-        versions = [(str(handle.metadata().id), handle.version()) for handle in handles]
+        versions = [state_of(lake.open(table)) for table in (self.table, RAW_ORDERS, KEY_DATES)]
         with self._lock:
             if self._known is None or self._known[0] != versions:
                 self._known = (versions, *self._look_up(lake))

@@ -23,8 +23,9 @@ from orders_lakehouse.lake.spark_connect import ClusterError, ClusterUnavailable
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from orders_lakehouse.shop.edge_cases import edge_cases
-from tests.integration.conftest import failures, lakehouse_on
+from tests.integration.conftest import Terminal, failures, lakehouse_on
 from tests.integration.test_catalog import assert_plain
+from tests.integration.test_late_changes import SHOP
 from tests.spark import spark_server
 from tests.unit.rows import on, rows
 
@@ -264,6 +265,16 @@ def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> Non
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
     assert "s3cr3t" not in str(said.value)
     assert rows_of(lake.scan(DAILY_SALES)).is_empty()
+
+
+def test_two_steps_of_a_run_at_once_share_the_cluster(terminal: Terminal, spark_endpoint: str) -> None:
+    looked_at = terminal.inspect()
+    looked_at.shop(SHOP)
+    looked_at.oracle.look()
+    done = terminal.run("backfill", "2017-01-01", "2017-01-09", LAKEHOUSE_ENGINE="spark", SPARK_REMOTE=spark_endpoint)
+    assert done.returncode == 0, done.stderr
+    assert looked_at.wrong_curated() == {}
+    assert looked_at.wrong_marts() == {}
 
 
 def test_a_server_that_was_started_anew_is_used_after_one_failure(
