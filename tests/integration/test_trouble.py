@@ -153,13 +153,16 @@ def test_a_lake_does_not_change_its_time_zone(lakehouse: Lakehouse) -> None:
     assert all(rows.equals(before[path]) for path, rows in lakehouse.raw_tables().items())
 
 
-def lines_until(process: "subprocess.Popen[str]", text: str) -> Iterator[str]:
+def lines_until(process: "subprocess.Popen[str]", *texts: str) -> Iterator[str]:
+    """Until each of the texts has been printed, in whatever order."""
     assert process.stdout is not None
+    left = set(texts)
     for line in process.stdout:
         yield line
-        if text in line:
+        left = {text for text in left if text not in line}
+        if not left:
             return
-    raise AssertionError(f"ended before {text!r}: {process.communicate()[1]}")
+    raise AssertionError(f"ended before {left}: {process.communicate()[1]}")
 
 
 def wait_for_dbt(warehouse_url: str) -> None:
@@ -199,7 +202,7 @@ def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
     assert "Traceback" not in errors or "Exception ignored" in errors
 
     killed = terminal.start(*RANGE)
-    list(lines_until(killed, "warehouse/order_lines"))
+    list(lines_until(killed, "warehouse/order_lines", "curated/daily_sales", "curated/customer_profile"))
     assert looked_at.wrong_curated() == {}
     wait_for_dbt(terminal.warehouse_url)
     killed.kill()
