@@ -154,7 +154,7 @@ def _build(
         # Also when dbt ends with a failure: that is when they matter.
         with failures(context):
             record_tests(context, lake, tests, dates)
-    keep_what_dbt_parsed(invocation)
+    keep_what_dbt_parsed(invocation.target_path)
     with failures(context):
         _raise_what_dbt_said(invocation)
 

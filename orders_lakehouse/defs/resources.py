@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -65,30 +67,65 @@ def warehouse_for_dbt() -> dict[str, str]:
     }
 
 
-def keep_what_dbt_parsed(invocation: DbtCliInvocation) -> None:
-    """Leave what an invocation has parsed where the next one finds it, which parses only what has changed since."""
-    parsed = invocation.target_path / "partial_parse.msgpack"
+def keep_what_dbt_parsed(target: Path) -> None:
+    """Leave what an invocation has parsed where the next one finds it, which parses only what has changed since.
+
+    Args:
+        target: The invocation's folder.
+    """
+    parsed = target / _PARSED
     if parsed.exists():
-        copy = parsed.with_suffix(".copy")
-        shutil.copy(parsed, copy)
+        kept = _dbt_folder() / _PARSED
+        kept.parent.mkdir(parents=True, exist_ok=True)
         # At once: another process may be reading.
-        copy.replace(invocation.target_path.parent / parsed.name)
+        copy = shutil.copy(parsed, kept.with_suffix(f".{os.getpid()}"))
+        os.replace(copy, kept)
+
+
+# In which dbt leaves what it has parsed.
+_PARSED = "partial_parse.msgpack"
+
+
+def _dbt_folder() -> Path:
+    """In which each invocation of dbt leaves its logs and artifacts, in a folder of its own: not the code's."""
+    return settings().home / "dbt"
 
 
 class Dbt(DbtCliResource):
     """The dbt of this environment, in a process that is kept from the beginning of a run to its last step."""
 
     _kept: KeptDbt | None = PrivateAttr(default=None)
+    _parsing: "subprocess.Popen[bytes] | None" = PrivateAttr(default=None)
 
     def cli(self, args: Sequence[str], told: Mapping[str, str] | None = None, **options: Any) -> DbtCliInvocation:
         """Start a build, as the parent does, with more in its environment."""
-        self._living().tell(told or {})
+        kept = self._living()
+        if self._parsing is not None:
+            self._parsing.wait()
+            keep_what_dbt_parsed(_target_ahead(kept))
+            self._parsing = None
+        kept.tell(told or {})
         return super().cli(args, **options)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Start the process: while the lake's steps are at work, it imports dbt."""
+        """Start the process: while the lake's steps are at work, it imports dbt, and parses what nobody has yet."""
         super().setup_for_execution(context)
-        self._living()
+        kept = self._living()
+        # What is wrong with the warehouse's URL is said by the step that needs it.
+        with suppress(ExpectedError):
+            if not (_dbt_folder() / _PARSED).exists():
+                self._parsing = self._parse_ahead(kept, warehouse_for_dbt())
+
+    def _parse_ahead(self, kept: KeptDbt, told: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        target = os.fspath(_target_ahead(kept))
+        folders = ["--project-dir", self.project_dir, "--profiles-dir", str(self.profiles_dir)]
+        return subprocess.Popen(  # noqa: S603 (our own command)
+            [*COMMAND, "--quiet", "parse", *folders, "--target-path", target, "--log-path", target],
+            env={**os.environ, **told},
+            cwd=self.project_dir,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster passes it)
         """End the process; a step that needs it again starts another."""
@@ -98,9 +135,8 @@ class Dbt(DbtCliResource):
         if self._kept is None or not self._kept.lives:
             self._stop()
             self._kept = KeptDbt()
-            # Once, before there are threads that may read it: the environment of a process is not made for more. Each
-            # invocation leaves its logs and artifacts in a folder of its own; they belong to the home, not the code.
-            os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(settings().home / "dbt")})
+            # Once, before there are threads that may read it: the environment of a process is not made for more.
+            os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(_dbt_folder())})
         return self._kept
 
     def _stop(self) -> None:
@@ -108,6 +144,10 @@ class Dbt(DbtCliResource):
             self._kept.stop()
             self._kept = None
             os.environ.pop(ADDRESS, None)
+        if self._parsing is not None:
+            # It ends with the process that it has asked.
+            self._parsing.wait()
+            self._parsing = None
 
     @cached_property
     def _cli_version(self) -> Version:
@@ -119,6 +159,10 @@ class Dbt(DbtCliResource):
         # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
         # asks for any, and to make it takes as long as a small build.
         return None
+
+
+def _target_ahead(kept: KeptDbt) -> Path:
+    return Path(kept.address).parent / "parsed"
 
 
 RESOURCES = {

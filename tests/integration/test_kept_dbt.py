@@ -12,9 +12,10 @@ import dagster as dg
 import psutil
 import pytest
 
-from orders_lakehouse.defs.resources import RESOURCES
+from orders_lakehouse.defs.resources import RESOURCES, warehouse_for_dbt
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
 from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.settings import settings
 from tests.integration.conftest import rows_of
 
 pytestmark = pytest.mark.xdist_group("kept_dbt")
@@ -136,6 +137,39 @@ def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
     with dg.build_resources({"dbt": RESOURCES["dbt"]}):
         assert len(kept_processes() - others) == 1
     assert kept_processes() == others
+
+
+def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
+    settings.cache_clear()
+    try:
+        for number in range(2):
+            with dg.build_resources({"dbt": RESOURCES["dbt"]}) as resources:
+                assert (resources.dbt._parsing is not None) is (number == 0)
+                built = resources.dbt.cli(["list"], warehouse_for_dbt(), raise_on_error=False)
+                assert built.wait().is_successful()
+            log = (built.target_path / "dbt.log").read_text()
+            assert "Partial parsing enabled, no changes found" in log, log
+    finally:
+        settings.cache_clear()
+
+
+def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    settings.cache_clear()
+    before = set(psutil.Process().children())
+    try:
+        with dg.build_resources({"dbt": RESOURCES["dbt"]}):
+            pass
+    finally:
+        settings.cache_clear()
+    assert set(psutil.Process().children()) <= before
+    assert not (tmp_path / "dbt").exists()
 
 
 def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
