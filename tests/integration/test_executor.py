@@ -155,20 +155,26 @@ def test_hooks_are_called_and_what_is_printed_is_kept(instance: dg.DagsterInstan
 
 # Two steps at work, one in Python, one that waits for another process; the third must not begin.
 INTERRUPTED = """
-import subprocess, sys, time
+import os, subprocess, time
+from pathlib import Path
 import dagster as dg
 from orders_lakehouse.executor import execute_here, threads_executor
 
+def tell(name, what):
+    at_work = Path(os.environ["DAGSTER_HOME"], name)
+    at_work.with_suffix(".part").write_text(str(what))
+    at_work.with_suffix(".part").rename(at_work)
+
 @dg.asset
 def computes():
-    print("computes", file=sys.__stderr__, flush=True)
+    tell("computes", "")
     while True:
         time.sleep(0.05)
 
 @dg.asset(pool="one")
 def waits():
     child = subprocess.Popen(["sleep", "120"])
-    print(f"waits {child.pid}", file=sys.__stderr__, flush=True)
+    tell("waits", child.pid)
     child.wait()
 
 @dg.asset(deps=[computes, waits])
@@ -201,7 +207,7 @@ def test_a_run_that_is_interrupted_ends_with_all_its_steps(number: signal.Signal
         start_new_session=True,
     )
     try:
-        child = _child_of_both_at_work(tmp_path / "errors")
+        child = _child_of_both_at_work(tmp_path)
         process.send_signal(number)
         output, _ = process.communicate(timeout=WAIT_SECONDS)
     finally:
@@ -210,11 +216,9 @@ def test_a_run_that_is_interrupted_ends_with_all_its_steps(number: signal.Signal
     assert not psutil.pid_exists(child)
 
 
-def _child_of_both_at_work(errors: Path) -> int:
+def _child_of_both_at_work(home: Path) -> int:
     for _ in range(int(WAIT_SECONDS / 0.1) * 3):
-        lines = errors.read_text().splitlines()
-        children = [line.split()[1] for line in lines if line.startswith("waits ")]
-        if children and "computes" in lines:
-            return int(children[0])
+        if (home / "computes").exists() and (home / "waits").exists():
+            return int((home / "waits").read_text())
         time.sleep(0.1)
-    raise AssertionError(errors.read_text())
+    raise AssertionError((home / "errors").read_text())
