@@ -32,8 +32,9 @@ from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms.split import breaks
+from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.facts import fact_totals
-from orders_lakehouse.warehouse.load import COPIES, loaded_versions
+from orders_lakehouse.warehouse.load import loaded_versions
 
 # Of so many rows that break a rule, it is told which ones; of those beyond, how many.
 _TOLD = 10_000

@@ -13,7 +13,8 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
-from orders_lakehouse.warehouse.load import COPIES, SCHEMA, Copy, load
+from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
+from orders_lakehouse.warehouse.load import load
 from orders_lakehouse.warehouse.models import manifest
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import narwhals as nw
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Field, PrimitiveType, Schema
 
@@ -47,8 +47,10 @@ _STORED = " stored"
 _REWRITTEN = 30
 # A commit of more dates is put into the table's checkpoint at once: to open the table from there takes less time.
 _LARGE_COMMIT = 200
-# Rows that are in memory at once while a table without partitions becomes one file.
-_BATCH_ROWS = 100_000
+# Rows that are in memory at once while a table without partitions becomes one file, and rows of a group in it: whoever
+# looks for keys reads the groups that may have them.
+_GROUP_ROWS = 100_000
+_IN_GROUPS = WriterProperties(compression="SNAPPY", max_row_group_size=_GROUP_ROWS)
 # Rows of a table that are shown as a sample.
 SAMPLED = 8
 # What a commit says of itself that wrote rows anew and changed none.
@@ -285,7 +287,8 @@ class Lake:
 
         def append() -> None:
             handle = self._open_to_write(table)
-            _write(handle, rows.select(table.columns), mode="append", commit_properties=_COMMIT)
+            new = rows.select(table.columns)
+            _write(handle, new, mode="append", writer_properties=_IN_GROUPS, commit_properties=_COMMIT)
             if len(handle.file_uris()) > _SMALL_FILES:
                 compact(handle, table)
             handles.give(self.location(table), handle)
@@ -642,7 +645,7 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
 
     def frames() -> Iterator[pl.DataFrame]:
         if partition is None:
-            yield from stored.collect_batches(chunk_size=_BATCH_ROWS, engine="streaming")
+            yield from stored.collect_batches(chunk_size=_GROUP_ROWS, engine="streaming")
         for dates in groups:
             # What belongs together lies together, and a key is found by the statistics. In one batch: of several, the
             # writer keeps no order.
@@ -654,7 +657,8 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
     claims = _claiming(handle, "compacted", ["all"], {COMPACTED: "true"})
     try:
         rows = pa.RecordBatchReader.from_batches(schema, batches)
-        _write(handle, rows, mode="overwrite", predicate=predicate, commit_properties=claims)
+        grouped = _IN_GROUPS if partition is None else None
+        _write(handle, rows, mode="overwrite", predicate=predicate, writer_properties=grouped, commit_properties=claims)
     except CommitFailedError as error:
         log.info("another writer was faster, the files of %s stay as they are for now: %s", handle.table_uri, error)
         return False

@@ -21,7 +21,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, collect, keep, rows_of, state_of
+from orders_lakehouse.lake.delta import Lake, collect, is_on_cluster, keep, rows_of, state_of
 from orders_lakehouse.transforms.orders import order_states, with_order_date
 from orders_lakehouse.transforms.versions import current_versions
 
@@ -114,16 +114,18 @@ class Places:
         of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
         of_range = keep(of_range.unique())
         if self.table is RAW_ORDERS:
-            versions = orders.select("order_id", captured_on="placed_on").join(of_range, on="order_id")
-            return rows_of(versions.select("order_date", "captured_on").unique()), pl.DataFrame()
+            versions = _near(orders, of_range, "order_id").join(of_range, on="order_id", suffix="_of_range")
+            places = versions.select(order_date="order_date_of_range", captured_on="placed_on")
+            return rows_of(places.unique()), pl.DataFrame()
         entries = _index(lake, self.table).select("key", "order_id", "captured_on")
-        held = entries.join(of_range, on="order_id")
+        held = _near(entries, of_range, "order_id").join(of_range, on="order_id")
         if _KEY[self.table.name] != "order_id":
             # A row is found by its key: it may name another order from one version to the next.
             keys = keep(held.select("key", "order_date").unique())
-            held = entries.select("key", "captured_on").join(keys, on="key")
+            held = _near(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
         of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
-        named = of_dates.select("order_id", "captured_on").unique().join(orders, on="order_id")
+        named = keep(of_dates.select("order_id", "captured_on").unique())
+        named = _near(orders, named, "order_id").join(named, on="order_id")
         found = collect(
             held.select("order_date", "captured_on").unique(), named.select("captured_on", "placed_on").unique()
         )
@@ -295,6 +297,19 @@ def _index(lake: Lake, table: Table) -> Frame:
     return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
 
 
+def _near(entries: Frame, keys: Frame, column: str) -> Frame:
+    """The entries between the least and the greatest of some keys, which have been computed.
+
+    The keys of most shops grow with time, as the index does: of a few dates' keys, most of it need not be read.
+    """
+    if is_on_cluster(keys):
+        return entries
+    least, greatest = rows_of(keys.select(nw.col(column).min().alias("least"), nw.col(column).max())).row(0)
+    if least is None:
+        return entries.head(0)
+    return entries.filter(nw.col(column).is_between(nw.lit(least), nw.lit(greatest)))
+
+
 def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
     """All rows of a raw table with one of the keys, read from the capture dates that hold them."""
     keys = keep(keys)
@@ -304,7 +319,8 @@ def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
 
 def _captured(lake: Lake, table: Table, keys: Frame) -> Sequence[date]:
     """Capture dates of the versions of some keys."""
-    return _column(_index(lake, table).join(keys, on="key", how="semi").select("captured_on").unique(), "captured_on")
+    entries = _near(_index(lake, table), keys, "key").join(keys, on="key", how="semi")
+    return _column(entries.select("captured_on").unique(), "captured_on")
 
 
 def _column(frame: Frame, name: str) -> Sequence[date]:
@@ -331,10 +347,12 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
     if table.name == "payments":
         # A payment moves with its order, and when it names another one.
         named = _index(lake, RAW_OF[table.name]).select("key", "order_id")
-        of_here = keep(named.join(here, on="order_id", how="semi").select("key").unique())
-        counted = named.join(of_here, on="key", how="semi").unique().join(orders, on="order_id", how="inner")
+        of_here = _near(named, here, "order_id").join(here, on="order_id", how="semi")
+        of_here = keep(of_here.select("key").unique())
+        named = keep(_near(named, of_here, "key").join(of_here, on="key", how="semi").unique())
+        counted = named.join(_near(orders, named, "order_id"), on="order_id")
     else:
-        counted = orders.join(here, on="order_id", how="semi").with_columns(key="order_id")
+        counted = _near(orders, here, "order_id").join(here, on="order_id", how="semi").with_columns(key="order_id")
     edges = counted.group_by("key").agg(first=places.min(), last=places.max())
     moved = keep(edges.filter(nw.col("first") != nw.col("last")).select("key"))
     found = counted.join(moved, on="key", how="semi").select("order_date").unique()

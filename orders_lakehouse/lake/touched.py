@@ -5,6 +5,7 @@ What is derived by order date depends on raw by way of the order, and on the ver
 valid when an order is placed.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
@@ -31,6 +32,8 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.accounts import balance
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import dates_changed_since, find
+
+log = logging.getLogger(__name__)
 
 # Where a member of a dimension is named by a row of a date.
 _NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
@@ -98,7 +101,12 @@ def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
         one.join(other, on=list(table.columns), how="anti", nulls_equal=True)
         for one, other in ((now, then), (then, now))
     ]
-    return _rows(pl.concat(both_ways))
+    try:
+        return _rows(pl.concat(both_ways))
+    except FileNotFoundError as error:
+        # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
+        log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
+        return rows_of(lake.scan(table).select(table.columns))
 
 
 def _id(handle: DeltaTable) -> str:

@@ -16,7 +16,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.terminal.grids import console, grid
 from orders_lakehouse.warehouse import models
-from orders_lakehouse.warehouse.load import COPIES
+from orders_lakehouse.warehouse.copies import COPIES
 
 PAGES = PROJECT / "docs" / "dictionary"
 _CODE = "../../"

@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 
 from orders_lakehouse.postgres import DatabaseError, connect, wait_for_turn
-from orders_lakehouse.warehouse.load import SCHEMA
+from orders_lakehouse.warehouse.copies import SCHEMA
 
 
 def calendar_days(first: date, last: date, country: str) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 import yaml
 
 from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.warehouse.load import COPIES, SCHEMA
+from orders_lakehouse.warehouse.copies import COPIES, SCHEMA
 
 _SOURCES = DBT_PROJECT / "models" / "staging" / "_lake__sources.yml"
 

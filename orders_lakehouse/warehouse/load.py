@@ -1,11 +1,12 @@
 """Copies of lake tables in the warehouse's schema `lake`, for dbt.
 
-A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces the dates
+A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces the rows
 that changed since that version and no others, one load at a time for each table, so that it never puts older rows over
 newer ones, and a load that was interrupted is made up for by the next. The copies are unlogged: after a crash of the
 server they are empty, and so is their memory: whatever is made from them loads them in full before it begins.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,95 +17,22 @@ import narwhals as nw
 import polars as pl
 from deltalake import DeltaTable
 
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    Table,
-)
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import dates_changed_since
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import connect, value_of, wait_for_turn
+from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
 
-SCHEMA = "lake"
+log = logging.getLogger(__name__)
+
 # Rows that are in memory at once while a table is loaded.
 _CHUNK_ROWS = 400_000
-
-
-@dataclass(frozen=True)
-class Copy:
-    """A lake table in the warehouse.
-
-    Attributes:
-        table: The lake table.
-        without: Columns that dbt does not need.
-        counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
-            keys there are is known then without a look at every row.
-        required: Columns that are never null, beside those of which the contract says so.
-    """
-
-    table: Table
-    without: frozenset[str] = frozenset()
-    counted: str | None = None
-    required: frozenset[str] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """Name of the table in the warehouse."""
-        return self.table.name
-
-    @property
-    def partition(self) -> str:
-        """Date column by which rows are replaced."""
-        return str(self.table.partitioned_by)
-
-    @property
-    def types(self) -> dict[str, str]:
-        """Column names and Postgres types."""
-        return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Column names, and types with what the contract says of nulls."""
-        demanded = self.table.model.to_schema().columns
-        required = self.required.union(name for name, column in demanded.items() if not column.nullable)
-        return {name: f"{kind} NOT NULL" if name in required else kind for name, kind in self.types.items()}
-
-    @property
-    def keys(self) -> str | None:
-        """Name of the table that lists the counted keys: the column, and `rows`."""
-        return f"{self.name}_by_{self.counted}" if self.counted else None
-
-
-_LINEAGE = frozenset({"is_deleted", "versions", "captured_on", "captured_at"})
-COPIES = (
-    Copy(CUSTOMERS, frozenset({"versions"})),
-    Copy(PRODUCTS, frozenset({"versions"})),
-    Copy(ORDERS, _LINEAGE | {"business_date"}, counted="customer_id"),
-    # Without an order a payment would be lost from the facts; what has none is in quarantine.
-    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}, required=frozenset({"order_id"})),
-    Copy(
-        ORDER_LINES,
-        frozenset(
-            {
-                "customer_name",
-                "customer_city",
-                "customer_country_code",
-                "product_name",
-                "category",
-                "manufacturer",
-            }
-        ),
-        counted="product_id",
-    ),
-)
+# Of some dates, at most this share of the rows is replaced one by one.
+_FEW = 0.2
 
 
 @dataclass(frozen=True)
@@ -142,12 +70,12 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
         dates = None if since is None else dates_changed_since(lake, handle, copy.table, since)
-        gone = _clear(cursor, copy, dates)
-        chunks = [lake.scan_at(handle, copy.table, chunk) for chunk in _chunks(handle, copy.table, dates)]
-        by_two = dates is None and len(chunks) > 1
-        copied = (_copy_by_two if by_two else _copy)(cursor, chunks, copy)
+        if since is None or dates is None:
+            copied = _load_whole(cursor, lake, copy, handle)
+        else:
+            copied = _load_changes(cursor, lake, copy, (lake.find(copy.table, since), handle), dates)
         if copy.counted:
-            _count_keys(cursor, copy, pl.concat([gone, *copied.keys]))
+            _count_keys(cursor, copy, pl.concat([_no_keys(), *copied.keys]))
         if dates is None:
             # An index that is made of all rows at once takes a third of the time.
             cursor.execute(f"CREATE INDEX {copy.name}_{copy.partition} ON {SCHEMA}.{copy.name} ({copy.partition})")
@@ -236,56 +164,127 @@ def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | N
     return int(found[1])
 
 
-def _chunks(handle: DeltaTable, table: Table, dates: Sequence[date] | None) -> Iterator[list[date]]:
-    """The dates to copy, in groups of bounded size."""
-    files = files_of(handle, table)
-    if dates is not None:
-        files = files.filter(pl.col("date").is_in(list(dates)))
-    rows = dict(files.group_by("date").agg(pl.col("rows").sum()).iter_rows())
-    if rows:
-        for first, last in portions(rows, min(rows), max(rows), _CHUNK_ROWS):
-            yield [day for day in rows if first <= day <= last]
-
-
-def _clear(cursor: "Cursor", copy: Copy, dates: Sequence[date] | None) -> pl.DataFrame:
-    """Remove the rows of some dates, or all rows and the index; returns the keys that go, with negative numbers."""
-    gone = _no_keys()
-    if dates is None:
-        cursor.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{copy.name}_{copy.partition}")
-        cursor.execute(f"TRUNCATE {', '.join(f'{SCHEMA}.{name}' for name in (copy.name, copy.keys) if name)}")
-    elif dates:
-        listed = ", ".join(f"'{day}'" for day in dates)
-        where = f"WHERE {copy.partition} IN ({listed})"
-        if copy.counted:
-            cursor.execute(
-                f"SELECT {copy.counted} AS key, -count(*) AS rows FROM {SCHEMA}.{copy.name} {where} "
-                f"AND {copy.counted} IS NOT NULL GROUP BY 1"
-            )
-            gone = pl.DataFrame(cursor.fetch_arrow_table()).cast(gone.schema)
-        cursor.execute(f"DELETE FROM {SCHEMA}.{copy.name} {where}")
-    return gone
-
-
 @dataclass(frozen=True)
 class _Copied:
-    """How many rows were copied, and of each chunk how many of each key that is counted: key, rows."""
+    """How many rows were copied, and by how many of each key that is counted there are more: frames of key, rows."""
 
     rows: int
     keys: list[pl.DataFrame]
 
 
+def _load_whole(cursor: "Cursor", lake: Lake, copy: Copy, handle: DeltaTable) -> _Copied:
+    """Replace all rows of a copy, and leave it without its index."""
+    cursor.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{copy.name}_{copy.partition}")
+    cursor.execute(f"TRUNCATE {', '.join(f'{SCHEMA}.{name}' for name in (copy.name, copy.keys) if name)}")
+    chunks = [lake.scan_at(handle, copy.table, chunk) for chunk in _chunks(copy, [handle])]
+    return (_copy_by_two if len(chunks) > 1 else _copy)(cursor, chunks, copy)
+
+
+def _load_changes(
+    cursor: "Cursor", lake: Lake, copy: Copy, versions: tuple[DeltaTable, DeltaTable], dates: Sequence[date]
+) -> _Copied:
+    """Replace the rows that became others on some dates from the version that the copy holds to another one.
+
+    A date of which few rows changed is not written anew as a whole: the server would have to clear away as many dead
+    rows as it got new ones, and whoever looks for the date would meet them all until then.
+    """
+    copied, keys = 0, []
+    for chunk in _chunks(copy, versions, dates):
+        then, now = (lake.scan_at(handle, copy.table, chunk) for handle in versions)
+        rows = _as_copied(now, copy)
+        changed = _changed_keys(then, rows, copy)
+        if changed is not None:
+            new = rows.join(changed, on=changed.columns, how="semi")
+            keys += [_remove_keys(cursor, copy, chunk, changed), _ingest(cursor, new, copy)]
+            if _rows_of_dates(cursor, copy, chunk) == rows.height:
+                copied += new.height
+                continue
+        # Many rows are others; or the copy was not what it remembered.
+        keys += [_remove(cursor, copy, f"FROM {SCHEMA}.{copy.name} AS standing WHERE {_of_dates(copy, chunk)}")]
+        keys += [_ingest(cursor, rows, copy)]
+        copied += rows.height
+    return _Copied(copied, keys)
+
+
+def _chunks(copy: Copy, handles: Sequence[DeltaTable], dates: Sequence[date] | None = None) -> Iterator[list[date]]:
+    """The dates to copy, or all of them, in groups of bounded size at each of some versions."""
+    counts = [files_of(handle, copy.table).group_by("date").agg(pl.col("rows").sum()) for handle in handles]
+    most = pl.concat(counts).group_by("date").agg(pl.col("rows").max())
+    rows = dict((most if dates is None else most.filter(pl.col("date").is_in(list(dates)))).iter_rows())
+    if rows:
+        for first, last in portions(rows, min(rows), max(rows), _CHUNK_ROWS):
+            yield [day for day in rows if first <= day <= last]
+
+
+def _changed_keys(then: Frame, rows: pl.DataFrame, copy: Copy) -> pl.DataFrame | None:
+    """Which rows are others than they were: partition and key, each once. None if many are, or it is not known."""
+    try:
+        before = _as_copied(then, copy)
+    except FileNotFoundError as error:
+        log.warning("%s cannot be read as it was, copying whole dates: %s", copy.table.path, error)
+        return None
+    on = [copy.partition, *(name for name in copy.table.key if name != copy.partition)]
+    pairs = ((rows, before), (before, rows))
+    either = [one.join(other, on=one.columns, how="anti", nulls_equal=True).select(on) for one, other in pairs]
+    changed = pl.concat(either).unique()
+    return changed if changed.height <= before.height * _FEW else None
+
+
+def _remove_keys(cursor: "Cursor", copy: Copy, dates: Sequence[date], changed: pl.DataFrame) -> pl.DataFrame:
+    """Remove the rows of some keys on some dates, as `_remove` does."""
+    cursor.adbc_ingest("changed_rows", changed.to_arrow(), mode="create", temporary=True)
+    equal = " AND ".join(f"standing.{name} = changed.{name}" for name in changed.columns)
+    source = f"FROM {SCHEMA}.{copy.name} AS standing USING changed_rows AS changed"
+    # The dates once more: the server finds them by the index, however few keys it takes the other table to have.
+    gone = _remove(cursor, copy, f"{source} WHERE {_of_dates(copy, dates)} AND {equal}")
+    cursor.execute("DROP TABLE changed_rows")
+    return gone
+
+
+def _remove(cursor: "Cursor", copy: Copy, source: str) -> pl.DataFrame:
+    """Remove the rows that a FROM and a WHERE tell; returns the counted keys that go, with negative numbers."""
+    if not copy.counted:
+        cursor.execute(f"DELETE {source}")
+        return _no_keys()
+    cursor.execute(
+        f"WITH gone AS (DELETE {source} RETURNING standing.{copy.counted} AS key) "
+        "SELECT key, -count(*) AS rows FROM gone WHERE key IS NOT NULL GROUP BY key"
+    )
+    return pl.DataFrame(cursor.fetch_arrow_table()).cast(_no_keys().schema)
+
+
+def _of_dates(copy: Copy, dates: Sequence[date]) -> str:
+    listed = ", ".join(f"'{day}'" for day in dates)
+    return f"standing.{copy.partition} IN ({listed})"
+
+
+def _rows_of_dates(cursor: "Cursor", copy: Copy, dates: Sequence[date]) -> int:
+    query = f"SELECT count(*) FROM {SCHEMA}.{copy.name} AS standing WHERE {_of_dates(copy, dates)}"
+    return int(value_of(cursor, query))
+
+
+def _as_copied(rows: Frame, copy: Copy) -> pl.DataFrame:
+    """Rows of a lake table as its copy has them."""
+    kept = rows.filter(~nw.col("is_deleted")) if "is_deleted" in copy.without else rows
+    return rows_of(kept.select(list(copy.types)))
+
+
+def _ingest(cursor: "Cursor", rows: pl.DataFrame, copy: Copy, target: str | None = None) -> pl.DataFrame:
+    """Add rows to the table of a copy, or to another one of the same columns; returns their counted keys: key, rows."""
+    if not rows.is_empty():
+        cursor.adbc_ingest(target or copy.name, rows.to_arrow(), mode="append", db_schema_name=SCHEMA)
+    if not copy.counted:
+        return _no_keys()
+    return rows.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls().collect()
+
+
 def _copy(cursor: "Cursor", chunks: Iterable[Frame], copy: Copy, target: str | None = None) -> _Copied:
     """Copy rows to the table of a copy, or to another one of the same columns."""
     copied, keys = 0, []
-    for rows in chunks:
-        kept = rows.filter(~nw.col("is_deleted")) if "is_deleted" in copy.without else rows
-        frame = rows_of(kept.select(list(copy.types)))
-        copied += frame.height
-        if not frame.is_empty():
-            cursor.adbc_ingest(target or copy.name, frame.to_arrow(), mode="append", db_schema_name=SCHEMA)
-        if copy.counted:
-            counted = frame.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls()
-            keys.append(counted.collect())
+    for chunk in chunks:
+        rows = _as_copied(chunk, copy)
+        keys.append(_ingest(cursor, rows, copy, target))
+        copied += rows.height
     return _Copied(copied, keys)
 
 
@@ -332,16 +331,3 @@ def _count_keys(cursor: "Cursor", copy: Copy, counts: pl.DataFrame) -> None:
     )
     cursor.execute(f"DELETE FROM {SCHEMA}.{copy.keys} WHERE rows = 0")
     cursor.execute("DROP TABLE changed_keys")
-
-
-def _postgres_type(dtype: pl.DataType) -> str:
-    if isinstance(dtype, pl.Decimal):
-        return f"numeric({dtype.precision},{dtype.scale})"
-    return {
-        pl.String: "text",
-        pl.Int32: "integer",
-        pl.Int64: "bigint",
-        pl.Date: "date",
-        pl.Boolean: "boolean",
-        pl.Datetime: "timestamp with time zone",
-    }[dtype.base_type()]

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.warehouse.load import COPIES
+from orders_lakehouse.warehouse.copies import COPIES
 
 Manifest = Mapping[str, Any]
 Node = Mapping[str, Any]

@@ -23,8 +23,9 @@ from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading
 from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
+from orders_lakehouse.warehouse.copies import COPIES, Copy
 from orders_lakehouse.warehouse.facts import unbuilt_dates
-from orders_lakehouse.warehouse.load import COPIES, Copy, Loaded, load, load_lost, loaded_versions
+from orders_lakehouse.warehouse.load import Loaded, load, load_lost, loaded_versions
 from tests.unit.rows import at, on, rows
 
 pytestmark = pytest.mark.usefixtures("clean_settings")

@@ -1,0 +1,91 @@
+"""Which lake tables the warehouse has copies of, and how they look there."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+
+SCHEMA = "lake"
+
+
+def _postgres_type(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.Decimal):
+        return f"numeric({dtype.precision},{dtype.scale})"
+    return {
+        pl.String: "text",
+        pl.Int32: "integer",
+        pl.Int64: "bigint",
+        pl.Date: "date",
+        pl.Boolean: "boolean",
+        pl.Datetime: "timestamp with time zone",
+    }[dtype.base_type()]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A lake table in the warehouse.
+
+    Attributes:
+        table: The lake table.
+        without: Columns that dbt does not need.
+        counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
+            keys there are is known then without a look at every row.
+        required: Columns that are never null, beside those of which the contract says so.
+    """
+
+    table: Table
+    without: frozenset[str] = frozenset()
+    counted: str | None = None
+    required: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Name of the table in the warehouse."""
+        return self.table.name
+
+    @property
+    def partition(self) -> str:
+        """Date column by which rows are replaced."""
+        return str(self.table.partitioned_by)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column names and Postgres types."""
+        return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column names, and types with what the contract says of nulls."""
+        demanded = self.table.model.to_schema().columns
+        required = self.required.union(name for name, column in demanded.items() if not column.nullable)
+        return {name: f"{kind} NOT NULL" if name in required else kind for name, kind in self.types.items()}
+
+    @property
+    def keys(self) -> str | None:
+        """Name of the table that lists the counted keys: the column, and `rows`."""
+        return f"{self.name}_by_{self.counted}" if self.counted else None
+
+
+_LINEAGE = frozenset({"is_deleted", "versions", "captured_on", "captured_at"})
+COPIES = (
+    Copy(CUSTOMERS, frozenset({"versions"})),
+    Copy(PRODUCTS, frozenset({"versions"})),
+    Copy(ORDERS, _LINEAGE | {"business_date"}, counted="customer_id"),
+    # Without an order a payment would be lost from the facts; what has none is in quarantine.
+    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}, required=frozenset({"order_id"})),
+    Copy(
+        ORDER_LINES,
+        frozenset(
+            {
+                "customer_name",
+                "customer_city",
+                "customer_country_code",
+                "product_name",
+                "category",
+                "manufacturer",
+            }
+        ),
+        counted="product_id",
+    ),
+)
