@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from bench.follow import follow
 from bench.history import history
 from bench.report import comparison, markdown
 from bench.rivals import RIVALS, race, require_equal
-from bench.run import CHANGING, ONCE, WORKS, BenchError, Rivals, measure, prepared
+from bench.run import CHANGING, ONCE, WORKS, Bench, BenchError, Rivals, in_turns, measure, prepared
 from bench.skew import skewed
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
@@ -39,6 +40,8 @@ _LIBRARIES = (
 )
 
 
+# In which sizes take turns, when there are several.
+_TURNS = 5
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -85,8 +88,9 @@ def bench(
     """Measure the year, one date on top of it, and the same dates again, unchanged.
 
     Beside the year, its rivals: a bare script, and dlt with dbt. Of the first size besides: a shop with a Black Friday,
-    how fast the daemon follows, and what a changed date costs beside a history that is ten times as long. The first
-    result for a shop and its dates is stored; later ones are compared with it.
+    how fast the daemon follows, and what a changed date costs beside a history that is ten times as long. Of several
+    sizes besides: what some changed lines cost at each of them, in turns. The first result for a shop and its dates is
+    stored; later ones are compared with it.
     """
     given = os.environ.get("SHOP_DATABASE_URL")
     if given and len(copies) > 1:
@@ -96,13 +100,31 @@ def bench(
     counts = runs if len(runs) == len(copies) else runs * len(copies)
     wanted = rivals or ("none" if given else "both")
     names = {"both": RIVALS, "none": ()}.get(wanted, (wanted,))
-    for place, (size, count) in enumerate(zip(copies, counts, strict=True)):
-        result = _measured(given, size, count, names, first, last, times if place == 0 else None)
-        publish(result, results, save)
+    with ExitStack() as standing:
+        lakehouses: dict[int, Bench] = {}
+        for size, count in zip(copies, counts, strict=True):
+            source = "given" if given else f"sample-{size}x"
+            click.echo(f"Preparing the shop ({source}) ...")
+            lakehouse = standing.enter_context(prepared(size, given))
+            result = _measured(lakehouse, source, size, count, names, first, last, None if lakehouses else times)
+            lakehouses[size] = lakehouse
+            if len(lakehouses) == len(copies) > 1:
+                result["turns"] = in_turns(lakehouses, *_dates(lakehouse, first, last), _TURNS, click.echo)
+            publish(result, results, save)
+
+
+def _dates(lakehouse: Bench, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """First and last date of the works: those that are asked for, or the shop's."""
+    start = first.date() if first else date.fromisoformat(lakehouse.settings["LAKEHOUSE_START_DATE"])
+    end = last.date() if last else lakehouse.shop()[0]
+    if not start < end:
+        raise BenchError(f"found {start} to {end}; expected at least two dates")
+    return start, end
 
 
 def _measured(
-    given: str | None,
+    lakehouse: Bench,
+    source: str,
     copies: int,
     runs: int,
     rivals: Sequence[str],
@@ -111,43 +133,37 @@ def _measured(
     times: int | None,
 ) -> dict[str, Any]:
     """A result; without the works that say nothing of a size where `times`, of the long history, is None."""
-    source = "given" if given else f"sample-{copies}x"
-    click.echo(f"Preparing the shop ({source}) ...")
-    with prepared(copies, given) as lakehouse:
-        last_whole, shop = lakehouse.shop()
-        start = first.date() if first else date.fromisoformat(lakehouse.settings["LAKEHOUSE_START_DATE"])
-        end = last.date() if last else last_whole
-        if not start < end:
-            raise BenchError(f"found {start} to {end}; expected at least two dates")
-        left_out = (*(() if times else ONCE), *(CHANGING if given else ()))
-        works = [work for work in WORKS if work not in left_out]
-        beside = Rivals(rivals, race, require_equal) if rivals else None
-        measured = measure(lakehouse, start, end, runs, click.echo, works, beside)
-        result: dict[str, Any] = {
-            "name": source if first is None and last is None else f"{source}-{start}-{end}",
-            "date": datetime.now(UTC).date().isoformat(),
-            "commit": _commit(),
-            "machine": _machine(),
-            "versions": {
-                "Python": platform.python_version(),
-                "Postgres": lakehouse.postgres_version(),
-                **{library: version(library) for library in _LIBRARIES},
-            },
-            "settings": lakehouse.settings,
-            "copies": copies,
-            "shop": shop,
-            "runs": runs,
-            "work": {work: measured[work] for work in works},
-        }
-        if rivals:
-            result["rivals"] = {name: measured[name] for name in rivals}
-        if given is None and times:
-            # A shop that is given is read, and nothing else.
-            click.echo("  following changes with the daemon ...")
-            result["follow_seconds"] = follow(lakehouse.environment, runs)
-            result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
-            if times > 1:
-                result["history"] = history(lakehouse, start, end, times, runs, click.echo)
+    start, end = _dates(lakehouse, first, last)
+    given = source == "given"
+    left_out = (*(() if times else ONCE), *(CHANGING if given else ()))
+    works = [work for work in WORKS if work not in left_out]
+    beside = Rivals(rivals, race, require_equal) if rivals else None
+    measured = measure(lakehouse, start, end, runs, click.echo, works, beside)
+    result: dict[str, Any] = {
+        "name": source if first is None and last is None else f"{source}-{start}-{end}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": {
+            "Python": platform.python_version(),
+            "Postgres": lakehouse.postgres_version(),
+            **{library: version(library) for library in _LIBRARIES},
+        },
+        "settings": lakehouse.settings,
+        "copies": copies,
+        "shop": lakehouse.shop()[1],
+        "runs": runs,
+        "work": {work: measured[work] for work in works},
+    }
+    if rivals:
+        result["rivals"] = {name: measured[name] for name in rivals}
+    if times and not given:
+        # A shop that is given is read, and nothing else.
+        click.echo("  following changes with the daemon ...")
+        result["follow_seconds"] = follow(lakehouse.environment, runs)
+        result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
+        if times > 1:
+            result["history"] = history(lakehouse, start, end, times, runs, click.echo)
     return result
 
 

@@ -348,6 +348,33 @@ def measure(
     return measured
 
 
+def in_turns(
+    lakehouses: Mapping[int, Bench], first: date, last: date, turns: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Let lines of a date change in each of some lakehouses and run that date, in turns: a machine has its moods.
+
+    Args:
+        lakehouses: By copies of the sample shop; each of them has its year.
+        first: First date of the shop.
+        last: Last date of the shop.
+        turns: How many; each has a date of its own.
+        say: Told a line after each run.
+
+    Returns:
+        from, to (dates), and `runs`: by copies, a list of `bench.measure.numbers`.
+    """
+    settled = settled_date(first, last)
+    days = [max(first, settled - timedelta(days=turn)) for turn in range(1, turns + 1)]
+    runs: dict[str, list[dict[str, Any]]] = {str(copies): [] for copies in lakehouses}
+    for day in days:
+        for copies, lakehouse in lakehouses.items():
+            change_lines(lakehouse.shop_url, day, lakehouse.settings["LAKEHOUSE_TIMEZONE"])
+            done = lakehouse.backfill(day, day)
+            runs[str(copies)].append(done)
+            say(f"  in turns, changed lines of {day} at {copies} copies: {done['seconds']:.1f} s")
+    return {"from": str(min(days)), "to": str(max(days)), "runs": runs}
+
+
 def _invocations(folder: Path, since: float) -> list[DbtInvocation]:
     results = [path for path in folder.glob("*/run_results.json") if path.stat().st_mtime >= since]
     return [_invocation(json.loads(path.read_text())) for path in results]

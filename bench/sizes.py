@@ -18,6 +18,7 @@ _OURS = "lakehouse"
 _ON_TOP = ("one date", "changed lines")
 _COLOURS = {_OURS: "#2563eb", "bare": "#6b7280", "dlt_dbt": "#d97706"}
 _MARKS = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
+_TURNS = ("copies", "seconds", "ratio", "CPU s", "ratio")
 # Of the plot, in pixels: the whole, and the space around the axes.
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 400, 56, 44, 16, 96
 
@@ -69,7 +70,29 @@ def markdown(results: Sequence[Result]) -> str:
             other.append(f"commit (was {smallest['commit']}, is {result['commit']})")
         if other:
             lines += ["", f"Not the same, {result['name']} beside {smallest['name']}: {'; '.join(other)}."]
+    if turns := largest.get("turns"):
+        lines += ["", *_in_turns(turns)]
     return "\n".join(lines) + "\n"
+
+
+def _in_turns(turns: Mapping[str, Any]) -> Sequence[str]:
+    """What the same number of changed lines of a date cost at each size, in turns; ratios are those of a turn."""
+    first = next(iter(turns["runs"].values()))
+    title = f"### Changed lines of a date, in turns: dates from {turns['from']} to {turns['to']}"
+    return (title, "", *table(_TURNS, [_of_turns(copies, runs, first) for copies, runs in turns["runs"].items()]))
+
+
+def _of_turns(copies: str, runs: Sequence[Run], first: Sequence[Run]) -> Sequence[str]:
+    told = [copies]
+    for cost, places in ((lambda run: run["seconds"], 1), (cpu_seconds, 1)):
+        costs, firsts = ([cost(run) or math.nan for run in of] for of in (runs, first))
+        ratios = [value / of_first for value, of_first in zip(costs, firsts, strict=True)]
+        told += [_spread(costs, places), _spread(ratios, 2)]
+    return told
+
+
+def _spread(values: Sequence[float], places: int) -> str:
+    return f"{median(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
 
 
 def _row(result: Result, smallest: Result) -> Sequence[str]:

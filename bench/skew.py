@@ -27,7 +27,7 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
     """Build the shop with each order of one date standing in it fifty times.
 
     Args:
-        bench: A lakehouse with the sample shop; lake and warehouse are emptied.
+        bench: A lakehouse with the sample shop; what is built stands beside its lake and warehouse.
         first: First date.
         last: Last date.
         runs: How many times.
@@ -38,7 +38,7 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
     """
     day = black_friday(first, last)
     execute(bench.url("postgres"), "DROP DATABASE IF EXISTS shop_skewed", "CREATE DATABASE shop_skewed TEMPLATE shop")
-    lakehouse = replace(bench, shop_url=bench.url("shop_skewed"))
+    lakehouse = replace(bench, shop_url=bench.url("shop_skewed"), beside="_skewed")
     lines, of_date = multiply(lakehouse.shop_url, day, bench.settings["LAKEHOUSE_TIMEZONE"])
     measured = []
     for number in range(1, runs + 1):

@@ -1,5 +1,7 @@
 """Sizes and numbers of runs as they are asked for."""
 
+from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,38 @@ from click.testing import CliRunner
 from bench import __main__ as command
 
 
+class Standing:
+    """In place of a lakehouse with a shop."""
+
+    settings = {"LAKEHOUSE_START_DATE": "2017-01-01"}  # noqa: RUF012 (nobody writes it)
+
+    def __init__(self, copies: int) -> None:
+        self.copies = copies
+
+    def shop(self) -> tuple[date, dict[str, int]]:
+        return date(2017, 12, 31), {}
+
+
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    published: list[dict[str, Any]] = []
+    monkeypatch.setattr(command, "publish", lambda result, *_: published.append(result))
+    return published
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, published: list[dict[str, Any]]) -> list[Any]:  # noqa: ARG001
     asked: list[Any] = []
 
-    def measured(_given: object, copies: int, runs: int, rivals: object, *rest: object) -> dict[str, Any]:
+    def measured(lakehouse: Standing, _source: str, copies: int, runs: int, rivals: object, *rest: object) -> Any:
+        assert lakehouse.copies == copies
         asked.append((copies, runs, tuple(rivals), rest[-1]))  # type: ignore[call-overload]
-        return {}
+        return {"copies": copies}
 
     monkeypatch.delenv("SHOP_DATABASE_URL", raising=False)
+    monkeypatch.setattr(command, "prepared", lambda copies, _url: nullcontext(Standing(copies)))
     monkeypatch.setattr(command, "_measured", measured)
-    monkeypatch.setattr(command, "publish", lambda *_: None)
+    monkeypatch.setattr(command, "in_turns", lambda lakehouses, *dates: [list(lakehouses), *dates[:2]])
     return asked
 
 
@@ -31,6 +54,18 @@ def test_sizes_are_measured_in_turn_and_what_says_nothing_of_size_once(asked: li
     done = run(tmp_path, "--copies", "1,5,20", "--runs", "3,2,1", "--rivals", "bare")
     assert done.exception is None, done.output
     assert asked == [(1, 3, ("bare",), 10), (5, 2, ("bare",), None), (20, 1, ("bare",), None)]
+
+
+def test_several_sizes_take_turns_when_all_of_them_stand(
+    asked: list[Any], published: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    run(tmp_path, "--copies", "1,5,20")
+    assert len(asked) == 3
+    dates = [date(2017, 1, 1), date(2017, 12, 31)]
+    assert published == [{"copies": 1}, {"copies": 5}, {"copies": 20, "turns": [[1, 5, 20], *dates]}]
+    published.clear()
+    run(tmp_path, "--copies", "5")
+    assert published == [{"copies": 5}]
 
 
 def test_one_number_of_runs_is_for_all_sizes(asked: list[Any], tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def test_a_work_that_the_smallest_size_does_not_have_has_no_ratio() -> None:
     assert "| 800 | 10.0 | 1.00 | 5.0 |  |" in page
 
 
+def test_changed_lines_in_turns_are_compared_turn_by_turn() -> None:
+    largest = of_size(10, 98.0)
+    # Each takes two seconds of start besides, and four of CPU.
+    runs = {"1": [counted(run(8.0)), counted(run(18.0))], "10": [counted(run(9.0)), counted(run(28.0))]}
+    largest["turns"] = {"from": "2017-12-01", "to": "2017-12-02", "runs": runs}
+    page = sizes.markdown([of_size(1, 8.0), largest])
+    assert "### Changed lines of a date, in turns: dates from 2017-12-01 to 2017-12-02" in page
+    assert "| 1 | 15.0 (10.0 to 20.0) | 1.00 (1.00 to 1.00) | 4.0 (4.0 to 4.0) |" in page
+    assert "| 10 | 20.5 (11.0 to 30.0) | 1.30 (1.10 to 1.50) | 4.0 (4.0 to 4.0) |" in page
+    assert "in turns" not in sizes.markdown([of_size(1, 8.0), of_size(10, 98.0)])
+
+
 def test_results_of_before_cpu_was_taken_have_no_exponent_of_it() -> None:
     older = of_size(1, 8.0)
     for measured in older["work"].values():
