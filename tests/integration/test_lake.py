@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import narwhals as nw
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -403,6 +405,24 @@ def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Pat
     instants = {"ordered_at", "shipped_at", "delivered_at", "updated_at", "captured_at"}
     assert {name.removeprefix("min.") for name in known.columns if name.startswith("min.")} == {"order_id", *instants}
     assert known["num_records"].to_list() == [1]
+
+
+def test_the_keys_of_a_few_dates_are_read_from_groups_of_the_index(tmp_path: Path) -> None:
+    lake, size = Lake(str(tmp_path), "UTC"), delta._GROUP_ROWS
+    keys = pl.Series("key", range(10**6, 10**6 + 3 * size)).cast(pl.String)
+    index = pl.DataFrame({"key": keys, "order_id": keys}).with_columns(table_name=pl.lit("orders"))
+    index = index.with_columns(captured_on=pl.lit(on("2020-03-01")), order_date=pl.lit(on("2020-03-01")))
+    for part in (index[:size], index[size:]):
+        lake.append(KEY_DATES, part)
+    assert delta.compact(lake.open(KEY_DATES), KEY_DATES)
+
+    (path,) = lake.open(KEY_DATES).file_uris()
+    groups = [pq.read_metadata(path).row_group(at).column(1) for at in range(3)]
+    assert {group.num_values for group in groups} == {size}
+    assert {group.compression for group in groups} == {"SNAPPY"}
+    spans = sorted((group.statistics.min, group.statistics.max) for group in groups)
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
+    assert rows_of(lake.scan(KEY_DATES))["key"].sort().equals(keys)
 
 
 @pytest.mark.parametrize(("dates", "version"), [(201, 1), (200, None)])

@@ -11,9 +11,9 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, RAW_ORDERS, Table
 from orders_lakehouse.defs import checks
-from orders_lakehouse.lake import portions
+from orders_lakehouse.lake import handles, portions
 from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.delta import Lake, compact
 from orders_lakehouse.lake.log import Part, parts_of_run
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.sources.shop import Window, read_versions
@@ -151,6 +151,20 @@ def test_a_version_that_is_gone_touches_every_date(built: Lakehouse) -> None:
     everything = touched_dates(built.lake, {}, CALENDAR)
     gone = dict.fromkeys(versions_now(built.lake), 10000)
     assert touched_dates(built.lake, gone, CALENDAR) == everything
+
+
+def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakehouse) -> None:
+    # Two changes of orders that are captured on the 8th, and then the files that the first one left are gone.
+    scripts = [script for script, _ in CASES if "orders" in script and "2017-01-08" in script][:2]
+    captured(built, scripts[0])
+    before = versions_now(built.lake)
+    captured(built, scripts[1])
+    everything = touched_dates(built.lake, {**before, RAW_ORDERS.path: None}, CALENDAR)
+    assert touched_dates(built.lake, before, CALENDAR) != everything
+    raw = handles.own(built.lake.location(RAW_ORDERS))
+    assert compact(raw, RAW_ORDERS, [[day("2017-01-08")]])
+    raw.vacuum(0, enforce_retention_duration=False, dry_run=False)
+    assert touched_dates(built.lake, before, CALENDAR) == everything
 
 
 def test_what_is_captured_while_a_date_is_derived_is_not_lost(

@@ -16,6 +16,8 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS, Table
 from orders_lakehouse.lake.care import care_for
@@ -137,6 +139,100 @@ def test_only_dates_that_changed_are_replaced(warehouse: Warehouse) -> None:
     assert warehouse.copied() == {day: [{DAYS[1]: 7, DAYS[2]: 8}.get(day, 2)] for day in DAYS}
     after = dict(warehouse.query("SELECT order_date, ctid::text || xmin::text FROM lake.order_lines"))
     assert {day for day in DAYS if after[day] == before[day]} == {DAYS[0], DAYS[3], DAYS[4]}
+
+
+def _many(**of_first: Any) -> list[dict[str, Any]]:
+    """Ten lines of an order on the first date."""
+    return [{**_line(DAYS[0]), "line_number": at, **(of_first if at == 1 else {})} for at in range(1, 11)]
+
+
+def _written(warehouse: Warehouse) -> dict[int, str]:
+    """By which transaction each line was written, and where it stands."""
+    return dict(warehouse.query("SELECT line_number, ctid::text || xmin::text FROM lake.order_lines"))
+
+
+def test_of_a_date_with_few_changes_only_the_rows_that_changed_are_replaced(warehouse: Warehouse) -> None:
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    _load(warehouse)
+    before = _written(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(quantity=9, product_id="new")[:-1])
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (1, 1)
+    after = _written(warehouse)
+    assert {line for line in after if after[line] == before[line]} == set(range(2, 10))
+    assert warehouse.copied() == {DAYS[0]: [2] * 8 + [9]}
+    listed, standing = _keys(warehouse, "order_lines", "product_id")
+    assert listed == standing
+    assert listed["new"] == 1
+
+
+def test_what_the_copy_does_not_have_is_no_change_of_it(warehouse: Warehouse) -> None:
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    _load(warehouse)
+    before = _written(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(customer_city="Bath"))
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (0, 1)
+    assert _written(warehouse) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["DELETE FROM lake.order_lines WHERE line_number > 7", "INSERT INTO lake.order_lines TABLE lake.order_lines"],
+)
+def test_a_date_that_was_not_what_the_copy_remembered_is_replaced_as_a_whole(warehouse: Warehouse, damage: str) -> None:
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    _load(warehouse)
+    warehouse.run(damage)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(quantity=9))
+    assert _load(warehouse).rows == 10
+    assert warehouse.copied() == {DAYS[0]: [2] * 9 + [9]}
+
+
+def test_a_row_that_stood_twice_and_stands_once_is_found(warehouse: Warehouse) -> None:
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(), *_many()[:1])
+    _load(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    _load(warehouse)
+    assert warehouse.copied() == {DAYS[0]: [2] * 10}
+
+
+def test_where_the_version_before_cannot_be_read_whole_dates_are_replaced(warehouse: Warehouse) -> None:
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    _load(warehouse)
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(quantity=9))
+    location = warehouse.lake.location(ORDER_LINES)
+    DeltaTable(location).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (10, 1)
+    assert warehouse.copied() == {DAYS[0]: [2] * 9 + [9]}
+
+
+# Lines of two dates, by date and number: what they are.
+LINES = st.dictionaries(
+    st.tuples(st.sampled_from(DAYS[:2]), st.integers(1, 6)), st.tuples(st.integers(1, 2), st.sampled_from("ab"))
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(states=st.lists(LINES, min_size=2, max_size=4), few=st.sampled_from([0, 0.5, 1]), chunk=st.sampled_from([1, 99]))
+def test_a_copy_is_what_its_table_is_however_it_came_about(
+    warehouse: Warehouse, states: list[dict[tuple[date, int], tuple[int, str]]], few: float, chunk: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_FEW", few)
+        patch.setattr(loading, "_CHUNK_ROWS", chunk)
+        for state in states:
+            lines = [
+                {"order_id": "o", "line_number": at, "order_date": day, "quantity": quantity, "product_id": product}
+                for (day, at), (quantity, product) in state.items()
+            ]
+            warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *lines)
+            _load(warehouse)
+            found = warehouse.query("SELECT order_date, line_number, quantity, product_id FROM lake.order_lines")
+            assert sorted(found) == sorted((*key, *value) for key, value in state.items())
+            listed, standing = _keys(warehouse, "order_lines", "product_id")
+            assert listed == standing
 
 
 def test_changes_of_several_versions_are_made_up_for_at_once(warehouse: Warehouse) -> None:
