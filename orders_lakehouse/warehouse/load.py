@@ -41,7 +41,7 @@ class Loaded:
 
     Attributes:
         rows: Rows copied.
-        dates: Dates replaced; None when the whole table was.
+        dates: Dates that differed, of which rows were replaced; None when the whole table was.
         version: Version of the Delta table that the copy now holds.
     """
 
