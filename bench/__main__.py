@@ -40,7 +40,7 @@ _LIBRARIES = (
 )
 
 
-# In which sizes take turns, when there are several.
+# So often each of several sizes has its turn.
 _TURNS = 5
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -108,9 +108,10 @@ def bench(
             lakehouse = standing.enter_context(prepared(size, given))
             result = _measured(lakehouse, source, size, count, names, first, last, None if lakehouses else times)
             lakehouses[size] = lakehouse
-            if len(lakehouses) == len(copies) > 1:
-                result["turns"] = in_turns(lakehouses, *_dates(lakehouse, first, last), _TURNS, click.echo)
             publish(result, results, save)
+        if len(lakehouses) > 1:
+            by_size = dict(sorted(lakehouses.items()))
+            publish_turns(in_turns(by_size, *_dates(lakehouse, first, last), _TURNS, click.echo), results, save)
 
 
 def _dates(lakehouse: Bench, first: datetime | None, last: datetime | None) -> tuple[date, date]:
@@ -180,16 +181,36 @@ def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
     if stored.exists():
         click.echo(comparison(json.loads(stored.read_text()), result))
     if save or not stored.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(result, indent=1) + "\n")
-        everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-        pages = [markdown(one) for one in everything]
-        of_shop = sizes.of_sizes(everything)
-        if len(of_shop) > 1:
-            pages.insert(0, sizes.markdown(of_shop))
-            (folder / "sizes.svg").write_text(sizes.plot(of_shop))
-        (folder / "README.md").write_text("# Results\n\nWritten by `make bench`.\n\n" + "\n".join(pages))
-        click.echo(f"Stored in {stored}.")
+        _store(result, stored)
+
+
+def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
+    """Print what `in_turns` tells, and store it if nothing is stored or it is wanted.
+
+    Args:
+        turns: What was measured.
+        folder: Of the stored results; its README shows it, too.
+        save: Whether it takes the place of what is stored.
+    """
+    stored = folder / "turns" / "changed-lines.json"
+    click.echo("\n" + "\n".join(sizes.of_turns(turns)))
+    if save or not stored.exists():
+        _store(turns, stored)
+
+
+def _store(result: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    folder = path.parent if "name" in result else path.parent.parent
+    everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    pages = [markdown(one) for one in everything]
+    of_shop = sizes.of_sizes(everything)
+    if len(of_shop) > 1:
+        turns = [json.loads(path.read_text()) for path in sorted(folder.glob("turns/*.json"))]
+        pages.insert(0, sizes.markdown(of_shop, turns))
+        (folder / "sizes.svg").write_text(sizes.plot(of_shop))
+    (folder / "README.md").write_text("# Results\n\nWritten by `make bench`.\n\n" + "\n".join(pages))
+    click.echo(f"Stored in {path}.")
 
 
 def _machine() -> dict[str, Any]:

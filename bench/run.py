@@ -357,14 +357,14 @@ def in_turns(
         lakehouses: By copies of the sample shop; each of them has its year.
         first: First date of the shop.
         last: Last date of the shop.
-        turns: How many; each has a date of its own.
+        turns: How many. Each has a date of its own, if the range is long enough; nothing else that is measured has it.
         say: Told a line after each run.
 
     Returns:
         from, to (dates), and `runs`: by copies, a list of `bench.measure.numbers`.
     """
-    settled = settled_date(first, last)
-    days = [max(first, settled - timedelta(days=turn)) for turn in range(1, turns + 1)]
+    before = settled_date(first, last) - timedelta(days=14)
+    days = [max(first, before - timedelta(days=turn)) for turn in range(1, turns + 1)]
     runs: dict[str, list[dict[str, Any]]] = {str(copies): [] for copies in lakehouses}
     for day in days:
         for copies, lakehouse in lakehouses.items():

@@ -18,7 +18,7 @@ _OURS = "lakehouse"
 _ON_TOP = ("one date", "changed lines")
 _COLOURS = {_OURS: "#2563eb", "bare": "#6b7280", "dlt_dbt": "#d97706"}
 _MARKS = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
-_TURNS = ("copies", "seconds", "ratio", "CPU s", "ratio")
+_OF_TURNS = ("copies", "seconds", "ratio", "CPU s", "ratio")
 # Of the plot, in pixels: the whole, and the space around the axes.
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 400, 56, 44, 16, 96
 
@@ -40,11 +40,12 @@ def of_sizes(results: Iterable[Result]) -> list[Result]:
     return sorted(whole, key=lambda result: int(result["copies"]))
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Sequence[Result], turns: Iterable[Mapping[str, Any]] = ()) -> str:
     """How the cost of the year grows, and that of one date and of some changed lines on top of it.
 
     Args:
         results: What `of_sizes` finds, two or more.
+        turns: What `bench.run.in_turns` told.
     """
     smallest, largest = results[0], results[-1]
     on_top = [told for work in _ON_TOP for told in (f"{work}, s", "its ratio")]
@@ -70,19 +71,23 @@ def markdown(results: Sequence[Result]) -> str:
             other.append(f"commit (was {smallest['commit']}, is {result['commit']})")
         if other:
             lines += ["", f"Not the same, {result['name']} beside {smallest['name']}: {'; '.join(other)}."]
-    if turns := largest.get("turns"):
-        lines += ["", *_in_turns(turns)]
+    for one in turns:
+        lines += ["", *of_turns(one)]
     return "\n".join(lines) + "\n"
 
 
-def _in_turns(turns: Mapping[str, Any]) -> Sequence[str]:
-    """What the same number of changed lines of a date cost at each size, in turns; ratios are those of a turn."""
+def of_turns(turns: Mapping[str, Any]) -> Sequence[str]:
+    """What the same number of changed lines of a date cost at each size, in turns, as lines of a page.
+
+    Args:
+        turns: What `bench.run.in_turns` tells; a ratio is that of one turn, to the first of the sizes.
+    """
     first = next(iter(turns["runs"].values()))
     title = f"### Changed lines of a date, in turns: dates from {turns['from']} to {turns['to']}"
-    return (title, "", *table(_TURNS, [_of_turns(copies, runs, first) for copies, runs in turns["runs"].items()]))
+    return (title, "", *table(_OF_TURNS, [_of_size(copies, runs, first) for copies, runs in turns["runs"].items()]))
 
 
-def _of_turns(copies: str, runs: Sequence[Run], first: Sequence[Run]) -> Sequence[str]:
+def _of_size(copies: str, runs: Sequence[Run], first: Sequence[Run]) -> Sequence[str]:
     told = [copies]
     for cost, places in ((lambda run: run["seconds"], 1), (cpu_seconds, 1)):
         costs, firsts = ([cost(run) or math.nan for run in of] for of in (runs, first))

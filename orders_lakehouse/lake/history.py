@@ -124,8 +124,8 @@ class Places:
             keys = keep(held.select("key", "order_date").unique())
             held = _near(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
         of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
-        named = keep(of_dates.select("order_id", "captured_on").unique())
-        named = _near(orders, named, "order_id").join(named, on="order_id")
+        named = of_dates.select("order_id", "captured_on").unique()
+        named = named.join(_near(orders, of_dates, "order_id"), on="order_id")
         found = collect(
             held.select("order_date", "captured_on").unique(), named.select("captured_on", "placed_on").unique()
         )
@@ -298,7 +298,7 @@ def _index(lake: Lake, table: Table) -> Frame:
 
 
 def _near(entries: Frame, keys: Frame, column: str) -> Frame:
-    """The entries between the least and the greatest of some keys, which have been computed.
+    """The entries between the least and the greatest of some keys, which are looked up for it.
 
     The keys of most shops grow with time, as the index does: of a few dates' keys, most of it need not be read.
     """
@@ -349,7 +349,7 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
         named = _index(lake, RAW_OF[table.name]).select("key", "order_id")
         of_here = _near(named, here, "order_id").join(here, on="order_id", how="semi")
         of_here = keep(of_here.select("key").unique())
-        named = keep(_near(named, of_here, "key").join(of_here, on="key", how="semi").unique())
+        named = _near(named, of_here, "key").join(of_here, on="key", how="semi").unique()
         counted = named.join(_near(orders, named, "order_id"), on="order_id")
     else:
         counted = _near(orders, here, "order_id").join(here, on="order_id", how="semi").with_columns(key="order_id")

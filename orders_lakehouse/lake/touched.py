@@ -32,6 +32,7 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.accounts import balance
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import dates_changed_since, find
+from orders_lakehouse.lake.storage import LakeError
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
     ]
     try:
         return _rows(pl.concat(both_ways))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, LakeError) as error:
         # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
         log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
         return rows_of(lake.scan(table).select(table.columns))

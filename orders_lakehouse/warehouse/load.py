@@ -1,9 +1,11 @@
 """Copies of lake tables in the warehouse's schema `lake`, for dbt.
 
-A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces the rows
-that changed since that version and no others, one load at a time for each table, so that it never puts older rows over
-newer ones, and a load that was interrupted is made up for by the next. The copies are unlogged: after a crash of the
-server they are empty, and so is their memory: whatever is made from them loads them in full before it begins.
+A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces what
+changed since that version, one load at a time for each table, so that it never puts older rows over newer ones, and a
+load that was interrupted is made up for by the next: of a date the rows that changed, or all of them where many did.
+
+The copies are unlogged: after a crash of the server they are empty, and so is their memory: whatever is made from them
+loads them in full before it begins.
 """
 
 import logging
@@ -21,6 +23,7 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import dates_changed_since
 from orders_lakehouse.lake.portions import portions
+from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.postgres import connect, value_of, wait_for_turn
 from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
 
@@ -29,9 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Rows that are in memory at once while a table is loaded.
+# Rows that are in memory at once while a table is loaded, at each of the versions that are compared.
 _CHUNK_ROWS = 400_000
-# Of some dates, at most this share of the rows is replaced one by one.
+# Of a date, at most this share of the rows is replaced one by one.
 _FEW = 0.2
 
 
@@ -41,7 +44,7 @@ class Loaded:
 
     Attributes:
         rows: Rows copied.
-        dates: Dates that differed, of which rows were replaced; None when the whole table was.
+        dates: Dates whose files were others; None when the whole table was replaced.
         version: Version of the Delta table that the copy now holds.
     """
 
@@ -70,10 +73,11 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
         dates = None if since is None else dates_changed_since(lake, handle, copy.table, since)
-        if since is None or dates is None:
-            copied = _load_whole(cursor, lake, copy, handle)
-        else:
+        copied = None
+        if since is not None and dates is not None:
             copied = _load_changes(cursor, lake, copy, (lake.find(copy.table, since), handle), dates)
+        if copied is None:
+            dates, copied = None, _load_whole(cursor, lake, copy, handle)
         if copy.counted:
             _count_keys(cursor, copy, pl.concat([_no_keys(), *copied.keys]))
         if dates is None:
@@ -182,27 +186,35 @@ def _load_whole(cursor: "Cursor", lake: Lake, copy: Copy, handle: DeltaTable) ->
 
 def _load_changes(
     cursor: "Cursor", lake: Lake, copy: Copy, versions: tuple[DeltaTable, DeltaTable], dates: Sequence[date]
-) -> _Copied:
-    """Replace the rows that became others on some dates from the version that the copy holds to another one.
+) -> _Copied | None:
+    """Replace what became different on some dates from the version that the copy holds to another one.
 
     A date of which few rows changed is not written anew as a whole: the server would have to clear away as many dead
     rows as it got new ones, and whoever looks for the date would meet them all until then.
+
+    Returns:
+        What was copied; None when the copy was not what it remembered.
     """
-    copied, keys = 0, []
+    copied, keys, is_known = 0, [], True
     for chunk in _chunks(copy, versions, dates):
         then, now = (lake.scan_at(handle, copy.table, chunk) for handle in versions)
         rows = _as_copied(now, copy)
-        changed = _changed_keys(then, rows, copy)
-        if changed is not None:
-            new = rows.join(changed, on=changed.columns, how="semi")
-            keys += [_remove_keys(cursor, copy, chunk, changed), _ingest(cursor, new, copy)]
-            if _rows_of_dates(cursor, copy, chunk) == rows.height:
-                copied += new.height
-                continue
-        # Many rows are others; or the copy was not what it remembered.
-        keys += [_remove(cursor, copy, f"FROM {SCHEMA}.{copy.name} AS standing WHERE {_of_dates(copy, chunk)}")]
-        keys += [_ingest(cursor, rows, copy)]
-        copied += rows.height
+        before = _as_it_was(then, copy) if is_known else None
+        is_known = before is not None
+        changed, whole = (rows.clear(), chunk) if before is None else _to_replace(before, rows, copy)
+        on_whole = pl.col(copy.partition).is_in(whole)
+        if whole:
+            keys.append(_remove(cursor, copy, f"FROM {_standing(copy)} WHERE {_of_dates(copy, whole)}"))
+        if changed.height:
+            keys.append(_remove_keys(cursor, copy, changed))
+        new = pl.concat([rows.filter(on_whole), rows.join(changed, on=changed.columns, how="semi")])
+        keys.append(_ingest(cursor, new, copy))
+        copied += new.height
+        if _rows_by_date(cursor, copy, chunk) != dict(rows.group_by(copy.partition).len().iter_rows()):
+            log.warning(
+                "%s.%s was not what it should be: rows came or went by hand. Loading it whole.", SCHEMA, copy.name
+            )
+            return None
     return _Copied(copied, keys)
 
 
@@ -216,27 +228,47 @@ def _chunks(copy: Copy, handles: Sequence[DeltaTable], dates: Sequence[date] | N
             yield [day for day in rows if first <= day <= last]
 
 
-def _changed_keys(then: Frame, rows: pl.DataFrame, copy: Copy) -> pl.DataFrame | None:
-    """Which rows are others than they were: partition and key, each once. None if many are, or it is not known."""
+def _as_it_was(then: Frame, copy: Copy) -> pl.DataFrame | None:
+    """Rows of an older version as the copy has them; None where its files cannot be read any more."""
     try:
-        before = _as_copied(then, copy)
-    except FileNotFoundError as error:
+        return _as_copied(then, copy)
+    except (FileNotFoundError, LakeError) as error:
+        # Vacuumed by other means than ours. If it is the present version that cannot be read, that raises.
         log.warning("%s cannot be read as it was, copying whole dates: %s", copy.table.path, error)
         return None
+
+
+def _to_replace(before: pl.DataFrame, rows: pl.DataFrame, copy: Copy) -> tuple[pl.DataFrame, list[date]]:
+    """What is to be replaced for some dates to be as `rows` are.
+
+    Args:
+        before: Rows of the dates as the copy has them.
+        rows: Rows of the dates as they are to be.
+        copy: The copy.
+
+    Returns:
+        Rows, as partition and key, each once; and dates that are to be replaced as a whole instead, because many of
+        their rows are others, or a key stands there more than once.
+    """
     on = [copy.partition, *(name for name in copy.table.key if name != copy.partition)]
     pairs = ((rows, before), (before, rows))
     either = [one.join(other, on=one.columns, how="anti", nulls_equal=True).select(on) for one, other in pairs]
     changed = pl.concat(either).unique()
-    return changed if changed.height <= before.height * _FEW else None
+    counts = changed.group_by(copy.partition).agg(changed=pl.len())
+    counts = counts.join(before.group_by(copy.partition).agg(rows=pl.len()), on=copy.partition, how="left")
+    many = counts.filter(pl.col("changed") > pl.col("rows").fill_null(0) * _FEW)[copy.partition]
+    twice = [frame.filter(frame.select(on).is_duplicated())[copy.partition] for frame in (rows, before)]
+    whole = pl.concat([many, *twice]).unique().to_list()
+    return changed.filter(~pl.col(copy.partition).is_in(whole)), whole
 
 
-def _remove_keys(cursor: "Cursor", copy: Copy, dates: Sequence[date], changed: pl.DataFrame) -> pl.DataFrame:
-    """Remove the rows of some keys on some dates, as `_remove` does."""
+def _remove_keys(cursor: "Cursor", copy: Copy, changed: pl.DataFrame) -> pl.DataFrame:
+    """Remove the rows with some keys on their dates, as `_remove` does."""
     cursor.adbc_ingest("changed_rows", changed.to_arrow(), mode="create", temporary=True)
     equal = " AND ".join(f"standing.{name} = changed.{name}" for name in changed.columns)
-    source = f"FROM {SCHEMA}.{copy.name} AS standing USING changed_rows AS changed"
-    # The dates once more: the server finds them by the index, however few keys it takes the other table to have.
-    gone = _remove(cursor, copy, f"{source} WHERE {_of_dates(copy, dates)} AND {equal}")
+    # The dates are named besides, so that the server looks them up, rather than reads all dates to find few keys.
+    of_dates = _of_dates(copy, changed[copy.partition].unique().to_list())
+    gone = _remove(cursor, copy, f"FROM {_standing(copy)} USING changed_rows AS changed WHERE {of_dates} AND {equal}")
     cursor.execute("DROP TABLE changed_rows")
     return gone
 
@@ -253,14 +285,20 @@ def _remove(cursor: "Cursor", copy: Copy, source: str) -> pl.DataFrame:
     return pl.DataFrame(cursor.fetch_arrow_table()).cast(_no_keys().schema)
 
 
+def _standing(copy: Copy) -> str:
+    return f"{SCHEMA}.{copy.name} AS standing"
+
+
 def _of_dates(copy: Copy, dates: Sequence[date]) -> str:
     listed = ", ".join(f"'{day}'" for day in dates)
     return f"standing.{copy.partition} IN ({listed})"
 
 
-def _rows_of_dates(cursor: "Cursor", copy: Copy, dates: Sequence[date]) -> int:
-    query = f"SELECT count(*) FROM {SCHEMA}.{copy.name} AS standing WHERE {_of_dates(copy, dates)}"
-    return int(value_of(cursor, query))
+def _rows_by_date(cursor: "Cursor", copy: Copy, dates: Sequence[date]) -> dict[date, int]:
+    cursor.execute(
+        f"SELECT {copy.partition}, count(*) FROM {_standing(copy)} WHERE {_of_dates(copy, dates)} GROUP BY 1"
+    )
+    return dict(cursor.fetchall())
 
 
 def _as_copied(rows: Frame, copy: Copy) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS, Table
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.lake.care import care_for
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
@@ -178,34 +178,71 @@ def test_what_the_copy_does_not_have_is_no_change_of_it(warehouse: Warehouse) ->
 
 @pytest.mark.parametrize(
     "damage",
-    ["DELETE FROM lake.order_lines WHERE line_number > 7", "INSERT INTO lake.order_lines TABLE lake.order_lines"],
+    [
+        "DELETE FROM lake.order_lines WHERE line_number > 7",
+        "INSERT INTO lake.order_lines SELECT * FROM lake.order_lines WHERE line_number = 3",
+        # As many rows, on other dates.
+        "UPDATE lake.order_lines SET order_date = order_date + 1 WHERE line_number = 3",
+    ],
 )
-def test_a_date_that_was_not_what_the_copy_remembered_is_replaced_as_a_whole(warehouse: Warehouse, damage: str) -> None:
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+def test_a_copy_that_was_not_what_it_remembered_is_loaded_whole(warehouse: Warehouse, damage: str) -> None:
+    others = [{**line, "order_date": DAYS[1]} for line in _many()]
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *_many(), *others)
     _load(warehouse)
     warehouse.run(damage)
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(quantity=9))
-    assert _load(warehouse).rows == 10
-    assert warehouse.copied() == {DAYS[0]: [2] * 9 + [9]}
+    changed = [{**line, "order_date": DAYS[1]} for line in _many(quantity=9)]
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *_many(quantity=9), *changed)
+    done = _load(warehouse)
+    assert (done.rows, done.dates) == (20, None)
+    assert warehouse.copied() == dict.fromkeys(DAYS[:2], [2] * 9 + [9])
+    listed, standing = _keys(warehouse, "order_lines", "product_id")
+    assert listed == standing
 
 
-def test_a_row_that_stood_twice_and_stands_once_is_found(warehouse: Warehouse) -> None:
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(), *_many()[:1])
-    _load(warehouse)
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
-    _load(warehouse)
-    assert warehouse.copied() == {DAYS[0]: [2] * 10}
+def test_one_date_is_replaced_as_a_whole_and_another_one_row_by_row(warehouse: Warehouse) -> None:
+    def write(first: int, second: dict[str, Any]) -> None:
+        others = [{**line, "order_date": DAYS[1]} for line in _many(**second)]
+        warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *({**line, "quantity": first} for line in _many()), *others)
+        done.append(_load(warehouse).rows)
+
+    done: list[int] = []
+    write(2, {})
+    write(3, {"quantity": 9})
+    assert done == [20, 11]
+    assert warehouse.copied() == {DAYS[0]: [3] * 10, DAYS[1]: [2] * 9 + [9]}
+
+
+def test_rows_that_stand_more_than_once_are_as_many_in_the_copy(warehouse: Warehouse) -> None:
+    one, other = _line(DAYS[0], 2), _line(DAYS[0], 7)
+    for lines, expected in (([one, one, other], [2, 2, 7]), ([one, other, other], [2, 7, 7]), ([one, other], [2, 7])):
+        warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *lines)
+        _load(warehouse)
+        assert warehouse.copied() == {DAYS[0]: expected}
+
+
+@pytest.mark.parametrize("table", [CUSTOMERS, PRODUCTS, ORDERS, PAYMENTS], ids=lambda table: table.name)
+def test_every_copy_follows_rows_that_change(warehouse: Warehouse, table: Table) -> None:
+    partition, key = str(table.partitioned_by), table.key[0]
+    given = [{key: f"k{number}", partition: DAYS[0], "versions": 1} for number in range(10)]
+    if table in (CUSTOMERS, PRODUCTS):
+        # Two versions of a key on a date.
+        given.append({**given[0], "updated_at": at("2020-03-01T09:00")})
+    for last in (given, given[:-1], [*given[1:], {**given[0], key: "new"}]):
+        warehouse.write(table, DAYS[0], DAYS[0], *last)
+        load(warehouse.lake, COPY[table.name])
+        expected = sorted(str(row[key]) for row in last)
+        assert [found for (found,) in warehouse.query(f"SELECT {key} FROM lake.{table.name} ORDER BY 1")] == expected
 
 
 def test_where_the_version_before_cannot_be_read_whole_dates_are_replaced(warehouse: Warehouse) -> None:
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[2], *_many(), _line(DAYS[1]), _line(DAYS[2]))
     _load(warehouse)
-    warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many(quantity=9))
+    warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *_many(quantity=9))
     location = warehouse.lake.location(ORDER_LINES)
     DeltaTable(location).vacuum(0, enforce_retention_duration=False, dry_run=False)
     done = _load(warehouse)
-    assert (done.rows, done.dates) == (10, 1)
-    assert warehouse.copied() == {DAYS[0]: [2] * 9 + [9]}
+    assert (done.rows, done.dates) == (10, 2)
+    assert warehouse.copied() == {DAYS[0]: [2] * 9 + [9], DAYS[2]: [2]}
 
 
 # Lines of two dates, by date and number: what they are.

@@ -26,7 +26,8 @@ class Standing:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     published: list[dict[str, Any]] = []
-    monkeypatch.setattr(command, "publish", lambda result, *_: published.append(result))
+    for name in ("publish", "publish_turns"):
+        monkeypatch.setattr(command, name, lambda result, *_: published.append(result))
     return published
 
 
@@ -42,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, published: list[dict[str, Any]]) -> l
     monkeypatch.delenv("SHOP_DATABASE_URL", raising=False)
     monkeypatch.setattr(command, "prepared", lambda copies, _url: nullcontext(Standing(copies)))
     monkeypatch.setattr(command, "_measured", measured)
-    monkeypatch.setattr(command, "in_turns", lambda lakehouses, *dates: [list(lakehouses), *dates[:2]])
+    monkeypatch.setattr(command, "in_turns", lambda lakehouses, *dates: {"of": list(lakehouses), "dates": dates[:2]})
     return asked
 
 
@@ -59,10 +60,10 @@ def test_sizes_are_measured_in_turn_and_what_says_nothing_of_size_once(asked: li
 def test_several_sizes_take_turns_when_all_of_them_stand(
     asked: list[Any], published: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    run(tmp_path, "--copies", "1,5,20")
+    run(tmp_path, "--copies", "20,1,5")
     assert len(asked) == 3
-    dates = [date(2017, 1, 1), date(2017, 12, 31)]
-    assert published == [{"copies": 1}, {"copies": 5}, {"copies": 20, "turns": [[1, 5, 20], *dates]}]
+    dates = (date(2017, 1, 1), date(2017, 12, 31))
+    assert published == [{"copies": 20}, {"copies": 1}, {"copies": 5}, {"of": [1, 5, 20], "dates": dates}]
     published.clear()
     run(tmp_path, "--copies", "5")
     assert published == [{"copies": 5}]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import sizes
-from bench.__main__ import publish
+from bench.__main__ import publish, publish_turns
 from tests.unit.bench.test_report import counted, result, rival, run
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,11 +64,10 @@ def test_a_work_that_the_smallest_size_does_not_have_has_no_ratio() -> None:
 
 
 def test_changed_lines_in_turns_are_compared_turn_by_turn() -> None:
-    largest = of_size(10, 98.0)
     # Each takes two seconds of start besides, and four of CPU.
     runs = {"1": [counted(run(8.0)), counted(run(18.0))], "10": [counted(run(9.0)), counted(run(28.0))]}
-    largest["turns"] = {"from": "2017-12-01", "to": "2017-12-02", "runs": runs}
-    page = sizes.markdown([of_size(1, 8.0), largest])
+    turns = {"from": "2017-12-01", "to": "2017-12-02", "runs": runs}
+    page = sizes.markdown([of_size(1, 8.0), of_size(10, 98.0)], [turns])
     assert "### Changed lines of a date, in turns: dates from 2017-12-01 to 2017-12-02" in page
     assert "| 1 | 15.0 (10.0 to 20.0) | 1.00 (1.00 to 1.00) | 4.0 (4.0 to 4.0) |" in page
     assert "| 10 | 20.5 (11.0 to 30.0) | 1.30 (1.10 to 1.50) | 4.0 (4.0 to 4.0) |" in page
@@ -94,6 +93,27 @@ def test_the_plot_has_a_line_for_the_lakehouse_and_for_each_rival() -> None:
     assert ours == sorted(ours, key=lambda point: -point[1])
     assert all(above[1] < below[1] for above, below in zip(ours, bare, strict=True))
     assert {"lakehouse", "bare script", "1.0 M", "20.0 M"} <= {text.text for text in drawn.findall(f"{SVG}text")}
+
+
+def test_what_was_measured_in_turns_is_stored_beside_the_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, later = (
+        {"from": day, "to": day, "runs": {"1": [counted(run(8.0))], "5": [counted(run(9.0))]}}
+        for day in ("2017-12-01", "2017-12-02")
+    )
+    for told in (of_size(1, 8.0), of_size(5, 40.0)):
+        publish(told, tmp_path, save=False)
+    publish_turns(first, tmp_path, save=False)
+    publish_turns(later, tmp_path, save=False)
+    said = "in turns: dates from {0} to {0}"
+    page = (tmp_path / "README.md").read_text()
+    assert said.format("2017-12-01") in page
+    assert said.format("2017-12-02") not in page
+    assert said.format("2017-12-02") in capsys.readouterr().out
+    publish_turns(later, tmp_path, save=True)
+    publish(of_size(20, 160.0), tmp_path, save=False)
+    assert said.format("2017-12-02") in (tmp_path / "README.md").read_text()
 
 
 def test_the_page_shows_the_sizes_when_there_are_several(tmp_path: Path) -> None:
