@@ -111,7 +111,8 @@ def bench(
             publish(result, results, save)
         if len(lakehouses) > 1:
             by_size = dict(sorted(lakehouses.items()))
-            publish_turns(in_turns(by_size, *_dates(lakehouse, first, last), _TURNS, click.echo), results, save)
+            turns = in_turns(by_size, *_dates(lakehouse, first, last), _TURNS, click.echo)
+            publish_turns({"date": datetime.now(UTC).date().isoformat(), "commit": _commit(), **turns}, results, save)
 
 
 def _dates(lakehouse: Bench, first: datetime | None, last: datetime | None) -> tuple[date, date]:
@@ -188,7 +189,7 @@ def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
     """Print what `in_turns` tells, and store it if nothing is stored or it is wanted.
 
     Args:
-        turns: What was measured.
+        turns: What was measured, with its date and its commit.
         folder: Of the stored results; its README shows it, too.
         save: Whether it takes the place of what is stored.
     """

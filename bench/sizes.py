@@ -80,11 +80,18 @@ def of_turns(turns: Mapping[str, Any]) -> Sequence[str]:
     """What the same number of changed lines of a date cost at each size, in turns, as lines of a page.
 
     Args:
-        turns: What `bench.run.in_turns` tells; a ratio is that of one turn, to the first of the sizes.
+        turns: What `bench.run.in_turns` tells, with date and commit; a ratio is that of a turn, to the first size.
     """
     first = next(iter(turns["runs"].values()))
     title = f"### Changed lines of a date, in turns: dates from {turns['from']} to {turns['to']}"
-    return (title, "", *table(_OF_TURNS, [_of_size(copies, runs, first) for copies, runs in turns["runs"].items()]))
+    measured = f"{turns['date']}, commit {turns['commit']}; medians (lowest to highest), ratios turn by turn."
+    return (
+        title,
+        "",
+        measured,
+        "",
+        *table(_OF_TURNS, [_of_size(copies, runs, first) for copies, runs in turns["runs"].items()]),
+    )
 
 
 def _of_size(copies: str, runs: Sequence[Run], first: Sequence[Run]) -> Sequence[str]:

@@ -63,7 +63,9 @@ def test_several_sizes_take_turns_when_all_of_them_stand(
     run(tmp_path, "--copies", "20,1,5")
     assert len(asked) == 3
     dates = (date(2017, 1, 1), date(2017, 12, 31))
-    assert published == [{"copies": 20}, {"copies": 1}, {"copies": 5}, {"of": [1, 5, 20], "dates": dates}]
+    *sizes, turns = published
+    assert sizes == [{"copies": 20}, {"copies": 1}, {"copies": 5}]
+    assert (turns["of"], turns["dates"]) == ([1, 5, 20], dates)
     published.clear()
     run(tmp_path, "--copies", "5")
     assert published == [{"copies": 5}]

@@ -66,7 +66,7 @@ def test_a_work_that_the_smallest_size_does_not_have_has_no_ratio() -> None:
 def test_changed_lines_in_turns_are_compared_turn_by_turn() -> None:
     # Each takes two seconds of start besides, and four of CPU.
     runs = {"1": [counted(run(8.0)), counted(run(18.0))], "10": [counted(run(9.0)), counted(run(28.0))]}
-    turns = {"from": "2017-12-01", "to": "2017-12-02", "runs": runs}
+    turns = {"date": "2026-01-01", "commit": "abc", "from": "2017-12-01", "to": "2017-12-02", "runs": runs}
     page = sizes.markdown([of_size(1, 8.0), of_size(10, 98.0)], [turns])
     assert "### Changed lines of a date, in turns: dates from 2017-12-01 to 2017-12-02" in page
     assert "| 1 | 15.0 (10.0 to 20.0) | 1.00 (1.00 to 1.00) | 4.0 (4.0 to 4.0) |" in page
@@ -99,7 +99,7 @@ def test_what_was_measured_in_turns_is_stored_beside_the_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, later = (
-        {"from": day, "to": day, "runs": {"1": [counted(run(8.0))], "5": [counted(run(9.0))]}}
+        {"date": day, "commit": None, "from": day, "to": day, "runs": {"1": [counted(run(8))], "5": [counted(run(9))]}}
         for day in ("2017-12-01", "2017-12-02")
     )
     for told in (of_size(1, 8.0), of_size(5, 40.0)):
