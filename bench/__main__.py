@@ -182,7 +182,7 @@ def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
     if stored.exists():
         click.echo(comparison(json.loads(stored.read_text()), result))
     if save or not stored.exists():
-        _store(result, stored)
+        _store(result, stored, folder)
 
 
 def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
@@ -196,13 +196,13 @@ def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
     stored = folder / "turns" / "changed-lines.json"
     click.echo("\n" + "\n".join(sizes.of_turns(turns)))
     if save or not stored.exists():
-        _store(turns, stored)
+        _store(turns, stored, folder)
 
 
-def _store(result: dict[str, Any], path: Path) -> None:
+def _store(measured: dict[str, Any], path: Path, folder: Path) -> None:
+    """Store what was measured, and write the page and the plot of all that is stored in the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    folder = path.parent if "name" in result else path.parent.parent
+    path.write_text(json.dumps(measured, indent=1) + "\n")
     everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     pages = [markdown(one) for one in everything]
     of_shop = sizes.of_sizes(everything)

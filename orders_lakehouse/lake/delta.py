@@ -50,6 +50,7 @@ _LARGE_COMMIT = 200
 # Rows that are in memory at once while a table without partitions becomes one file, and rows of a group in it: whoever
 # looks for keys reads the groups that may have them.
 _GROUP_ROWS = 100_000
+# With properties that do not say otherwise, deltalake does not compress.
 _IN_GROUPS = WriterProperties(compression="SNAPPY", max_row_group_size=_GROUP_ROWS)
 # Rows of a table that are shown as a sample.
 SAMPLED = 8

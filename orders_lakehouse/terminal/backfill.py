@@ -76,9 +76,8 @@ def run_stretch(job: str, first: date, last: date, out: TextIO | None) -> Outcom
     started = time.monotonic()
     # What steps print goes to a log, so the lines are written to the terminal itself.
     outcome = run_range(job, first, last, partial(_progress, out, _check_steps()))
-    click.echo(
-        f"  {time.monotonic() - started:.1f} s, {sum(outcome.seconds.values()):.1f} s of them in steps", file=out
-    )
+    taken, of_steps = time.monotonic() - started, sum(outcome.seconds.values())
+    click.echo(f"  {taken:.1f} s; the steps add up to {of_steps:.1f} s, as two may be at work at once", file=out)
     return outcome
 
 

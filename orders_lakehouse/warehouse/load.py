@@ -211,9 +211,7 @@ def _load_changes(
         keys.append(_ingest(cursor, new, copy))
         copied += new.height
         if _rows_by_date(cursor, copy, chunk) != dict(rows.group_by(copy.partition).len().iter_rows()):
-            log.warning(
-                "%s.%s was not what it should be: rows came or went by hand. Loading it whole.", SCHEMA, copy.name
-            )
+            log.warning("Somebody has added or removed rows of %s.%s: loading it whole", SCHEMA, copy.name)
             return None
     return _Copied(copied, keys)
 
