@@ -103,8 +103,8 @@ def _serve(listener: socket.socket) -> None:
     """Build for whoever asks, one after the other, until stdin ends."""
     # Whoever was started in the background of a shell has been told to ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    ended = threading.Event()
-    threading.Thread(target=_interrupt_at_the_end, args=(ended,), daemon=True).start()
+    imported, ended = threading.Event(), threading.Event()
+    threading.Thread(target=_end_with_stdin, args=(imported, ended), daemon=True).start()
     # dbt's locks start it, at the first build; it would keep that build's output open.
     multiprocessing.resource_tracker.ensure_running()
     gc.disable()
@@ -113,6 +113,7 @@ def _serve(listener: socket.socket) -> None:
     # What is imported stays: nobody has to look for garbage among it.
     gc.freeze()
     gc.enable()
+    imported.set()
     while not ended.is_set():
         asking, _ = listener.accept()
         with asking, suppress(OSError):  # who asked may be gone
@@ -128,9 +129,12 @@ def _serve(listener: socket.socket) -> None:
             asking.sendall(_NUMBER.pack(status))
 
 
-def _interrupt_at_the_end(ended: threading.Event) -> NoReturn:
+def _end_with_stdin(imported: threading.Event, ended: threading.Event) -> NoReturn:
     sys.stdin.buffer.read()
     ended.set()
+    if not imported.is_set():
+        # There is nothing to cancel, and of an interrupt within a class that is being made Python makes another error.
+        os._exit(_GONE)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     time.sleep(_CANCELLED_SECONDS)
     os._exit(_GONE)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from orders_lakehouse.adbc import connected
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.settings import settings
 
@@ -72,18 +73,17 @@ def connect(database: Database) -> Iterator["Connection"]:
         DatabaseError: It refuses the user, the password or the database's name, or a statement fails.
     """
     from adbc_driver_manager import Error, OperationalError
-    from adbc_driver_postgresql import dbapi
 
     url = database_url(database)
     if parse_url(url) is None:
         raise _unreadable(database)
     try:
-        connection = dbapi.connect(url)
+        connection = connected(url)
     except OperationalError as error:
         if not _revived(database):
             raise _unreachable(error, database, url) from None
         try:
-            connection = dbapi.connect(database_url(database))
+            connection = connected(database_url(database))
         except OperationalError as again:
             raise _unreachable(again, database, url) from None
     try:

@@ -19,9 +19,18 @@ import boto3
 ACCESS_KEY = "AKIDTESTS"
 SECRET = "s3cret-of-the-tests"
 
+# Of several that put an object only where there is none, S3 lets one succeed, and Delta's log rests on that. Moto looks
+# first and puts then, and another thread may come between the two.
 _SERVE = """
 import sys
+from threading import Lock
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
+one_at_a_time, put_object = Lock(), S3Response.put_object
+def put_one_object(response):
+    with one_at_a_time:
+        return put_object(response)
+S3Response.put_object = put_one_object
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)

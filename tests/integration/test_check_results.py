@@ -15,14 +15,14 @@ from tests.integration.conftest import Lakehouse, day, failures
 pytestmark = pytest.mark.slow
 
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
-FIRST, BAD, LAST = "2017-01-01", "2017-01-12", "2017-01-30"
+FIRST, BAD, LAST = "2017-01-01", "2017-01-04", "2017-01-08"
 CHECK = dg.AssetCheckKey(dg.AssetKey(["cleansed", "order_items"]), "rejected_share")
 
-# Thirty dates with an order of thirty lines each; on one of them a load has turned most quantities around.
+# Eight dates with an order of thirty lines each; on one of them a load has turned most quantities around.
 SHOP = f"""
 INSERT INTO shop.products VALUES ('p', 'Tea', 'Food', 'Maker', 3, 'EUR', '2016-12-15', null);
 INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at)
-  SELECT 'o' || n, t, 'paid', 'EUR', t FROM generate_series(0, 29) AS n,
+  SELECT 'o' || n, t, 'paid', 'EUR', t FROM generate_series(0, 7) AS n,
   LATERAL (SELECT timestamptz '2017-01-01 10:00+00' + n * interval '1 day' AS t);
 INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, discount, updated_at)
   SELECT order_id, line, 'p', CASE WHEN ordered_at::date = '{BAD}' AND line > 5 THEN -1 ELSE 1 END, 3, 0, updated_at
@@ -78,12 +78,12 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     assert lakehouse.lake_rows(ORDER_LINES).is_empty()
 
     around = [
-        lakehouse.run(FIRST, "2017-01-11", select=IN_THE_LAKE),
-        lakehouse.run("2017-01-13", LAST, select=IN_THE_LAKE),
+        lakehouse.run(FIRST, "2017-01-03", select=IN_THE_LAKE),
+        lakehouse.run("2017-01-05", LAST, select=IN_THE_LAKE),
     ]
 
     assert [failures(result) for result in around if not result.success] == []
-    assert lakehouse.lake_rows(ORDER_LINES)["order_date"].n_unique() == 29
+    assert lakehouse.lake_rows(ORDER_LINES)["order_date"].n_unique() == 7
     summary = summary_of(around[1], CHECK)
     assert (summary.passed, summary.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert metadata_of(summary, "failing_on_other_dates") == BAD
@@ -120,8 +120,8 @@ def test_rows_that_wait_for_their_order_are_not_held_against_a_date(lakehouse: L
 def test_rows_that_wait_are_not_held_against_a_date_for_their_own_faults_either(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.shop(f"""
-UPDATE shop.order_items SET quantity = -1 WHERE order_id = 'o11';
-UPDATE shop.orders SET updated_at = '2017-02-05' WHERE order_id = 'o11';
+UPDATE shop.order_items SET quantity = -1 WHERE order_id = 'o3';
+UPDATE shop.orders SET updated_at = '2017-02-05' WHERE order_id = 'o3';
 INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at)
   VALUES ('x', '{BAD} 11:00+00', 'paid', 'EUR', '{BAD} 11:00+00');
 INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, discount, updated_at)

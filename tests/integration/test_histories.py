@@ -317,9 +317,9 @@ def play(make_url: Callable[[str], str], count: int, start: int, *, through_dbt:
 def test_any_history_ends_as_a_full_refresh(
     postgres_url_factory: Callable[[str], str], record_property: Callable[[str, object], None]
 ) -> None:
-    tried = play(postgres_url_factory, 2, start=7021994)
+    tried = play(postgres_url_factory, 1, start=7021994)
     record_property("tried", dict(tried))
-    assert tried["histories"] >= 2
+    assert tried["mutations"] >= 5
 
 
 HALVES = [pytest.param(half, marks=pytest.mark.xdist_group(f"histories-{half}")) for half in range(2)]

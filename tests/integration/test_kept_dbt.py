@@ -43,6 +43,14 @@ subprocess.run([*COMMAND, *sys.argv[1:]], env={**os.environ, ADDRESS: kept.addre
 kept.stop()
 """
 
+STOP_EARLY = """
+import time
+from orders_lakehouse.kept_dbt import KeptDbt
+for kept in [KeptDbt() for _ in range(3)]:
+    time.sleep(0.7)
+    kept.stop()
+"""
+
 
 @pytest.fixture(scope="module")
 def kept() -> Iterator[KeptDbt]:
@@ -191,3 +199,8 @@ def test_nothing_is_said_when_it_ends(project: Path) -> None:
     )
     assert "slept 0 s" in ended.stdout
     assert ended.stderr == ""
+
+
+def test_nothing_is_said_when_it_ends_before_dbt_is_there() -> None:
+    ended = subprocess.run([sys.executable, "-c", STOP_EARLY], capture_output=True, text=True, check=True)
+    assert ended.stdout + ended.stderr == ""

@@ -167,10 +167,9 @@ INSERT INTO shop.order_items VALUES ('good', 1, 'px', 1, 3, 0, '2017-01-07 10:00
 REPAIRED = "UPDATE shop.order_items SET quantity = 1, updated_at = '2017-01-08 10:00+00' WHERE order_id = 'broken'"
 
 
-def test_a_bad_date_keeps_nobody_waiting_and_heals(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    lakehouse = daemon.lakehouse
-    changed(lakehouse, SHOP)
-    daemon.settle()
+def test_a_bad_date_keeps_nobody_waiting_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    lakehouse, daemon = built, Daemon(built)
+    assert daemon.settle() == []
     monkeypatch.setattr(pending, "_PAUSE", timedelta(hours=1))
     changed(lakehouse, BROKEN)
     runs = [(first, last) for job, first, last in daemon.settle() if job == "derive_dates_job"]

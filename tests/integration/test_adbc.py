@@ -1,0 +1,74 @@
+"""Connections: what ADBC learns of a database is asked for once, and again when there is a new type."""
+
+from collections.abc import Callable
+
+import polars as pl
+import pytest
+from adbc_driver_manager import OperationalError
+from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse.adbc import connected
+from orders_lakehouse.postgres import parse_url
+
+MOOD = "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE moods AS SELECT 'glad'::mood AS mood;"
+
+
+@pytest.fixture
+def url(postgres_url_factory: Callable[[str], str]) -> str:
+    return postgres_url_factory("adbc")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """URLs of databases that were asked for all their types."""
+    urls: list[str] = []
+    connect = dbapi.connect
+
+    def noted(url: str) -> dbapi.Connection:
+        urls.append(url)
+        return connect(url)
+
+    monkeypatch.setattr(dbapi, "connect", noted)
+    return urls
+
+
+def run(url: str, script: str) -> None:
+    with connected(url) as connection, connection.cursor() as cursor:
+        cursor.executescript(script)
+        connection.commit()
+
+
+def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -> None:
+    run(url, "CREATE TABLE t AS SELECT 1 AS a")
+    # Open at once, and closed in another order.
+    first, second = connected(url), connected(url)
+    for connection in (first, second):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT a FROM t")
+            assert cursor.fetchall() == [(1,)]
+        connection.close()
+    run(url, "CREATE TABLE another AS SELECT * FROM t")
+    assert asked == [url]
+
+
+def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
+    open_before = connected(url)
+    run(url, MOOD)
+    with connected(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT mood FROM moods")
+        assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("glad",)]
+    assert asked == [url, url]
+    # Who was there first goes on.
+    with open_before as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchall() == [(1,)]
+
+
+def test_a_database_that_is_gone_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
+    connected(url).close()
+    name = (parse_url(url) or {})["dbname"]
+    with dbapi.connect(postgres_url_factory("admin"), autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
+    with pytest.raises(OperationalError, match="does not exist"):
+        connected(url)
