@@ -9,7 +9,16 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import (
+    CLEANSED,
+    CUSTOMERS,
+    ORDER_ITEMS,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    RAW_ORDERS,
+    Table,
+)
 from orders_lakehouse.defs import checks
 from orders_lakehouse.lake import handles, portions
 from orders_lakehouse.lake.capture import capture
