@@ -7,13 +7,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster_dbt import (
-    DagsterDbtTranslator,
-    DagsterDbtTranslatorSettings,
-    DbtCliInvocation,
-    DbtProject,
-    dbt_assets,
-)
 
 from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
@@ -21,6 +14,13 @@ from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.defs.results import record_tests
+from orders_lakehouse.defs.without_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtProject,
+    dbt_assets,
+)
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import bad_dates, latest
 from orders_lakehouse.partitions import DAILY, run_dates

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliInvocation, DbtCliResource
 from packaging.version import Version
 from pydantic import PrivateAttr
 
 from orders_lakehouse import postgres
+from orders_lakehouse.defs.without_dbt import DbtCliInvocation, DbtCliResource
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.executor import threads_executor
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt

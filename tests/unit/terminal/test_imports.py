@@ -42,3 +42,26 @@ def test_commands_that_only_look_do_not_import_dagster(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Nothing is in quarantine." in done.stdout
     assert [line for line in done.stderr.splitlines() if not line.startswith("Error: ")] == []
+
+
+_DEFINITIONS = """
+import sys
+import orders_lakehouse.definitions
+
+print(*sorted({"dbt.version", "networkx", "pandas", "pyspark"} & set(sys.modules)))
+# Whoever needs one of them has it.
+import dbt.version, pandas, pyspark
+"""
+
+
+def test_definitions_import_neither_dbt_nor_frames_of_others(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _DEFINITIONS],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "LAKEHOUSE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "\n"

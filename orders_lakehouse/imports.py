@@ -1,0 +1,36 @@
+"""Imports that leave out what they can do without: some libraries import all of another one where it is installed."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _Absent(MetaPathFinder):
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = modules
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 (Python passes it)
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        if name in self.modules:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+@contextmanager
+def without(*modules: str) -> Iterator[None]:
+    """In this block, whoever imports one of the modules is told that it is not installed."""
+    absent = _Absent(modules)
+    known = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
+    sys.meta_path.insert(0, absent)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(absent)
+        sys.modules.update(known)
