@@ -26,19 +26,33 @@ def connected(url: str) -> "Connection":
     from adbc_driver_manager.dbapi import Connection
     from adbc_driver_postgresql import dbapi
 
-    with _lock:
-        learned = _learned.get(url)
-    if learned is not None:
-        database, newest = learned
-        connection: Connection = Connection(database, AdbcConnection(database._db))
+    database, newest = _remembered(url)
+    if database is not None:
+        try:
+            connection: Connection = Connection(database, AdbcConnection(database._db))
+        finally:
+            database.close()
         if _newest_type(connection) == newest:
             return connection
         connection.close()
     connection = dbapi.connect(url)
-    with _lock:
-        # Closed with the last of those who hold it, and this one is never given back.
-        _learned[url] = (connection._db.clone(), _newest_type(connection))
+    _remember(url, connection, _newest_type(connection))
     return connection
+
+
+def _remembered(url: str) -> tuple["_SharedDatabase | None", int]:
+    """What was learned, to be closed; it is shared, and goes with the last of those who hold it."""
+    with _lock:
+        database, newest = _learned.get(url, (None, 0))
+        return (database.clone() if database else None), newest
+
+
+def _remember(url: str, connection: "Connection", newest: int) -> None:
+    with _lock:
+        before, _ = _learned.get(url, (None, 0))
+        _learned[url] = (connection._db.clone(), newest)
+    if before is not None:
+        before.close()
 
 
 def _newest_type(connection: "Connection") -> int:

@@ -1,6 +1,7 @@
 """Connections: what ADBC learns of a database is asked for once, and again when there is a new type."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
@@ -63,6 +64,18 @@ def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
     with open_before as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
         assert cursor.fetchall() == [(1,)]
+
+
+def test_connections_of_many_threads_while_there_are_new_types(url: str) -> None:
+    def work(number: int) -> None:
+        for turn in range(5):
+            run(url, f"CREATE TYPE mood_{number}_{turn} AS ENUM ('sad')")
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(work, range(6)))
+    with connected(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 'sad'::mood_5_4")
+        assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("sad",)]
 
 
 def test_a_database_that_is_gone_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
