@@ -26,6 +26,7 @@ from orders_lakehouse.instance import cause_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
+from tests.integration.copies import Warehouse
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
 from tests.s3 import environment, new_bucket
 
@@ -247,6 +248,21 @@ def built(late_shop: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[.
     shutil.copytree(late_shop.lake.url, tmp_path / "lake")
     with lakehouse_on(None, tmp_path, postgres_url_factory, late_shop.shop_url) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def copies_url(postgres_url_factory: Callable[[str], str]) -> str:
+    """A database for `warehouse`, of the tests of a module."""
+    return postgres_url_factory("copies")
+
+
+@pytest.fixture
+def warehouse(copies_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """A warehouse without copies, beside an empty lake."""
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", copies_url)
+    made = Warehouse(copies_url, Lake(str(tmp_path / "lake"), "UTC"))
+    made.run("DROP SCHEMA IF EXISTS lake CASCADE")
+    return made
 
 
 def day(text: str) -> date:
