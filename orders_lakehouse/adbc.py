@@ -1,68 +1,93 @@
 """Connections of ADBC to Postgres, of which each after the first takes a twentieth of the time.
 
-ADBC asks a server for all its types before it connects, 60 ms for a connection that takes 3. What it has learned serves
-later connections of the process to the same database, as long as there is no newer type.
+ADBC asks a server for all its types before it connects, 60 ms for a connection that takes 3. What it has learned is
+lent to the next connection of the process to the same database, to one at a time, while the types are the same.
 """
 
 from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection, _SharedDatabase
+    from adbc_driver_manager import AdbcDatabase
+    from adbc_driver_manager.dbapi import Connection
 
 # Rows of tables have types, too, which no column of ours has; and so have arrays.
-_NEWEST_TYPE = "SELECT max(oid)::bigint FROM pg_type WHERE typtype <> 'c' AND typelem = 0"
+_TYPES = "SELECT md5(string_agg(oid::text, ',' ORDER BY oid)) FROM pg_type WHERE typtype <> 'c' AND typelem = 0"
+
+
+class _Loan:
+    """What was learned of a database, for one connection, which closes it in the end.
+
+    Attributes:
+        types: Of the database when it was learned; None while that is not known.
+    """
+
+    def __init__(self, url: str, learned: "AdbcDatabase", types: str | None) -> None:
+        self._url, self._learned, self.types = url, learned, types
+
+    def connect(self) -> "Connection":
+        """Connect by it."""
+        from adbc_driver_manager import AdbcConnection
+        from adbc_driver_manager.dbapi import Connection
+
+        native = None
+        try:
+            native = AdbcConnection(self._learned)
+            # Whatever has a `close` may stand for a database.
+            connection: Connection = Connection(self, native)  # type: ignore[arg-type]
+        except BaseException:
+            if native is not None:
+                native.close()
+            self.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Keep it for the next connection, unless nobody knows of what time it is."""
+        if self.types is None:
+            self._learned.close()
+        else:
+            with _lock:
+                _idle.setdefault(self._url, []).append(self)
+
+
 _lock = Lock()
-_learned: dict[str, tuple["_SharedDatabase", int]] = {}
+_idle: dict[str, list[_Loan]] = {}
 
 
-def connected(url: str) -> "Connection":
+def connect(url: str) -> "Connection":
     """Connect, without autocommit; like `adbc_driver_postgresql.dbapi.connect`, which raises the same errors.
 
     Args:
         url: Of a database.
     """
-    from adbc_driver_manager import AdbcConnection
-    from adbc_driver_manager.dbapi import Connection
-    from adbc_driver_postgresql import dbapi
+    import adbc_driver_postgresql
 
-    database, newest = _remembered(url)
-    if database is not None:
-        try:
-            connection: Connection = Connection(database, AdbcConnection(database._db))
-        finally:
-            database.close()
-        if _newest_type(connection) == newest:
+    with _lock:
+        loan = _idle.get(url, []).pop() if _idle.get(url) else None
+    types = None
+    if loan is not None:
+        connection = loan.connect()
+        types = _types(connection)
+        if types == loan.types:
             return connection
+        loan.types = None
         connection.close()
-    connection = dbapi.connect(url)
-    _remember(url, connection, _newest_type(connection))
+    loan = _Loan(url, adbc_driver_postgresql.connect(url), None)
+    connection = loan.connect()
+    # What is newer than it was before is learned, and learned again the next time.
+    loan.types = types or _types(connection)
     return connection
 
 
-def _remembered(url: str) -> tuple["_SharedDatabase | None", int]:
-    """What was learned, to be closed; it is shared, and goes with the last of those who hold it."""
-    with _lock:
-        database, newest = _learned.get(url, (None, 0))
-        return (database.clone() if database else None), newest
-
-
-def _remember(url: str, connection: "Connection", newest: int) -> None:
-    with _lock:
-        before, _ = _learned.get(url, (None, 0))
-        _learned[url] = (connection._db.clone(), newest)
-    if before is not None:
-        before.close()
-
-
-def _newest_type(connection: "Connection") -> int:
+def _types(connection: "Connection") -> str:
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_NEWEST_TYPE)
-            ((newest,),) = cursor.fetchall()
+            cursor.execute(_TYPES)
+            ((types,),) = cursor.fetchall()
         # Whoever gets the connection may still say how its transaction is isolated.
         connection.commit()
-        return int(newest)
+        return str(types)
     except BaseException:
         connection.close()
         raise

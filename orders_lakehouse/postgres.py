@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from orders_lakehouse.adbc import connected
+from orders_lakehouse import adbc
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.settings import settings
 
@@ -78,12 +78,12 @@ def connect(database: Database) -> Iterator["Connection"]:
     if parse_url(url) is None:
         raise _unreadable(database)
     try:
-        connection = connected(url)
+        connection = adbc.connect(url)
     except OperationalError as error:
         if not _revived(database):
             raise _unreachable(error, database, url) from None
         try:
-            connection = connected(database_url(database))
+            connection = adbc.connect(database_url(database))
         except OperationalError as again:
             raise _unreachable(again, database, url) from None
     try:

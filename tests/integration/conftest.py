@@ -18,8 +18,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from orders_lakehouse import cli
-from orders_lakehouse.adbc import connected
+from orders_lakehouse import adbc, cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
 from orders_lakehouse.defs.upkeep import UPKEEP
 from orders_lakehouse.instance import cause_of
@@ -62,7 +61,7 @@ class Lakehouse:
 
     def shop(self, script: str) -> None:
         """Run statements in the shop, and commit."""
-        with connected(self.shop_url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.shop_url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 
@@ -178,7 +177,7 @@ class Lakehouse:
 
 def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
     """Rows of a query, in UTC."""
-    with connected(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute(query)
         return list(cursor.fetchall())

@@ -7,7 +7,7 @@ from typing import Any
 
 import narwhals as nw
 
-from orders_lakehouse.adbc import connected
+from orders_lakehouse import adbc
 from orders_lakehouse.contracts.tables import ORDER_LINES, Table
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.warehouse.copies import COPIES
@@ -26,13 +26,13 @@ class Warehouse:
     lake: Lake
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with connected(self.url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             cursor.execute(statement)
             return list(cursor.fetchall())
 
     def run(self, script: str) -> None:
-        with connected(self.url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 

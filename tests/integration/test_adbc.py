@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import adbc_driver_postgresql
 import polars as pl
 import pytest
-from adbc_driver_manager import OperationalError
+from adbc_driver_manager import AdbcDatabase, OperationalError
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.adbc import connected
+from orders_lakehouse import adbc
 from orders_lakehouse.postgres import parse_url
 
 MOOD = "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE moods AS SELECT 'glad'::mood AS mood;"
@@ -23,26 +24,26 @@ def url(postgres_url_factory: Callable[[str], str]) -> str:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """URLs of databases that were asked for all their types."""
     urls: list[str] = []
-    connect = dbapi.connect
+    learn = adbc_driver_postgresql.connect
 
-    def noted(url: str) -> dbapi.Connection:
+    def noted(url: str) -> AdbcDatabase:
         urls.append(url)
-        return connect(url)
+        return learn(url)
 
-    monkeypatch.setattr(dbapi, "connect", noted)
+    monkeypatch.setattr(adbc_driver_postgresql, "connect", noted)
     return urls
 
 
 def run(url: str, script: str) -> None:
-    with connected(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(script)
         connection.commit()
 
 
 def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -> None:
     run(url, "CREATE TABLE t AS SELECT 1 AS a")
-    # Open at once, and closed in another order.
-    first, second = connected(url), connected(url)
+    # Of two that are open at once, each learns for itself.
+    first, second = adbc.connect(url), adbc.connect(url)
     for connection in (first, second):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -50,16 +51,16 @@ def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -
             assert cursor.fetchall() == [(1,)]
         connection.close()
     run(url, "CREATE TABLE another AS SELECT * FROM t")
-    assert asked == [url]
+    assert asked == [url, url]
 
 
 def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
-    open_before = connected(url)
+    open_before = adbc.connect(url)
     run(url, MOOD)
-    with connected(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT mood FROM moods")
         assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("glad",)]
-    assert asked == [url, url]
+    assert asked == [url] * 3
     # Who was there first goes on.
     with open_before as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 1")
@@ -73,15 +74,15 @@ def test_connections_of_many_threads_while_there_are_new_types(url: str) -> None
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(work, range(6)))
-    with connected(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 'sad'::mood_5_4")
         assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("sad",)]
 
 
 def test_a_database_that_is_gone_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
-    connected(url).close()
+    adbc.connect(url).close()
     name = (parse_url(url) or {})["dbname"]
     with dbapi.connect(postgres_url_factory("admin"), autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
     with pytest.raises(OperationalError, match="does not exist"):
-        connected(url)
+        adbc.connect(url)
