@@ -25,7 +25,7 @@ class _Absent(MetaPathFinder):
 
 @contextmanager
 def without(*modules: str) -> Iterator[None]:
-    """In this block, whoever imports one of the modules is told that it is not installed."""
+    """In this block, whoever imports one of the modules, in any thread, is told that it is not installed."""
     absent = _Absent(modules)
     known = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
     sys.meta_path.insert(0, absent)

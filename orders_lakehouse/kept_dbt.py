@@ -133,7 +133,7 @@ def _end_with_stdin(imported: threading.Event, ended: threading.Event) -> NoRetu
     sys.stdin.buffer.read()
     ended.set()
     if not imported.is_set():
-        # There is nothing to cancel, and of an interrupt within a class that is being made Python makes another error.
+        # There is nothing to cancel; and an interrupt in the body of a class comes out as a RuntimeError.
         os._exit(_GONE)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     time.sleep(_CANCELLED_SECONDS)

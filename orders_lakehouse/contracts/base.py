@@ -124,6 +124,16 @@ def rules_of(model: type[Contract]) -> list[Rule]:
     return rules
 
 
+def failure_cases(model: type[Contract], rows: pl.DataFrame) -> pl.DataFrame | None:
+    """What Pandera finds wrong with rows: a case for each rule that one breaks, as Pandera says it; None if nothing."""
+    try:
+        model.validate(rows, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases: pl.DataFrame = errors.failure_cases
+        return cases
+    return None
+
+
 def columns_of(rule: Rule, schema: Mapping[str, Any]) -> list[str]:
     """Columns that a rule looks at: those without which it cannot be evaluated.
 

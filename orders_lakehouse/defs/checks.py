@@ -10,11 +10,10 @@ from typing import Any
 
 import dagster as dg
 import narwhals as nw
-import pandera.errors
 import polars as pl
 
 from orders_lakehouse.calendar import configured_calendar
-from orders_lakehouse.contracts.base import personal_columns
+from orders_lakehouse.contracts.base import failure_cases, personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
@@ -164,11 +163,8 @@ def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     judged = rows.filter(pl.col("is_deleted").ne_missing(True)) if "is_deleted" in rows.columns else rows
     partition = table.partitioned_by
     schema = {"date": pl.Date, "row": pl.String, "rule": pl.String, "value": pl.String}
-    try:
-        table.model.validate(judged, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        cases: pl.DataFrame = errors.failure_cases
-    else:
+    cases = failure_cases(table.model, judged)
+    if cases is None:
         return pl.DataFrame(schema=schema)
     keys = judged.select(
         date=pl.col(partition) if partition else pl.lit(None, pl.Date),

@@ -31,11 +31,21 @@ def test_a_tag_selects_what_it_selects_for_dbt() -> None:
     # Before it, dbt says that nothing has the tag that nobody has; and unit tests are none of Dagster's business.
     found = json.loads(done.stdout.splitlines()[-1])
     by_dbt = [{name for name in ids if not name.startswith("unit_test.")} for ids in found]
-    assert [selected(select, exclude, manifest()) for select, exclude in CRITERIA] == by_dbt
+    assert [selected(*criteria, "", None, manifest()) for criteria in CRITERIA] == by_dbt
     assert by_dbt[0]
     assert by_dbt[1]
 
 
-def test_what_is_no_tag_is_refused() -> None:
-    with pytest.raises(ValueError, match="'path:models' is not known here"):
-        selected("path:models", "", manifest())
+@pytest.mark.parametrize(
+    ("select", "exclude", "selector"),
+    [
+        ("path:models", "", ""),
+        ("tag:a+", "", ""),
+        ("tag:a tag:b", "", ""),
+        ("fqn:*", "tag:a,tag:b", ""),
+        ("fqn:*", "", "partitioned"),
+    ],
+)
+def test_what_is_not_one_tag_is_refused(select: str, exclude: str, selector: str) -> None:
+    with pytest.raises(ValueError, match="is not known here"):
+        selected(select, exclude, selector, None, manifest())

@@ -302,7 +302,8 @@ def play(make_url: Callable[[str], str], count: int, start: int, *, through_dbt:
     run_state_machine_as_test(
         seed(start)(type("Histories", (Histories,), attributes)),
         settings=settings(
-            max_examples=count,
+            # The first one is always the simplest that there is, in which next to nothing happens.
+            max_examples=count + 1,
             stateful_step_count=12,
             deadline=None,
             database=None,
@@ -319,7 +320,7 @@ def test_any_history_ends_as_a_full_refresh(
 ) -> None:
     tried = play(postgres_url_factory, 1, start=7021994)
     record_property("tried", dict(tried))
-    assert tried["mutations"] >= 5
+    assert tried["ticks"] + tried["runs of ranges"] > 0
 
 
 HALVES = [pytest.param(half, marks=pytest.mark.xdist_group(f"histories-{half}")) for half in range(2)]

@@ -167,6 +167,7 @@ INSERT INTO shop.order_items VALUES ('good', 1, 'px', 1, 3, 0, '2017-01-07 10:00
 REPAIRED = "UPDATE shop.order_items SET quantity = 1, updated_at = '2017-01-08 10:00+00' WHERE order_id = 'broken'"
 
 
+@pytest.mark.xdist_group("late_shop")
 def test_a_bad_date_keeps_nobody_waiting_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse, daemon = built, Daemon(built)
     assert daemon.settle() == []

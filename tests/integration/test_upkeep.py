@@ -16,7 +16,7 @@ from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse, day, failures
 from tests.integration.test_late_changes import SHOP, changed, not_accounted_for, ran
 
-# The shop of late changes is made once, for all of them.
+# The shop of late changes is made once for those of this group.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
 
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
