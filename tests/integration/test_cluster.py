@@ -267,6 +267,7 @@ def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> Non
     assert rows_of(lake.scan(DAILY_SALES)).is_empty()
 
 
+@pytest.mark.thorough
 def test_two_steps_of_a_run_at_once_share_the_cluster(terminal: Terminal, spark_endpoint: str) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)
