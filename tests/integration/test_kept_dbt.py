@@ -166,9 +166,10 @@ def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build(
 
 
 def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
     settings.cache_clear()
     before = set(psutil.Process().children())
     try:
@@ -177,7 +178,7 @@ def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(
     finally:
         settings.cache_clear()
     assert set(psutil.Process().children()) <= before
-    assert not (tmp_path / "dbt").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
