@@ -136,10 +136,21 @@ def test_a_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
     eventually(lambda: not sleeping(url))
 
 
+@pytest.fixture
+def home(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """LAKEHOUSE_HOME of a test's own, whose warehouse is there already."""
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
 def kept_processes() -> set[int]:
     return {child.pid for child in psutil.Process().children() if ADDRESS in child.cmdline()}
 
 
+@pytest.mark.usefixtures("home")
 def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
     others = kept_processes()
     with dg.build_resources({"dbt": RESOURCES["dbt"]}):
@@ -147,38 +158,23 @@ def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
     assert kept_processes() == others
 
 
-def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build(
-    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
-    settings.cache_clear()
-    try:
-        for number in range(2):
-            with dg.build_resources({"dbt": RESOURCES["dbt"]}) as resources:
-                assert (resources.dbt._parsing is not None) is (number == 0)
-                built = resources.dbt.cli(["list"], warehouse_for_dbt(), raise_on_error=False)
-                assert built.wait().is_successful()
-            log = (built.target_path / "dbt.log").read_text()
-            assert "Partial parsing enabled, no changes found" in log, log
-    finally:
-        settings.cache_clear()
+@pytest.mark.usefixtures("home")
+def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build() -> None:
+    for number in range(2):
+        with dg.build_resources({"dbt": RESOURCES["dbt"]}) as resources:
+            assert (resources.dbt._parsing is not None) is (number == 0)
+            built = resources.dbt.cli(["list"], warehouse_for_dbt(), raise_on_error=False)
+            assert built.wait().is_successful()
+        log = (built.target_path / "dbt.log").read_text()
+        assert "Partial parsing enabled, no changes found" in log, log
 
 
-def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
-    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
-    settings.cache_clear()
+def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(home: Path) -> None:
     before = set(psutil.Process().children())
-    try:
-        with dg.build_resources({"dbt": RESOURCES["dbt"]}):
-            pass
-    finally:
-        settings.cache_clear()
+    with dg.build_resources({"dbt": RESOURCES["dbt"]}):
+        pass
     assert set(psutil.Process().children()) <= before
-    assert list(tmp_path.iterdir()) == []
+    assert list(home.iterdir()) == []
 
 
 def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
