@@ -43,7 +43,7 @@ class _Loan:
         return connection
 
     def close(self) -> None:
-        """Keep it for the next connection, unless nobody knows of what time it is."""
+        """Keep it for the next connection, unless it is not known whether it serves one."""
         if self.types is None:
             self._learned.close()
         else:
@@ -64,7 +64,8 @@ def connect(url: str) -> "Connection":
     import adbc_driver_postgresql
 
     with _lock:
-        loan = _idle.get(url, []).pop() if _idle.get(url) else None
+        idle = _idle.get(url)
+        loan = idle.pop() if idle else None
     types = None
     if loan is not None:
         connection = loan.connect()
