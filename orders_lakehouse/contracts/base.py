@@ -2,13 +2,17 @@
 
 A rule stands once, in a model. `rules_of` compiles it to named expressions (the split into cleansed and quarantined
 rows, the data dictionary), and Pandera runs the very same rule on stored data (the asset check).
+
+A rule also says what becomes of a row that breaks it: it is rejected, or a column of it becomes null and the row warns,
+or it warns alone.
 """
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import narwhals as nw
 import pandera.polars as pa
@@ -17,24 +21,32 @@ from narwhals.exceptions import ColumnNotFoundError
 from pandera.api.checks import Check
 from pandera.api.polars.types import PolarsData
 
-_EXPRESSION = "rule_expression"
+_EXPRESSION, _OUTCOME, _BLANKS = "rule_expression", "rule_outcome", "rule_blanks"
+
+# What becomes of a row that breaks a rule: it goes to quarantine; the columns that the rule names become null, and
+# `warnings` says so; or `warnings` says so, and the row stays as it is.
+Outcome = Literal["reject", "blank", "warn"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One reason to quarantine a row.
+    """What a row must hold.
 
     Attributes:
-        reason: Name of the rule; what a quarantine row says.
+        reason: Name of the rule; what a row in quarantine, or with a warning, says.
         valid: Boolean expression; a null counts as valid, because presence is a rule of its own.
         description: What the rule demands, for people.
         column: The column that it judges; None when it judges several.
+        outcome: What becomes of a row that breaks it.
+        blanks: Columns that become null where the outcome is `blank`.
     """
 
     reason: str
     valid: nw.Expr
     description: str
     column: str | None = None
+    outcome: Outcome = "reject"
+    blanks: tuple[str, ...] = ()
 
 
 class Contract(pa.DataFrameModel):
@@ -47,21 +59,52 @@ class Contract(pa.DataFrameModel):
         metadata: ClassVar[dict[str, str]] = {"version": "1"}
 
 
-def rule(expression: Callable[[Any], nw.Expr]) -> Any:
+def rule(
+    expression: Callable[[Any], nw.Expr] | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
     """Make a rule over several columns of a method that returns a Narwhals expression.
 
-    The method's name is the reason, its docstring the description.
+    The method's name is the reason, its docstring the description. A rule that only warns is no check of Pandera's: a
+    stored row may break it.
+
+    Args:
+        expression: The method.
+        outcome: What becomes of a row that breaks the rule.
+        blanks: Columns that become null where the outcome is `blank`.
     """
+    if expression is None:
+        return partial(rule, outcome=outcome, blanks=blanks)
 
     def check(cls: Any, data: PolarsData) -> Any:
         return nw.from_native(data.lazyframe).select(expression(cls).alias("valid")).to_native()
 
     # Pandera names the check after its function; a name given by argument would be lost on the second subclass.
     check.__name__, check.__doc__ = expression.__name__, expression.__doc__
-    method = pa.dataframe_check(check)
+    method = check if outcome == "warn" else pa.dataframe_check(check)
     # Pandera finds the method by its own marker, `rules_of` finds the expression by this one.
-    setattr(method, _EXPRESSION, expression)
+    for marker, value in ((_EXPRESSION, expression), (_OUTCOME, outcome), (_BLANKS, tuple(blanks))):
+        setattr(method, marker, value)
     return method
+
+
+def named_rule(
+    reason: str, description: str, valid: nw.Expr, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
+    """Make a rule of an expression, for rules that several columns or tables have alike; assign it to its reason.
+
+    Args:
+        reason: Name of the rule.
+        description: What it demands.
+        valid: Boolean expression; a null counts as valid.
+        outcome: What becomes of a row that breaks the rule.
+        blanks: Columns that become null where the outcome is `blank`.
+    """
+
+    def expression(_: Any) -> nw.Expr:
+        return valid
+
+    expression.__name__, expression.__doc__ = reason, description
+    return rule(expression, outcome=outcome, blanks=blanks)
 
 
 # How each of Pandera's built-in checks reads as an expression, and how its reason is called.
@@ -90,6 +133,8 @@ def _column_rule(column: str, check: Check, metadata: Mapping[str, Any]) -> Rule
         expression(nw.col(column), statistics),
         f"{column} is {metadata.get('demand') or demand.format(**shown)}",
         column,
+        metadata.get("outcome", "reject"),
+        tuple(metadata.get("blanks", (column,))) if metadata.get("outcome") == "blank" else (),
     )
 
 
@@ -115,7 +160,9 @@ def rules_of(model: type[Contract]) -> list[Rule]:
             expression = getattr(member, _EXPRESSION, None)
             if expression is not None and name not in seen:
                 seen.add(name)
-                rules.append(Rule(name, expression(model), " ".join((expression.__doc__ or "").split())))
+                description = " ".join((expression.__doc__ or "").split())
+                outcome, blanks = getattr(member, _OUTCOME), getattr(member, _BLANKS)
+                rules.append(Rule(name, expression(model), description, None, outcome, blanks))
     for check in model.to_schema().checks:
         if check.name not in seen:
             raise NotImplementedError(

@@ -1,24 +1,31 @@
 """Cleansed tables: current rows by business date (all versions for dimensions), typed, trimmed, and what must hold.
 
-A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps the accounts balanced.
+A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps the accounts balanced. A rule that says
+nothing else rejects the row. `blank` and `warn` keep it: an attribute that is wrong does not cost the rest of its row.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import Any, ClassVar
 
 import narwhals as nw
 import pandera.polars as pa
 import polars as pl
-import pycountry
 
-from orders_lakehouse.contracts.base import Contract, rule
+from orders_lakehouse.contracts.base import Contract, Outcome, named_rule, rule
+from orders_lakehouse.contracts.codes import COUNTRIES as COUNTRY_LIST
+from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
+from orders_lakehouse.contracts.codes import Code, currencies_with
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.types import Instant, Money, Price
+from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Instant, Money, Price, Quantity
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
 PAYMENT_METHODS = ("card", "paypal", "voucher", "transfer", "cash", "other")
 PAYMENT_STATUSES = ("authorised", "captured", "refunded", "failed")
-COUNTRIES = tuple(sorted(country.alpha_2 for country in pycountry.countries))
-CURRENCIES = tuple(sorted(currency.alpha_3 for currency in pycountry.currencies))
+COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
 
 # How the state of a child's order is called in `order_state`.
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
@@ -29,11 +36,87 @@ OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
 
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"
-_ISO_4217 = {"reason": "currency_not_iso_4217", "demand": "an ISO 4217 code"}
+_ISO_4217 = {"reason": "currency_not_iso_4217", "demand": "an ISO 4217 code", "codes": "currencies"}
+# White space around a key, and characters within it that nobody sees: control and format characters, and every space
+# but the usual one.
+_UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
 
 
 def _present(column: str) -> dict[str, str]:
     return {"reason": f"{column}_missing", "demand": "present and not blank"}
+
+
+def _has_decimals(column: str, most: int) -> nw.Expr:
+    return nw.col(column) == nw.col(column).round(most)
+
+
+def _too_precise(
+    column: str, scale: int, currency: str | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
+    """The rule `<column>_too_precise`: as many decimals as the column holds, or as its currency has.
+
+    Args:
+        column: A decimal column.
+        scale: Decimals that it holds.
+        currency: Column of the currency; None where the number is no amount.
+        outcome: What becomes of a row that breaks the rule.
+        blanks: Columns that become null where the outcome is `blank`.
+    """
+    if currency is None:
+        valid = _has_decimals(column, scale)
+        description = f"{column} has at most {scale} decimals."
+    else:
+        code = nw.col(currency)
+        few, many = code.is_in(currencies_with(0)), code.is_in(currencies_with(3))
+        most = code.is_in(currencies_with(4)) | code.is_null()
+        valid = (
+            nw.when(few)
+            .then(_has_decimals(column, 0))
+            .otherwise(
+                _has_decimals(column, 2) | (many & _has_decimals(column, 3)) | (most & _has_decimals(column, scale))
+            )
+        )
+        description = f"{column} has no more decimals than the minor unit of its currency."
+    return named_rule(f"{column}_too_precise", description, valid, outcome=outcome, blanks=blanks)
+
+
+def _out_of_range(
+    column: str, number: tuple[int, int], *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
+    """The rule `<column>_out_of_range`: a finite number that has no more digits than the column holds."""
+    digits = number[0] - number[1]
+    return named_rule(
+        f"{column}_out_of_range",
+        f"{column} is a number of at most {digits} digits before the decimal point.",
+        nw.col(column).is_between(nw.lit(-(Decimal(10) ** digits)), nw.lit(Decimal(10) ** digits), closed="none"),
+        outcome=outcome,
+        blanks=blanks,
+    )
+
+
+def _no_unseen_characters(column: str) -> Any:
+    return named_rule(
+        f"{column}_has_unseen_characters",
+        f"{column} has no white space around it and no character in it that nobody sees.",
+        ~nw.col(column).str.contains(_UNSEEN),
+        outcome="warn",
+    )
+
+
+def _not_withdrawn(column: str, codes: Mapping[str, Code], on: str) -> Any:
+    """The rule `<column>_outside_of_its_dates`: it warns of a code on a date on which it was not valid (any more)."""
+    starts: dict[date, list[str]] = {}
+    ends: dict[date, list[str]] = {}
+    for code in codes.values():
+        if code.valid_from:
+            starts.setdefault(code.valid_from, []).append(code.code)
+        if code.valid_to:
+            ends.setdefault(code.valid_to, []).append(code.code)
+    found, day = nw.col(column), nw.col(on)
+    outside = [found.is_in(listed) & (day < nw.lit(first)) for first, listed in starts.items()]
+    outside += [found.is_in(listed) & (day > nw.lit(last)) for last, listed in ends.items()]
+    description = f"{column} is a code that was valid on {on}."
+    return named_rule(f"{column}_outside_of_its_dates", description, ~reduce(or_, outside), outcome="warn")
 
 
 class Cleansed(Contract):
@@ -41,6 +124,14 @@ class Cleansed(Contract):
 
     is_deleted: pl.Boolean = pa.Field(description="Whether this row is a tombstone")
     versions: pl.Int64 = pa.Field(ge=1, description="Versions of this row in raw, this one included")
+    candidates: pl.Int64 = pa.Field(
+        le=1,
+        description="Different rows that the source offered for this key at once, with one clock; 1",
+        metadata={"reason": "key_not_unique", "demand": "1: the source offers the key once"},
+    )
+    warnings: pl.String = pa.Field(
+        nullable=True, description="Rules that the row breaks without being rejected, with commas between them"
+    )
     updated_at: Instant = pa.Field(description="The source's change clock")
     captured_on: pl.Date = pa.Field(description="Capture date of the version")
     captured_at: Instant = pa.Field(description="The source's now() when the version was read")
@@ -60,6 +151,7 @@ class OfOrder(Cleansed):
     order_state: pl.String = pa.Field(
         isin=(VALID, DELETED, QUARANTINED, UNKNOWN), description="What became of the row's order"
     )
+    order_currency: pl.String = pa.Field(nullable=True, description="Currency of the row's order, ISO 4217")
 
     @rule
     def order_unknown(cls) -> nw.Expr:
@@ -75,6 +167,11 @@ class OfOrder(Cleansed):
 class Customers(Cleansed):
     """Every valid version of a customer."""
 
+    class Config(Contract.Config):
+        """Since version 2 a wrong attribute does not cost the row."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
     customer_id: pl.String = pa.Field(
         str_matches=_NOT_BLANK, description="Key of the customer", metadata=_present("customer_id")
     )
@@ -83,7 +180,7 @@ class Customers(Cleansed):
         nullable=True,
         str_matches=r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
         description="E-mail address, lower case",
-        metadata={"pii": True, "demand": "null or of the shape of an address"},
+        metadata={"pii": True, "demand": "null or of the shape of an address", "outcome": "blank"},
     )
     date_of_birth: pl.Date = pa.Field(nullable=True, description="Date of birth", metadata={"pii": True})
     registered_at: Instant = pa.Field(nullable=True, description="When the customer registered")
@@ -96,15 +193,23 @@ class Customers(Cleansed):
         nullable=True,
         isin=COUNTRIES,
         description="Country, ISO 3166-1 alpha-2",
-        metadata={"reason": "country_code_not_iso_3166", "demand": "null or an ISO 3166-1 alpha-2 code"},
+        metadata={
+            "reason": "country_code_not_iso_3166",
+            "demand": "null or an ISO 3166-1 alpha-2 code",
+            "codes": "countries",
+            "outcome": "blank",
+        },
     )
 
-    @rule
+    customer_id_has_unseen_characters = _no_unseen_characters("customer_id")
+    country_code_outside_of_its_dates = _not_withdrawn("country_code", COUNTRY_LIST, "captured_on")
+
+    @rule(outcome="blank", blanks=("registered_at", "registration_date"))
     def registered_at_in_future(cls) -> nw.Expr:
         """registered_at is at most one day after updated_at."""
         return nw.col("registered_at") <= nw.col("updated_at").dt.offset_by("24h")
 
-    @rule
+    @rule(outcome="blank", blanks=("date_of_birth",))
     def date_of_birth_out_of_range(cls) -> nw.Expr:
         """date_of_birth is null or from 1900-01-01 to the date of registration."""
         born = nw.col("date_of_birth")
@@ -123,10 +228,32 @@ class Products(Cleansed):
     product_name: pl.String = pa.Field(nullable=True, description="Name")
     category: pl.String = pa.Field(nullable=True, description="Category")
     manufacturer: pl.String = pa.Field(nullable=True, description="Manufacturer")
-    unit_price: Money = pa.Field(
-        ge=0, description="List price in currency", metadata={"reason": "unit_price_negative", "unit": "currency"}
+    unit_price: Price = pa.Field(
+        nullable=True,
+        ge=0,
+        description="List price in currency; null where the source has none that can be used",
+        metadata={"reason": "unit_price_negative", "unit": "currency", "outcome": "blank"},
     )
-    currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217", metadata=_ISO_4217)
+    currency: pl.String = pa.Field(
+        nullable=True,
+        isin=CURRENCIES,
+        description="Currency of unit_price, ISO 4217",
+        metadata={**_ISO_4217, "outcome": "blank", "blanks": ("currency", "unit_price")},
+    )
+
+    class Config(Contract.Config):
+        """Since version 2 a product may lack its price, which has eight decimals."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
+    product_id_has_unseen_characters = _no_unseen_characters("product_id")
+    unit_price_out_of_range = _out_of_range("unit_price", PRICE, outcome="blank", blanks=("unit_price",))
+    unit_price_too_precise = _too_precise("unit_price", PRICE[1], outcome="blank", blanks=("unit_price",))
+
+    @rule(outcome="blank", blanks=("unit_price",))
+    def unit_price_without_currency(cls) -> nw.Expr:
+        """A price has a currency."""
+        return nw.col("unit_price").is_null() | ~nw.col("currency").is_null()
 
 
 class Orders(Cleansed):
@@ -144,6 +271,14 @@ class Orders(Cleansed):
     shipped_at: Instant = pa.Field(nullable=True, description="When it was shipped")
     delivered_at: Instant = pa.Field(nullable=True, description="When it was delivered")
 
+    class Config(Contract.Config):
+        """Since version 2 an order may warn."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
+    order_id_has_unseen_characters = _no_unseen_characters("order_id")
+    currency_outside_of_its_dates = _not_withdrawn("currency", CURRENCY_LIST, "business_date")
+
     @rule
     def ordered_at_in_future(cls) -> nw.Expr:
         """ordered_at is at most one day after updated_at."""
@@ -154,6 +289,28 @@ class Orders(Cleansed):
         """The date of ordered_at is one of the partitions."""
         return nw.col("business_date") == nw.col("order_date")
 
+    @rule(outcome="blank", blanks=("shipped_at",))
+    def shipped_at_in_future(cls) -> nw.Expr:
+        """shipped_at is at most one day after updated_at; infinity is not."""
+        return nw.col("shipped_at") <= nw.col("updated_at").dt.offset_by("24h")
+
+    @rule(outcome="blank", blanks=("delivered_at",))
+    def delivered_at_in_future(cls) -> nw.Expr:
+        """delivered_at is at most one day after updated_at; infinity is not."""
+        return nw.col("delivered_at") <= nw.col("updated_at").dt.offset_by("24h")
+
+    @rule(outcome="warn")
+    def shipped_before_ordered(cls) -> nw.Expr:
+        """shipped_at is not before ordered_at."""
+        return nw.col("shipped_at") >= nw.col("ordered_at")
+
+    @rule(outcome="warn")
+    def delivered_before_shipped(cls) -> nw.Expr:
+        """delivered_at is neither before shipped_at nor before ordered_at."""
+        delivered = nw.col("delivered_at")
+        not_before = [nw.col(name).is_null() | (delivered >= nw.col(name)) for name in ("shipped_at", "ordered_at")]
+        return not_before[0] & not_before[1]
+
 
 class OrderItems(OfOrder):
     """Current version of each order line, by the business date of its order."""
@@ -161,7 +318,7 @@ class OrderItems(OfOrder):
     order_id: pl.String = pa.Field(description="Order of the line")
     line_number: pl.Int32 = pa.Field(description="Number of the line in its order")
     product_id: pl.String = pa.Field(description="Product sold; blank counts as missing")
-    quantity: pl.Int32 = pa.Field(
+    quantity: Quantity = pa.Field(
         gt=0, description="Units sold", metadata={"reason": "quantity_not_positive", "unit": "units"}
     )
     unit_price: Price = pa.Field(
@@ -177,13 +334,25 @@ class OrderItems(OfOrder):
     total_price: Money = pa.Field(
         nullable=True,
         ge=0,
-        description="round(quantity * unit_price - discount, 2), half away from zero",
+        description="quantity * unit_price - discount, rounded half away from zero to the currency's minor unit",
         metadata={"reason": "total_price_negative", "unit": "currency of the order"},
     )
 
+    class Config(Contract.Config):
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
+    quantity_out_of_range = _out_of_range("quantity", QUANTITY)
+    quantity_too_precise = _too_precise("quantity", QUANTITY[1])
+    unit_price_out_of_range = _out_of_range("unit_price", PRICE)
+    unit_price_too_precise = _too_precise("unit_price", PRICE[1])
+    discount_out_of_range = _out_of_range("discount", MONEY)
+    discount_too_precise = _too_precise("discount", MONEY[1], "order_currency")
+
     @rule
     def total_price_out_of_range(cls) -> nw.Expr:
-        """total_price fits 16 digits before the decimal point wherever its parts are present."""
+        """total_price fits 14 digits before the decimal point wherever its parts are present."""
         parts_missing = nw.any_horizontal(
             nw.col("quantity").is_null(),
             nw.col("unit_price").is_null(),
@@ -207,3 +376,22 @@ class Payments(OfOrder):
     currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217", metadata=_ISO_4217)
     status: pl.String = pa.Field(isin=PAYMENT_STATUSES, description="State of the payment")
     paid_at: Instant = pa.Field(nullable=True, description="When it was paid")
+
+    class Config(Contract.Config):
+        """Since version 2 amounts have the decimals of their currency, which may not be the order's."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
+    payment_id_has_unseen_characters = _no_unseen_characters("payment_id")
+    amount_out_of_range = _out_of_range("amount", MONEY)
+    amount_too_precise = _too_precise("amount", MONEY[1], "currency")
+
+    @rule(outcome="warn")
+    def currency_not_of_order(cls) -> nw.Expr:
+        """The payment is in the currency of its order; one that is not counts in no sum of the order's."""
+        return nw.col("currency") == nw.col("order_currency")
+
+    @rule(outcome="blank", blanks=("paid_at",))
+    def paid_at_in_future(cls) -> nw.Expr:
+        """paid_at is at most one day after updated_at; infinity is not."""
+        return nw.col("paid_at") <= nw.col("updated_at").dt.offset_by("24h")

@@ -1,19 +1,26 @@
 """Curated tables: what analysts read from the lake, and what must hold there."""
 
+from typing import ClassVar
+
 import narwhals as nw
 import pandera.polars as pa
 import polars as pl
 
 from orders_lakehouse.contracts.base import Contract, rule
 from orders_lakehouse.contracts.cleansed import CURRENCIES, ORDER_STATUSES
-from orders_lakehouse.contracts.types import Instant, Money, Price
+from orders_lakehouse.contracts.types import Instant, Money, MoneySum, Price, Quantity, QuantitySum
 
 SEGMENTS = ("champion", "loyal", "recent", "at_risk", "dormant")
-_ISO_4217 = {"demand": "an ISO 4217 code"}
+_ISO_4217 = {"demand": "an ISO 4217 code", "codes": "currencies"}
 
 
 class OrderLines(Contract):
     """One row per valid line of a valid order, with product and customer as they were at `ordered_at`."""
+
+    class Config(Contract.Config):
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
     order_id: pl.String = pa.Field(description="Order of the line")
     line_number: pl.Int32 = pa.Field(description="Number of the line in its order")
@@ -28,11 +35,13 @@ class OrderLines(Contract):
     product_name: pl.String = pa.Field(nullable=True, description="Name of the product at ordered_at")
     category: pl.String = pa.Field(nullable=True, description="Category of the product at ordered_at")
     manufacturer: pl.String = pa.Field(nullable=True, description="Manufacturer of the product at ordered_at")
-    quantity: pl.Int32 = pa.Field(gt=0, description="Units sold", metadata={"unit": "units"})
+    quantity: Quantity = pa.Field(gt=0, description="Units sold", metadata={"unit": "units"})
     unit_price: Price = pa.Field(ge=0, description="Price of one unit as sold", metadata={"unit": "currency"})
     discount: Money = pa.Field(ge=0, description="Discount of the whole line", metadata={"unit": "currency"})
     total_price: Money = pa.Field(
-        ge=0, description="round(quantity * unit_price - discount, 2)", metadata={"unit": "currency"}
+        ge=0,
+        description="quantity * unit_price - discount, rounded to the minor unit of currency",
+        metadata={"unit": "currency"},
     )
     currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency of the order, ISO 4217", metadata=_ISO_4217)
 
@@ -40,13 +49,18 @@ class OrderLines(Contract):
 class DailySales(Contract):
     """One row per date and currency, over the lines of `curated/order_lines`."""
 
+    class Config(Contract.Config):
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
     order_date: pl.Date = pa.Field(description="Business date")
     currency: pl.String = pa.Field(isin=CURRENCIES, description="Currency, ISO 4217", metadata=_ISO_4217)
     orders: pl.Int64 = pa.Field(ge=1, description="Orders with at least one valid line")
     lines: pl.Int64 = pa.Field(ge=1, description="Order lines")
-    units: pl.Int64 = pa.Field(ge=1, description="Units sold", metadata={"unit": "units"})
-    gross: Money = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
-    net: Money = pa.Field(
+    units: QuantitySum = pa.Field(gt=0, description="Units sold", metadata={"unit": "units"})
+    gross: MoneySum = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
+    net: MoneySum = pa.Field(
         ge=0, description="Sum of total_price of orders neither cancelled nor returned", metadata={"unit": "currency"}
     )
 
@@ -59,13 +73,18 @@ class DailySales(Contract):
 class CustomerProfile(Contract):
     """One row per known customer and currency, over orders neither cancelled nor returned."""
 
+    class Config(Contract.Config):
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
     customer_id: pl.String = pa.Field(description="Customer")
     currency: pl.String = pa.Field(
         isin=CURRENCIES, description="Currency, ISO 4217; amounts are never added across", metadata=_ISO_4217
     )
     orders: pl.Int64 = pa.Field(ge=1, description="Orders")
-    units: pl.Int64 = pa.Field(ge=1, description="Units bought", metadata={"unit": "units"})
-    spend: Money = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
+    units: QuantitySum = pa.Field(gt=0, description="Units bought", metadata={"unit": "units"})
+    spend: MoneySum = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
     first_order_on: pl.Date = pa.Field(description="Date of the first order")
     last_order_on: pl.Date = pa.Field(description="Date of the last order")
     recency_days: pl.Int64 = pa.Field(

@@ -14,7 +14,10 @@ from orders_lakehouse.contracts.types import Instant
 
 # How far a change clock may run ahead of the source's now(). Beyond, it tells nothing of when the row changed.
 AHEAD_HOURS = 24
-LINEAGE = ("captured_on", "captured_at", "run_id", "source")
+LINEAGE = ("captured_on", "captured_at", "run_id", "source", "change", "sequence", "namespace")
+
+# What the rows of a table that was written before these columns existed have in them.
+BEFORE = {"change": "clock", "sequence": 0, "namespace": "shop"}
 
 # A column that is a number in the source: 1.5 and 1.50 are the same there.
 _NUMBER = {"number": True}
@@ -29,10 +32,22 @@ class Raw(Contract):
     captured_at: Instant = pa.Field(description="The source's now() when this version was read")
     run_id: pl.String = pa.Field(description="Run that read this version")
     source: pl.String = pa.Field(description="Where this version was read")
+    change: pl.String = pa.Field(
+        description="How this version was found: clock, snapshot, log, event, file or reconcile"
+    )
+    sequence: pl.Int64 = pa.Field(description="Order among versions with one clock that were captured at once")
+    namespace: pl.String = pa.Field(
+        description="Within which the key is one row's: the source, unless sources share it"
+    )
 
 
 class Customers(Raw):
     """Versions of customers."""
+
+    class Config(Contract.Config):
+        """Since version 2 with change, sequence and namespace."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
     customer_id: pl.String = pa.Field(nullable=True, description="Key of the customer")
     full_name: pl.String = pa.Field(nullable=True, description="Name", metadata={"pii": True})
@@ -49,6 +64,11 @@ class Customers(Raw):
 class Products(Raw):
     """Versions of products."""
 
+    class Config(Contract.Config):
+        """Since version 2 with change, sequence and namespace."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
     product_id: pl.String = pa.Field(nullable=True, description="Key of the product")
     product_name: pl.String = pa.Field(nullable=True, description="Name")
     category: pl.String = pa.Field(nullable=True, description="Category")
@@ -59,6 +79,11 @@ class Products(Raw):
 
 class Orders(Raw):
     """Versions of orders."""
+
+    class Config(Contract.Config):
+        """Since version 2 with change, sequence and namespace."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
     order_id: pl.String = pa.Field(nullable=True, description="Key of the order")
     customer_id: pl.String = pa.Field(nullable=True, description="Customer; null is a guest")
@@ -75,20 +100,25 @@ class OrderItems(Raw):
     order_id: pl.String = pa.Field(nullable=True, description="Order of the line")
     line_number: pl.Int64 = pa.Field(nullable=True, description="Number of the line in its order")
     product_id: pl.String = pa.Field(nullable=True, description="Product sold")
-    quantity: pl.Int64 = pa.Field(nullable=True, description="Units sold")
+    quantity: pl.String = pa.Field(nullable=True, description="How much was sold, as text", metadata=_NUMBER)
     unit_price: pl.String = pa.Field(
         nullable=True, description="Price of one unit as sold, before discount, as text", metadata=_NUMBER
     )
     discount: pl.String = pa.Field(nullable=True, description="Discount of the whole line, as text", metadata=_NUMBER)
 
     class Config(Contract.Config):
-        """Since version 2, line_number and quantity have 64 bits."""
+        """Since version 2 line_number has 64 bits, since version 3 quantity is text; change, sequence, namespace."""
 
-        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+        metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
 
 class Payments(Raw):
     """Versions of payments."""
+
+    class Config(Contract.Config):
+        """Since version 2 with change, sequence and namespace."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
     payment_id: pl.String = pa.Field(nullable=True, description="Key of the payment")
     order_id: pl.String = pa.Field(nullable=True, description="Order that is paid")

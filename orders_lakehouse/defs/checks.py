@@ -17,7 +17,7 @@ from orders_lakehouse.contracts.base import failure_cases, personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.types import MONEY_SUM, Frame
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report, started
@@ -321,7 +321,7 @@ def _lake_totals(lake: Lake, table: Table, first: date, last: date) -> pl.DataFr
         lines=nw.len(), total=nw.col("total_price").sum()
     )
     (totals,) = collect(by_date)
-    return totals.cast({"lines": pl.Int64, "total": pl.Decimal(38, 2)})
+    return totals.cast({"lines": pl.Int64, "total": pl.Decimal(*MONEY_SUM)})
 
 
 _TOTALS: Mapping[str, Callable[[Lake, date, date], pl.DataFrame]] = {

@@ -12,8 +12,9 @@ from deltalake.schema import Field
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.lake.delta import Lake, delta_fields, rows_of
+from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import record_key_dates
+from orders_lakehouse.lake.schema_evolution import delta_fields
 
 # The capture date as the source counts it, and that of the first capture; no column of a source is named with a space.
 _COUNTS_ON, _FIRST = "counts on", "first captured on"

@@ -31,13 +31,13 @@ from orders_lakehouse.lake.delta import (
     Lake,
     Replaced,
     Snapshot,
-    as_contract,
     claims_on,
     files_of,
     has_rows,
     is_on_cluster,
     unequal_dates,
 )
+from orders_lakehouse.lake.schema_evolution import as_contract
 from orders_lakehouse.lake.spark_connect import cluster_trouble, require_session, session
 from orders_lakehouse.lake.storage import LakeError, path_of
 from orders_lakehouse.lake.trouble import storage_trouble

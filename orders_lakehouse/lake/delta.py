@@ -1,6 +1,6 @@
 """The writer and reader of the lake; nothing else in the project writes Delta.
 
-Every overwrite carries a predicate, but for the one that gives a whole table wider types.
+Every overwrite carries a predicate, but for the one that gives a whole table other types (`schema_evolution.py`).
 """
 
 import json
@@ -17,13 +17,13 @@ import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import Field, PrimitiveType, Schema
 
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.dates import bridged, days, spans
 from orders_lakehouse.lake import handles, storage
+from orders_lakehouse.lake.schema_evolution import Migrated, as_contract, delta_fields, follow, migrate, require_types
 from orders_lakehouse.lake.stamp import Stamp
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError
 from orders_lakehouse.lake.trouble import storage_trouble
@@ -43,8 +43,6 @@ _CONFIGURATION = {"delta.checkpointInterval": "10"}
 _STRETCHES = 20
 # Of a stored row beside the new one; no column is named with a space.
 _STORED = " stored"
-# Partitions that are in memory at once while a table gets wider types.
-_REWRITTEN = 30
 # A commit of more dates is put into the table's checkpoint at once: to open the table from there takes less time.
 _LARGE_COMMIT = 200
 # Rows that are in memory at once while a table without partitions becomes one file, and rows of a group in it: whoever
@@ -118,51 +116,53 @@ class Lake:
                 f"{table.path} was written under version {found.contract} of its contract, by a newer program; "
                 f"this one expects version {due.contract} at most. Nothing was read or written: upgrade the program."
             )
+        if found.contract < due.contract:
+            require_types(handle, table)
         return handle
 
+    def migrate(self, table: Table) -> Migrated | None:
+        """Bring a table that an older program made up to its contract; None where there is nothing to do.
+
+        Raises:
+            LakeError: It was made with another time zone, or by a newer program, or has a type that cannot be followed.
+            StorageUnavailableError: Another writer was faster.
+        """
+        location = self.location(table)
+        try:
+            with storage_trouble(location):
+                handle = handles.own(location)
+        except TableNotFoundError:
+            return None
+        if Stamp.on(handle).contract >= Stamp.due(table, self.timezone).contract:
+            return None
+        try:
+            done = migrate(handle, table, self.timezone)
+        except CommitFailedError as error:
+            raise StorageUnavailableError(
+                f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then migrate again."
+            ) from error
+        handles.give(location, handle)
+        return done
+
     def _open_to_write(self, table: Table, beside: Mapping[str, pl.DataType] | None = None) -> DeltaTable:
-        """Open a table, and bring one of an older contract up to the present one: types, new columns, then its stamp.
+        """Open a table, and bring one of an older contract up to the present one: new columns, then its stamp.
 
         Args:
             table: The table.
             beside: Columns beside the contract's that it is to have.
 
         Raises:
-            LakeError: A column has changed its type since; only columns that were added, and integers that got wider,
-                can be followed.
+            LakeError: A column has changed its type since: the table has to be migrated.
         """
         handle, due = self._opened(table, handles.own), Stamp.due(table, self.timezone)
         if Stamp.on(handle) != due:
-            self._follow(handle, table, due)
+            follow(handle, table, self.timezone)
         there = {field.name for field in handle.schema().fields}
         new = {name: dtype for name, dtype in (beside or {}).items() if name not in there}
         if new:
             with storage_trouble(self.location(table)):
                 handle.alter.add_columns(delta_fields(new))
         return handle
-
-    def _follow(self, handle: DeltaTable, table: Table, due: Stamp) -> None:
-        found = Stamp.on(handle)
-        stored = storage.scan(handle).collect_schema()
-        narrow = _narrow(handle, table)
-        changed = [
-            f"{name}: expected {dtype}, found {stored[name]}"
-            for name, dtype in table.schema.items()
-            if name in stored and stored[name] != dtype and name not in narrow
-        ]
-        if changed:
-            raise LakeError(
-                f"{table.path} was written under version {found.contract} of its contract and does not fit version "
-                f"{due.contract}: {'; '.join(changed)}. Only added columns and wider integers can be followed: point "
-                "LAKE_URL at an empty place and backfill, or go back to the program that wrote it."
-            )
-        if narrow:
-            _rewrite(handle, table, {**stored, **dict.fromkeys(narrow, pl.Int64())})
-        new = _columns_since(handle, table)
-        with storage_trouble(self.location(table)):
-            if new:
-                handle.alter.add_columns(delta_fields(new))
-            handle.alter.set_table_description(str(due))
 
     def _create(self, table: Table) -> DeltaTable:
         location = self.location(table)
@@ -513,58 +513,6 @@ def _rows(handle: DeltaTable, table: Table, stretches: Sequence[tuple[date, date
     within = None if stretches is None else _within(str(table.partitioned_by), stretches) or "false"
     rows: pl.LazyFrame = nw.to_native(as_contract(nw.from_native(storage.scan(handle, within)), handle, table))
     return rows
-
-
-def as_contract(rows: Frame, handle: DeltaTable, table: Table) -> Frame:
-    """The columns of a table's contract: nulls where it does not have them yet, nothing that it has beside them.
-
-    Args:
-        rows: Rows as the table has them.
-        handle: The table.
-        table: Its contract.
-    """
-    absent = nw.from_native(pl.DataFrame(schema=_columns_since(handle, table))).schema
-    nulls = [nw.lit(None).cast(dtype).alias(name) for name, dtype in absent.items()]
-    wider = [nw.col(name).cast(nw.Int64) for name in _narrow(handle, table)]
-    return (rows.with_columns(*nulls, *wider) if nulls or wider else rows).select(table.columns)
-
-
-def _columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
-    """Columns of a table's contract that the table, written under an older one, does not have yet."""
-    there = {field.name for field in handle.schema().fields}
-    return {name: dtype for name, dtype in table.schema.items() if name not in there}
-
-
-def _narrow(handle: DeltaTable, table: Table) -> list[str]:
-    """Columns that have 32 bits in a table, written under an older contract, and 64 in the present one."""
-    narrow = {field.name for field in handle.schema().fields if field.type == PrimitiveType("integer")}
-    return [name for name, dtype in table.schema.items() if name in narrow and dtype == pl.Int64]
-
-
-def _rewrite(handle: DeltaTable, table: Table, schema: Mapping[str, pl.DataType]) -> None:
-    """Write a table anew with wider types, in one commit; whoever writes to it meanwhile makes that fail."""
-    arrow = pl.DataFrame(schema=schema).to_arrow().schema
-    rows = storage.scan(handle).cast(pl.Schema(schema))
-    dates = sorted(set(files_of(handle, table)["date"]))
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for begin in range(0, len(dates), _REWRITTEN):
-            some = pl.col(str(table.partitioned_by)).is_in(dates[begin : begin + _REWRITTEN])
-            yield from rows.filter(some).sort(str(table.partitioned_by)).collect().to_arrow().cast(arrow).to_batches()
-
-    with storage_trouble(handle.table_uri):
-        write_deltalake(
-            handle,
-            pa.RecordBatchReader.from_batches(arrow, batches()),
-            mode="overwrite",
-            schema_mode="overwrite",
-            commit_properties=CommitProperties(max_commit_retries=0),
-        )
-
-
-def delta_fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
-    """Columns as Delta describes them."""
-    return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema).fields
 
 
 def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDER_ITEMS,
     RAW_ORDERS,
 )
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.types import MONEY_SUM, Frame
 from orders_lakehouse.lake.accounts import unaccounted_versions
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.touched import dates_of_orders
@@ -125,7 +125,7 @@ def _expected_lines(lake: Lake, dates: Sequence[date] | None = None) -> pl.LazyF
 
 def _totals(lines: pl.LazyFrame) -> pl.LazyFrame:
     return lines.group_by("order_date", "order_status").agg(
-        lines=pl.len().cast(pl.Int64), total=pl.col("total_price").sum().cast(pl.Decimal(38, 2))
+        lines=pl.len().cast(pl.Int64), total=pl.col("total_price").sum().cast(pl.Decimal(*MONEY_SUM))
     )
 
 

@@ -16,7 +16,7 @@ from orders_lakehouse.lake.history import dates_of_keys
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.quarantine import has_reason, quarantined
 from orders_lakehouse.settings import PROJECT, Settings, settings
-from orders_lakehouse.transforms.split import key_of_row, reasons, rejects, waived_by, waived_reasons
+from orders_lakehouse.transforms.split import key_of_row, rejects, waived_by, waived_reasons
 
 
 class State(Enum):
@@ -91,7 +91,7 @@ def excused(
         key_of_row(table).alias("row"),
         date=nw.col(table.partitioned_by) if table.partitioned_by else nw.lit(None).cast(nw.Date),
         rules=waived_reasons(table, waived),
-        others=reasons(table, waived),
+        others=reasons_of_stored(table, waived),
     )
     return rows_of(judged.filter(nw.col("rules") != "", nw.col("others") == "").drop("others"))
 

@@ -321,5 +321,10 @@ def _as_raw(rows: pl.DataFrame, window: Window, now: datetime) -> pl.DataFrame:
         .otherwise(pl.max_horizontal(changed_on, pl.lit(window.calendar.start)))
     )
     return rows.with_columns(
-        captured_on=captured_on, captured_at=pl.lit(now, dtype=pl.Datetime("us", "UTC")), source=pl.lit(SCHEMA)
+        captured_on=captured_on,
+        captured_at=pl.lit(now, dtype=pl.Datetime("us", "UTC")),
+        source=pl.lit(SCHEMA),
+        change=pl.lit("clock"),
+        sequence=pl.lit(0, dtype=pl.Int64),
+        namespace=pl.lit(SCHEMA),
     )

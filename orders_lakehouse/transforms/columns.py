@@ -1,5 +1,6 @@
 """Cleaning of single columns: text, numbers that arrive as text, dates in the lake's time zone."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import narwhals as nw
@@ -28,15 +29,34 @@ def lower(column: str) -> nw.Expr:
     return trimmed(column).str.to_lowercase().alias(column)
 
 
-def decimal(column: str, scale: int) -> nw.Expr:
-    """Decimal(18, scale) of a number that arrived as text.
+def code(column: str, aliases: Mapping[str, str]) -> nw.Expr:
+    """A code in upper case; an alias that shops use for another code becomes that one."""
+    found = upper(column)
+    for alias, meant in aliases.items():
+        found = nw.when(found == alias).then(nw.lit(meant)).otherwise(found)
+    return found.alias(column)
 
-    Null where the text is no number, has more significant decimals than `scale`, or more digits than fit: a number is
-    never rounded on the way in.
+
+def number(column: str, kind: tuple[int, int]) -> nw.Expr:
+    """A number that arrived as text, exact or told apart; it is never rounded on the way in.
+
+    Args:
+        column: Text, as `numeric` prints it.
+        kind: Precision and scale of the column that will hold it.
+
+    Returns:
+        Decimal(precision + 2, scale + 1), which holds two numbers that the column cannot: the smallest one beyond its
+        scale stands for a text with more decimals than the column has (rule `<column>_too_precise`), the smallest one
+        beyond its digits for every other text that is no number of the column: NaN, infinity, more digits (rule
+        `<column>_out_of_range`). Null stays null.
     """
-    text = nw.col(column)
-    readable = text.str.contains(rf"^-?[0-9]{{1,{18 - scale}}}(\.[0-9]{{0,{scale}}}0*)?$")
-    return nw.when(readable).then(text).cast(nw.Decimal(18, scale)).alias(column)
+    precision, scale = kind
+    digits, text = precision - scale, nw.col(column)
+    exact = text.str.contains(rf"^-?[0-9]{{1,{digits}}}(\.[0-9]{{0,{scale}}}0*)?$")
+    is_longer = text.str.contains(rf"^-?[0-9]{{1,{digits}}}\.[0-9]+$")
+    other = nw.when(is_longer).then(nw.lit(f"0.{'0' * scale}1")).otherwise(nw.lit(f"1{'0' * digits}"))
+    readable = nw.when(exact).then(text).otherwise(nw.when(~text.is_null()).then(other))
+    return readable.cast(nw.Decimal(precision + 2, scale + 1)).alias(column)
 
 
 def integer(column: str) -> nw.Expr:

@@ -5,10 +5,12 @@ from datetime import date
 import narwhals as nw
 
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDER_LINES
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM, Frame
 from orders_lakehouse.transforms.columns import days_between
 from orders_lakehouse.transforms.versions import valid_intervals
 
+# Types of sums. Summands are cast before they are summed: Spark gives a sum ten digits more than its summands.
+_AMOUNTS, _QUANTITIES = nw.Decimal(*MONEY_SUM), nw.Decimal(*QUANTITY_SUM)
 # Orders in these states brought no revenue in the end.
 _REVERSED = ("cancelled", "returned")
 # Of a customer in a currency.
@@ -94,20 +96,19 @@ def daily_sales(lines: Frame) -> Frame:
         .group_by("order_date", "currency", "order_id")
         .agg(
             lines=nw.len(),
-            units=nw.col("quantity").cast(nw.Int64).sum(),
-            gross=nw.col("total_price").sum(),
-            net=nw.col("net").sum(),
+            units=nw.col("quantity").cast(_QUANTITIES).sum(),
+            gross=nw.col("total_price").cast(_AMOUNTS).sum(),
+            net=nw.col("net").cast(_AMOUNTS).sum(),
         )
     )
-    money = nw.Decimal(18, 2)
     return (
         by_order.group_by("order_date", "currency")
         .agg(
             orders=nw.len().cast(nw.Int64),
             lines=nw.col("lines").sum().cast(nw.Int64),
-            units=nw.col("units").sum().cast(nw.Int64),
-            gross=nw.col("gross").sum().cast(money),
-            net=nw.col("net").sum().cast(money),
+            units=nw.col("units").sum().cast(_QUANTITIES),
+            gross=nw.col("gross").sum().cast(_AMOUNTS),
+            net=nw.col("net").sum().cast(_AMOUNTS),
         )
         .select(DAILY_SALES.columns)
     )
@@ -125,12 +126,15 @@ def purchases(lines: Frame) -> Frame:
     by_order = (
         lines.filter(~nw.col("customer_id").is_null(), ~nw.col("order_status").is_in(_REVERSED))
         .group_by("customer_id", "currency", "order_id", "order_date")
-        .agg(units=nw.col("quantity").cast(nw.Int64).sum(), spend=nw.col("total_price").sum())
+        .agg(
+            units=nw.col("quantity").cast(_QUANTITIES).sum(),
+            spend=nw.col("total_price").cast(_AMOUNTS).sum(),
+        )
     )
     return by_order.group_by("customer_id", "currency").agg(
         orders=nw.len().cast(nw.Int64),
-        units=nw.col("units").sum().cast(nw.Int64),
-        spend=nw.col("spend").sum().cast(nw.Decimal(18, 2)),
+        units=nw.col("units").sum().cast(_QUANTITIES),
+        spend=nw.col("spend").sum().cast(_AMOUNTS),
         first_order_on=nw.col("order_date").min(),
         last_order_on=nw.col("order_date").max(),
     )
@@ -153,9 +157,10 @@ def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
         purchased.select(
             "customer_id",
             "currency",
-            *(nw.col(name) * nw.lit(sign) for name in ("orders", "units")),
+            nw.col("orders") * nw.lit(sign),
             # Exactly: a factor would take the digits of its own type.
-            spend=nw.col("spend") if sign > 0 else nw.lit(0).cast(nw.Decimal(18, 2)) - nw.col("spend"),
+            units=nw.col("units") if sign > 0 else (nw.lit(0).cast(_QUANTITIES) - nw.col("units")).cast(_QUANTITIES),
+            spend=nw.col("spend") if sign > 0 else (nw.lit(0).cast(_AMOUNTS) - nw.col("spend")).cast(_AMOUNTS),
             **{
                 f"{day}_{other}": nw.col(day) if other == name else nw.lit(None).cast(nw.Date)
                 for day in days
@@ -178,8 +183,8 @@ def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
         "customer_id",
         "currency",
         "orders",
-        "units",
-        spend=nw.col("spend").cast(nw.Decimal(18, 2)),
+        units=nw.col("units").cast(_QUANTITIES),
+        spend=nw.col("spend").cast(_AMOUNTS),
         first_order_on=_edge("first_order_on", nw.col("first_order_on_now") <= nw.col("first_order_on_standing")),
         last_order_on=_edge("last_order_on", nw.col("last_order_on_now") >= nw.col("last_order_on_standing")),
     )

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 import narwhals as nw
 
+from orders_lakehouse.contracts.codes import COUNTRY_ALIASES, CURRENCY_ALIASES
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, Table
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.types import PRICE, Frame
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.split import keeping_original, split
+from orders_lakehouse.transforms.versions import with_candidates
 
 
 def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
@@ -25,7 +27,7 @@ def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] 
     judged = _versions(versions, CUSTOMERS).with_columns(
         *(c.trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")),
         c.lower("email"),
-        c.upper("country_code"),
+        c.code("country_code", COUNTRY_ALIASES),
     )
     dated = c.with_local_date(judged, "registration_date", "registered_at", timezone)
     return split(dated, CUSTOMERS, waivers)
@@ -43,13 +45,13 @@ def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[F
     """
     judged = _versions(versions, PRODUCTS).with_columns(
         *(c.trimmed(name) for name in ("product_name", "category", "manufacturer")),
-        c.upper("currency"),
-        c.decimal("unit_price", 2),
+        c.code("currency", CURRENCY_ALIASES),
+        c.number("unit_price", PRICE),
     )
     return split(judged, PRODUCTS, waivers)
 
 
 def _versions(versions: Frame, table: Table) -> Frame:
-    return keeping_original(versions, table).with_columns(
+    return with_candidates(keeping_original(versions, table), table.key).with_columns(
         is_deleted=~nw.col("deleted_at").is_null(), versions=nw.lit(1).cast(nw.Int64)
     )

@@ -7,8 +7,9 @@ import narwhals as nw
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.cleansed import DELETED, QUARANTINED, UNKNOWN, VALID
+from orders_lakehouse.contracts.codes import CURRENCY_ALIASES
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
-from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.money import total_price
@@ -55,7 +56,7 @@ def cleanse_orders(
         .with_columns(
             c.key_or_null("customer_id"),
             c.trimmed("status"),
-            c.upper("currency"),
+            c.code("currency", CURRENCY_ALIASES),
             is_deleted=~nw.col("deleted_at").is_null(),
         )
     )
@@ -70,14 +71,20 @@ def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
         quarantined: Rows of `quarantine/orders`.
 
     Returns:
-        order_id, order_date, order_state, each order once.
+        order_id, order_date, order_state, order_currency, each order once.
     """
     clock = ["updated_at", "captured_at"]
     state = nw.when(nw.col("is_deleted")).then(nw.lit(DELETED)).otherwise(nw.lit(VALID))
     states = nw.concat(
         [
-            cleansed.select("order_id", "order_date", *clock, order_state=state),
-            quarantined.select("order_id", "order_date", *clock, order_state=nw.lit(QUARANTINED)),
+            cleansed.select("order_id", "order_date", *clock, order_state=state, order_currency="currency"),
+            quarantined.select(
+                "order_id",
+                "order_date",
+                *clock,
+                order_state=nw.lit(QUARANTINED),
+                order_currency=c.code("currency", CURRENCY_ALIASES),
+            ),
         ]
     )
     # An order that moved stands at both dates until the date it left is derived again; its newest version counts.
@@ -94,7 +101,7 @@ def cleanse_order_items(
 
     Args:
         versions: `raw/order_items`, all versions of the lines that name an order of `states`.
-        states: order_id, order_date, order_state; an unknown order has no order_date.
+        states: order_id, order_date, order_state, order_currency; an unknown order has no date and no currency.
         first: First business date.
         last: Last business date.
         waivers: What is waived.
@@ -109,15 +116,13 @@ def cleanse_order_items(
         .with_columns(
             c.integer("line_number"),
             c.key_or_null("product_id"),
-            c.integer("quantity"),
-            c.decimal("unit_price", 4),
-            # A null discount means none; one that cannot be read stays null and is rejected.
-            nw.when(nw.col("discount").is_null())
-            .then(nw.lit("0").cast(nw.Decimal(18, 2)))
-            .otherwise(c.decimal("discount", 2))
-            .alias("discount"),
+            c.number("quantity", QUANTITY),
+            c.number("unit_price", PRICE),
+            # A null discount means none; one that cannot be read is rejected.
+            discount=nw.col("discount").fill_null("0"),
         )
-        .with_columns(total_price=total_price("quantity", "unit_price", "discount"))
+        .with_columns(c.number("discount", MONEY))
+        .with_columns(total_price=total_price("quantity", "unit_price", "discount", "order_currency"))
     )
     return split(_with_deletion(judged), ORDER_ITEMS, waivers)
 
@@ -129,7 +134,7 @@ def cleanse_payments(
 
     Args:
         versions: `raw/payments`, all versions of the payments that name, or ever named, an order of `states`.
-        states: order_id, order_date, order_state; an unknown order has no order_date.
+        states: order_id, order_date, order_state, order_currency; an unknown order has no date and no currency.
         first: First business date.
         last: Last business date.
         waivers: What is waived.
@@ -142,8 +147,8 @@ def cleanse_payments(
         c.key_or_null("order_id"),
         c.trimmed("method"),
         c.trimmed("status"),
-        c.upper("currency"),
-        c.decimal("amount", 2),
+        c.code("currency", CURRENCY_ALIASES),
+        c.number("amount", MONEY),
     )
     return split(_with_deletion(judged), PAYMENTS, waivers)
 
@@ -153,12 +158,12 @@ def with_order(current: Frame, states: Frame, first: date, last: date) -> Frame:
 
     Args:
         current: Current lines or payments.
-        states: order_id, order_date, order_state; an unknown order has no order_date.
+        states: order_id, order_date, order_state, order_currency; an unknown order has no date and no currency.
         first: First business date.
         last: Last business date.
 
     Returns:
-        The rows with order_date and order_state. A row without an order counts at its capture date; a row whose order
+        The rows with order_date, order_state and order_currency. A row without an order counts at its capture date; a row whose order
         is neither among `states` nor missing counts at another date.
     """
     joined = current.join(states, on="order_id", how="left")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import narwhals as nw
 
-from orders_lakehouse.contracts.raw import AHEAD_HOURS
+from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE
 from orders_lakehouse.contracts.types import Frame
 
-# By the change clock; at an equal clock the last captured wins.
-_CLOCK = ("updated_at", "captured_at", "captured_on")
+# By the change clock; at an equal clock the last captured wins, among those captured at once the last of the sequence.
+_CLOCK = ("updated_at", "captured_at", "captured_on", "sequence")
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
@@ -19,7 +19,8 @@ def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
         key: Columns that identify a row.
 
     Returns:
-        One row for each key with the columns of `versions` and `versions` (int): the number of rows of that key.
+        One row for each key with the columns of `versions`, `versions` (int): the number of rows of that key, and
+        `candidates` (int), as `with_candidates` says.
     """
     columns = versions.collect_schema().names()
     counted = versions.with_columns(versions=nw.len().over(*key).cast(nw.Int64))
@@ -27,12 +28,29 @@ def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
     # Most rows have one version; only the others are worth sorting. The content breaks ties, so that the result does
     # not depend on the order of the rows.
     several = (
-        counted.filter(nw.col("versions") > 1)
+        with_candidates(counted.filter(nw.col("versions") > 1), key)
         .with_columns(effective_at=effective_at())
         .unique(subset=list(key), keep="last", order_by=["effective_at", *_CLOCK, *content])
         .drop("effective_at")
     )
-    return nw.concat([counted.filter(nw.col("versions") == 1), several])
+    single = counted.filter(nw.col("versions") == 1).with_columns(candidates=nw.lit(1).cast(nw.Int64))
+    return nw.concat([single, several])
+
+
+def with_candidates(versions: Frame, key: Sequence[str]) -> Frame:
+    """Add how many different rows the source offered for a key at once: more than one, and nothing says which counts.
+
+    Args:
+        versions: Raw rows.
+        key: Columns that identify a row.
+
+    Returns:
+        The rows with `candidates` (int): 1, unless others of the same key, clock, capture and sequence differ.
+    """
+    at_once = [*key, "updated_at", "captured_at", "sequence"]
+    content = [name for name in versions.collect_schema().names() if name not in (*LINEAGE, *at_once, "versions")]
+    offered, alike = nw.len().over(*at_once).cast(nw.Int64), nw.len().over(*at_once, *content).cast(nw.Int64)
+    return versions.with_columns(candidates=nw.when(offered == alike).then(nw.lit(1)).otherwise(offered).cast(nw.Int64))
 
 
 def effective_at() -> nw.Expr:

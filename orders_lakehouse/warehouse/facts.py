@@ -9,12 +9,13 @@ from datetime import date
 import polars as pl
 
 from orders_lakehouse.contracts.tables import CLEANSED, ORDER_LINES, QUARANTINE, Table
+from orders_lakehouse.contracts.types import MONEY, MONEY_SUM
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.postgres import connect, value_of
 
 _FACT = "marts.fct_order_lines"
-_TOTAL = pl.Decimal(38, 2)
+_TOTAL = pl.Decimal(*MONEY_SUM)
 
 
 def unbuilt_dates(lake: Lake) -> set[date]:
@@ -68,7 +69,7 @@ def fact_lines(dates: Collection[date]) -> pl.DataFrame:
         "SELECT date_id, order_status, order_id, line_number, total_price::text AS total_price "
         f"FROM {_FACT} WHERE date_id IN ({listed})"
     )
-    money = pl.Decimal(18, 2)
+    money = pl.Decimal(*MONEY)
     schema = pl.Schema(
         {"order_status": pl.String(), "order_id": pl.String(), "line_number": pl.Int32(), "total_price": money}
     )
