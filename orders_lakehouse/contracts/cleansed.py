@@ -4,11 +4,9 @@ A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps 
 nothing else rejects the row. `blank` and `warn` keep it: an attribute that is wrong does not cost the rest of its row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from functools import reduce
-from operator import or_
 from typing import Any, ClassVar
 
 import narwhals as nw
@@ -18,7 +16,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract, Outcome, named_rule, rule
 from orders_lakehouse.contracts.codes import COUNTRIES as COUNTRY_LIST
 from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
-from orders_lakehouse.contracts.codes import Code, currencies_with
+from orders_lakehouse.contracts.codes import currencies_with
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Instant, Money, Price, Quantity
 
@@ -101,22 +99,6 @@ def _no_unseen_characters(column: str) -> Any:
         ~nw.col(column).str.contains(_UNSEEN),
         outcome="warn",
     )
-
-
-def _not_withdrawn(column: str, codes: Mapping[str, Code], on: str) -> Any:
-    """The rule `<column>_outside_of_its_dates`: it warns of a code on a date on which it was not valid (any more)."""
-    starts: dict[date, list[str]] = {}
-    ends: dict[date, list[str]] = {}
-    for code in codes.values():
-        if code.valid_from:
-            starts.setdefault(code.valid_from, []).append(code.code)
-        if code.valid_to:
-            ends.setdefault(code.valid_to, []).append(code.code)
-    found, day = nw.col(column), nw.col(on)
-    outside = [found.is_in(listed) & (day < nw.lit(first)) for first, listed in starts.items()]
-    outside += [found.is_in(listed) & (day > nw.lit(last)) for last, listed in ends.items()]
-    description = f"{column} is a code that was valid on {on}."
-    return named_rule(f"{column}_outside_of_its_dates", description, ~reduce(or_, outside), outcome="warn")
 
 
 class Cleansed(Contract):
@@ -202,7 +184,6 @@ class Customers(Cleansed):
     )
 
     customer_id_has_unseen_characters = _no_unseen_characters("customer_id")
-    country_code_outside_of_its_dates = _not_withdrawn("country_code", COUNTRY_LIST, "captured_on")
 
     @rule(outcome="blank", blanks=("registered_at", "registration_date"))
     def registered_at_in_future(cls) -> nw.Expr:
@@ -277,7 +258,6 @@ class Orders(Cleansed):
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
     order_id_has_unseen_characters = _no_unseen_characters("order_id")
-    currency_outside_of_its_dates = _not_withdrawn("currency", CURRENCY_LIST, "business_date")
 
     @rule
     def ordered_at_in_future(cls) -> nw.Expr:

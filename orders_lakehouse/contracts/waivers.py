@@ -59,7 +59,9 @@ WAIVABLE = frozenset(
         "amount_negative",
     }
 )
-_MISSING = "the value is missing or cannot be read, and the tables behind refuse a null"
+_MISSING = "the value is missing, and the tables behind refuse a null"
+_UNREADABLE = "no column can hold the number"
+_WARNS = "it rejects no row and leaves no value out: it warns"
 _OUR_OWN = "it is about a column that the lakehouse itself writes"
 _REFUSED: Mapping[str, str] = {
     "status_not_in_list": "the marts are tested for these states, and what counts as a sale depends on them",
@@ -69,6 +71,14 @@ _REFUSED: Mapping[str, str] = {
     "total_price_out_of_range": "the total cannot be computed, and the tables behind refuse a null",
     "order_unknown": "without its order it belongs to no date and no customer; it comes back with it",
     "order_quarantined": "it comes back with its order; correct or waive that",
+    "unit_price_without_currency": "without a currency, the price says nothing",
+    "key_not_unique": "which of the rows counts is not known",
+    "shipped_at_in_future": "what has not happened has no time",
+    "delivered_at_in_future": "what has not happened has no time",
+    "paid_at_in_future": "what has not happened has no time",
+    "currency_not_of_order": _WARNS,
+    "shipped_before_ordered": _WARNS,
+    "delivered_before_shipped": _WARNS,
     "order_state_not_in_list": _OUR_OWN,
     "versions_below_1": _OUR_OWN,
 }
@@ -107,7 +117,11 @@ def why_not_waivable(rule: str) -> str | None:
     """Why a rule cannot be waived: what would break downstream; None where it can."""
     if rule in WAIVABLE:
         return None
-    return _MISSING if rule.endswith("_missing") else _REFUSED[rule]
+    if rule.endswith("_missing"):
+        return _MISSING
+    if rule.endswith("_has_unseen_characters"):
+        return _WARNS
+    return _UNREADABLE if rule.endswith(("_too_precise", "_out_of_range")) and rule not in _REFUSED else _REFUSED[rule]
 
 
 def parse(text: str, name: str, timezone: str) -> tuple[Waiver, ...]:

@@ -139,7 +139,8 @@ class Lake:
             done = migrate(handle, table, self.timezone)
         except CommitFailedError as error:
             raise StorageUnavailableError(
-                f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then migrate again."
+                f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then "
+                "migrate again."
             ) from error
         handles.give(location, handle)
         return done

@@ -48,9 +48,9 @@ def quarantined(lake: Lake, table: Table, chosen: Chosen | None = None) -> pl.La
     return rows
 
 
-def has_reason(reason: str) -> pl.Expr:
-    """Whether `reasons` names a reason."""
-    return pl.col("reasons").str.split(", ").list.contains(reason)
+def has_reason(reason: str, column: str = "reasons") -> pl.Expr:
+    """Whether `reasons`, or another such column, names a reason."""
+    return pl.col(column).fill_null("").str.split(", ").list.contains(reason)
 
 
 def by_reason(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:

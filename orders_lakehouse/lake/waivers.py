@@ -16,7 +16,13 @@ from orders_lakehouse.lake.history import dates_of_keys
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.quarantine import has_reason, quarantined
 from orders_lakehouse.settings import PROJECT, Settings, settings
-from orders_lakehouse.transforms.split import key_of_row, rejects, waived_by, waived_reasons
+from orders_lakehouse.transforms.split import (
+    breaks_unwaived,
+    key_of_row,
+    reasons_of_stored,
+    waived_by,
+    waived_reasons,
+)
 
 
 class State(Enum):
@@ -139,7 +145,9 @@ def _standing(waiver: Waiver, standing: pl.DataFrame, rejected: pl.DataFrame, to
     of_key = rejected.filter(key=waiver.key)
     with_reason = of_key.filter(has_reason(waiver.rule))
     covered = pl.col("captured_at") < waiver.until
-    if not with_reason.filter(covered).is_empty():
+    # A value that was left out because of the rule comes back, too.
+    blanked = standing.filter(covered, pl.col("key") == waiver.key, has_reason(waiver.rule, "warnings"))
+    if with_reason.filter(covered).height or blanked.height:
         state = State.TO_REPLAY
     elif rows:
         state = State.EXPIRED if waiver.expires < today else State.IN_FORCE
@@ -151,12 +159,16 @@ def _standing(waiver: Waiver, standing: pl.DataFrame, rejected: pl.DataFrame, to
 
 
 def _stored(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
-    """Cleansed rows that waivers name: key, reasons (those that are waived)."""
+    """Cleansed rows that waivers name: key, reasons (those that are waived), warnings, captured_at, date."""
     if find(lake, table) is None:
-        return pl.DataFrame(schema={"key": pl.String, "reasons": pl.String})
+        instant = table.schema["captured_at"]
+        text = dict.fromkeys(("key", "reasons", "warnings"), pl.String())
+        return pl.DataFrame(schema={**text, "captured_at": instant, "date": pl.Date})
     key = key_of_row(table)
     rows = lake.scan(table).filter(key.is_in(_keys(waivers, table)))
-    return rows_of(rows.select(key.alias("key"), reasons=waived_reasons(table, waived_by(waivers, table))))
+    waived = waived_reasons(table, waived_by(waivers, table))
+    date = nw.col(str(table.partitioned_by))
+    return rows_of(rows.select(key.alias("key"), "warnings", "captured_at", reasons=waived, date=date))
 
 
 def _rejected(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
@@ -176,13 +188,17 @@ def dates_judged_otherwise(lake: Lake, table: Table, waivers: Sequence[Waiver]) 
 
     Returns:
         In order: those of stored rows that break a rule which is not waived for them (a waiver was withdrawn, or the
-        contract got stricter), and those of the rows that a waiver names and that stand nowhere yet.
+        contract got stricter) or lack a value that is waived by now, and those of the rows that a waiver names and that
+        stand nowhere yet.
     """
     dates: set[date] = set()
     if find(lake, table) is not None:
-        breaking = lake.scan(table).filter(rejects(table, waived_by(waivers, table)))
+        breaking = lake.scan(table).filter(breaks_unwaived(table, waived_by(waivers, table)))
         dates.update(rows_of(breaking.select(str(table.partitioned_by)).unique()).to_series())
     stored, rejected = _stored(lake, table, waivers), _rejected(lake, table, waivers)
+    for waiver in (one for one in waivers if one.table == table.name):
+        of_row = pl.col("key") == waiver.key, pl.col("captured_at") < waiver.until
+        dates.update(stored.filter(*of_row, has_reason(waiver.rule, "warnings"))["date"])
     nowhere = set(_keys(waivers, table)) - {*stored["key"], *rejected["key"]}
     if nowhere:
         first_parts = [key.rsplit(KEY_SEPARATOR, len(table.key) - 1)[0] for key in nowhere]

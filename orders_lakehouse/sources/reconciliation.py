@@ -10,8 +10,10 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
+from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
 from orders_lakehouse.sources.shop import SCHEMA, Window, clamped, read_versions
@@ -22,7 +24,7 @@ GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise tha
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Lines that a date names.
 _SAMPLE = 10
-_SUM = pl.Decimal(38, 2)
+_SUM = pl.Decimal(*MONEY_SUM)
 # Whatever the shop has, but for the last days of what a date can say.
 _END_OF_TIME = date(9999, 12, 30)
 
@@ -99,9 +101,19 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     """
     version = [*ORDER_ITEMS.key, "updated_at"]
     standing = lake.scan(ORDER_ITEMS).filter(~nw.col("is_deleted"))
-    ours = rows_of(standing.select(*version, "order_date", "total_price"))
-    expected, found = pl.col("expected"), pl.col("total_price")
-    said = pl.format("{} / {}: {}, not {}", "order_id", "line_number", expected.fill_null("none"), found)
+    decimals = {code: currency.minor_units for code, currency in CURRENCIES.items()}
+    ours = rows_of(standing.select(*version, "order_date", "total_price", "order_currency")).with_columns(
+        decimals=pl.col("order_currency").replace_strict(decimals, default=USUAL_MINOR_UNITS, return_dtype=pl.Int8)
+    )
+    # The shop rounds to the decimals of each currency that there is; those of the line's currency count.
+    found_decimals = sorted(ours["decimals"].unique())
+    in_shop = [pl.when(decimals=digits).then(pl.col(f"to_{digits}")) for digits in found_decimals]
+    expected = pl.coalesce([*in_shop, pl.lit(None, pl.String)]).cast(_SUM, strict=False)
+    found = pl.col("total_price").cast(_SUM)
+    of_shop = expected.cast(pl.String).fill_null("none")
+    said = pl.format("{} / {}: {}, not {}", "order_id", "line_number", of_shop, found)
+    total = "quantity::numeric * unit_price::numeric - coalesce(discount::numeric, 0)"
+    rounded = "".join(f", round({total}, {digits})::text AS to_{digits}" for digits in found_decimals)
     none: dict[str, pl.DataType | type[pl.DataType]] = {
         "date": pl.Date,
         "lines": pl.Int64,
@@ -115,21 +127,19 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
         # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
         cursor.execute(
             "SELECT order_id::text AS order_id, line_number::bigint AS line_number, "
-            f"{clamped('updated_at', 'instant')} AS updated_at, "
-            "round(quantity * unit_price::numeric - coalesce(discount::numeric, 0), 2)::text AS expected "
-            f"FROM {SCHEMA}.order_items"
+            f"{clamped('updated_at', 'instant')} AS updated_at{rounded} FROM {SCHEMA}.order_items"
         )
         for batch in batches(cursor):
             # A number that cleansed cannot hold is in quarantine.
             number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
             theirs = pl.DataFrame(batch).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
             both = ours.join(theirs, on=version)
-            differs = found.cast(pl.String).ne_missing(expected)
+            differs = found.ne_missing(expected)
             parts.append(
                 both.group_by(date="order_date").agg(
                     lines=pl.len().cast(pl.Int64),
-                    expected=expected.cast(_SUM, strict=False).sum(),
-                    found=found.cast(_SUM).sum(),
+                    expected=expected.sum(),
+                    found=found.sum(),
                     differing=differs.sum().cast(pl.Int64),
                     sample=said.filter(differs).sort().head(_SAMPLE),
                 )

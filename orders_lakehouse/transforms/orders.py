@@ -163,8 +163,8 @@ def with_order(current: Frame, states: Frame, first: date, last: date) -> Frame:
         last: Last business date.
 
     Returns:
-        The rows with order_date, order_state and order_currency. A row without an order counts at its capture date; a row whose order
-        is neither among `states` nor missing counts at another date.
+        The rows with order_date, order_state and order_currency. A row without an order counts at its capture date; a
+        row whose order is neither among `states` nor missing counts at another date.
     """
     joined = current.join(states, on="order_id", how="left")
     state = nw.when(nw.col("order_id").is_null()).then(nw.lit(UNKNOWN)).otherwise(nw.col("order_state"))

@@ -29,6 +29,9 @@ _OF_COLUMN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 _OF_MODEL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "unique_combination": lambda a: f"{', '.join(f'`{column}`' for column in a['columns'])} together, in no two rows",
     "holds": lambda a: f"`{a['expression']}`",
+    "total_price_of_line": lambda _: (
+        "`total_price = quantity * unit_price - discount`, rounded to the minor unit of `currency`"
+    ),
     "same_rows_by_date": lambda a: f"as many rows on each date as `{_referred(a['staging'])}` has",
 }
 

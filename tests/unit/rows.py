@@ -22,9 +22,18 @@ def on(text: str) -> date:
 
 
 _CAPTURED = {"captured_on": on("2020-03-02"), "captured_at": at("2020-03-02 13:00")}
-_RAW = {"updated_at": at("2020-03-02 12:00"), "deleted_at": None, **_CAPTURED, "run_id": "run", "source": "shop"}
-_CLEANSED = {"is_deleted": False, "versions": 1, "updated_at": at("2020-03-02 12:00"), **_CAPTURED}
-_OF_ORDER = {**_CLEANSED, "order_date": on("2020-03-02"), "order_state": "valid"}
+_FOUND = {"change": "clock", "sequence": 0, "namespace": "shop"}
+_RAW = {
+    "updated_at": at("2020-03-02 12:00"),
+    "deleted_at": None,
+    **_CAPTURED,
+    "run_id": "run",
+    "source": "shop",
+    **_FOUND,
+}
+_JUDGED = {"is_deleted": False, "versions": 1, "candidates": 1, "warnings": None}
+_CLEANSED = {**_JUDGED, "updated_at": at("2020-03-02 12:00"), **_CAPTURED}
+_OF_ORDER = {**_CLEANSED, "order_date": on("2020-03-02"), "order_state": "valid", "order_currency": "EUR"}
 
 VALID: Mapping[str, Mapping[str, Any]] = {
     "raw/customers": {
@@ -64,7 +73,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "order_id": "o1",
         "line_number": 1,
         "product_id": "p1",
-        "quantity": 2,
+        "quantity": "2",
         "unit_price": "3.5000",
         "discount": "0.50",
     },
@@ -125,7 +134,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "order_id": "o1",
         "line_number": 1,
         "product_id": "p1",
-        "quantity": 2,
+        "quantity": Decimal(2),
         "unit_price": Decimal("3.5000"),
         "discount": Decimal("0.50"),
         "total_price": Decimal("6.50"),
@@ -154,7 +163,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "product_name": "Tea",
         "category": "Food",
         "manufacturer": "Maker",
-        "quantity": 2,
+        "quantity": Decimal(2),
         "unit_price": Decimal("3.5000"),
         "discount": Decimal("0.50"),
         "total_price": Decimal("6.50"),
@@ -165,7 +174,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "currency": "EUR",
         "orders": 1,
         "lines": 1,
-        "units": 2,
+        "units": Decimal(2),
         "gross": Decimal("6.50"),
         "net": Decimal("6.50"),
     },
@@ -173,7 +182,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "customer_id": "c1",
         "currency": "EUR",
         "orders": 1,
-        "units": 2,
+        "units": Decimal(2),
         "spend": Decimal("6.50"),
         "first_order_on": on("2020-03-02"),
         "last_order_on": on("2020-03-02"),

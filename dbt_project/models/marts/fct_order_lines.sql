@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='append_new_columns',
-        pre_hook="{{ delete_run_dates() }}",
+        pre_hook=["{{ follow_types() }}", "{{ delete_run_dates() }}"],
         indexes=[{'columns': ['date_id']}],
         tags=['partitioned'],
     )

@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='append',
         on_schema_change='append_new_columns',
-        pre_hook="{{ delete_run_dates() }}",
+        pre_hook=["{{ follow_types() }}", "{{ delete_run_dates() }}"],
         indexes=[{'columns': ['date_id']}],
         tags=['partitioned'],
     )
@@ -31,10 +31,15 @@ lines as (
 
 ),
 
+-- Amounts are added and compared within the order's currency alone.
 payments as (
 
-    select * from {{ ref('stg_lake__payments') }}
-    where {{ run_dates('order_date') }}
+    select
+        payments.*,
+        case when payments.currency = orders.currency then 0 else 1 end as is_in_other_currency
+    from {{ ref('stg_lake__payments') }} as payments
+    inner join orders on payments.order_id = orders.order_id
+    where {{ run_dates('payments.order_date') }}
 
 ),
 
@@ -42,7 +47,16 @@ paid as (
 
     select
         order_id,
-        sum(case status when 'captured' then amount when 'refunded' then -amount else 0 end) as paid_amount
+        sum(
+            case
+                when is_in_other_currency = 1 then 0
+                when status = 'captured' then amount
+                when status = 'refunded' then -amount
+                else 0
+            end
+        ) as paid_amount,
+        sum(case when status in ('captured', 'refunded') then is_in_other_currency else 0 end)
+            as payments_in_other_currencies
     from payments
     group by order_id
 
@@ -54,7 +68,7 @@ main_methods as (
     {{
         first_of_each(
             ['order_id'],
-            ['amount desc', bytewise('payment_id') ~ ' asc'],
+            ['is_in_other_currency asc', 'amount desc', bytewise('payment_id') ~ ' asc'],
             'payments',
             columns=['order_id', 'method'],
             where="status = 'captured'"
@@ -93,9 +107,10 @@ select
 
     -- measures
     coalesce(lines.lines, 0)::integer as lines,
-    coalesce(lines.units, 0) as units,
-    coalesce(lines.total_price, 0)::numeric(18, 2) as total_price,
-    coalesce(paid.paid_amount, 0)::numeric(18, 2) as paid_amount,
+    coalesce(lines.units, 0)::numeric(38, 6) as units,
+    coalesce(lines.total_price, 0)::numeric(38, 4) as total_price,
+    coalesce(paid.paid_amount, 0)::numeric(38, 4) as paid_amount,
+    coalesce(paid.payments_in_other_currencies, 0)::integer as payments_in_other_currencies,
 
     -- attributes of the order
     orders.currency,
@@ -105,8 +120,14 @@ select
     orders.delivered_at,
 
     -- durations
-    ({{ hours_between('orders.ordered_at', 'orders.shipped_at') }})::numeric(12, 2) as hours_to_ship,
-    ({{ hours_between('orders.ordered_at', 'orders.delivered_at') }})::numeric(12, 2) as hours_to_deliver
+    case
+        when orders.shipped_at >= orders.ordered_at
+            then ({{ hours_between('orders.ordered_at', 'orders.shipped_at') }})::numeric(12, 2)
+    end as hours_to_ship,
+    case
+        when orders.delivered_at >= orders.ordered_at
+            then ({{ hours_between('orders.ordered_at', 'orders.delivered_at') }})::numeric(12, 2)
+    end as hours_to_deliver
 
 from orders
 left join lines on orders.order_id = lines.order_id

@@ -1,4 +1,4 @@
-"""Code lists that the contracts refer to: currencies (ISO 4217), countries (ISO 3166-1), and the aliases of their codes.
+"""Code lists that the contracts refer to: currencies (ISO 4217), countries (ISO 3166-1), aliases of their codes.
 
 The lists are files of the project, so that no installed package decides which rows pass. A code that was ever listed is
 valid; outside of its dates it warns. `currencies.csv` is the ISO list of 2026-01-01, with withdrawn codes and dates by
