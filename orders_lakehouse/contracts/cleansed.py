@@ -48,6 +48,11 @@ def _has_decimals(column: str, most: int) -> nw.Expr:
     return nw.col(column) == nw.col(column).round(most)
 
 
+def _within(column: str, kind: tuple[int, int]) -> nw.Expr:
+    limit = Decimal(10) ** (kind[0] - kind[1])
+    return nw.col(column).is_between(nw.lit(-limit), nw.lit(limit), closed="none")
+
+
 def _too_precise(
     column: str, scale: int, currency: str | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
@@ -86,7 +91,7 @@ def _out_of_range(
     return named_rule(
         f"{column}_out_of_range",
         f"{column} is a number of at most {digits} digits before the decimal point.",
-        nw.col(column).is_between(nw.lit(-(Decimal(10) ** digits)), nw.lit(Decimal(10) ** digits), closed="none"),
+        _within(column, number),
         outcome=outcome,
         blanks=blanks,
     )
@@ -332,14 +337,12 @@ class OrderItems(OfOrder):
 
     @rule
     def total_price_out_of_range(cls) -> nw.Expr:
-        """total_price fits 14 digits before the decimal point wherever its parts are present."""
-        parts_missing = nw.any_horizontal(
-            nw.col("quantity").is_null(),
-            nw.col("unit_price").is_null(),
-            nw.col("discount").is_null(),
-            ignore_nulls=True,
-        )
-        return parts_missing | ~nw.col("total_price").is_null()
+        """total_price fits 14 digits before the decimal point wherever its parts can be used."""
+        unusable = [
+            nw.col(name).is_null() | ~_within(name, kind) | ~_has_decimals(name, kind[1])
+            for name, kind in (("quantity", QUANTITY), ("unit_price", PRICE), ("discount", MONEY))
+        ]
+        return nw.any_horizontal(*unusable, ignore_nulls=True) | ~nw.col("total_price").is_null()
 
 
 class Payments(OfOrder):

@@ -1,11 +1,13 @@
 """The one place where an amount is rounded."""
 
 from decimal import Decimal
+from functools import reduce
+from operator import or_
 
 import narwhals as nw
 
 from orders_lakehouse.contracts.codes import MOST_MINOR_UNITS, USUAL_MINOR_UNITS, currencies_with
-from orders_lakehouse.contracts.types import MONEY, QUANTITY
+from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY
 
 # An amount beyond this does not fit the type of an amount.
 _LARGEST = 9.9e13
@@ -42,14 +44,17 @@ def total_price(quantity: str, unit_price: str, discount: str, currency: str) ->
         currency: Column of the currency, ISO 4217; null counts as one with two decimals.
 
     Returns:
-        Decimal(18, 4); null where a part is null or the result would not fit.
+        Decimal(18, 4); null where a part is null, is one of those by which `number` says that it cannot be read, or
+        where the result would not fit.
     """
+    parts = ((quantity, QUANTITY[1]), (unit_price, PRICE[1]), (discount, MONEY[1]))
     size = nw.col(quantity).cast(nw.Float64) * nw.col(unit_price).cast(nw.Float64)
     fits = (
         (size.abs() < _LARGEST)
         & (nw.col(discount).cast(nw.Float64).abs() < _LARGEST)
         & (nw.col(unit_price).cast(nw.Float64).abs() < 9.9e15)
         & (nw.col(quantity).cast(nw.Float64).abs() < 9.99e11)
+        & ~reduce(or_, (nw.col(name) == nw.lit(Decimal(1).scaleb(-scale - 1)) for name, scale in parts))
     )
     units = nw.when(fits).then(nw.col(quantity)).cast(nw.Decimal(*QUANTITY))
     price = nw.when(fits).then(nw.col(unit_price)).cast(nw.Decimal(24, 8))

@@ -7,8 +7,10 @@ import narwhals as nw
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE
 from orders_lakehouse.contracts.types import Frame
 
-# By the change clock; at an equal clock the last captured wins, among those captured at once the last of the sequence.
-_CLOCK = ("updated_at", "captured_at", "captured_on", "sequence")
+# By the change clock; at an equal clock the last captured wins.
+_CLOCK = ("updated_at", "captured_at", "captured_on")
+# Among those that were captured at once, the last of the sequence wins.
+_ORDER = (*_CLOCK, "sequence")
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
@@ -24,13 +26,13 @@ def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
     """
     columns = versions.collect_schema().names()
     counted = versions.with_columns(versions=nw.len().over(*key).cast(nw.Int64))
-    content = [name for name in columns if name not in (*_CLOCK, *key)]
+    content = [name for name in columns if name not in (*_ORDER, *key)]
     # Most rows have one version; only the others are worth sorting. The content breaks ties, so that the result does
     # not depend on the order of the rows.
     several = (
         with_candidates(counted.filter(nw.col("versions") > 1), key)
         .with_columns(effective_at=effective_at())
-        .unique(subset=list(key), keep="last", order_by=["effective_at", *_CLOCK, *content])
+        .unique(subset=list(key), keep="last", order_by=["effective_at", *_ORDER, *content])
         .drop("effective_at")
     )
     single = counted.filter(nw.col("versions") == 1).with_columns(candidates=nw.lit(1).cast(nw.Int64))

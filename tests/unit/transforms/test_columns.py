@@ -13,6 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from orders_lakehouse.contracts.codes import COUNTRY_ALIASES
+from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY
 from orders_lakehouse.transforms import columns as c
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on
@@ -72,54 +74,73 @@ def test_trimming_does_the_same_twice_as_once_and_leaves_no_blank(texts: list[st
     ]
 
 
+LONGER, OTHER = "too many decimals", "no number of the column"
+
+
+def _read(lazily: Lazily, texts: list[str | None], kind: tuple[int, int]) -> list[Any]:
+    """What `number` makes of texts: the number as text, LONGER, OTHER or None."""
+    named = {Decimal(1).scaleb(-kind[1] - 1): LONGER, Decimal(10) ** (kind[0] - kind[1]): OTHER}
+    found = _cleaned(lazily, texts, pl.String, c.number("x", kind))
+    return [None if number is None else named.get(number) or str(number.quantize(_unit(kind))) for number in found]
+
+
+def _unit(kind: tuple[int, int]) -> Decimal:
+    return Decimal(1).scaleb(-kind[1])
+
+
 @pytest.mark.parametrize(
-    ("text", "scale", "expected"),
+    ("text", "kind", "expected"),
     [
-        ("1.0000", 2, "1.00"),
-        ("1.0000", 4, "1.0000"),
-        ("1.005", 4, "1.0050"),
-        ("1.005", 2, None),
-        ("-0.005", 2, None),
-        ("-0.005", 4, "-0.0050"),
-        ("-0.00", 2, "0.00"),
-        ("0", 2, "0.00"),
-        ("0.10000000000000000000000000000000000000000000000000000", 2, "0.10"),
-        ("9999999999999999.99", 2, "9999999999999999.99"),
-        ("-9999999999999999.99", 2, "-9999999999999999.99"),
-        ("10000000000000000", 2, None),
-        ("99999999999999.9999", 4, "99999999999999.9999"),
-        ("100000000000000", 4, None),
-        ("1" * 60, 2, None),
-        ("1e5", 2, None),
-        ("nan", 2, None),
-        ("NaN", 2, None),
-        ("Infinity", 2, None),
-        ("-Infinity", 4, None),
-        ("", 2, None),
-        ("-", 2, None),
-        (".5", 2, None),
-        ("+1", 2, None),
-        ("1,5", 2, None),
-        (" 1", 2, None),
-        ("1\n", 2, None),
-        ("\u0661", 2, None),
-        ("0x1", 2, None),
-        (None, 2, None),
+        ("1.0000", (18, 2), "1.00"),
+        ("1.0000", (18, 4), "1.0000"),
+        ("1.005", (18, 4), "1.0050"),
+        ("1.005", (18, 2), LONGER),
+        ("-0.005", (18, 2), LONGER),
+        ("-0.005", (18, 4), "-0.0050"),
+        ("-0.00", (18, 2), "0.00"),
+        ("0", (18, 2), "0.00"),
+        ("0.10000000000000000000000000000000000000000000000000000", (18, 2), "0.10"),
+        ("0.00000000000000000000000000000000000000000000000000001", (18, 2), LONGER),
+        ("9999999999999999.99", (18, 2), "9999999999999999.99"),
+        ("-9999999999999999.99", (18, 2), "-9999999999999999.99"),
+        ("10000000000000000", (18, 2), OTHER),
+        ("99999999999999.9999", (18, 4), "99999999999999.9999"),
+        ("100000000000000", (18, 4), OTHER),
+        ("9999999999999999.99999999", (24, 8), "9999999999999999.99999999"),
+        ("0.00000001", (24, 8), "1E-8"),
+        ("0.000000001", (24, 8), LONGER),
+        ("999999999999.999999", (18, 6), "999999999999.999999"),
+        ("1.5", (18, 6), "1.500000"),
+        ("1" * 60, (18, 2), OTHER),
+        ("1e5", (18, 2), OTHER),
+        ("nan", (18, 2), OTHER),
+        ("NaN", (18, 2), OTHER),
+        ("Infinity", (18, 2), OTHER),
+        ("-Infinity", (18, 4), OTHER),
+        ("", (18, 2), OTHER),
+        ("-", (18, 2), OTHER),
+        (".5", (18, 2), OTHER),
+        ("+1", (18, 2), OTHER),
+        ("1,5", (18, 2), OTHER),
+        (" 1", (18, 2), OTHER),
+        ("1\n", (18, 2), OTHER),
+        ("\u0661", (18, 2), OTHER),
+        ("0x1", (18, 2), OTHER),
+        (None, (18, 2), None),
     ],
 )
-def test_a_number_that_arrived_as_text_is_read_exactly_or_not_at_all(
-    lazily: Lazily, text: str | None, scale: int, expected: str | None
+def test_a_number_that_arrived_as_text_is_read_exactly_or_told_apart(
+    lazily: Lazily, text: str | None, kind: tuple[int, int], expected: str | None
 ) -> None:
-    (found,) = _cleaned(lazily, [text], pl.String, c.decimal("x", scale))
-    assert (None if found is None else str(found)) == expected
+    assert _read(lazily, [text], kind) == [expected]
 
 
-def _exactly(text: str, scale: int) -> Decimal | None:
-    matched = re.fullmatch(r"-?([0-9]+)(?:\.[0-9]*)?", text)
-    if matched is None or len(matched[1]) > 18 - scale:
-        return None
+def _exactly(text: str, kind: tuple[int, int]) -> str:
+    matched = re.fullmatch(r"-?([0-9]+)(?:\.([0-9]*))?", text)
+    if matched is None or len(matched[1]) > kind[0] - kind[1]:
+        return OTHER
     value = Decimal(text)
-    return value if value == round(value, scale) else None
+    return str(value.quantize(_unit(kind))) if value == round(value, kind[1]) else LONGER
 
 
 _NUMBER = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**19), max_value=10**19, places=6).map(
@@ -131,11 +152,26 @@ _ROUND = st.tuples(st.integers(-(10**17), 10**17), st.integers(0, 4)).map(lambda
 
 @given(
     st.lists(_TRAILING | _ROUND | st.text("0123456789.-+eE naif_\n", max_size=22), min_size=1, max_size=40),
-    st.sampled_from([2, 4]),
+    st.sampled_from([MONEY, PRICE, QUANTITY]),
 )
 @settings(max_examples=150, deadline=None)
-def test_every_number_as_postgres_prints_it_is_read_exactly_or_not_at_all(texts: list[str], scale: int) -> None:
-    assert _cleaned(on_polars, texts, pl.String, c.decimal("x", scale)) == [_exactly(text, scale) for text in texts]
+def test_every_number_as_postgres_prints_it_is_read_exactly_or_told_apart(
+    texts: list[str], kind: tuple[int, int]
+) -> None:
+    expected = [_exactly(text, kind) for text in texts]
+    assert [_plain(one) for one in _read(on_polars, [*texts], kind)] == [_plain(one) for one in expected]
+
+
+def _plain(number: str) -> str:
+    """A number as text, zero without a sign."""
+    return number if number in (LONGER, OTHER) else str(abs(Decimal(number)) if not Decimal(number) else number)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [("UK", "GB"), (" uk ", "GB"), ("el", "GR"), ("gb", "GB"), ("UKR", "UKR"), ("", None)]
+)
+def test_an_alias_of_a_code_becomes_the_code(lazily: Lazily, found: str, expected: str | None) -> None:
+    assert _cleaned(lazily, [found, None], pl.String, c.code("x", COUNTRY_ALIASES)) == [expected, None]
 
 
 @given(st.lists(st.dates(), min_size=1, max_size=50), st.dates())

@@ -24,8 +24,9 @@ _SCHEMA = {
     "updated_at": pl.Datetime("us", "UTC"),
     "captured_at": pl.Datetime("us", "UTC"),
     "captured_on": pl.Date,
+    "sequence": pl.Int64,
 }
-_CLOCK = ("updated_at", "captured_at", "captured_on")
+_CLOCK = ("updated_at", "captured_at", "captured_on", "sequence")
 
 
 def _frame(versions: Sequence[Version]) -> pl.DataFrame:
@@ -41,6 +42,7 @@ def _version(updated_at: str | None, captured_at: str = "2020-01-09 00:00", **mo
         "updated_at": updated_at and at(updated_at),
         "captured_at": at(captured_at),
         "captured_on": on("2020-01-01"),
+        "sequence": 0,
         **more,
     }
 
@@ -56,6 +58,7 @@ _versions = st.lists(
             "updated_at": _instants | st.sampled_from([at("2020-01-02 02:00"), at("2099-01-01 00:00")]) | st.none(),
             "captured_at": _instants,
             "captured_on": st.sampled_from([on("2020-01-01"), on("2020-01-02")]),
+            "sequence": st.sampled_from([0, 0, 1]),
         }
     ),
     max_size=14,
@@ -76,7 +79,18 @@ def _newest(versions: Sequence[Version], key: Sequence[str]) -> list[Version]:
     def rank(version: Version) -> Any:
         return _rank({**version, "effective_at": _effective_at(version)}, ("effective_at", *_CLOCK, *content))
 
-    return [{**max(group, key=rank), "versions": len(group)} for group in groups.values()]
+    newest = [(max(group, key=rank), group) for group in groups.values()]
+    return [
+        {**version, "versions": len(group), "candidates": _candidates(version, group, content)}
+        for version, group in newest
+    ]
+
+
+def _candidates(version: Version, group: Sequence[Version], content: Sequence[str]) -> int:
+    """How many rows of its key came with a version's clock at once, where they differ; else 1."""
+    at_once = ("updated_at", "captured_at", "sequence")
+    offered = [other for other in group if all(other[name] == version[name] for name in at_once)]
+    return len(offered) if any(other[name] != version[name] for other in offered for name in content) else 1
 
 
 def _effective_at(version: Version) -> datetime | None:
@@ -97,7 +111,9 @@ def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
     key: tuple[str, ...], versions: list[Version]
 ) -> None:
     current = collected(current_versions(on_polars(_frame(versions)), key))
-    expected = pl.DataFrame(_newest(versions, key), schema={**_SCHEMA, "versions": pl.Int64}, orient="row")
+    expected = pl.DataFrame(
+        _newest(versions, key), schema={**_SCHEMA, "versions": pl.Int64, "candidates": pl.Int64}, orient="row"
+    )
     assert _sorted(current) == _sorted(expected)
     assert current["versions"].sum() == len(versions)
 
