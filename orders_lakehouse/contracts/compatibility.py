@@ -76,7 +76,8 @@ def breaking_changes(before: Documents, now: Documents) -> list[Change]:
 
     A new column and a new table break nobody. What does: a column that is gone or renamed, has another type or unit, or
     may be null where it could not before; another key or partition. A rule that came, went or demands something else
-    changes which rows pass: that needs a new version as well, but breaks no reader. A column that may no longer be null
+    changes which rows pass, and so does a code that came to a list, left it, or has other decimals or dates: that needs a
+    new version as well, but breaks no reader. A column that may no longer be null
     is such a rule, `<column>_missing`. A table that is gone has no version to raise: `broken_consumers` says who reads
     it.
 
@@ -114,6 +115,13 @@ def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         (f"rule {reason}", old["rules"].get(reason, "no rule"), new["rules"].get(reason, "no rule"))
         for reason in dict.fromkeys((*old["rules"], *new["rules"]))
     ]
+    # Contracts that were published before they had code lists say nothing of them.
+    for column, codes in old.get("codes", {}).items():
+        of_now = new.get("codes", {}).get(column, {})
+        rules += [
+            (f"code {code} of {column}", codes.get(code, "not listed"), of_now.get(code, "not listed"))
+            for code in dict.fromkeys((*codes, *of_now))
+        ]
     return [
         Change(path, what, str(was), str(is_), breaks_shape, to_do)
         for of_kind, breaks_shape in ((shape, True), (rules, False))

@@ -1,8 +1,10 @@
 """Contracts as plain data: what each table holds and demands, to print it, to store it, and to compare it."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from orders_lakehouse.contracts.base import contract_version, personal_columns, rules_of
+from orders_lakehouse.contracts.base import Rule, contract_version, personal_columns, rules_of
+from orders_lakehouse.contracts.codes import CODE_LISTS
 from orders_lakehouse.contracts.tables import TABLES, Table
 
 # Who answers for the tables.
@@ -16,6 +18,14 @@ _BESIDE = {
 }
 
 
+# What becomes of a row that breaks a rule, unless it is rejected.
+_OUTCOMES: Mapping[str, Callable[[Rule], str]] = {
+    "reject": lambda _: "",
+    "blank": lambda rule: f" (else {', '.join(rule.blanks)} null, and a warning)",
+    "warn": lambda _: " (else a warning)",
+}
+
+
 def document(table: Table) -> dict[str, Any]:
     """A table's contract.
 
@@ -24,7 +34,8 @@ def document(table: Table) -> dict[str, Any]:
 
     Returns:
         version, description, key (columns), partitioned_by (column or None), columns (by name: type as Polars calls it,
-        nullable, description, unit, personal), rules (by reason: what is demanded).
+        nullable, description, unit, personal), rules (by reason: what is demanded, and what becomes of a row that breaks
+        it unless it is rejected), codes (by column: each code that is valid, with what decides about its rows).
     """
     declared = table.model.to_schema().columns
     personal = personal_columns(table.model)
@@ -40,7 +51,7 @@ def document(table: Table) -> dict[str, Any]:
         }
     described: dict[str, list[str]] = {}
     for rule in rules_of(table.model):
-        described.setdefault(rule.reason, []).append(rule.description)
+        described.setdefault(rule.reason, []).append(rule.description + _OUTCOMES[rule.outcome](rule))
     return {
         "version": contract_version(table.model),
         "description": _description(table),
@@ -48,6 +59,19 @@ def document(table: Table) -> dict[str, Any]:
         "partitioned_by": table.partitioned_by,
         "columns": columns,
         "rules": {reason: "; ".join(said) for reason, said in described.items()},
+        "codes": {name: _codes(column.metadata["codes"]) for name, column in declared.items() if _has_codes(column)},
+    }
+
+
+def _has_codes(column: Any) -> bool:
+    return "codes" in (column.metadata or {})
+
+
+def _codes(of_list: str) -> dict[str, str]:
+    """Codes of a list and their aliases, with what decides about rows that have them."""
+    codes, aliases = CODE_LISTS[of_list]
+    return {code: str(entry) for code, entry in codes.items()} | {
+        alias: f"as {code}" for alias, code in aliases.items()
     }
 
 
@@ -64,7 +88,7 @@ def demands(table: Table) -> dict[str | None, dict[str, str]]:
     found: dict[str | None, dict[str, str]] = {}
     for rule in rules_of(table.model):
         of_column = found.setdefault(rule.column, {})
-        demand = rule.description.removeprefix(f"{rule.column} is ")
+        demand = rule.description.removeprefix(f"{rule.column} is ") + _OUTCOMES[rule.outcome](rule)
         said = of_column.get(rule.reason)
         # "present and not blank" says all that "present" does.
         of_column[rule.reason] = demand if said is None or demand.startswith(said) else f"{said}; {demand}"

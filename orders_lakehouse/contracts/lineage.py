@@ -58,12 +58,16 @@ def _of(table: Table, *columns: str) -> tuple[Origin, ...]:
     return tuple(Origin(table, column) for column in columns)
 
 
+_JUDGED = dict.fromkeys(("versions", "candidates", "warnings"), MADE_HERE)
+
+
 def _child(source: Table) -> dict[str, tuple[Origin, ...]]:
     return {
+        "order_currency": _of(ORDERS, "currency"),
         "order_date": (*_of(ORDERS, "order_date"), *_of(source, "captured_on")),
         "order_state": _of(ORDERS, "order_id", "is_deleted"),
         "is_deleted": (*_of(source, "deleted_at"), *_of(ORDERS, "is_deleted")),
-        "versions": MADE_HERE,
+        **_JUDGED,
     }
 
 
@@ -79,18 +83,18 @@ COMPUTED: Mapping[Table, Mapping[str, tuple[Origin, ...]]] = {
     CUSTOMERS: {
         "registration_date": _of(RAW_CUSTOMERS, "registered_at"),
         "is_deleted": _of(RAW_CUSTOMERS, "deleted_at"),
-        "versions": MADE_HERE,
+        **_JUDGED,
     },
-    PRODUCTS: {"is_deleted": _of(RAW_PRODUCTS, "deleted_at"), "versions": MADE_HERE},
+    PRODUCTS: {"is_deleted": _of(RAW_PRODUCTS, "deleted_at"), **_JUDGED},
     ORDERS: {
         "business_date": _of(RAW_ORDERS, "ordered_at"),
         "order_date": _of(RAW_ORDERS, "ordered_at", "captured_on"),
         "is_deleted": _of(RAW_ORDERS, "deleted_at"),
-        "versions": MADE_HERE,
+        **_JUDGED,
     },
     ORDER_ITEMS: {
         **_child(RAW_ORDER_ITEMS),
-        "total_price": _of(RAW_ORDER_ITEMS, "quantity", "unit_price", "discount"),
+        "total_price": (*_of(RAW_ORDER_ITEMS, "quantity", "unit_price", "discount"), *_of(ORDERS, "currency")),
     },
     PAYMENTS: _child(RAW_PAYMENTS),
     ORDER_LINES: {

@@ -67,13 +67,14 @@ class Copy:
         return f"{self.name}_by_{self.counted}" if self.counted else None
 
 
-_LINEAGE = frozenset({"is_deleted", "versions", "captured_on", "captured_at"})
+_JUDGED = frozenset({"versions", "candidates", "warnings"})
+_LINEAGE = _JUDGED | {"is_deleted", "captured_on", "captured_at"}
 COPIES = (
-    Copy(CUSTOMERS, frozenset({"versions"})),
-    Copy(PRODUCTS, frozenset({"versions"})),
+    Copy(CUSTOMERS, _JUDGED),
+    Copy(PRODUCTS, _JUDGED),
     Copy(ORDERS, _LINEAGE | {"business_date"}, counted="customer_id"),
     # Without an order a payment would be lost from the facts; what has none is in quarantine.
-    Copy(PAYMENTS, _LINEAGE | {"order_state", "updated_at"}, required=frozenset({"order_id"})),
+    Copy(PAYMENTS, _LINEAGE | {"order_state", "order_currency", "updated_at"}, required=frozenset({"order_id"})),
     Copy(
         ORDER_LINES,
         frozenset(

@@ -69,6 +69,11 @@ CURRENCIES: Mapping[str, Code] = _listed("currencies.csv")
 COUNTRIES: Mapping[str, Code] = _listed("countries.csv")
 CURRENCY_ALIASES: Mapping[str, str] = _aliases("currencies")
 COUNTRY_ALIASES: Mapping[str, str] = _aliases("countries")
+# By the name that a contract's column says: codes, and aliases of them.
+CODE_LISTS: Mapping[str, tuple[Mapping[str, Code], Mapping[str, str]]] = {
+    "currencies": (CURRENCIES, CURRENCY_ALIASES),
+    "countries": (COUNTRIES, COUNTRY_ALIASES),
+}
 # Decimals of an amount whose currency is not known or has none of its own: as many as an amount can have.
 MOST_MINOR_UNITS = 4
 USUAL_MINOR_UNITS = 2

@@ -47,6 +47,13 @@ class TestBreakingChanges:
             (["columns", "status", "unit"], "cents", "unit of column status was None, is cents"),
             (["key"], ["order_id", "status"], "key was ['order_id'], is ['order_id', 'status']"),
             (["partitioned_by"], "captured_on", "partitioned_by was order_date, is captured_on"),
+            (
+                ["codes", "currency", "HRK"],
+                None,
+                "code HRK of currency was 2 decimals from 1994-05-30 to 2023-01-14, is not listed",
+            ),
+            (["codes", "currency", "KWD"], "2 decimals", "code KWD of currency was 3 decimals, is 2 decimals"),
+            (["codes", "currency", "ZZZ"], "2 decimals", "code ZZZ of currency was not listed, is 2 decimals"),
         ],
     )
     def test_what_readers_rely_on_needs_a_new_version(
@@ -60,10 +67,10 @@ class TestBreakingChanges:
         if value is None:
             del place[last]
         (change,) = breaking_changes(BEFORE, now)
-        assert str(change) == f"{ORDERS}: {told}; raise the version of its contract to 2, or undo the change"
-        assert change.breaks_shape
+        assert str(change) == f"{ORDERS}: {told}; raise the version of its contract to 3, or undo the change"
+        assert change.breaks_shape == (path[0] != "codes")
 
-        now[ORDERS]["version"] = "2"
+        now[ORDERS]["version"] = "3"
         assert breaking_changes(BEFORE, now) == []
 
     def test_a_column_that_is_renamed_is_gone(self, now: dict[str, Any]) -> None:

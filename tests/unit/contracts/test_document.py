@@ -17,9 +17,9 @@ def test_every_table_is_described_with_all_its_columns() -> None:
 def test_a_contract_says_its_types_units_and_rules() -> None:
     lines = document(ORDER_ITEMS)
     assert lines["columns"]["total_price"] == {
-        "type": "Decimal(precision=18, scale=2)",
+        "type": "Decimal(precision=18, scale=4)",
         "nullable": True,
-        "description": "round(quantity * unit_price - discount, 2), half away from zero",
+        "description": "quantity * unit_price - discount, rounded half away from zero to the currency's minor unit",
         "unit": "currency of the order",
         "personal": False,
     }
@@ -44,3 +44,18 @@ def test_what_is_demanded_is_told_by_column() -> None:
     # Two rules of one reason: the wider one says it.
     assert orders["order_id"] == {"order_id_missing": "present and not blank"}
     assert orders[None]["ordered_at_in_future"] == "ordered_at is at most one day after updated_at."
+
+
+def test_a_contract_says_what_becomes_of_a_row_that_breaks_a_rule() -> None:
+    rules = document(ORDERS)["rules"]
+    assert rules["status_not_in_list"].endswith("cancelled, returned")
+    assert rules["shipped_at_in_future"].endswith("infinity is not. (else shipped_at null, and a warning)")
+    assert rules["shipped_before_ordered"] == "shipped_at is not before ordered_at. (else a warning)"
+
+
+def test_a_contract_lists_the_codes_that_it_takes_with_what_decides() -> None:
+    codes = document(ORDERS)["codes"]["currency"]
+    assert codes["JPY"] == "0 decimals"
+    assert codes["HRK"] == "2 decimals from 1994-05-30 to 2023-01-14"
+    assert codes["RMB"] == "as CNY"
+    assert "ZZZ" not in codes

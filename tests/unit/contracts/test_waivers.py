@@ -42,7 +42,7 @@ def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
             {"rule": '"total_price_odd"'},
             "no rule 'total_price_odd'; those that can be waived are quantity_not_positive",
         ),
-        ({"rule": '"quantity_missing"'}, "quantity_missing cannot be waived: the value is missing or cannot be read"),
+        ({"rule": '"quantity_missing"'}, "quantity_missing cannot be waived: the value is missing"),
         ({"rule": '"order_unknown"'}, "order_unknown cannot be waived: without its order"),
         ({"key": '"o"'}, "key is 'o'; expected order_id / line_number"),
         ({"key": '"o / x"'}, "key is 'o / x'; expected order_id / line_number"),
