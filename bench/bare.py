@@ -343,7 +343,7 @@ def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
             "customer_id_missing": pl.col("customer_id").str.strip_chars() != "",
             "email_malformed": pl.col("email").str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s]+$"),
             "country_code_not_iso_3166": pl.col("country_code").is_in(_COUNTRIES),
-            "registered_at_in_future": pl.col("registered_at") <= pl.col("updated_at") + pl.duration(days=1),
+            "registered_at_out_of_range": pl.col("registered_at") <= pl.col("updated_at") + pl.duration(days=1),
             "date_of_birth_out_of_range": (born >= date(1900, 1, 1)) & (registered.is_null() | (born <= registered)),
         },
     )

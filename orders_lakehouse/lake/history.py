@@ -170,7 +170,8 @@ def children_of_orders(
 
     Returns:
         All versions of the rows that name, or ever named, an order of the dates, or that were captured within them and
-        name an order that is not known; and the states of those orders (order_id, order_date, order_state).
+        name an order that is not known; and the states of those orders (order_id, order_date, order_state,
+        order_currency).
     """
     places = places or Places(table, first, last)
     dates = places.of_orders(lake, first, last)
@@ -216,13 +217,14 @@ def _states(lake: Lake, table: Table, first: date, last: date, places: Places) -
     """What became of the orders of some dates, and of those without a trace that rows captured then name.
 
     Returns:
-        order_id, order_date, order_state of each order (no order_date where it is not known); and key, order_id of the
-        rows whose order is not known.
+        order_id, order_date, order_state, order_currency of each order (no date and no currency where it is not known);
+        and key, order_id of the rows whose order is not known.
     """
     orphans = keep(_without_order(lake, table, first, last, places))
     unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
     known = _known_states(lake, first, last)
-    return keep(nw.concat([known, unknown.with_columns(order_state=nw.lit(UNKNOWN))])), orphans
+    of_unknown = unknown.with_columns(order_state=nw.lit(UNKNOWN), order_currency=nw.lit(None).cast(nw.String))
+    return keep(nw.concat([known, of_unknown])), orphans
 
 
 def _known_states(lake: Lake, first: date, last: date) -> Frame:

@@ -27,7 +27,7 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "customer_id_missing": {"customer_id": " "},
         "email_malformed": {"email": "ada@example"},
         "country_code_not_iso_3166": {"country_code": "UK"},
-        "registered_at_in_future": {"registered_at": _LATE},
+        "registered_at_out_of_range": {"registered_at": _LATE},
         "date_of_birth_out_of_range": {"date_of_birth": on("2019-05-02")},
     },
     "cleansed/products": {

@@ -1,6 +1,7 @@
 """A whole lakehouse on real Postgres and Delta, with a small shop that tests write to."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,10 @@ from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compa
 from tests.s3 import environment, new_bucket
 
 SHOP_SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+# The same with numbers of any size and any number of decimals, as shops have them.
+EXACT_SHOP = re.sub(r"numeric\(\d+, \d\)", "numeric", SHOP_SCHEMA).replace(
+    "quantity       integer", "quantity       numeric"
+)
 FACTS = ("fct_orders", "fct_order_lines")
 # The command of the environment that runs the tests.
 LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
@@ -200,7 +205,7 @@ def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str],
         with dg.DagsterInstance.ephemeral(str(home)) as instance:
             made = Lakehouse(shop_url, warehouse_url, configured_lake(), instance)
             if not shop:
-                made.shop(SHOP_SCHEMA)
+                made.shop(EXACT_SHOP)
                 made.oracle.install()
             yield made
     settings.cache_clear()

@@ -29,8 +29,8 @@ MARTS: Mapping[str, str] = {
     "fct_orders": """
         SELECT
             f.order_id, f.date_id::text, c.customer_id, CASE WHEN c.customer_id IS NOT NULL THEN c.customer_name END,
-            c.address, m.method, f.lines::text, f.units::text, f.total_price::text, f.paid_amount::text, f.currency,
-            f.status, f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
+            c.address, m.method, f.lines::text, f.units::text, f.total_price::text, f.paid_amount::text,
+            f.payments_in_other_currencies::text, f.currency, f.status, f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
             f.hours_to_deliver::text
         FROM marts.fct_orders AS f
         LEFT JOIN marts.dim_customers AS c USING (customer_key)
@@ -38,8 +38,8 @@ MARTS: Mapping[str, str] = {
     """,
     "per_date": """
         SELECT
-            date_id::text, coalesce(lines, 0)::text, orders::text, coalesce(units, 0)::text,
-            coalesce(total_price, 0.00)::text, paid_amount::text
+            date_id::text, coalesce(lines, 0)::text, orders::text, coalesce(units, 0)::numeric(38, 6)::text,
+            coalesce(total_price, 0)::numeric(38, 4)::text, paid_amount::text
         FROM (
             SELECT date_id, count(*) AS orders, sum(paid_amount) AS paid_amount FROM marts.fct_orders GROUP BY date_id
         ) AS orders

@@ -17,8 +17,26 @@ SELECT string_to_table(
     'HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD '
     'MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN '
     'PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD '
-    'TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW', ' '
+    'TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XOF XPF YER ZAR ZMW '
+    -- Withdrawn.
+    'BGN DEM FRF HRK ITL', ' '
 ) AS code;
+
+-- Decimals of an amount, where they are not two.
+CREATE TABLE oracle.minor_units AS
+SELECT
+    code,
+    decimals
+FROM (
+    VALUES
+    (0, 'BIF CLP DJF GNF ISK ITL JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF'),
+    (3, 'BHD IQD JOD KWD LYD OMR TND'),
+    (4, 'CLF UYW')
+) AS listed (decimals, codes)
+CROSS JOIN LATERAL string_to_table(codes, ' ') AS code;
+
+CREATE FUNCTION oracle.decimals(currency text) RETURNS integer
+RETURN coalesce((SELECT decimals FROM oracle.minor_units WHERE code = currency), 2);
 
 CREATE TABLE oracle.iso_3166 AS
 SELECT string_to_table(
@@ -28,16 +46,28 @@ SELECT string_to_table(
     'KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS '
     'MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS '
     'RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW '
-    'TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW', ' '
+    'TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW '
+    -- Withdrawn.
+    'AN CS DD SU YU', ' '
 ) AS code;
 
 -- Text without surrounding white space; nothing counts as null.
 CREATE FUNCTION oracle.trimmed(value text) RETURNS text
 RETURN nullif(regexp_replace(value, '^\s+|\s+$', '', 'g'), '');
 
--- A number that is one: at least zero, neither NaN nor infinite.
-CREATE FUNCTION oracle.is_amount(value numeric) RETURNS boolean
-RETURN coalesce(value >= 0 AND value < 'Infinity'::numeric, false);
+CREATE FUNCTION oracle.country(value text) RETURNS text
+RETURN CASE upper(oracle.trimmed(value)) WHEN 'UK' THEN 'GB' WHEN 'EL' THEN 'GR' ELSE upper(oracle.trimmed(value)) END;
+
+CREATE FUNCTION oracle.currency(value text) RETURNS text
+RETURN CASE upper(oracle.trimmed(value)) WHEN 'RMB' THEN 'CNY' ELSE upper(oracle.trimmed(value)) END;
+
+-- A number that is one: at least zero, neither NaN nor infinite, with so many digits and decimals at most.
+CREATE FUNCTION oracle.is_number(value numeric, digits integer, decimals integer) RETURNS boolean
+RETURN coalesce(value >= 0 AND value < 10::numeric ^ digits AND value = round(value, decimals), false);
+
+-- What has happened by the time that a row is changed, and not before 1900; a day of grace.
+CREATE FUNCTION oracle.happened(moment timestamptz, updated_at timestamptz) RETURNS timestamptz
+RETURN CASE WHEN moment BETWEEN timestamptz '1900-01-01 00:00+00' AND updated_at + interval '24 hours' THEN moment END;
 
 CREATE FUNCTION oracle.day(moment timestamptz) RETURNS date
 RETURN (moment AT TIME ZONE (SELECT timezone FROM oracle.setting))::date;
@@ -52,38 +82,43 @@ SELECT
     oracle.day(ordered_at) AS order_date,
     ordered_at,
     oracle.trimmed(status::text) AS status,
-    upper(oracle.trimmed(currency::text)) AS currency,
-    shipped_at,
-    delivered_at
+    oracle.currency(currency::text) AS currency,
+    oracle.happened(shipped_at, updated_at) AS shipped_at,
+    oracle.happened(delivered_at, updated_at) AS delivered_at
 FROM shop.orders, oracle.setting
 WHERE
     deleted_at IS NULL
     AND order_id::text ~ '\S'
     AND ordered_at <= updated_at + interval '24 hours'
     AND oracle.trimmed(status::text) IN ('placed', 'paid', 'shipped', 'delivered', 'cancelled', 'returned')
-    AND upper(oracle.trimmed(currency::text)) IN (SELECT code FROM oracle.iso_4217)
+    AND oracle.currency(currency::text) IN (SELECT code FROM oracle.iso_4217)
     AND oracle.clock_is_sane(updated_at)
     AND oracle.day(ordered_at) BETWEEN start_date AND greatest(oracle.day(updated_at), start_date) + 1;
 
 CREATE VIEW oracle.order_items AS
-SELECT
-    orders.order_id,
-    items.line_number,
-    items.product_id::text AS product_id,
-    items.quantity,
-    items.unit_price,
-    coalesce(items.discount, 0) AS discount,
-    round(items.quantity * items.unit_price - coalesce(items.discount, 0), 2) AS total_price
-FROM shop.order_items AS items
-INNER JOIN oracle.orders AS orders ON items.order_id::text = orders.order_id
-WHERE
-    items.deleted_at IS NULL
-    AND items.product_id::text ~ '\S'
-    AND items.quantity > 0
-    AND oracle.is_amount(items.unit_price)
-    AND oracle.is_amount(coalesce(items.discount, 0))
-    AND round(items.quantity * items.unit_price - coalesce(items.discount, 0), 2) BETWEEN 0 AND 900000000000000
-    AND oracle.clock_is_sane(items.updated_at);
+SELECT *
+FROM (
+    SELECT
+        orders.order_id,
+        items.line_number,
+        items.product_id::text AS product_id,
+        items.quantity::numeric AS quantity,
+        items.unit_price,
+        coalesce(items.discount, 0) AS discount,
+        round(
+            items.quantity::numeric * items.unit_price - coalesce(items.discount, 0), oracle.decimals(orders.currency)
+        ) AS total_price
+    FROM shop.order_items AS items
+    INNER JOIN oracle.orders AS orders ON items.order_id::text = orders.order_id
+    WHERE
+        items.deleted_at IS NULL
+        AND items.product_id::text ~ '\S'
+        AND oracle.is_number(items.quantity::numeric, 12, 6) AND items.quantity > 0
+        AND oracle.is_number(items.unit_price, 16, 8)
+        AND oracle.is_number(coalesce(items.discount, 0), 14, oracle.decimals(orders.currency))
+        AND oracle.clock_is_sane(items.updated_at)
+) AS priced
+WHERE total_price BETWEEN 0 AND 98999999999999;
 
 CREATE VIEW oracle.payments AS
 SELECT
@@ -91,16 +126,17 @@ SELECT
     orders.order_id,
     oracle.trimmed(payments.method::text) AS method,
     payments.amount,
-    oracle.trimmed(payments.status::text) AS status
+    oracle.trimmed(payments.status::text) AS status,
+    oracle.currency(payments.currency::text) = orders.currency AS is_in_currency_of_order
 FROM shop.payments AS payments
 INNER JOIN oracle.orders AS orders ON payments.order_id::text = orders.order_id
 WHERE
     payments.deleted_at IS NULL
     AND payments.payment_id::text ~ '\S'
-    AND oracle.is_amount(payments.amount)
+    AND oracle.is_number(payments.amount, 14, oracle.decimals(oracle.currency(payments.currency::text)))
     AND oracle.trimmed(payments.method::text) IN ('card', 'paypal', 'voucher', 'transfer', 'cash', 'other')
     AND oracle.trimmed(payments.status::text) IN ('authorised', 'captured', 'refunded', 'failed')
-    AND upper(oracle.trimmed(payments.currency::text)) IN (SELECT code FROM oracle.iso_4217)
+    AND oracle.currency(payments.currency::text) IN (SELECT code FROM oracle.iso_4217)
     AND oracle.clock_is_sane(payments.updated_at);
 
 -- Every version that was ever seen, valid or not, in the order in which they were seen.
@@ -129,30 +165,34 @@ WITH valid AS (
     SELECT DISTINCT ON (customer_id::text, updated_at)
         customer_id::text AS customer_id,
         oracle.trimmed(full_name) AS customer_name,
-        lower(oracle.trimmed(email)) AS customer_email,
-        date_of_birth,
-        oracle.day(registered_at) AS registration_date,
+        CASE
+            WHEN is_deleted OR oracle.trimmed(email) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$' THEN lower(oracle.trimmed(email))
+        END AS customer_email,
+        CASE
+            WHEN
+                is_deleted
+                OR (
+                    date_of_birth >= DATE '1900-01-01'
+                    AND coalesce(date_of_birth <= oracle.day(registered_at), true)
+                )
+                THEN date_of_birth
+        END AS date_of_birth,
+        oracle.day(
+            CASE WHEN is_deleted THEN registered_at ELSE oracle.happened(registered_at, updated_at) END
+        ) AS registration_date,
         oracle.trimmed(address) AS address,
         oracle.trimmed(city) AS city,
         oracle.trimmed(state) AS state,
         oracle.trimmed(postal_code) AS postal_code,
-        upper(oracle.trimmed(country_code)) AS country_code,
-        deleted_at IS NOT NULL AS is_deleted,
+        CASE
+            WHEN is_deleted OR oracle.country(country_code) IN (SELECT code FROM oracle.iso_3166)
+                THEN oracle.country(country_code)
+        END AS country_code,
+        is_deleted,
         updated_at
     FROM oracle.seen_customers
-    WHERE
-        customer_id::text ~ '\S'
-        AND oracle.clock_is_sane(updated_at)
-        AND (
-            deleted_at IS NOT NULL
-            OR (
-                coalesce(upper(oracle.trimmed(country_code)) IN (SELECT code FROM oracle.iso_3166), true)
-                AND coalesce(oracle.trimmed(email) ~ '^[^@\s]+@[^@\s]+\.[^@\s]+$', true)
-                AND coalesce(registered_at <= updated_at + interval '24 hours', true)
-                AND coalesce(date_of_birth >= DATE '1900-01-01', true)
-                AND coalesce(date_of_birth <= oracle.day(registered_at), true)
-            )
-        )
+    CROSS JOIN LATERAL (SELECT deleted_at IS NOT NULL AS is_deleted) AS state_of_row
+    WHERE customer_id::text ~ '\S' AND oracle.clock_is_sane(updated_at)
     ORDER BY customer_id::text, updated_at, look DESC
 )
 
@@ -170,21 +210,21 @@ WITH valid AS (
         oracle.trimmed(product_name) AS product_name,
         oracle.trimmed(category) AS category,
         oracle.trimmed(manufacturer) AS manufacturer,
-        unit_price::numeric(18, 2) AS unit_price,
-        upper(oracle.trimmed(currency)) AS currency,
-        deleted_at IS NOT NULL AS is_deleted,
+        CASE
+            WHEN
+                oracle.is_number(unit_price, 16, 8)
+                AND (is_deleted OR oracle.currency(currency) IN (SELECT code FROM oracle.iso_4217))
+                THEN unit_price::numeric(24, 8)
+        END AS unit_price,
+        CASE
+            WHEN is_deleted OR oracle.currency(currency) IN (SELECT code FROM oracle.iso_4217)
+                THEN oracle.currency(currency)
+        END AS currency,
+        is_deleted,
         updated_at
     FROM oracle.seen_products
-    WHERE
-        product_id::text ~ '\S'
-        AND oracle.clock_is_sane(updated_at)
-        AND (
-            deleted_at IS NOT NULL
-            OR (
-                oracle.is_amount(unit_price)
-                AND upper(oracle.trimmed(currency)) IN (SELECT code FROM oracle.iso_4217)
-            )
-        )
+    CROSS JOIN LATERAL (SELECT deleted_at IS NOT NULL AS is_deleted) AS state_of_row
+    WHERE product_id::text ~ '\S' AND oracle.clock_is_sane(updated_at)
     ORDER BY product_id::text, updated_at, look DESC
 )
 
@@ -204,10 +244,10 @@ SELECT
     to_char(orders.order_date, 'YYYYMMDD') AS date_id,
     orders.customer_id,
     items.product_id,
-    items.quantity::text,
-    items.unit_price::numeric(18, 4)::text,
-    items.discount::numeric(18, 2)::text,
-    items.total_price::text,
+    items.quantity::numeric(18, 6)::text,
+    items.unit_price::numeric(24, 8)::text,
+    items.discount::numeric(18, 4)::text,
+    items.total_price::numeric(18, 4)::text,
     orders.currency,
     orders.status,
     orders.ordered_at::text,
@@ -241,16 +281,23 @@ SELECT
     customers.address,
     coalesce(main.method, 'unknown') AS method,
     coalesce(lines.lines, 0)::text AS lines,
-    coalesce(lines.units, 0)::text AS units,
-    coalesce(lines.total_price, 0.00)::text AS total_price,
-    coalesce(paid.amount, 0)::numeric(18, 2)::text AS paid_amount,
+    coalesce(lines.units, 0)::numeric(38, 6)::text AS units,
+    coalesce(lines.total_price, 0)::numeric(38, 4)::text AS total_price,
+    coalesce(paid.amount, 0)::numeric(38, 4)::text AS paid_amount,
+    coalesce(paid.others, 0)::text AS payments_in_other_currencies,
     orders.currency,
     orders.status,
     orders.ordered_at::text,
     orders.shipped_at::text,
     orders.delivered_at::text,
-    round(extract(EPOCH FROM orders.shipped_at - orders.ordered_at) / 3600, 2)::text AS hours_to_ship,
-    round(extract(EPOCH FROM orders.delivered_at - orders.ordered_at) / 3600, 2)::text AS hours_to_deliver
+    CASE
+        WHEN orders.shipped_at >= orders.ordered_at
+            THEN round(extract(EPOCH FROM orders.shipped_at - orders.ordered_at) / 3600, 2)::text
+    END AS hours_to_ship,
+    CASE
+        WHEN orders.delivered_at >= orders.ordered_at
+            THEN round(extract(EPOCH FROM orders.delivered_at - orders.ordered_at) / 3600, 2)::text
+    END AS hours_to_deliver
 FROM oracle.orders AS orders
 LEFT JOIN (
     SELECT order_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
@@ -259,14 +306,15 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT
         order_id,
-        coalesce(sum(amount) FILTER (WHERE status = 'captured'), 0)
-        - coalesce(sum(amount) FILTER (WHERE status = 'refunded'), 0) AS amount
+        coalesce(sum(amount) FILTER (WHERE is_in_currency_of_order AND status = 'captured'), 0)
+        - coalesce(sum(amount) FILTER (WHERE is_in_currency_of_order AND status = 'refunded'), 0) AS amount,
+        count(*) FILTER (WHERE NOT is_in_currency_of_order AND status IN ('captured', 'refunded')) AS others
     FROM oracle.payments GROUP BY order_id
 ) AS paid ON orders.order_id = paid.order_id
 LEFT JOIN (
     SELECT DISTINCT ON (order_id) order_id, method FROM oracle.payments
     WHERE status = 'captured'
-    ORDER BY order_id, amount DESC, payment_id COLLATE "C"
+    ORDER BY order_id, is_in_currency_of_order DESC, amount DESC, payment_id COLLATE "C"
 ) AS main ON orders.order_id = main.order_id
 LEFT JOIN oracle.customers AS customers
     ON
@@ -279,7 +327,7 @@ SELECT
     date_id,
     sum(lines::bigint)::text AS lines,
     count(*)::text AS orders,
-    sum(units::bigint)::text AS units,
+    sum(units::numeric)::text AS units,
     sum(total_price::numeric)::text AS total_price,
     sum(paid_amount::numeric)::text AS paid_amount
 FROM oracle.fct_orders GROUP BY date_id;
@@ -300,9 +348,10 @@ SELECT
     orders.currency,
     count(DISTINCT orders.order_id)::text AS orders,
     count(*)::text AS lines,
-    sum(items.quantity)::text AS units,
-    sum(items.total_price)::text AS gross,
-    coalesce(sum(items.total_price) FILTER (WHERE orders.status NOT IN ('cancelled', 'returned')), 0.00)::text AS net
+    sum(items.quantity)::numeric(38, 6)::text AS units,
+    sum(items.total_price)::numeric(38, 4)::text AS gross,
+    coalesce(sum(items.total_price) FILTER (WHERE orders.status NOT IN ('cancelled', 'returned')), 0)::numeric(38, 4)::text
+        AS net
 FROM oracle.order_items AS items
 INNER JOIN oracle.orders AS orders ON items.order_id = orders.order_id
 GROUP BY orders.order_date, orders.currency;
@@ -312,8 +361,8 @@ SELECT
     orders.customer_id,
     orders.currency,
     count(DISTINCT orders.order_id)::text AS orders,
-    sum(items.quantity)::text AS units,
-    sum(items.total_price)::text AS spend,
+    sum(items.quantity)::numeric(38, 6)::text AS units,
+    sum(items.total_price)::numeric(38, 4)::text AS spend,
     min(orders.order_date)::text AS first_order_on,
     max(orders.order_date)::text AS last_order_on,
     (

@@ -43,24 +43,8 @@ FIRST, LAST = "2017-01-01", "2017-01-09"
 
 # What is rejected, and why: the reasons are in the order of the contract.
 REJECTED = {
-    CUSTOMERS: {
-        "  ": "customer_id_missing",
-        "both": "email_malformed, country_code_not_iso_3166",
-        "early": "registered_at_in_future",
-        "later": "updated_at_in_future",
-        "mail": "email_malformed",
-        "old": "date_of_birth_out_of_range",
-        "uk": "country_code_not_iso_3166",
-        "unborn": "date_of_birth_out_of_range",
-    },
-    PRODUCTS: {
-        "\t": "product_id_missing",
-        "free": "unit_price_negative",
-        "later": "updated_at_in_future",
-        "money": "currency_not_iso_4217",
-        "nan": "unit_price_missing",
-        "price": "unit_price_missing, currency_missing",
-    },
+    CUSTOMERS: {"  ": "customer_id_missing", "later": "updated_at_in_future"},
+    PRODUCTS: {"\t": "product_id_missing", "later": "updated_at_in_future"},
     ORDERS: {
         " ": "order_id_missing",
         "before the start": "ordered_at_out_of_range",
@@ -84,11 +68,17 @@ REJECTED = {
         "o2 / 7": "unit_price_missing",
         "o2 / 8": "unit_price_negative",
         "o2 / 9": "discount_negative",
-        "o2 / 10": "discount_missing",
+        "o2 / 10": "discount_out_of_range",
         "o2 / 11": "total_price_negative",
         "o2 / 12": "total_price_out_of_range",
         "o2 / 13": "updated_at_in_future",
         "o2 / 14": "product_id_missing, quantity_not_positive, unit_price_negative",
+        "exact / 4": "quantity_too_precise",
+        "exact / 5": "quantity_out_of_range",
+        "exact / 6": "unit_price_too_precise",
+        "exact / 7": "unit_price_out_of_range",
+        "exact / 8": "discount_too_precise",
+        "yen / 2": "discount_too_precise",
     },
     PAYMENTS: {
         " ": "payment_id_missing",
@@ -102,14 +92,89 @@ REJECTED = {
         "of nobody": "order_unknown",
         "of unknown": "order_unknown",
         "pending": "status_not_in_list",
+        "cents": "amount_too_precise",
+        "sen": "amount_too_precise",
+        "much": "amount_out_of_range",
     },
 }
+# What stands and warns, and why.
+WARNS = {
+    CUSTOMERS: {
+        "both": "email_malformed, country_code_not_iso_3166",
+        "early": "registered_at_out_of_range",
+        "mail": "email_malformed",
+        "old": "date_of_birth_out_of_range",
+        "un\u200bseen": "customer_id_has_unseen_characters",
+        "unborn": "date_of_birth_out_of_range",
+        "zz": "country_code_not_iso_3166",
+    },
+    PRODUCTS: {
+        "free": "unit_price_negative",
+        "fine": "unit_price_too_precise",
+        "money": "currency_not_iso_4217",
+        "nan": "unit_price_out_of_range",
+        "no money": "unit_price_without_currency",
+        "p1 ": "product_id_has_unseen_characters",
+    },
+    ORDERS: {
+        "back\u00a0order": "order_id_has_unseen_characters",
+        "never": "shipped_at_out_of_range, delivered_at_out_of_range",
+        "long ago": "shipped_at_out_of_range, delivered_at_out_of_range, shipped_before_ordered, delivered_before_shipped",
+        "wrong way": "shipped_before_ordered, delivered_before_shipped",
+    },
+    PAYMENTS: {
+        "dollars": "currency_not_of_order",
+        "later paid": "paid_at_out_of_range",
+        "y7": "currency_not_of_order",
+        "y\t1": "payment_id_has_unseen_characters",
+    },
+}
+# Beside the edge cases of the sample: what a shop of other types can hold.
+EXACT = """
+INSERT INTO shop.customers (customer_id, country_code, updated_at) VALUES
+  ('zz', 'ZZ', '2017-01-01'), (U&'un\\200Bseen', 'DD', '2017-01-01');
+INSERT INTO shop.products (product_id, product_name, unit_price, currency, updated_at) VALUES
+  ('fine', 'Fine', 0.000000001, 'EUR', '2017-01-01'), ('no money', 'None', 1, null, '2017-01-01'),
+  ('p1 ', 'Looks like p1', 1, 'EUR', '2017-01-01'), ('exact', 'Exact', 0.12345678, 'RMB', '2017-01-01');
+INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, shipped_at, delivered_at, updated_at) VALUES
+  ('exact', 'zz', '2017-01-08 10:00+00', 'paid', 'KWD', null, null, '2017-01-08 10:00+00'),
+  ('yen', null, '2017-01-08 10:00+00', 'paid', 'JPY', null, null, '2017-01-08 10:00+00'),
+  ('never', null, '2017-01-08 10:00+00', 'paid', 'HRK', 'infinity', 'infinity', '2017-01-08 10:00+00'),
+  ('wrong way', null, '2017-01-08 10:00+00', 'paid', 'EUR', '2017-01-08 09:00+00', '2017-01-08 08:00+00',
+   '2017-01-08 10:00+00'),
+  ('long ago', null, '2017-01-08 10:00+00', 'paid', 'EUR', '-infinity', '-infinity', '2017-01-08 10:00+00'),
+  (U&'back\\00A0order', null, '2017-01-08 10:00+00', 'paid', 'EUR', null, null, '2017-01-08 10:00+00');
+INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, discount, updated_at) VALUES
+  ('exact', 1, 'exact', 1.5, 0.82333333, 0, '2017-01-08 10:00+00'),
+  ('exact', 2, 'exact', 0.000001, 4500.00000001, 0.001, '2017-01-08 10:00+00'),
+  ('exact', 3, 'exact', 1, 1.2345, 0, '2017-01-08 10:00+00'),
+  ('exact', 4, 'exact', 1.0000001, 1, 0, '2017-01-08 10:00+00'),
+  ('exact', 5, 'exact', 'NaN', 1, 0, '2017-01-08 10:00+00'),
+  ('exact', 6, 'exact', 1, 0.000000001, 0, '2017-01-08 10:00+00'),
+  ('exact', 7, 'exact', 1, 'Infinity', 0, '2017-01-08 10:00+00'),
+  ('exact', 8, 'exact', 1, 1, 0.0001, '2017-01-08 10:00+00'),
+  ('exact', 9, 'exact', 98999999999.999999, 999, 0, '2017-01-08 10:00+00'),
+  ('yen', 1, 'exact', 3, 33.5, 0, '2017-01-08 10:00+00'),
+  ('yen', 2, 'exact', 3, 33.5, 0.5, '2017-01-08 10:00+00');
+INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, status, paid_at, updated_at) VALUES
+  ('dinars', 'exact', 'card', 1.235, 'kwd', 'captured', null, '2017-01-08 10:05+00'),
+  ('dollars', 'exact', 'cash', 99.99, 'USD', 'captured', null, '2017-01-08 10:05+00'),
+  ('yen', 'yen', 'cash', 101, 'JPY', 'captured', null, '2017-01-08 10:05+00'),
+  ('sen', 'yen', 'cash', 0.5, 'JPY', 'captured', null, '2017-01-08 10:05+00'),
+  ('cents', 'exact', 'cash', 0.00001, 'KWD', 'captured', null, '2017-01-08 10:05+00'),
+  ('much', 'exact', 'cash', 100000000000000, 'KWD', 'captured', null, '2017-01-08 10:05+00'),
+  ('later paid', 'yen', 'cash', 1, 'JPY', 'failed', 'infinity', '2017-01-08 10:05+00'),
+  (E'y\\t1', 'yen', 'cash', 1, 'JPY', 'failed', null, '2017-01-08 10:05+00');
+"""
 # Rows of the shop that are marked as deleted, or whose order is.
 DELETED = {CUSTOMERS: 1, PRODUCTS: 1, ORDERS: 2, ORDER_ITEMS: 3, PAYMENTS: 2}
 # What the pipeline itself fills in; no row of a shop can break these.
 NEVER_BROKEN_BY_A_SHOP = {
     *("is_deleted_missing", "versions_missing", "versions_below_1", "updated_at_missing", "captured_on_missing"),
+    "candidates_missing",
     *("captured_at_missing", "order_date_missing", "order_state_missing", "order_state_not_in_list"),
+    # Null is no discount.
+    "discount_missing",
     # Parts of a line's key.
     *("order_id_missing", "line_number_missing"),
 }
@@ -131,6 +196,7 @@ def done(
     endpoint = request.getfixturevalue("s3_endpoint") if request.param == "s3" else None
     with lakehouse_on(endpoint, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as lakehouse:
         lakehouse.shop(edge_cases())
+        lakehouse.shop(EXACT)
         lakehouse.oracle.look()
         ((today,),) = lakehouse.shop_rows("SELECT now()::date::text")
         for result in (
@@ -257,7 +323,7 @@ def test_amounts_are_rounded_half_away_from_zero(done: Lakehouse) -> None:
         "SELECT line_number, total_price FROM marts.fct_order_lines WHERE order_id = 'o1' ORDER BY line_number"
     )
     # 3 * 3.3350 - 0.01 = 9.995, 5.0050, 2 * 0.0050, 0.9960 - 1.00 = -0.004, 2e9 * 0.45 - 0.01
-    assert lines == [(1, "10.00"), (2, "5.01"), (3, "0.01"), (4, "0.00"), (6, "899999999.99")]
+    assert lines == [(1, "10.0000"), (2, "5.0100"), (3, "0.0100"), (4, "0.0000"), (6, "899999999.9900")]
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
@@ -288,9 +354,17 @@ def test_quarantine_says_every_reason_and_the_contract(done: Lakehouse, table: T
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
+def test_what_is_wrong_and_not_rejected_stands_with_a_warning(done: Lakehouse, table: Table) -> None:
+    rows = done.lake_rows(table).filter(pl.col("warnings").is_not_null())
+    assert dict(rows.select(table.key[0], "warnings").rows()) == WARNS.get(table, {})
+
+
+@pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
 def test_every_rule_that_a_shop_can_break_is_broken(table: Table) -> None:
-    told = {reason for reasons in REJECTED[table].values() for reason in reasons.split(", ")}
-    can_be_told = {rule.reason for rule in rules_of(table.model)}
+    all_reasons = [*REJECTED[table].values(), *WARNS.get(table, {}).values()]
+    told = {reason for reasons in all_reasons for reason in reasons.split(", ")}
+    # A table has its key once; a view may not (test_key_not_unique).
+    can_be_told = {rule.reason for rule in rules_of(table.model)} - {"key_not_unique"}
     if table is ORDER_ITEMS or table is PAYMENTS:
         # A missing key of the order is an order that is not known.
         can_be_told -= {"order_id_missing"}
@@ -313,13 +387,15 @@ def test_what_is_named_but_not_known_becomes_an_inferred_member(done: Lakehouse)
     )
     products = done.warehouse_rows("SELECT product_id FROM marts.dim_products WHERE is_inferred ORDER BY 1")
     ends = ("1900-01-01 00:00:00+00", "9999-12-31 00:00:00+00")
-    # `uk` is known, but no version of it is valid.
-    assert customers == [("nobody knows", None, *ends, True), ("uk", None, *ends, True)]
-    assert products == [(" p1",), ("nan",), ("sold but unknown",)]
+    assert customers == [("nobody knows", None, *ends, True)]
+    assert products == [(" p1",), ("sold but unknown",)]
 
 
 def test_guests_are_the_unknown_member(done: Lakehouse) -> None:
-    guests = "SELECT order_id FROM marts.{} JOIN marts.dim_customers USING (customer_key) WHERE {} ORDER BY 1"
+    guests = (
+        "SELECT order_id FROM marts.{} JOIN marts.dim_customers USING (customer_key) "
+        "WHERE {} AND date_id < 20170108 ORDER BY 1"
+    )
     unknown = "customer_name = 'Unknown' AND dim_customers.customer_id IS NULL"
     assert done.warehouse_rows(guests.format("fct_orders", unknown)) == [("o2",), ("o3",)]
     assert done.warehouse_rows(guests.format("fct_order_lines", unknown)) == [("o2",), ("o3",)]

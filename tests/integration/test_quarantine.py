@@ -57,7 +57,7 @@ WAIVED = {
     "customers": {
         "mail": "email_malformed",
         "uk": "country_code_not_iso_3166",
-        "early": "registered_at_in_future",
+        "early": "registered_at_out_of_range",
         "old": "date_of_birth_out_of_range",
     },
     "products": {"free": "unit_price_negative", "bitcoin": "currency_not_iso_4217"},

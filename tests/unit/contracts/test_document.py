@@ -49,7 +49,7 @@ def test_what_is_demanded_is_told_by_column() -> None:
 def test_a_contract_says_what_becomes_of_a_row_that_breaks_a_rule() -> None:
     rules = document(ORDERS)["rules"]
     assert rules["status_not_in_list"].endswith("cancelled, returned")
-    assert rules["shipped_at_in_future"].endswith("infinity is not. (else shipped_at null, and a warning)")
+    assert rules["shipped_at_out_of_range"].endswith("infinity is not. (else shipped_at null, and a warning)")
     assert rules["shipped_before_ordered"] == "shipped_at is not before ordered_at. (else a warning)"
 
 

@@ -100,7 +100,7 @@ def test_a_customer_may_be_born_on_the_day_of_registration_where_the_shop_is() -
         (
             {"registered_at": at("9999-12-31 00:00")},
             {"registered_at": None, "registration_date": None},
-            "registered_at_in_future",
+            "registered_at_out_of_range",
         ),
         (
             {"email": "ada", "country_code": "XX", "date_of_birth": on("1850-01-01")},
