@@ -47,7 +47,7 @@ def test_totals_are_to_the_digit_those_of_postgres(postgres_url_factory: Callabl
         decimals=nw.col("currency").replace_strict(decimals, return_dtype=nw.Int32),
     )
     frame: pl.DataFrame = ours.to_native().collect()
-    assert frame["found"].null_count() < ROWS / 20
+    assert frame["found"].null_count() < ROWS / 10
     with dbapi.connect(postgres_url_factory("money")) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("lines", frame.to_arrow(), mode="create")
         cursor.execute(

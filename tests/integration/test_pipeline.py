@@ -210,7 +210,7 @@ def done(
 
 def test_the_marts_say_what_the_shop_says(done: Lakehouse) -> None:
     assert done.wrong_marts() == {}
-    assert done.warehouse_rows("SELECT count(*) FROM marts.fct_order_lines") == [(9,)]
+    assert done.warehouse_rows("SELECT count(*) FROM marts.fct_order_lines") == [(14,)]
 
 
 @pytest.mark.parametrize(
