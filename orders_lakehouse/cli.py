@@ -300,11 +300,12 @@ def rebuild_key_dates() -> None:
 
     By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
     """
-    from orders_lakehouse.calendar import configured_calendar
+    from orders_lakehouse.lake.calendar import calendar_of
     from orders_lakehouse.lake.configured import configured_lake
     from orders_lakehouse.lake.history import rebuild_key_dates as rebuild
 
-    added = rebuild(configured_lake(), configured_calendar())
+    lake = configured_lake()
+    added = rebuild(lake, calendar_of(lake))
     click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
 
 

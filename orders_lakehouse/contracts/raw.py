@@ -129,6 +129,23 @@ class SourceColumns(Contract):
     run_id: pl.String = pa.Field(description="Run that saw it")
 
 
+class Calendar(Contract):
+    """When each date begins in the lake's time zone, and public holidays: written once, and read by everybody.
+
+    A year's holidays are null until the warehouse needs them.
+    """
+
+    date: pl.Date = pa.Field(description="Date in the lake's time zone, from 1900 to 2100")
+    begins_at: Instant = pa.Field(
+        description="Its first instant: midnight; where the clock leaves midnight out, the instant at which it does"
+    )
+    zone_data: pl.String = pa.Field(description="Version of the time zone data that begins_at was made of")
+    is_holiday: pl.Boolean = pa.Field(nullable=True, description="Whether it is a public holiday; null: not known yet")
+    holiday_name: pl.String = pa.Field(nullable=True, description="Name of the holiday; null on other days")
+    holidays_country: pl.String = pa.Field(nullable=True, description="Country of the holidays, ISO 3166-1 alpha-2")
+    holidays_data: pl.String = pa.Field(nullable=True, description="Version of the data that holidays were made of")
+
+
 def number_columns(model: type[Contract]) -> frozenset[str]:
     """Columns that hold numbers of the source as text."""
     columns = model.to_schema().columns.items()

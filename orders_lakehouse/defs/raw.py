@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.capture import Captured, capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
@@ -46,7 +46,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         dates = run_dates(context)
-        calendar = configured_calendar()
+        calendar = calendar_of(lake)
         captured: list[Captured] = []
         sample = pl.DataFrame(schema=table.schema)
         began = time.perf_counter()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import narwhals as nw
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import Waiver
@@ -11,12 +12,12 @@ from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.split import keeping_original, split
 
 
-def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
+def cleanse_customers(versions: Frame, calendar: Calendar, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Versions of customers, split by their contract.
 
     Args:
         versions: Rows of `raw/customers`.
-        timezone: Time zone in which the date of registration is cut.
+        calendar: By which the date of registration is found.
         waivers: What is waived.
 
     Returns:
@@ -27,7 +28,7 @@ def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] 
         c.lower("email"),
         c.upper("country_code"),
     )
-    dated = c.with_local_date(judged, "registration_date", "registered_at", timezone)
+    dated = c.with_local_date(judged, "registration_date", "registered_at", calendar)
     return split(dated, CUSTOMERS, waivers)
 
 
