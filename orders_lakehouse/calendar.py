@@ -118,6 +118,8 @@ def installed_midnights(timezone: str) -> pl.Series:
     Args:
         timezone: IANA name.
     """
+    if timezone == "UTC":
+        return utc_midnights()
     zone = ZoneInfo(timezone)
     dates = map(date.fromordinal, range(FIRST.toordinal(), LAST.toordinal() + 1))
     return (

@@ -309,6 +309,19 @@ def rebuild_key_dates() -> None:
     click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
 
 
+@cli.command("calendar")
+@click.option("--apply", "write", is_flag=True, help="Write the calendar from the data installed here.")
+def show_calendar(write: bool) -> None:
+    """Show the calendar of the lake: midnights and holidays, and what newer data would change.
+
+    The lake keeps those that it was made with, whatever is installed where. With --apply, it takes those of this
+    machine, and the dates that have to be run again are named.
+    """
+    from orders_lakehouse.terminal.calendar import calendar
+
+    calendar(write=write)
+
+
 @cli.command()
 @click.option(
     "--layer",
