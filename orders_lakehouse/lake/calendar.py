@@ -16,8 +16,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_midnights, installed_zone_data
-from orders_lakehouse.contracts.tables import CALENDAR, RAW_CUSTOMERS, RAW_ORDERS
-from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, ORDERS, QUARANTINE_OF
+from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.delta import Lake, as_contract, files_of, rows_of, state_of
 from orders_lakehouse.lake.history import rebuild_key_dates
@@ -29,6 +29,8 @@ from orders_lakehouse.transforms.orders import with_order_date
 
 log = logging.getLogger(__name__)
 
+# Reasons of rows in quarantine that depend on a date.
+_OUT_OF_RANGE, _BORN_LATER = "ordered_at_out_of_range", "date_of_birth_out_of_range"
 # The midnights of a version of the table are read once for each process, and cut into frames once.
 _REMEMBERED = 8
 _known: dict[tuple[str, date, tuple[str, int]], Calendar] = {}
@@ -37,6 +39,10 @@ _lock = Lock()
 
 class HolidaysError(ExpectedError):
     """The holidays of a country are not known."""
+
+
+class CalendarChangedError(TransientError):
+    """The calendar has changed while it was used; another try uses the new one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,19 @@ def calendar_of(lake: Lake) -> Calendar:
             while len(_known) > _REMEMBERED:
                 del _known[next(iter(_known))]
         return _known[of]
+
+
+def require_same(lake: Lake, calendar: Calendar) -> None:
+    """Refuse to go on by a calendar that was written anew since it was read: the index lacks its new dates.
+
+    Raises:
+        CalendarChangedError: Dates begin at other instants now.
+    """
+    if not calendar_of(lake).midnights.equals(calendar.midnights):
+        raise CalendarChangedError(
+            f"{CALENDAR.path} was written anew while rows were captured by the one before; expected one calendar from "
+            "the first to the last of them. Run the same dates again."
+        )
 
 
 def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
@@ -156,48 +175,53 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Changes:
     return Changes(midnights, holidays.select("date", "holiday_name", becomes="holiday_name_after"))
 
 
-def apply_installed(lake: Lake) -> tuple[Changes, list[date]]:
-    """Write the calendar anew from the data installed on this machine.
+def apply_installed(lake: Lake) -> Changes:
+    """Write the calendar anew from the data installed on this machine; `dates_to_run` are those that it moves.
 
     The index gets its entries for orders that move to another date before the calendar is written, so that no crash
     leaves an order that its date does not find; and once more afterwards, for what was captured meanwhile.
-
-    Returns:
-        What has changed; and the dates, in order, of the rows that have another date now: both dates of an order, and
-        the capture date of a customer who has registered at another date.
 
     Raises:
         HolidaysError: The holidays of the country in the settings are not known.
     """
     before, after = stored(lake), proposed(lake)
-    then, now = (Calendar(settings().start_date, lake.timezone, _midnights(rows)) for rows in (before, after))
     changes = compare(before, after)
-    moved = _moved(lake, then, now) if changes.midnights.height else set()
-    if moved:
-        rebuild_key_dates(lake, now)
-    lake.replace_all(CALENDAR, lambda _: nw.from_native(after.lazy()))
     if changes.midnights.height:
-        moved |= _moved(lake, then, now)
-        rebuild_key_dates(lake, now)
-    return changes, sorted(moved)
+        rebuild_key_dates(lake, Calendar(settings().start_date, lake.timezone, _midnights(after)))
+    lake.replace_all(CALENDAR, lambda _: nw.from_native(after.lazy()))
+    rebuild_key_dates(lake, calendar_of(lake))
+    return changes
 
 
-def _moved(lake: Lake, then: Calendar, now: Calendar) -> set[date]:
-    """Dates of rows that have another date by another calendar."""
-    dates: set[date] = set()
-    if find(lake, RAW_ORDERS) is not None:
-        orders = nw.from_native(rows_of(lake.scan(RAW_ORDERS).select("ordered_at", "captured_on").unique()).lazy())
-        before = with_order_date(orders, then).rename({"business_date": "was_of", "order_date": "was_on"})
-        both = with_order_date(before, now)
-        # A date may change that is no partition: it is a value of the row, which counts elsewhere.
-        moved = rows_of(both.filter(nw.col("was_of") != nw.col("business_date")).select("was_on", "order_date"))
-        dates.update(moved["was_on"], moved["order_date"])
-    if find(lake, RAW_CUSTOMERS) is not None:
-        customers = lake.scan(RAW_CUSTOMERS).select("registered_at", "captured_on").unique()
-        before = with_local_date(nw.from_native(rows_of(customers).lazy()), "was_on", "registered_at", then)
-        both = with_local_date(before, "registered_on", "registered_at", now)
-        dates.update(rows_of(both.filter(nw.col("was_on") != nw.col("registered_on")))["captured_on"])
-    return dates
+def dates_to_run(lake: Lake) -> list[date]:
+    """Dates of stored rows that have another date by the calendar of the lake, because they were derived by another.
+
+    Returns:
+        In order: both dates of an order, and the capture dates of customers.
+    """
+    calendar, dates = calendar_of(lake), set[date]()
+    reasons = nw.col("reasons").str
+    for table in (ORDERS, QUARANTINE_OF[ORDERS.name]):
+        if find(lake, table) is None:
+            continue
+        rows = lake.scan(table).with_columns(stands_on="order_date")
+        was_in_range = nw.lit(value=True) if table is ORDERS else ~reasons.contains(_OUT_OF_RANGE)
+        dated = with_order_date(rows, calendar).with_columns(was_in_range=was_in_range)
+        is_in_range = nw.col("business_date") == nw.col("order_date")
+        moved = (nw.col("stands_on") != nw.col("order_date")) | (is_in_range != nw.col("was_in_range"))
+        for column in rows_of(dated.filter(moved).select("stands_on", "order_date").unique()):
+            dates.update(column)
+    registered = nw.col("registered_on")
+    # Who is rejected for having been born after the registration may have been born on its date.
+    is_stale = {
+        CUSTOMERS: registered != nw.col("registration_date"),
+        QUARANTINE_OF[CUSTOMERS.name]: reasons.contains(_BORN_LATER) & (registered == nw.col("date_of_birth")),
+    }
+    for table, stale in is_stale.items():
+        if find(lake, table) is not None:
+            dated = with_local_date(lake.scan(table), "registered_on", "registered_at", calendar)
+            dates.update(rows_of(dated.filter(stale).select("captured_on").unique())["captured_on"])
+    return sorted(dates)
 
 
 def _written(lake: Lake) -> DeltaTable:

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import click
 import polars as pl
+import polars.selectors as cs
 
 from orders_lakehouse.calendar import FIRST, LAST, installed_zone_data
-from orders_lakehouse.lake.calendar import apply_installed, compare, country_of, proposed, stored
+from orders_lakehouse.lake.calendar import apply_installed, compare, country_of, dates_to_run, proposed, stored
 from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.pending import ranges
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import program
@@ -36,19 +38,25 @@ def calendar(*, write: bool) -> None:
     click.echo(f"          made of {_versions(rows, 'zone_data')}; installed: {installed_zone_data(lake.timezone)}")
     click.echo(f"Holidays  {country_of(lake)}, {reach}; LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}")
     click.echo(f"          made of {_versions(rows, 'holidays_data')}; installed: {_versions(new, 'holidays_data')}")
-    changes, dates = apply_installed(lake) if write else (compare(rows, new), [])
-    if changes.midnights.is_empty() and changes.holidays.is_empty():
+    changes = apply_installed(lake) if write else compare(rows, new)
+    differs = changes.midnights.height or changes.holidays.height
+    if not differs:
         click.echo("Every date begins at the same instant in both, and has the same holiday.")
-        return
     _show("begin at another instant", changes.midnights, "begins_at")
     _show("have another holiday", changes.holidays, "holiday_name")
-    if not write:
+    ends = {waiver.expires + timedelta(days=1) for waiver in configured_waivers(lake)}
+    if ends.intersection(changes.midnights["date"]):
+        click.echo(
+            f"Waivers expire at another instant, too: `{program()} quarantine replay` derives what that changes."
+        )
+    if differs and not write:
         click.echo(f"`{program()} calendar --apply` writes that, and names the dates to run again.")
+    dates = dates_to_run(lake)
     if dates:
-        click.echo("Orders or customers have other dates now. Run these again:")
+        click.echo("Orders or customers have other dates by the calendar of the lake. Run these again:")
         for first, last in ranges(dates, _GAP, ()):
             click.echo(f"  {program()} backfill {first} {last}")
-    elif write:
+    elif differs and write:
         click.echo("No order and no customer has another date; dim_date follows with the next run of any date.")
 
 
@@ -61,7 +69,8 @@ def _show(what: str, rows: pl.DataFrame, before: str) -> None:
     if rows.is_empty():
         return
     click.echo(f"{rows.height:,} dates {what}:")
-    shown = rows.head(_SHOWN).with_columns(pl.col(before, "becomes").cast(pl.String).fill_null("none"))
+    told = rows.head(_SHOWN).with_columns(cs.datetime().dt.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    shown = told.with_columns(pl.col(before, "becomes").fill_null("none"))
     for day, was, becomes in shown.select("date", before, "becomes").iter_rows():
         click.echo(f"  {day}: {was} → {becomes}")
     if rows.height > _SHOWN:

@@ -87,7 +87,7 @@ def test_what_the_lake_has_decides_everywhere_until_newer_data_is_applied(far: L
     shown = command_line(["calendar"])
     assert shown.returncode == 0, shown.stderr
     assert "made of 2016x; installed: " in shown.stdout
-    assert "7 dates begin at another instant:\n  2017-01-02: 2017-01-02 07:00" in shown.stdout
+    assert "7 dates begin at another instant:\n  2017-01-02: 2017-01-02 07:00:00 UTC" in shown.stdout
     assert "1 dates have another holiday:\n  2017-01-05: Day of the Lake → none" in shown.stdout
     assert "backfill" not in shown.stdout
     assert dates(far)["order_date"] == by_lake

@@ -1,7 +1,8 @@
 """The calendar of a lake: who writes it, what it keeps, and what applying newer data changes."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,24 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import FIRST, LAST, Calendar, installed_zone_data
-from orders_lakehouse.contracts.tables import CALENDAR, KEY_DATES, RAW_CUSTOMERS, RAW_ORDERS
+from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, KEY_DATES, ORDERS, RAW_CUSTOMERS, RAW_ORDERS, Table
+from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.calendar import (
+    CalendarChangedError,
     HolidaysError,
     apply_installed,
     calendar_of,
     compare,
     country_of,
+    dates_to_run,
     days_with_holidays,
     installed,
+    require_same,
     stored,
 )
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.derivations import derive
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
@@ -78,6 +84,17 @@ def test_what_a_lake_has_decides_and_not_the_data_of_the_machine(lake: Lake) -> 
     keep(lake, daylight_for_ever())
     assert calendar_of(lake).date_of(at("2026-11-21 07:30")) == on("2026-11-21")
     assert calendar_in(ZONE).date_of(at("2026-11-21 07:30")) == on("2026-11-20")
+
+
+def test_what_was_captured_while_the_calendar_changed_is_captured_again(lake: Lake) -> None:
+    keep(lake, daylight_for_ever())
+    calendar = calendar_of(lake)
+    # Holidays move no date.
+    days_with_holidays(lake, on("2017-01-01"), on("2017-01-01"))
+    require_same(lake, calendar)
+    keep(lake, calendar_in(ZONE))
+    with pytest.raises(CalendarChangedError, match="raw/calendar was written anew while rows were captured"):
+        require_same(lake, calendar)
 
 
 def test_a_lake_that_stands_still_keeps_its_calendar(lake: Lake) -> None:
@@ -188,55 +205,101 @@ class TestHolidays:
         assert stored(lake)["begins_at"].equals(Calendar(FIRST, "UTC").midnights)
 
 
+def captured(table: Table, lake: Lake, on_date: str, *given: Mapping[str, Any]) -> None:
+    """Have raw hold rows that were captured on a date."""
+    lineage = {"captured_on": on(on_date), "captured_at": at(f"{on_date} 20:00"), "updated_at": at(f"{on_date} 19:00")}
+    capture(lake, table, rows(table, *({**row, **lineage} for row in given)), calendar_of(lake))
+
+
+def derived(lake: Lake) -> None:
+    """Derive all dates of orders and customers."""
+    for table in (ORDERS, CUSTOMERS):
+        derive(lake, table, (on("2026-10-01"), on("2027-03-31")))
+
+
 class TestApply:
     @pytest.fixture
-    def orders(self, lake: Lake) -> dict[str, datetime]:
+    def placed(self, lake: Lake) -> dict[str, datetime]:
         """Orders of a lake by whose zone data clocks are not put back in the winter of 2026."""
         keep(lake, daylight_for_ever(), zone_data=pl.lit("2026x"))
         placed = {
-            "before": datetime(2026, 10, 20, 7, 30, tzinfo=UTC),
-            "moves": datetime(2026, 11, 21, 7, 30, tzinfo=UTC),
-            "stays": datetime(2026, 11, 21, 8, 0, tzinfo=UTC),
-            "moves, too": datetime(2027, 1, 1, 7, 59, tzinfo=UTC),
+            "before": at("2026-10-20 07:30"),
+            "moves": at("2026-11-21 07:30"),
+            "stays": at("2026-11-21 08:00"),
+            "moves in quarantine": at("2027-01-01 07:59"),
         }
-        captured = {"captured_on": on("2027-02-01"), "updated_at": at("2027-02-01 12:00")}
-        captured["captured_at"] = at("2027-02-01 12:00")
-        frame = rows(RAW_ORDERS, *({"order_id": key, "ordered_at": when, **captured} for key, when in placed.items()))
-        capture(lake, RAW_ORDERS, frame, calendar_of(lake))
-        captured["captured_on"] = on("2027-02-02")
-        registered = {"c1": at("2026-12-01 07:10"), "c2": at("2026-12-01 12:00")}
-        customers = [{"customer_id": key, "registered_at": when, **captured} for key, when in registered.items()]
-        capture(lake, RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *customers[1:]), calendar_of(lake))
-        captured["captured_on"] = on("2027-02-03")
-        capture(lake, RAW_CUSTOMERS, rows(RAW_CUSTOMERS, {**customers[0], **captured}), calendar_of(lake))
+        rejected = {"currency": "?"}
+        orders = [
+            {"order_id": key, "ordered_at": when, **(rejected if "quarantine" in key else {})}
+            for key, when in placed.items()
+        ]
+        captured(RAW_ORDERS, lake, "2027-02-01", *orders)
+        evening = {"registered_at": at("2026-12-01 07:10")}
+        captured(RAW_CUSTOMERS, lake, "2027-02-02", {"registered_at": at("2026-12-01 12:00")})
+        captured(RAW_CUSTOMERS, lake, "2027-02-03", {"customer_id": "c3", **evening})
+        # Rejected in any case, and as of another date.
+        captured(RAW_CUSTOMERS, lake, "2027-02-04", {"customer_id": "c4", "date_of_birth": on("2026-12-04"), **evening})
+        captured(RAW_CUSTOMERS, lake, "2027-02-05", {"customer_id": "c5", "date_of_birth": on("2026-11-30"), **evening})
+        derived(lake)
         return placed
 
-    def test_the_dates_of_the_rows_that_move_are_named_and_the_index_finds_them(
-        self, lake: Lake, orders: dict[str, datetime]
+    def test_the_dates_of_the_rows_that_move_are_named_until_they_are_derived(
+        self, lake: Lake, placed: dict[str, datetime]
     ) -> None:
-        changes, dates = apply_installed(lake)
+        assert dates_to_run(lake) == []
+        changes = apply_installed(lake)
         assert changes.midnights["date"].to_list() == [on("2026-11-02") + timedelta(days=more) for more in range(133)]
         assert changes.midnights.row(0) == (on("2026-11-02"), at("2026-11-02 07:00"), at("2026-11-02 08:00"))
         assert changes.holidays.is_empty()
-        assert [str(day) for day in dates] == [
-            "2026-11-20",
-            "2026-11-21",
-            "2026-12-31",
-            "2027-01-01",
-            "2027-02-03",
-        ]
+        for _ in range(2):
+            assert [str(day) for day in dates_to_run(lake)] == [
+                *("2026-11-20", "2026-11-21", "2026-12-31", "2027-01-01"),
+                *("2027-02-03", "2027-02-05"),
+            ]
         calendar = calendar_of(lake)
         assert calendar.midnights.equals(calendar_in(ZONE).midnights)
         entries = rows_of(lake.scan(KEY_DATES)).filter(table_name="orders")
-        for key, placed in orders.items():
-            assert calendar.date_of(placed) in set(entries.filter(order_id=key)["order_date"])
+        for key, when in placed.items():
+            assert calendar.date_of(when) in set(entries.filter(order_id=key)["order_date"])
+        derived(lake)
+        assert dates_to_run(lake) == []
+        stands_on = dict(rows_of(lake.scan(ORDERS).select("order_id", "order_date")).iter_rows())
+        assert stands_on == {key: calendar.date_of(when) for key, when in placed.items() if "quarantine" not in key}
 
-    def test_what_is_installed_already_changes_nothing(self, lake: Lake, orders: dict[str, datetime]) -> None:  # noqa: ARG002
+    @pytest.mark.parametrize("begins_early", [True, False])
+    def test_an_order_that_enters_or_leaves_the_partitions_is_named(
+        self, lake: Lake, monkeypatch: pytest.MonkeyPatch, begins_early: bool
+    ) -> None:
+        monkeypatch.setenv("LAKEHOUSE_START_DATE", "2026-11-21")
+        settings.cache_clear()
+        before, after = daylight_for_ever(), calendar_in(ZONE)
+        keep(lake, before if begins_early else after)
+        captured(RAW_ORDERS, lake, "2026-11-21", {"ordered_at": at("2026-11-21 07:30")})
+        derived(lake)
+        assert accounts.row_count(lake, ORDERS) == begins_early
+        keep(lake, after if begins_early else before)
+        assert dates_to_run(lake) == [on("2026-11-21")]
+        derived(lake)
+        assert accounts.row_count(lake, ORDERS) == (not begins_early)
+        assert dates_to_run(lake) == []
+
+    def test_what_is_installed_already_changes_nothing(self, lake: Lake, placed: dict[str, datetime]) -> None:
         apply_installed(lake)
-        entries = rows_of(lake.scan(KEY_DATES)).height
-        changes, dates = apply_installed(lake)
-        assert (changes.midnights.height, changes.holidays.height, dates) == (0, 0, [])
-        assert rows_of(lake.scan(KEY_DATES)).height == entries
+        entries = rows_of(lake.scan(KEY_DATES))
+        changes = apply_installed(lake)
+        assert (changes.midnights.height, changes.holidays.height) == (0, 0)
+        assert rows_of(lake.scan(KEY_DATES)).equals(entries)
+        assert entries.height == 2 * len(placed) - 2
+
+    def test_an_apply_that_broke_off_is_made_up_for_by_the_next_one(
+        self, lake: Lake, placed: dict[str, datetime]
+    ) -> None:
+        before = dates_to_run(lake)
+        keep(lake, calendar_in(ZONE))
+        apply_installed(lake)
+        entries = rows_of(lake.scan(KEY_DATES)).filter(order_id="moves")
+        assert calendar_in(ZONE).date_of(placed["moves"]) in set(entries["order_date"])
+        assert dates_to_run(lake) != before
 
     def test_the_country_of_the_settings_is_applied_to_the_years_that_are_there(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
@@ -244,8 +307,8 @@ class TestApply:
         days_with_holidays(lake, on("2017-01-01"), on("2017-12-31"))
         monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "CA")
         settings.cache_clear()
-        changes, dates = apply_installed(lake)
-        assert dates == []
+        changes = apply_installed(lake)
+        assert dates_to_run(lake) == []
         assert changes.midnights.is_empty()
         assert (on("2017-07-04"), "Independence Day", None) in changes.holidays.rows()
         assert set(changes.holidays["date"].dt.year()) == {2017}
