@@ -46,11 +46,11 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         dates = run_dates(context)
-        calendar = calendar_of(lake)
         captured: list[Captured] = []
         sample = pl.DataFrame(schema=table.schema)
         began = time.perf_counter()
         with failures(context):
+            calendar = calendar_of(lake)
             for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))

@@ -9,7 +9,7 @@ from orders_lakehouse.contracts.tables import ORDERS
 from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of, priority
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.lake.calendar import country_of, days_with_holidays
+from orders_lakehouse.lake.calendar import days_with_holidays
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.calendar import load_calendar
@@ -62,8 +62,9 @@ def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     with failures(context):
         first = settings().start_date
         last = date(lake.latest_date(ORDERS, default=first).year + 1, 12, 31)
-        days, country = days_with_holidays(lake, first, last), country_of(lake)
+        days = days_with_holidays(lake, first, last)
         load_calendar(days)
+    country = days["holidays_country"][0]
     if country != settings().holidays_country:
         context.log.warning(
             f"LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}, and the lake has the holidays of {country}: "

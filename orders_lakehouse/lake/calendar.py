@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from importlib.metadata import version
 from threading import Lock
 
 import narwhals as nw
@@ -106,7 +105,7 @@ def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
         last: Last day.
 
     Returns:
-        date, is_holiday, holiday_name (null on other days), one row a day within the calendar.
+        date, is_holiday, holiday_name (null on other days), holidays_country; one row a day within the calendar.
 
     Raises:
         HolidaysError: The country's holidays are not known.
@@ -124,7 +123,7 @@ def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
 
         lake.replace_all(CALENDAR, extend)
         days = stored(lake).filter(within)
-    return days.select("date", "is_holiday", "holiday_name")
+    return days.select("date", "is_holiday", "holiday_name", "holidays_country")
 
 
 def country_of(lake: Lake) -> str:
@@ -271,6 +270,8 @@ def _with_holidays(rows: pl.DataFrame, years: pl.Series, country: str) -> pl.Dat
     """The rows of a calendar, with the holidays of some years."""
     if years.is_empty():
         return rows
+    from importlib.metadata import version
+
     named = _holidays(country, tuple(sorted(years)))
     is_asked = pl.col("date").dt.year().is_in(years.implode())
     given = {

@@ -5,9 +5,11 @@ import polars as pl
 from orders_lakehouse.postgres import connect, wait_for_turn
 from orders_lakehouse.warehouse.copies import SCHEMA
 
+_COLUMNS = ("date", "is_holiday", "holiday_name")
+
 
 def load_calendar(days: pl.DataFrame) -> None:
-    """Replace `lake.calendar` by the given days, in one transaction."""
+    """Replace `lake.calendar` by the given days (date, is_holiday, holiday_name), in one transaction."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
         wait_for_turn(cursor, SCHEMA)
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -16,5 +18,5 @@ def load_calendar(days: pl.DataFrame) -> None:
             "(date date PRIMARY KEY, is_holiday boolean NOT NULL, holiday_name text)"
         )
         cursor.execute(f"DELETE FROM {SCHEMA}.calendar")
-        cursor.adbc_ingest("calendar", days.to_arrow(), mode="append", db_schema_name=SCHEMA)
+        cursor.adbc_ingest("calendar", days.select(_COLUMNS).to_arrow(), mode="append", db_schema_name=SCHEMA)
         connection.commit()

@@ -147,7 +147,7 @@ class TestHolidays:
     def test_every_day_is_there_once_and_in_order(self, lake: Lake) -> None:
         days = days_with_holidays(lake, on("2019-12-30"), on("2020-03-01"))
         assert days["date"].to_list() == [on("2019-12-30") + timedelta(days=more) for more in range(63)]
-        assert days.columns == ["date", "is_holiday", "holiday_name"]
+        assert days.columns == ["date", "is_holiday", "holiday_name", "holidays_country"]
         assert days["is_holiday"].null_count() == 0
 
     @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ class TestHolidays:
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch, country: str, day: str, name: str | None
     ) -> None:
         monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", country)
-        assert days_with_holidays(lake, on(day), on(day)).rows() == [(on(day), name is not None, name)]
+        assert days_with_holidays(lake, on(day), on(day)).rows() == [(on(day), name is not None, name, country)]
         assert country_of(lake) == country
 
     def test_a_country_without_known_holidays_is_refused_with_those_that_are_known(
@@ -200,7 +200,7 @@ class TestHolidays:
     def test_a_lake_in_utc_has_holidays(self, tmp_path: Path) -> None:
         lake = Lake(str(tmp_path / "lake"), "UTC")
         assert days_with_holidays(lake, on("2017-07-04"), on("2017-07-04")).rows() == [
-            (on("2017-07-04"), True, "Independence Day")
+            (on("2017-07-04"), True, "Independence Day", "US")
         ]
         assert stored(lake)["begins_at"].equals(Calendar(FIRST, "UTC").midnights)
 
