@@ -155,6 +155,13 @@ def installed(timezone: str, country: str, years: Iterable[int]) -> pl.DataFrame
     return _with_holidays(rows, pl.Series(list(years), dtype=pl.Int32), country)
 
 
+def installed_holidays_data() -> str:
+    """Version of the package that knows holidays on this machine."""
+    from importlib.metadata import version
+
+    return version("holidays")
+
+
 def proposed(lake: Lake) -> pl.DataFrame:
     """Rows of `raw/calendar` as they would be made now: holidays of the same years, of the country of the settings."""
     years = stored(lake).filter(pl.col("is_holiday").is_not_null())["date"].dt.year().unique()
@@ -270,15 +277,13 @@ def _with_holidays(rows: pl.DataFrame, years: pl.Series, country: str) -> pl.Dat
     """The rows of a calendar, with the holidays of some years."""
     if years.is_empty():
         return rows
-    from importlib.metadata import version
-
     named = _holidays(country, tuple(sorted(years)))
     is_asked = pl.col("date").dt.year().is_in(years.implode())
     given = {
         "is_holiday": pl.col("named").is_not_null(),
         "holiday_name": pl.col("named"),
         "holidays_country": pl.lit(country),
-        "holidays_data": pl.lit(version("holidays")),
+        "holidays_data": pl.lit(installed_holidays_data()),
     }
     return (
         rows.join(named.rename({"holiday_name": "named"}), on="date", how="left", maintain_order="left")

@@ -7,7 +7,15 @@ import polars as pl
 import polars.selectors as cs
 
 from orders_lakehouse.calendar import FIRST, LAST, installed_zone_data
-from orders_lakehouse.lake.calendar import apply_installed, compare, country_of, dates_to_run, proposed, stored
+from orders_lakehouse.lake.calendar import (
+    apply_installed,
+    compare,
+    country_of,
+    dates_to_run,
+    installed_holidays_data,
+    proposed,
+    stored,
+)
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.pending import ranges
@@ -37,7 +45,7 @@ def calendar(*, write: bool) -> None:
     click.echo(f"Zone      {lake.timezone}, from {FIRST} to {LAST}")
     click.echo(f"          made of {_versions(rows, 'zone_data')}; installed: {installed_zone_data(lake.timezone)}")
     click.echo(f"Holidays  {country_of(lake)}, {reach}; LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}")
-    click.echo(f"          made of {_versions(rows, 'holidays_data')}; installed: {_versions(new, 'holidays_data')}")
+    click.echo(f"          made of {_versions(rows, 'holidays_data')}; installed: {installed_holidays_data()}")
     changes = apply_installed(lake) if write else compare(rows, new)
     differs = changes.midnights.height or changes.holidays.height
     if not differs:
