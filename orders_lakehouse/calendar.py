@@ -1,24 +1,168 @@
-"""How instants become partitions."""
+"""How instants become dates: by the midnights of a calendar, which stands in the lake.
 
-from dataclasses import dataclass
-from datetime import date
+Nothing here reads the lake. The time zone data of this machine (`installed_midnights`) is what a calendar is made of;
+it decides no date by itself.
+"""
 
-from orders_lakehouse.settings import settings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property, lru_cache
+from importlib import import_module
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo
+
+import polars as pl
+
+# The local dates of a calendar. An instant outside of them has the date that it has in UTC.
+FIRST, LAST = date(1900, 1, 1), date(2100, 12, 31)
+INSTANT = pl.Datetime("us", "UTC")
+# A local midnight that does not exist is looked for so far around the instant that it would be.
+_AROUND = timedelta(days=2)
 
 
-@dataclass(frozen=True)
+@lru_cache(maxsize=1)
+def utc_midnights() -> pl.Series:
+    """The midnights of UTC, from `FIRST` to `LAST`."""
+    return pl.date_range(FIRST, LAST, eager=True).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+
+
+@dataclass(frozen=True, eq=False)
 class Calendar:
-    """First partition, and the time zone in which dates are cut.
+    """First partition, and when each local date begins.
+
+    A date lasts from its midnight to the next one. So an hour that the clock on the wall shows twice belongs to one
+    date, even where the second showing begins before midnight.
 
     Attributes:
         start: First partition; what changed before it is captured on it.
         timezone: IANA name.
+        given: The instants at which the dates from `FIRST` to `LAST` begin, in order; not needed for UTC.
+
+    Raises:
+        ValueError: The midnights of another zone than UTC are not given.
     """
 
     start: date
     timezone: str
+    given: pl.Series | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.given is None and self.timezone != "UTC":
+            raise ValueError(f"found no midnights of {self.timezone}; expected those of the lake: `calendar_of(lake)`")
+
+    @property
+    def midnights(self) -> pl.Series:
+        """The instants at which the dates from `FIRST` to `LAST` begin, in order."""
+        return utc_midnights() if self.given is None else self.given
+
+    @cached_property
+    def is_utc(self) -> bool:
+        """Whether every date is the date in UTC."""
+        return self.midnights.equals(utc_midnights())
+
+    def begins_at(self, day: date) -> datetime:
+        """The first instant of a date, in UTC; for a date that was left out, that of the one after it."""
+        if not FIRST <= day <= LAST:
+            return datetime.combine(day, time(), UTC)
+        begin: datetime = self.midnights[(day - FIRST).days]
+        return begin
+
+    def midnights_between(self, first: date, last: date) -> Sequence[datetime]:
+        """The first instants of the dates from `first` to `last`, within the calendar."""
+        begin, end = max(first, FIRST), min(last, LAST)
+        return self.midnights.slice((begin - FIRST).days, max((end - begin).days + 1, 0)).to_list()
+
+    def date_of(self, instant: datetime) -> date:
+        """The date of an instant."""
+        found: date = self.dates_of(pl.Series([instant], dtype=INSTANT)).item()
+        return found
+
+    def dates_of(self, instants: pl.Series) -> pl.Series:
+        """The dates of instants; null where there is none."""
+        instants = instants.cast(INSTANT)
+        if self.is_utc:
+            return instants.dt.date()
+        # How many dates have begun; none and all of them are outside of the calendar.
+        begun = self.midnights.search_sorted(instants, side="right").cast(pl.Int32)
+        days_before = (FIRST - date(1970, 1, 1)).days - 1
+        local = pl.when(begun.is_between(1, len(self.midnights) - 1)).then((begun + days_before).cast(pl.Date))
+        return pl.select(local.otherwise(instants.dt.date()).alias(instants.name)).to_series()
+
+    @cached_property
+    def cuts(self) -> pl.DataFrame:
+        """The dates of instants by their date in UTC, for engines that join.
+
+        Returns:
+            utc_date, local_date_0 (the local date as it begins), cut_1 and local_date_1 (when the next local date
+            begins, and that date), and as many more as any date in UTC needs; one row for each date in UTC.
+        """
+        days = pl.date_range(*self.midnights.dt.date().gather([0, -1]), eager=True)
+        starts = days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        following = self.midnights.search_sorted(starts, side="right")
+        columns = {"utc_date": days, "local_date_0": self.dates_of(starts)}
+        most = following.diff().max()
+        assert isinstance(most, int)  # noqa: S101 (a calendar has many dates)
+        for number in range(1, most + 1):
+            cut = pl.select(pl.lit(self.midnights).gather(following + (number - 1), null_on_oob=True)).to_series()
+            columns |= {f"cut_{number}": cut, f"local_date_{number}": self.dates_of(cut)}
+        return pl.DataFrame(columns)
 
 
-def configured_calendar() -> Calendar:
-    """The calendar of the settings in force."""
-    return Calendar(settings().start_date, settings().timezone)
+@lru_cache(maxsize=8)
+def installed_midnights(timezone: str) -> pl.Series:
+    """When each date from `FIRST` to `LAST` begins in a zone, by the time zone data of this machine.
+
+    A midnight that does not exist is the instant at which the clock goes past it; of two, it is the first.
+
+    Args:
+        timezone: IANA name.
+    """
+    if timezone == "UTC":
+        return utc_midnights()
+    zone = ZoneInfo(timezone)
+    dates = map(date.fromordinal, range(FIRST.toordinal(), LAST.toordinal() + 1))
+    return (
+        pl.Series("begins_at", [_midnight(day, zone) for day in dates])
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone("UTC")
+    )
+
+
+def installed_zone_data(timezone: str) -> str:
+    """Version of the time zone data in which this machine finds a zone, such as 2025b; `unknown` where none is told."""
+    for root in TZPATH:
+        if Path(root, timezone).is_file():
+            return _version_in(Path(root))
+    version: str = import_module("tzdata").IANA_VERSION
+    return version
+
+
+def _version_in(root: Path) -> str:
+    # Linux has the first of the files, macOS the second.
+    for name, prefix in (("tzdata.zi", "# version "), ("+VERSION", "")):
+        if (root / name).is_file():
+            with (root / name).open(encoding="utf-8") as file:
+                return file.readline().strip().removeprefix(prefix)
+    return "unknown"
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    """Microseconds since 1970."""
+    local = datetime.combine(day, time(), zone)
+    instant = local.astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+        instant = _clock_passes(day, instant, zone)
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _clock_passes(day: date, near: datetime, zone: ZoneInfo) -> datetime:
+    """The first second, near an instant, at which the clock on the wall shows a date or a later one."""
+    before, after = near - _AROUND, near + _AROUND
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) // timedelta(seconds=2) * timedelta(seconds=1)
+        if middle.astimezone(zone).date() < day:
+            before = middle
+        else:
+            after = middle
+    return after

@@ -300,12 +300,26 @@ def rebuild_key_dates() -> None:
 
     By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
     """
-    from orders_lakehouse.calendar import configured_calendar
+    from orders_lakehouse.lake.calendar import calendar_of
     from orders_lakehouse.lake.configured import configured_lake
     from orders_lakehouse.lake.history import rebuild_key_dates as rebuild
 
-    added = rebuild(configured_lake(), configured_calendar())
+    lake = configured_lake()
+    added = rebuild(lake, calendar_of(lake))
     click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
+
+
+@cli.command("calendar")
+@click.option("--apply", "write", is_flag=True, help="Write the calendar from the data installed here.")
+def show_calendar(write: bool) -> None:
+    """Show the calendar of the lake: midnights and holidays, and what newer data would change.
+
+    The lake keeps those that it was made with, whatever is installed where. With --apply, it takes those of this
+    machine, and the dates that have to be run again are named.
+    """
+    from orders_lakehouse.terminal.calendar import calendar
+
+    calendar(write=write)
 
 
 @cli.command()

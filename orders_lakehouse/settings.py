@@ -22,6 +22,8 @@ DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
 # Files among the time zones that name no place, and mean another thing on each machine.
 _NO_PLACE = {"Factory", "localtime", "posixrules"}
+# The same zones counted with leap seconds, which no other clock here has: their midnights would be half a minute off.
+_WITH_LEAP_SECONDS = "right/"
 _KMS = ("aws:kms", "aws:kms:dsse")
 
 
@@ -64,12 +66,18 @@ class Settings(BaseSettings):
     timezone: str = Field(
         default="UTC",
         validation_alias="LAKEHOUSE_TIMEZONE",
-        description="Time zone in which a timestamp becomes a date. Written into the tables; it cannot change later.",
+        description=(
+            "Time zone (IANA) in which a timestamp becomes a date, by the calendar that the lake keeps of it. Written "
+            "into the tables; it cannot change later."
+        ),
     )
     holidays_country: str = Field(
         default="US",
         validation_alias="LAKEHOUSE_HOLIDAYS_COUNTRY",
-        description="Country (ISO 3166 alpha-2) whose public holidays dim_date knows.",
+        description=(
+            "Country (ISO 3166 alpha-2) whose public holidays dim_date knows. A lake that has holidays keeps their "
+            "country until `lakehouse calendar --apply`."
+        ),
     )
     quarantine_limit: float = Field(
         default=0.5,
@@ -172,7 +180,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         problem = ValueError(f"{value!r} is no IANA time zone; expected a name such as 'Europe/Berlin'")
-        if value in _NO_PLACE:
+        if value in _NO_PLACE or value.startswith(_WITH_LEAP_SECONDS):
             raise problem
         try:
             ZoneInfo(value)

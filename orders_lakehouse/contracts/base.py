@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, overload
 
 import narwhals as nw
 import pandera.polars as pa
@@ -59,6 +59,10 @@ class Contract(pa.DataFrameModel):
         metadata: ClassVar[dict[str, str]] = {"version": "1"}
 
 
+@overload
+def rule(expression: Callable[[Any], nw.Expr]) -> Any: ...
+@overload
+def rule(*, outcome: Outcome = "reject", blanks: Sequence[str] = ()) -> Callable[[Callable[[Any], nw.Expr]], Any]: ...
 def rule(
     expression: Callable[[Any], nw.Expr] | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
@@ -73,7 +77,11 @@ def rule(
         blanks: Columns that become null where the outcome is `blank`.
     """
     if expression is None:
-        return partial(rule, outcome=outcome, blanks=blanks)
+        return partial(_rule, outcome=outcome, blanks=blanks)
+    return _rule(expression, outcome=outcome, blanks=blanks)
+
+
+def _rule(expression: Callable[[Any], nw.Expr], *, outcome: Outcome, blanks: Sequence[str]) -> Any:
 
     def check(cls: Any, data: PolarsData) -> Any:
         return nw.from_native(data.lazyframe).select(expression(cls).alias("valid")).to_native()
@@ -104,7 +112,7 @@ def named_rule(
         return valid
 
     expression.__name__, expression.__doc__ = reason, description
-    return rule(expression, outcome=outcome, blanks=blanks)
+    return _rule(expression, outcome=outcome, blanks=blanks)
 
 
 # How each of Pandera's built-in checks reads as an expression, and how its reason is called.

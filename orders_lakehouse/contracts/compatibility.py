@@ -76,10 +76,9 @@ def breaking_changes(before: Documents, now: Documents) -> list[Change]:
 
     A new column and a new table break nobody. What does: a column that is gone or renamed, has another type or unit, or
     may be null where it could not before; another key or partition. A rule that came, went or demands something else
-    changes which rows pass, and so does a code that came to a list, left it, or has other decimals or dates: that needs a
-    new version as well, but breaks no reader. A column that may no longer be null
-    is such a rule, `<column>_missing`. A table that is gone has no version to raise: `broken_consumers` says who reads
-    it.
+    changes which rows pass, and so does a code that came to a list, left it, or has other decimals or dates: that needs
+    a new version as well, but breaks no reader. A column that may no longer be null is such a rule, `<column>_missing`.
+    A table that is gone has no version to raise: `broken_consumers` says who reads it.
 
     Args:
         before: Contracts by path, as they were.

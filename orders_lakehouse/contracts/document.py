@@ -34,8 +34,8 @@ def document(table: Table) -> dict[str, Any]:
 
     Returns:
         version, description, key (columns), partitioned_by (column or None), columns (by name: type as Polars calls it,
-        nullable, description, unit, personal), rules (by reason: what is demanded, and what becomes of a row that breaks
-        it unless it is rejected), codes (by column: each code that is valid, with what decides about its rows).
+        nullable, description, unit, personal), rules (by reason: what is demanded, and what becomes of a row that
+        breaks it unless it is rejected), codes (by column: each code that is valid, with what decides about its rows).
     """
     declared = table.model.to_schema().columns
     personal = personal_columns(table.model)

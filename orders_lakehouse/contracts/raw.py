@@ -17,7 +17,7 @@ AHEAD_HOURS = 24
 LINEAGE = ("captured_on", "captured_at", "run_id", "source", "change", "sequence", "namespace")
 
 # What the rows of a table that was written before these columns existed have in them.
-BEFORE = {"change": "clock", "sequence": 0, "namespace": "shop"}
+BEFORE: dict[str, str | int] = {"change": "clock", "sequence": 0, "namespace": "shop"}
 
 # A column that is a number in the source: 1.5 and 1.50 are the same there.
 _NUMBER = {"number": True}
@@ -157,6 +157,23 @@ class SourceColumns(Contract):
     contract_version: pl.String = pa.Field(description="Version of the raw table's contract at that time")
     seen_at: Instant = pa.Field(description="The source's now() when it was seen so first")
     run_id: pl.String = pa.Field(description="Run that saw it")
+
+
+class Calendar(Contract):
+    """When each date begins in the lake's time zone, and public holidays: written once, and read by everybody.
+
+    A year's holidays are null until the warehouse needs them.
+    """
+
+    date: pl.Date = pa.Field(description="Date in the lake's time zone, from 1900 to 2100")
+    begins_at: Instant = pa.Field(
+        description="Its first instant: midnight; where the clock leaves midnight out, the instant at which it does"
+    )
+    zone_data: pl.String = pa.Field(description="Version of the time zone data that begins_at was made of")
+    is_holiday: pl.Boolean = pa.Field(nullable=True, description="Whether it is a public holiday; null: not known yet")
+    holiday_name: pl.String = pa.Field(nullable=True, description="Name of the holiday; null on other days")
+    holidays_country: pl.String = pa.Field(nullable=True, description="Country of the holidays, ISO 3166-1 alpha-2")
+    holidays_data: pl.String = pa.Field(nullable=True, description="Version of the data that holidays were made of")
 
 
 def number_columns(model: type[Contract]) -> frozenset[str]:

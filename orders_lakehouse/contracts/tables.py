@@ -57,6 +57,7 @@ RAW_PAYMENTS = _raw("payments", raw.Payments, "payment_id")
 RAW = (RAW_CUSTOMERS, RAW_PRODUCTS, RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
 KEY_DATES = Table("raw", "key_dates", raw.KeyDates, ("table_name", "key", "order_id", "captured_on", "order_date"))
 SOURCE_COLUMNS = Table("raw", "source_columns", raw.SourceColumns, ("table_name", "column_name", "seen_at"))
+CALENDAR = Table("raw", "calendar", raw.Calendar, ("date",))
 
 CUSTOMERS = Table("cleansed", "customers", cleansed.Customers, ("customer_id",), "captured_on")
 PRODUCTS = Table("cleansed", "products", cleansed.Products, ("product_id",), "captured_on")
@@ -85,4 +86,4 @@ CURATED = (ORDER_LINES, DAILY_SALES, CUSTOMER_PROFILE)
 
 CHECK_RESULTS = Table("checks", "results", checks.CheckResults, ("asset", "check_name", "date"))
 
-TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)
+TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)

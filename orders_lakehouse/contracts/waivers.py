@@ -17,11 +17,10 @@ judged again, one that was captured before stays waived. So a date stays a pure 
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, Table
@@ -124,13 +123,13 @@ def why_not_waivable(rule: str) -> str | None:
     return _UNREADABLE if rule.endswith(("_too_precise", "_out_of_range")) and rule not in _REFUSED else _REFUSED[rule]
 
 
-def parse(text: str, name: str, timezone: str) -> tuple[Waiver, ...]:
+def parse(text: str, name: str, begins_at: Callable[[date], datetime]) -> tuple[Waiver, ...]:
     """Read waivers.
 
     Args:
         text: TOML.
         name: What messages call the file.
-        timezone: In which the date of an expiry ends.
+        begins_at: When a date begins, by the calendar of the lake: an expiry ends as the next date begins.
 
     Returns:
         The waivers, in their order.
@@ -156,7 +155,7 @@ def parse(text: str, name: str, timezone: str) -> tuple[Waiver, ...]:
     problems += [f"{place}: {problem}" for place, problem in _duplicates(called, entries)]
     if problems:
         raise WaiversError("\n  ".join([f"{name} cannot be used:", *problems]))
-    return tuple(Waiver(**entry, until=_end_of(entry["expires"], timezone)) for entry in entries)
+    return tuple(Waiver(**entry, until=begins_at(entry["expires"] + timedelta(days=1))) for entry in entries)
 
 
 def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -209,8 +208,3 @@ def _duplicates(called: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> 
         if subject in first:
             yield place, f"the same table, rule and key as {first[subject]}; expected one entry for them"
         first.setdefault(subject, place)
-
-
-def _end_of(day: date, timezone: str) -> datetime:
-    """The first instant after a date."""
-    return datetime.combine(day + timedelta(days=1), time.min, ZoneInfo(timezone)).astimezone(UTC)

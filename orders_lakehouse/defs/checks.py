@@ -12,7 +12,6 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import failure_cases, personal_columns
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
@@ -23,6 +22,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.accounts import Accounts
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, collect, day_of, rows_of
 from orders_lakehouse.lake.history import places_of
 from orders_lakehouse.lake.log import Part, parts_of_run
@@ -82,12 +82,11 @@ def _contract(table: Table) -> dg.AssetChecksDefinition:
 
     @_check(table, f"{table.name}_contract", description)
     def contract(parts: Sequence[Part]) -> Judged:
-        waivers = configured_waivers()
         rows, broken, known, beyond = 0, [], [], []
         for lake, dates in parts:
             rows += accounts.row_count(lake, table, dates)
             found, more = suspects(lake.scan(table, between=dates), table)
-            excuses = excused(lake, table, found, dates, waivers)
+            excuses = excused(lake, table, found, dates, configured_waivers(lake))
             is_excused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(excuses["index"].implode())
             broken.append(broken_rules(table, found.filter(~is_excused) if excuses.height else found))
             known.append(excuses.drop("index"))
@@ -203,7 +202,7 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
         for lake, (first, last) in _dated(parts):
             places = places_of(table, first, last)
             for portion in portions_of_versions(lake, table, first, last):
-                of_portion = accounts.balance(lake, table, *portion, configured_calendar(), places)
+                of_portion = accounts.balance(lake, table, *portion, calendar_of(lake), places)
                 books += accounts.accounts_of_dates(lake, table, *portion, of_portion)
                 balances.append(of_portion)
         by_date = pl.concat(balances)

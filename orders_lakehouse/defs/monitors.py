@@ -11,7 +11,6 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
 from orders_lakehouse.contracts.tables import (
     DAILY_SALES,
@@ -27,6 +26,7 @@ from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, Judged, report
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.clock import running_date
 from orders_lakehouse.lake.delta import Lake, fetch, rows_of
 from orders_lakehouse.lake.history import dates_of_moved_rows
@@ -243,7 +243,7 @@ def mix_verdicts(shifts: pl.DataFrame) -> pl.DataFrame:
 
 def _last_complete(lake: Lake, last: date, settled_after: int) -> date:
     """The last date to judge: one that the shop has finished, so many days ago."""
-    running = running_date(lake, configured_calendar())
+    running = running_date(lake, calendar_of(lake))
     return last if running is None else min(last, running - _ONE_DAY - timedelta(days=settled_after))
 
 

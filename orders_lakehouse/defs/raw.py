@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.lake.calendar import calendar_of, require_same
 from orders_lakehouse.lake.capture import Captured, capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
@@ -46,15 +46,16 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         dates = run_dates(context)
-        calendar = configured_calendar()
         captured: list[Captured] = []
         sample = pl.DataFrame(schema=table.schema)
         began = time.perf_counter()
         with failures(context):
+            calendar = calendar_of(lake)
             for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
                 sample = rows if rows.height else sample
+            require_same(lake, calendar)
             present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
             report_rows_by_date(context, {"versions_read": present})
             new = sum(part.new for part in captured)

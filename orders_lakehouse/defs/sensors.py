@@ -12,9 +12,9 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import bad_dates, evaluations
@@ -101,7 +101,7 @@ def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dic
 )
 def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
     """Compare the shop with what it was at the last look; at the first one, with raw."""
-    calendar = configured_calendar()
+    calendar = calendar_of(lake)
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
         dates, after = changed_dates(marks or {}, lambda table: _clocks(lake, table), calendar)
@@ -120,7 +120,7 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
 )
 def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
     """Compare the lake with what it was at the last look; at the first one, its tables with one another."""
-    calendar = configured_calendar()
+    calendar = calendar_of(lake)
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
         # First the versions: what is committed after them is seen by the next look.

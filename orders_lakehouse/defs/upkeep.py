@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import (
     CLEANSED,
     DAILY_SALES,
@@ -25,6 +24,7 @@ from orders_lakehouse.defs.monitors import FRESHNESS
 from orders_lakehouse.defs.raw import RAW_MATCHES_SOURCE
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report, started
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import dates_changed_by
 from orders_lakehouse.lake.results import failing_dates, latest
@@ -49,7 +49,7 @@ def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
         key = dg.AssetCheckKey(key_of(table), name)
         with failures(context):
             captured = set(latest(lake, asset=table.path, check_name=RAW_MATCHES_SOURCE)["date"])
-            compared = compare_with_shop(lake, table, configured_calendar(), captured)
+            compared = compare_with_shop(lake, table, calendar_of(lake), captured)
             differing = compared.filter(pl.col("difference").is_not_null()).with_columns(
                 keys=pl.col("keys").list.head(FEW).list.join(", "), count=pl.col("keys").list.len()
             )
@@ -182,6 +182,6 @@ def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 @dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS, execution_timezone=settings().timezone)
 def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.RunRequest:
     """Every Sunday, the last dates that have orders."""
-    last = lake.latest_date(ORDERS, default=configured_calendar().start)
-    first = max(configured_calendar().start, last - timedelta(days=settings().repair_days - 1))
+    last = lake.latest_date(ORDERS, default=settings().start_date)
+    first = max(settings().start_date, last - timedelta(days=settings().repair_days - 1))
     return dg.RunRequest(tags=range_tags(first, last))

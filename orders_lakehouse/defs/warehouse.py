@@ -4,15 +4,15 @@ from datetime import date
 
 import dagster as dg
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDERS
 from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of, priority
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.lake.calendar import days_with_holidays
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
-from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
+from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
 from orders_lakehouse.warehouse.load import load
 from orders_lakehouse.warehouse.models import manifest
@@ -60,11 +60,17 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
 def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
     """Every day from the first partition to the end of the year after the last order, with public holidays."""
     with failures(context):
-        first = configured_calendar().start
+        first = settings().start_date
         last = date(lake.latest_date(ORDERS, default=first).year + 1, 12, 31)
-        days = calendar_days(first, last, settings().holidays_country)
+        days = days_with_holidays(lake, first, last)
         load_calendar(days)
-    return dg.MaterializeResult(metadata={ROW_COUNT: days.height})
+    country = days["holidays_country"][0]
+    if country != settings().holidays_country:
+        context.log.warning(
+            f"LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}, and the lake has the holidays of {country}: "
+            "they stay until `lakehouse calendar --apply`."
+        )
+    return dg.MaterializeResult(metadata={ROW_COUNT: days.height, "holidays_country": country})
 
 
 copies = [_copy(copy) for copy in COPIES]

@@ -87,7 +87,7 @@ def balance(
         table: A cleansed table.
         first: First partition.
         last: Last partition.
-        calendar: First partition of all and time zone.
+        calendar: First partition of all, and when dates begin.
         places: Where versions lie, when that is known for more dates than these.
 
     Returns:

@@ -44,7 +44,7 @@ def capture(
         lake: The lake.
         table: A raw table.
         rows: Its columns.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
         extras: What the source has beside the table's contract, row by row, under the source's names. A version that
             stands in raw already stays as it is.
 

@@ -3,7 +3,6 @@
 from datetime import date, datetime
 
 import narwhals as nw
-import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW_ORDERS, Table
@@ -16,7 +15,7 @@ def running_date(lake: Lake, calendar: Calendar) -> date | None:
 
     Args:
         lake: The lake.
-        calendar: Time zone.
+        calendar: When dates begin.
 
     Returns:
         The date; None before the first capture.
@@ -27,8 +26,7 @@ def running_date(lake: Lake, calendar: Calendar) -> date | None:
         return None
     newest = rows_of(lake.scan_at(handle, RAW_ORDERS, [last]).select(nw.col("updated_at", "captured_at").max()))
     # A clock that runs ahead of its capture tells of a day that has not begun.
-    dates = newest.select(pl.all().dt.convert_time_zone(calendar.timezone).dt.date()).row(0)
-    running: date = min(last, *(day for day in dates if day is not None))
+    running: date = min(last, *(calendar.date_of(instant) for instant in newest.row(0) if instant is not None))
     return running
 
 

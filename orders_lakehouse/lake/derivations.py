@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from threading import Lock
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import (
     CLEANSED,
     CUSTOMER_PROFILE,
@@ -24,6 +23,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import Waiver
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, Replaced, keep, state_of
 from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
 from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
@@ -69,7 +69,7 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
         return replace_range(lake, targets, portions_of_rows(lake, ORDER_ITEMS, first, last), make, run_id)
     if table is DAILY_SALES:
         return replace_range(lake, targets, portions_of_rows(lake, ORDER_LINES, first, last), _daily_sales, run_id)
-    waivers, places = configured_waivers(), places_of(table, first, last)
+    waivers, places = configured_waivers(lake), places_of(table, first, last)
 
     def cleanse(source: Lake, begin: date, end: date) -> Split:
         good, bad = _CLEANSE[table.name](source, begin, end, waivers, places)
@@ -80,7 +80,7 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
 
 def _orders(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
     versions = versions_of_orders(lake, first, last, places)
-    return cleanse_orders(versions, first, last, configured_calendar(), waivers)
+    return cleanse_orders(versions, first, last, calendar_of(lake), waivers)
 
 
 def _order_items(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:
@@ -95,7 +95,7 @@ def _payments(lake: Lake, first: date, last: date, waivers: Waivers, places: Pla
 
 def _customers(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:
     versions = lake.scan(RAW_CUSTOMERS, between=(first, last))
-    return cleanse_customers(versions, configured_calendar().timezone, waivers)
+    return cleanse_customers(versions, calendar_of(lake), waivers)
 
 
 def _products(lake: Lake, first: date, last: date, waivers: Waivers, _: Places | None) -> Split:

@@ -36,7 +36,7 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
     Args:
         table: Raw table of the rows.
         rows: Columns of that table.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
 
     Returns:
         Rows of `raw/key_dates`, each once; None for a table that the index does not hold.

@@ -8,11 +8,11 @@ from datetime import date
 
 import narwhals as nw
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, fetch, is_on_cluster, rows_of
 from orders_lakehouse.lake.log import dates_changed_since, made_from
+from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms import curated
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def customer_profile(lake: Lake, dates: tuple[date, date] | None) -> Frame:
         lake: The lake, which stands still.
         dates: First and last date of the run; None where it has none.
     """
-    latest = lake.latest_date(ORDER_LINES, default=configured_calendar().start)
+    latest = lake.latest_date(ORDER_LINES, default=settings().start_date)
     purchased = _updated(lake) if dates and (dates[1] - dates[0]).days < _FEW_DATES else None
     if purchased is None:
         purchased = curated.purchases(lake.scan(ORDER_LINES))

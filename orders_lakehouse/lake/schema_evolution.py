@@ -25,7 +25,7 @@ from orders_lakehouse.lake.trouble import storage_trouble
 # Dates that are in memory at once while a table is written anew.
 _REWRITTEN = 30
 # Most digits of an integer, by its type.
-_DIGITS = {pl.Int32: 10, pl.Int64: 19}
+_DIGITS: Mapping[type[pl.DataType], int] = {pl.Int32: 10, pl.Int64: 19}
 
 
 @dataclass(frozen=True)

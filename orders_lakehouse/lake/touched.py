@@ -57,7 +57,7 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         since: Id and version of each watched table, by its path, up to which everything is known (or the version alone,
             as cursors had it once); the rows of a table that is not named, was made anew, or whose version is gone, all
             count as new.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
 
     Returns:
         In order: the dates at which changed orders count or ever counted, those at which lines and payments wait or
@@ -153,7 +153,7 @@ def _dates_of_members(
     key = members.key[0]
     keys = changed.select(key).unique()
     valid = _plan(lake.scan(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")
-    spans = valid_spans(changed.select(key, "updated_at"), _rows(valid), key, calendar.timezone)
+    spans = valid_spans(changed.select(key, "updated_at"), _rows(valid), key, calendar)
     rows = _plan(lake.scan(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
     # The date of its capture brings a member that nobody has named yet to the dimension.
     captured = set(changed["captured_on"])
@@ -168,14 +168,14 @@ def _dates_of_members(
     return captured | set(named["order_date"])
 
 
-def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, timezone: str) -> pl.DataFrame:
+def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, calendar: Calendar) -> pl.DataFrame:
     """On which dates it matters that versions appeared or went.
 
     Args:
         changed: key, updated_at of the versions that appeared or went.
         valid: key, updated_at of the versions of these members that are valid now.
         key: Column that identifies a member.
-        timezone: In which an instant has a date.
+        calendar: When dates begin.
 
     Returns:
         key, first (null: from the beginning of time), last (null: until further notice): from each changed version to
@@ -192,8 +192,8 @@ def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, timezone: 
             ends=pl.col("valid_at").filter(pl.col("valid_at") > at.first()).min(),
         )
     )
-    day = {"first": pl.when(pl.col("has_earlier")).then(at), "last": pl.col("ends")}
-    return spans.select(key, **{name: said.dt.convert_time_zone(timezone).dt.date() for name, said in day.items()})
+    instants = spans.select(first=pl.when(pl.col("has_earlier")).then(at), last=pl.col("ends"))
+    return spans.select(key, *(calendar.dates_of(instants[name]) for name in instants.columns))
 
 
 def _plan(frame: Frame) -> pl.LazyFrame:

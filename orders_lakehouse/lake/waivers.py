@@ -11,6 +11,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, ORDER_ITEMS, ORDER_LINES, ORDERS, Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver, WaiversError, parse
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import dates_of_keys
 from orders_lakehouse.lake.log import find
@@ -52,8 +53,11 @@ class Standing:
     rows: int
 
 
-def configured_waivers() -> tuple[Waiver, ...]:
+def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
     """The waivers in force, read at each call.
+
+    Args:
+        lake: The lake, by whose calendar they expire.
 
     Raises:
         WaiversError: The file is not there, though it was asked for, or cannot be used; the message names the entries.
@@ -66,7 +70,7 @@ def configured_waivers() -> tuple[Waiver, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS says where") from error
     name = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
-    return parse(text, str(name), settings().timezone)
+    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day))
 
 
 def excused(

@@ -38,7 +38,7 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
     Args:
         lake: The lake.
         table: A raw table.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
         captured: Dates that have been captured; what the shop has on others is not expected in raw.
 
     Returns:

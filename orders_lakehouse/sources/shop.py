@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -61,7 +60,7 @@ class Window:
     Attributes:
         first: First capture date.
         last: Last capture date.
-        calendar: First partition, whose window is open to the left, and time zone.
+        calendar: First partition, whose window is open to the left, and when dates begin.
     """
 
     first: date
@@ -128,7 +127,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         _refuse_missing_clocks(cursor, table)
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
-        day = captured_on(window.calendar, now)
+        day = captured_on(window, now)
         cursor.execute(f"SELECT {day} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1")
         counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
         beside = [_beside(number) for number in range(len(extras))]
@@ -191,35 +190,35 @@ def _refuse_missing_clocks(cursor: "Cursor", table: Table) -> None:
 
 def _condition(window: Window, now: datetime) -> str:
     """The window as a condition on `updated_at`, cut at the source's own clock."""
-    zone = ZoneInfo(window.calendar.timezone)
+    calendar = window.calendar
     latest = (now + TOLERANCE).isoformat()
-    until = _midnight(window.last + timedelta(days=1), zone)
+    until = calendar.begins_at(window.last + timedelta(days=1)).isoformat()
     bounds = [f"updated_at < '{until}'", f"updated_at <= '{latest}'"]
-    if window.first > window.calendar.start:
-        bounds.append(f"updated_at >= '{_midnight(window.first, zone)}'")
+    if window.first > calendar.start:
+        bounds.append(f"updated_at >= '{calendar.begins_at(window.first).isoformat()}'")
     condition = " AND ".join(bounds)
-    if window.first <= now.astimezone(zone).date() <= window.last:
+    if window.first <= calendar.date_of(now) <= window.last:
         condition = f"({condition}) OR updated_at > '{latest}'"
     return condition
 
 
-def captured_on(calendar: Calendar, now: datetime) -> str:
-    """The capture date of a row, as the shop's own SQL says it.
+def captured_on(window: Window, now: datetime) -> str:
+    """The capture date of a row of a window, as SQL for the shop.
+
+    The shop looks for the clock among the midnights of the window, so that its own time zone data decides nothing.
 
     Args:
-        calendar: First partition and time zone.
+        window: Capture dates; the SQL holds for rows with these and for clocks that are too far ahead.
         now: The source's now().
     """
-    zone = calendar.timezone
-    today = now.astimezone(ZoneInfo(zone)).date()
+    calendar, latest = window.calendar, now + TOLERANCE
+    first = max(window.first, calendar.start)
+    begins = calendar.midnights_between(first + timedelta(days=1), min(window.last, calendar.date_of(latest)))
+    midnights = ",".join(f"{begin:%Y-%m-%dT%H:%M:%SZ}" for begin in begins)
     return (
-        f"CASE WHEN updated_at > '{(now + TOLERANCE).isoformat()}' THEN '{today}'::date "
-        f"ELSE greatest((updated_at AT TIME ZONE '{zone}')::date, '{calendar.start}'::date) END"
+        f"CASE WHEN updated_at > '{latest.isoformat()}' THEN '{calendar.date_of(now)}'::date "
+        f"ELSE '{first}'::date + width_bucket(updated_at, '{{{midnights}}}'::timestamptz[]) END"
     )
-
-
-def _midnight(day: date, zone: ZoneInfo) -> str:
-    return datetime.combine(day, time(), zone).astimezone(UTC).isoformat()
 
 
 @dataclass(frozen=True)
@@ -312,16 +311,11 @@ def clamped(column: str, kind: str) -> str:
 
 
 def _as_raw(rows: pl.DataFrame, window: Window, now: datetime) -> pl.DataFrame:
-    today = now.astimezone(ZoneInfo(window.calendar.timezone)).date()
-    clock = pl.col("updated_at")
-    changed_on = clock.dt.convert_time_zone(window.calendar.timezone).dt.date()
-    captured_on = (
-        pl.when(clock > now + TOLERANCE)
-        .then(pl.lit(today))
-        .otherwise(pl.max_horizontal(changed_on, pl.lit(window.calendar.start)))
-    )
-    return rows.with_columns(
-        captured_on=captured_on,
+    calendar = window.calendar
+    changed_on = pl.max_horizontal("captured_on", pl.lit(calendar.start))
+    is_ahead = pl.col("updated_at") > now + TOLERANCE
+    return rows.with_columns(captured_on=calendar.dates_of(rows["updated_at"])).with_columns(
+        captured_on=pl.when(is_ahead).then(pl.lit(calendar.date_of(now))).otherwise(changed_on),
         captured_at=pl.lit(now, dtype=pl.Datetime("us", "UTC")),
         source=pl.lit(SCHEMA),
         change=pl.lit("clock"),

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.postgres import connect, value_of
-from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, captured_on, clamped
+from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, Window, captured_on, clamped
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -35,7 +34,7 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     Args:
         marks: What the last look returned; empty for the first one.
         in_raw: Rows and clocks of a raw table by capture date; what the first look compares with.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
 
     Returns:
         Dates in order, and the marks for the next look. A table without a change clock cannot be followed: it is news
@@ -63,7 +62,7 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
                 found.update(dates)
             else:
                 after[table.name] = _NOT_FOLLOWED
-                found.update(() if mark == _NOT_FOLLOWED else (now.astimezone(ZoneInfo(calendar.timezone)).date(),))
+                found.update(() if mark == _NOT_FOLLOWED else (calendar.date_of(now),))
     return sorted(found), after
 
 
@@ -83,6 +82,8 @@ def _look(
     since = mark["since"] if mark else None
     # A clock that runs ahead must not hide what changes before it is that late.
     until = (min(newest, now) - OVERLAP).isoformat() if newest else None
+    first = calendar.date_of(datetime.fromisoformat(since)) if since else calendar.start
+    window = Window(first, calendar.date_of(now + TOLERANCE), calendar)
     # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells. Whatever
     # the row consists of: which columns it should have, a capture says.
     hashes = f"sum(hashtextextended({_ROW}::text, 0))"
@@ -90,7 +91,7 @@ def _look(
     clock = clamped("updated_at", "instant")
     clocks = f"coalesce(sum((extract(EPOCH FROM {clock}) * 1000000)::numeric(38, 0)), 0)"
     cursor.execute(
-        f"SELECT {captured_on(calendar, now)} AS date, count(*) AS rows, "
+        f"SELECT {captured_on(window, now)} AS date, count(*) AS rows, "
         f"{hashes if mark else clocks}::text AS sum, "
         f"count(*) FILTER ({_from(until)}) AS recent, ({hashes} FILTER ({_from(until)}))::text AS recent_sum "
         f"FROM {source} AS {_ROW} {_from(since)} GROUP BY 1"

@@ -5,13 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import click
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import DAILY_SALES, RAW
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import rows_of
 from orders_lakehouse.postgres import connect, database_url, value_of, without_password
@@ -30,7 +30,7 @@ def run_demo() -> None:
     """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
     with _one_at_a_time():
         load_shop_if_embedded()
-        first, last = configured_calendar().start, last_change()
+        first, last = settings().start_date, last_change()
         backfill(Request(first, last))
         show_revenue(rows_of(configured_lake().scan(DAILY_SALES)))
         click.echo(_next_steps(first, last))
@@ -91,7 +91,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def last_change() -> date:
-    """Date of the shop's latest change, in the lake's time zone; the shop's own today where a clock runs ahead.
+    """Date of the shop's latest change, by the lake's calendar; the shop's own today where a clock runs ahead.
 
     Raises:
         ShopError: The shop has no orders.
@@ -100,13 +100,13 @@ def last_change() -> date:
     # Without the condition, now() would be the least of one: nulls do not count.
     latest = f"""
         SELECT CASE WHEN EXISTS (SELECT FROM shop.orders)
-        THEN (least(max(clock), now()) AT TIME ZONE '{settings().timezone}')::date END FROM ({clocks}) AS t
+        THEN least(max(clock), now()) END FROM ({clocks}) AS t
     """
     with connect("shop") as connection, connection.cursor() as cursor:
-        last: date | None = value_of(cursor, latest)
+        last: datetime | None = value_of(cursor, latest)
     if last is None:
         raise ShopError(f"the shop has no orders; `{program()} shop load` fills the embedded one")
-    return last
+    return calendar_of(configured_lake()).date_of(last)
 
 
 def last_whole_month(first: date, last: date) -> tuple[date, date]:

@@ -95,7 +95,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     found = count(lake, chosen)
     mine = {table.name for table in chosen.tables}
     waivers = [
-        waiver for waiver in configured_waivers() if waiver.table in mine and chosen.reason in (None, waiver.rule)
+        waiver for waiver in configured_waivers(lake) if waiver.table in mine and chosen.reason in (None, waiver.rule)
     ]
     waived = standings(lake, waivers, datetime.now(UTC).date())
     if as_json:

@@ -7,10 +7,10 @@ from datetime import date
 import click
 import polars as pl
 
-from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CLEANSED, Table
 from orders_lakehouse.dates import days, in_words, spans
 from orders_lakehouse.instance import BackfillError, Outcome
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
@@ -48,7 +48,7 @@ def replay(chosen: Chosen) -> None:
     ran = run_all(CAPTURE_JOB, captured, bad)
     if captured:
         # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
-        derived |= set(touched_dates(lake, marks, configured_calendar()))
+        derived |= set(touched_dates(lake, marks, calendar_of(lake)))
     ran += run_all(DERIVE_JOB, derived, bad)
     _show_difference(before, count(lake, Chosen()), chosen)
     if not all(outcome.success for _, outcome in ran):
@@ -58,7 +58,7 @@ def replay(chosen: Chosen) -> None:
 def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
     """Dates of the chosen rows of some tables, and those that come out otherwise by the waivers in force."""
     dates: set[date] = set()
-    waivers = configured_waivers()
+    waivers = configured_waivers(lake)
     for table in set(tables).intersection(chosen.tables):
         dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
         if chosen.reason is None:

@@ -1,10 +1,12 @@
-"""Cleaning of single columns: text, numbers that arrive as text, dates in the lake's time zone."""
+"""Cleaning of single columns: text, numbers that arrive as text, dates by the lake's calendar."""
 
 from collections.abc import Mapping
 from datetime import date
 
 import narwhals as nw
+import polars as pl
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.types import Frame
 
 
@@ -65,23 +67,36 @@ def integer(column: str) -> nw.Expr:
     return nw.when(number.is_between(-(2**31), 2**31 - 1)).then(number).cast(nw.Int32).alias(column)
 
 
-def with_local_date(rows: Frame, name: str, column: str, timezone: str) -> Frame:
-    """Add the date of an instant in the given time zone.
+def with_local_date(rows: Frame, name: str, column: str, calendar: Calendar) -> Frame:
+    """Add the date of an instant.
+
+    A join finds the local dates that begin within its date in UTC, so that no engine needs time zone data.
 
     Args:
         rows: Rows with the instant.
         name: Name of the date.
-        column: The instant, of any time zone; on Spark, in a session of UTC.
-        timezone: Time zone in which the date is cut.
+        column: The instant in UTC; on Spark, in a session of UTC.
+        calendar: When dates begin.
     """
-    if rows.implementation.is_spark_like():
-        # Spark's instants have no time zone of their own, so that Narwhals cannot convert it.
-        from pyspark.sql import functions
+    utc_date = nw.col(column).dt.date()
+    if calendar.is_utc:
+        return rows.with_columns(utc_date.alias(name))
+    cuts = _on_engine_of(rows, calendar.cuts)
+    joined = rows.with_columns(utc_date=utc_date).join(cuts, on="utc_date", how="left")
+    # An instant outside of the calendar finds no row.
+    local = nw.coalesce("local_date_0", "utc_date")
+    for number in range(1, calendar.cuts.width // 2):
+        has_begun = nw.col(column) >= nw.col(f"cut_{number}")
+        local = nw.when(has_begun).then(nw.col(f"local_date_{number}")).otherwise(local)
+    return joined.with_columns(local.alias(name)).drop(calendar.cuts.columns)
 
-        local = functions.from_utc_timestamp(column, timezone)
-        dated: Frame = nw.from_native(nw.to_native(rows).withColumn(name, functions.to_date(local)))
-        return dated
-    return rows.with_columns(nw.col(column).dt.convert_time_zone(timezone).dt.date().alias(name))
+
+def _on_engine_of(rows: Frame, few: pl.DataFrame) -> Frame:
+    """A few rows where some others are."""
+    if rows.implementation.is_spark_like():
+        made: Frame = nw.from_native(nw.to_native(rows).sparkSession.createDataFrame(few.to_arrow()))
+        return made
+    return nw.from_native(few.lazy())
 
 
 def days_between(column: str, until: date) -> nw.Expr:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import narwhals as nw
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.codes import COUNTRY_ALIASES, CURRENCY_ALIASES
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, Table
 from orders_lakehouse.contracts.types import PRICE, Frame
@@ -13,12 +14,12 @@ from orders_lakehouse.transforms.split import keeping_original, split
 from orders_lakehouse.transforms.versions import with_candidates
 
 
-def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
+def cleanse_customers(versions: Frame, calendar: Calendar, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Versions of customers, split by their contract.
 
     Args:
         versions: Rows of `raw/customers`.
-        timezone: Time zone in which the date of registration is cut.
+        calendar: By which the date of registration is found.
         waivers: What is waived.
 
     Returns:
@@ -29,7 +30,7 @@ def cleanse_customers(versions: Frame, timezone: str, waivers: Iterable[Waiver] 
         c.lower("email"),
         c.code("country_code", COUNTRY_ALIASES),
     )
-    dated = c.with_local_date(judged, "registration_date", "registered_at", timezone)
+    dated = c.with_local_date(judged, "registration_date", "registered_at", calendar)
     return split(dated, CUSTOMERS, waivers)
 
 

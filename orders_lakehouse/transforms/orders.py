@@ -22,14 +22,14 @@ def with_order_date(orders: Frame, calendar: Calendar) -> Frame:
 
     Args:
         orders: Rows with `ordered_at` and `captured_on`.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
 
     Returns:
         The rows with `business_date` (date of ordered_at; null without one) and `order_date`, the partition that they
         count in: the business date where it is a partition at the time of capture (from the first one to the day after
         the capture), else the capture date.
     """
-    dated = c.with_local_date(orders, "business_date", "ordered_at", calendar.timezone)
+    dated = c.with_local_date(orders, "business_date", "ordered_at", calendar)
     business, captured = nw.col("business_date"), nw.col("captured_on")
     in_range = (business >= nw.lit(calendar.start)) & (business <= captured.dt.offset_by("1d"))
     return dated.with_columns(order_date=nw.when(in_range).then(business).otherwise(captured))
@@ -44,7 +44,7 @@ def cleanse_orders(
         versions: `raw/orders`, all versions of the orders that ever had one of the dates.
         first: First business date.
         last: Last business date.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
         waivers: What is waived.
 
     Returns:

@@ -30,7 +30,8 @@ MARTS: Mapping[str, str] = {
         SELECT
             f.order_id, f.date_id::text, c.customer_id, CASE WHEN c.customer_id IS NOT NULL THEN c.customer_name END,
             c.address, m.method, f.lines::text, f.units::text, f.total_price::text, f.paid_amount::text,
-            f.payments_in_other_currencies::text, f.currency, f.status, f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
+            f.payments_in_other_currencies::text, f.currency, f.status,
+            f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
             f.hours_to_deliver::text
         FROM marts.fct_orders AS f
         LEFT JOIN marts.dim_customers AS c USING (customer_key)

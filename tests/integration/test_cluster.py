@@ -13,6 +13,7 @@ import narwhals as nw
 import polars as pl
 import pytest
 
+from orders_lakehouse.calendar import INSTANT
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.errors import ExpectedError
@@ -23,11 +24,13 @@ from orders_lakehouse.lake.spark_connect import ClusterError, ClusterUnavailable
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from orders_lakehouse.shop.edge_cases import edge_cases
+from orders_lakehouse.transforms.columns import with_local_date
 from tests.integration.conftest import Terminal, failures, lakehouse_on
 from tests.integration.test_catalog import assert_plain
 from tests.integration.test_late_changes import SHOP
 from tests.spark import spark_server
-from tests.unit.rows import on, rows
+from tests.unit.calendars import ZONES, calendar_in, moved
+from tests.unit.rows import at, on, rows
 
 # One server for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
@@ -103,6 +106,19 @@ def test_both_engines_make_the_same_tables(
         # By the other engine's own comparison, too: it found no date to write.
         assert files_of(on_cluster.lake.open(ORDERS), ORDERS).equals(lines)
         assert_plain(on_cluster.lake, ORDERS)
+
+
+@pytest.mark.parametrize("timezone", ZONES)
+def test_an_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, on_spark: None) -> None:  # noqa: ARG001
+    # Zone data that nobody has.
+    calendar = moved(calendar_in(timezone), on("2011-12-28"), on("2012-01-02"), timedelta(hours=-3))
+    edges = [calendar.begins_at(on("2011-12-20") + timedelta(days=more)) for more in range(20)]
+    instants = [edge + timedelta(microseconds=more) for edge in edges for more in (-1, 0, 1)]
+    instants += [at("1850-06-01 12:00"), at("1969-09-30 12:00"), at("2150-06-01 23:00")]
+    values = pl.DataFrame({"x": pl.Series([*instants, None], dtype=INSTANT), "number": range(len(instants) + 1)})
+    dated = rows_of(with_local_date(there(values), "made", "x", calendar)).sort("number")
+    assert dated.columns == ["x", "number", "made"]
+    assert dated["made"].to_list() == calendar.dates_of(values["x"]).to_list()
 
 
 def test_neighbours_of_a_written_date_survive(lake: ClusterLake) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -24,9 +25,11 @@ def run_script(url: str, script: str) -> None:
 def test_it_ends_with_the_latest_change_of_any_table_and_an_empty_shop_is_refused(
     postgres_url_factory: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
 ) -> None:
     url = postgres_url_factory("shop")
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("SHOP_DATABASE_URL", url)
     run_script(url, SHOP_SCHEMA)
     with pytest.raises(ShopError, match="the shop has no orders"):

@@ -119,7 +119,9 @@ WARNS = {
     ORDERS: {
         "back\u00a0order": "order_id_has_unseen_characters",
         "never": "shipped_at_out_of_range, delivered_at_out_of_range",
-        "long ago": "shipped_at_out_of_range, delivered_at_out_of_range, shipped_before_ordered, delivered_before_shipped",
+        "long ago": (
+            "shipped_at_out_of_range, delivered_at_out_of_range, shipped_before_ordered, delivered_before_shipped"
+        ),
         "wrong way": "shipped_before_ordered, delivered_before_shipped",
     },
     PAYMENTS: {
@@ -136,7 +138,8 @@ INSERT INTO shop.customers (customer_id, country_code, updated_at) VALUES
 INSERT INTO shop.products (product_id, product_name, unit_price, currency, updated_at) VALUES
   ('fine', 'Fine', 0.000000001, 'EUR', '2017-01-01'), ('no money', 'None', 1, null, '2017-01-01'),
   ('p1 ', 'Looks like p1', 1, 'EUR', '2017-01-01'), ('exact', 'Exact', 0.12345678, 'RMB', '2017-01-01');
-INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, shipped_at, delivered_at, updated_at) VALUES
+INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, shipped_at, delivered_at, updated_at)
+VALUES
   ('exact', 'zz', '2017-01-08 10:00+00', 'paid', 'KWD', null, null, '2017-01-08 10:00+00'),
   ('yen', null, '2017-01-08 10:00+00', 'paid', 'JPY', null, null, '2017-01-08 10:00+00'),
   ('never', null, '2017-01-08 10:00+00', 'paid', 'HRK', 'infinity', 'infinity', '2017-01-08 10:00+00'),

@@ -244,7 +244,7 @@ def test_a_waiver_is_told_by_what_it_meets(
     status, output, _ = command("quarantine", "list", "--json", LAKEHOUSE_WAIVERS=str(path))
     (found,) = json.loads(output)["waivers"]
     assert (status, found["state"], found["rows"], found["owner"]) == (0, state, rows, "shop")
-    dates = dates_judged_otherwise(lake, ORDER_ITEMS, configured_waivers())
+    dates = dates_judged_otherwise(lake, ORDER_ITEMS, configured_waivers(lake))
     assert dates == [date.fromisoformat(day) for day in judged_otherwise]
     lines = lines_of(command, "list")
     assert f"order_items {key}: {rule}" in lines

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -30,6 +30,7 @@ from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError, c
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources import shop as source
 from orders_lakehouse.sources.shop import Batch, Window, read_versions
+from tests.unit.calendars import ZONES, calendar_in, moved
 from tests.unit.rows import at, on
 
 SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
@@ -102,7 +103,7 @@ class TestWindows:
             FROM (VALUES ('a', interval '-1 microsecond'), ('b', interval '0'),
                          ('c', interval '1 day - 1 microsecond'), ('d', interval '1 day')) AS t (name, moment)
         """)
-        calendar = Calendar(on("2017-01-01"), timezone)
+        calendar = calendar_in(timezone, on("2017-01-01"))
         days = [DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)]
         assert [_ids(day, calendar=calendar) for day in days] == [["a"], ["b", "c"], ["d"]]
         assert _ids(days[0], days[-1], calendar) == ["a", "b", "c", "d"]
@@ -128,17 +129,41 @@ class TestWindows:
         instants += [start + timedelta(hours=hour) for hour in range(120)]
         rows = ", ".join(f"('o{number}', '{instant.isoformat()}')" for number, instant in enumerate(instants))
         shop.run(f"INSERT INTO shop.orders (order_id, updated_at) VALUES {rows}")
-        calendar = Calendar(on("2010-01-01"), timezone)
-        zone = ZoneInfo(timezone)
+        calendar = calendar_in(timezone, on("2010-01-01"))
         found: list[str] = []
         for more in range(-2, 8):
             day = start.date() + timedelta(days=more)
             frame = _read(RAW_ORDERS, day, calendar=calendar)
             assert set(frame["captured_on"]) <= {day}
             for clock in frame["updated_at"]:
-                assert clock.astimezone(zone).date() == day
+                assert calendar.date_of(clock) == day
             found += frame["order_id"].to_list()
         assert sorted(found) == sorted(f"o{number}" for number in range(len(instants)))
+
+    @pytest.mark.parametrize("timezone", ZONES)
+    def test_the_shop_counts_by_the_midnights_of_the_lake_whatever_its_own_zone_data_says(
+        self, shop: Shop, timezone: str
+    ) -> None:
+        dice = random.Random(timezone)  # noqa: S311 (a sample, not a secret)
+        first = on("2011-12-20")
+        of_machine = calendar_in(timezone, first)
+        # Zone data by which half of the dates begin at another time.
+        by = timedelta(seconds=dice.choice((-1, 1)) * dice.randrange(1, 40_000))
+        of_lake = moved(of_machine, on("2011-12-28"), on("2012-01-02"), by)
+        edges = [of_lake.begins_at(first + timedelta(days=more)) for more in range(-3, 25)]
+        instants = [edge + timedelta(microseconds=more) for edge in edges for more in (-1, 0, 1)]
+        instants += [edge + timedelta(seconds=dice.randrange(86_400)) for edge in edges for _ in range(5)]
+        rows = ", ".join(f"('o{number}', '{instant.isoformat()}')" for number, instant in enumerate(instants))
+        shop.run(f"INSERT INTO shop.orders (order_id, updated_at) VALUES {rows}, ('o', '-infinity'), ('p', 'infinity')")
+        expected = Counter(max(of_lake.date_of(instant), first) for instant in instants) + Counter([first])
+        for calendar in (of_lake, of_machine):
+            (batch,) = read_versions(RAW_ORDERS, Window(first, on("2012-01-20"), calendar))
+            by_date = dict(batch.counted.iter_rows())
+            assert by_date == dict(batch.rows.group_by("captured_on").len().iter_rows())
+            if calendar is of_lake:
+                assert by_date == {day: count for day, count in expected.items() if day <= on("2012-01-20")}
+        (one_date,) = read_versions(RAW_ORDERS, Window(on("2012-01-01"), on("2012-01-01"), of_lake))
+        assert dict(one_date.counted.iter_rows()) == {on("2012-01-01"): expected[on("2012-01-01")]}
 
     def test_the_first_window_is_open_to_the_left_and_captures_at_the_start(self, shop: Shop) -> None:
         shop.order("ancient", "'1950-01-01'")

@@ -15,9 +15,10 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.lake.calendar import days_with_holidays
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading
-from orders_lakehouse.warehouse.calendar import calendar_days, load_calendar
+from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, Copy
 from orders_lakehouse.warehouse.facts import unbuilt_dates
 from orders_lakehouse.warehouse.load import Loaded, load, load_lost, loaded_versions
@@ -250,7 +251,7 @@ def test_loads_of_all_tables_at_once_make_the_schema_once(warehouse: Warehouse) 
         warehouse.write(copy.table, DAYS[0], DAYS[0], {str(copy.table.partitioned_by): DAYS[0]})
     done = _at_once(
         *(lambda copy=copy: load(warehouse.lake, copy) for copy in COPIES),
-        lambda: load_calendar(calendar_days(DAYS[0], DAYS[-1], "US")),
+        lambda: load_calendar(days_with_holidays(warehouse.lake, DAYS[0], DAYS[-1])),
     )
     assert [one.rows for one in done[:-1]] == [1] * len(COPIES), done
     assert done[-1] is None
@@ -318,8 +319,8 @@ def test_a_warehouse_that_does_not_answer_may_answer_later(
 
 
 def test_the_calendar_is_replaced(warehouse: Warehouse) -> None:
-    load_calendar(calendar_days(DAYS[0], DAYS[-1], "US"))
-    load_calendar(calendar_days(on("2020-07-04"), on("2020-07-05"), "US"))
+    load_calendar(days_with_holidays(warehouse.lake, DAYS[0], DAYS[-1]))
+    load_calendar(days_with_holidays(warehouse.lake, on("2020-07-04"), on("2020-07-05")))
     found = warehouse.query("SELECT date, is_holiday, holiday_name FROM lake.calendar ORDER BY 1")
     assert found == [(on("2020-07-04"), True, "Independence Day"), (on("2020-07-05"), False, None)]
 

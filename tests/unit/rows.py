@@ -94,6 +94,15 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "captured_on": on("2020-03-02"),
         "order_date": on("2020-03-02"),
     },
+    "raw/calendar": {
+        "date": on("2020-03-02"),
+        "begins_at": at("2020-03-02 00:00"),
+        "zone_data": "2020a",
+        "is_holiday": False,
+        "holiday_name": None,
+        "holidays_country": "US",
+        "holidays_data": "0.109",
+    },
     "cleansed/customers": {
         **_CLEANSED,
         "customer_id": "c1",

@@ -121,8 +121,8 @@ def test_a_part_of_a_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone:
     assert "expected a name such as 'Europe/Berlin'" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
 
 
-@pytest.mark.parametrize("zone", ["Factory", "localtime"])
-def test_a_time_zone_that_the_engine_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+@pytest.mark.parametrize("zone", ["Factory", "localtime", "right/Europe/Berlin"])
+def test_a_time_zone_that_means_another_thing_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     assert "LAKEHOUSE_TIMEZONE" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
 
 

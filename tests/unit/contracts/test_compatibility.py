@@ -105,8 +105,8 @@ class TestBrokenConsumers:
         del now[ORDERS]["columns"]["currency"]
         now[ORDERS]["version"] = "3"
         assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt())] == [
-            "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments and "
-            "curated/order_lines need it"
+            "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments "
+            "and curated/order_lines need it"
         ]
 
     def test_a_column_that_takes_another_name_downstream_is_needed_too(self, now: dict[str, Any]) -> None:

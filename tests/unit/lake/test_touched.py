@@ -13,6 +13,7 @@ from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.touched import touched_dates, valid_spans, versions_now
 from tests.unit import rows
+from tests.unit.calendars import calendar_in
 
 
 def at(number: int) -> datetime:
@@ -46,7 +47,7 @@ def test_a_version_matters_from_its_clock_to_the_next_valid_one(
         pl.DataFrame([("c", at(changed))], schema=schema, orient="row"),
         pl.DataFrame([("c", at(number)) for number in valid], schema=schema, orient="row"),
         "customer_id",
-        "UTC",
+        calendar_in("UTC"),
     )
     assert found.rows() == [("c", on(span[0]), on(span[1]))]
 
@@ -54,7 +55,7 @@ def test_a_version_matters_from_its_clock_to_the_next_valid_one(
 def test_dates_are_those_of_the_time_zone() -> None:
     schema = {"customer_id": pl.String, "updated_at": pl.Datetime("us", "UTC")}
     versions = pl.DataFrame([("c", at(3)), ("c", at(5))], schema=schema, orient="row")
-    found = valid_spans(versions.tail(1), versions, "customer_id", "Europe/Berlin")
+    found = valid_spans(versions.tail(1), versions, "customer_id", calendar_in("Europe/Berlin"))
     assert found.rows() == [("c", date(2017, 1, 6), None)]
 
 

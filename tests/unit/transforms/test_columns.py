@@ -13,9 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from orders_lakehouse.calendar import FIRST, INSTANT, LAST
 from orders_lakehouse.contracts.codes import COUNTRY_ALIASES
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY
 from orders_lakehouse.transforms import columns as c
+from tests.unit.calendars import ZONES, calendar_in, moved
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on
 
@@ -187,7 +189,7 @@ def test_days_between_is_null_without_a_date(lazily: Lazily) -> None:
 
 def _dates(instants: list[datetime | None], timezone: str) -> list[date | None]:
     frame = nw.from_native(pl.LazyFrame({"x": pl.Series(instants, dtype=pl.Datetime("us", "UTC"))}))
-    return collected(c.with_local_date(frame, "made", "x", timezone))["made"].to_list()
+    return collected(c.with_local_date(frame, "made", "x", calendar_in(timezone)))["made"].to_list()
 
 
 @pytest.mark.parametrize(
@@ -219,19 +221,25 @@ def test_an_instant_has_the_date_of_the_clock_on_the_wall(instant: str, timezone
 
 @given(
     st.lists(
-        st.datetimes(datetime(1970, 1, 2), datetime(2037, 12, 30)).map(lambda naive: naive.replace(tzinfo=UTC)),  # noqa: DTZ001
+        st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(lambda naive: naive.replace(tzinfo=UTC)),  # noqa: DTZ001
         min_size=1,
         max_size=40,
     ),
-    st.sampled_from(
-        ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Kolkata"]
-    ),
+    st.sampled_from(ZONES),
+    st.dates(FIRST, LAST),
+    st.integers(-100_000, 100_000),
 )
+@example([at("2011-12-30 10:00"), at("2011-12-31 09:59:59")], "Pacific/Apia", FIRST, 0)
+@example([at("1969-10-01 11:59"), at("1969-09-30 12:00")], "Pacific/Kwajalein", FIRST, 0)
 @settings(max_examples=60, deadline=None)
-def test_every_instant_has_the_date_that_python_gives_it(instants: list[datetime], timezone: str) -> None:
-    zone = ZoneInfo(timezone)
-    expected: list[date | None] = [instant.astimezone(zone).date() for instant in instants]
-    assert _dates([*instants], timezone) == expected
+def test_every_instant_has_the_date_that_the_calendar_gives_it(
+    instants: list[datetime], timezone: str, first: date, seconds: int
+) -> None:
+    calendar = moved(calendar_in(timezone), first, first + timedelta(days=100), timedelta(seconds=seconds))
+    rows = pl.DataFrame({"x": pl.Series([*instants, None], dtype=INSTANT), "number": range(len(instants) + 1)})
+    dated = collected(c.with_local_date(on_polars(rows), "made", "x", calendar)).sort("number")
+    assert dated.columns == ["x", "number", "made"]
+    assert dated["made"].to_list() == [*map(calendar.date_of, instants), None]
 
 
 def test_dates_do_not_depend_on_the_order_of_instants_within_a_day() -> None:

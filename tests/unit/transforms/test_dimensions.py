@@ -10,6 +10,7 @@ import pytest
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_CUSTOMERS, RAW_PRODUCTS
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
+from tests.unit.calendars import calendar_in
 from tests.unit.conftest import collected, on_polars
 from tests.unit.rows import at, on, rows
 
@@ -17,7 +18,7 @@ Both = tuple[pl.DataFrame, pl.DataFrame]
 
 
 def _customers(*versions: Mapping[str, Any], timezone: str = "UTC") -> Both:
-    good, bad = cleanse_customers(on_polars(rows(RAW_CUSTOMERS, *versions)), timezone)
+    good, bad = cleanse_customers(on_polars(rows(RAW_CUSTOMERS, *versions)), calendar_in(timezone))
     return collected(good), collected(bad)
 
 

@@ -19,11 +19,12 @@ from orders_lakehouse.transforms.orders import (
     order_states,
     with_order_date,
 )
+from tests.unit.calendars import calendar_in
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on, rows
 
 UTC = Calendar(on("2020-01-01"), "UTC")
-BERLIN = Calendar(on("2020-01-01"), "Europe/Berlin")
+BERLIN = calendar_in("Europe/Berlin", on("2020-01-01"))
 DAY = on("2020-03-02")
 
 Change = Mapping[str, Any]
