@@ -9,6 +9,7 @@ from orders_lakehouse.contracts.types import Frame
 
 # By the change clock; at an equal clock the last captured wins.
 _CLOCK = ("updated_at", "captured_at", "captured_on")
+_BEFORE = "__before"
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
@@ -44,27 +45,59 @@ def effective_at() -> nw.Expr:
     return nw.when(clock > captured.dt.offset_by(f"{AHEAD_HOURS}h")).then(captured).otherwise(clock)
 
 
-def valid_intervals(versions: Frame, key: str) -> Frame:
-    """When each version of a dimension row is valid.
+def last_versions(versions: Frame, key: str) -> Frame:
+    """The last version of each row by the change clock; at an equal clock the last captured one.
+
+    Args:
+        versions: Versions with `updated_at`, `captured_at`, `captured_on`.
+        key: Column that identifies a row.
+
+    Returns:
+        One row for each key, with the columns of `versions`.
+    """
+    content = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
+    number = nw.len().over(key)
+    several = versions.filter(number > 1).unique(subset=[key], keep="last", order_by=[*_CLOCK, *content])
+    return nw.concat([versions.filter(number == 1), several])
+
+
+def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Frame:
+    """When each member of a dimension is valid: a version whose attributes differ from those of the one before it.
+
+    Versions that follow one another with equal attributes are one member, valid from the first of them on. A deleted
+    row may lack its key or its clock; such a version belongs to no member.
 
     Args:
         versions: Valid versions with `updated_at`, `captured_at`, `captured_on`.
         key: Column that identifies a row.
+        attributes: Columns by which members differ; a null equals a null.
 
     Returns:
-        The rows of `versions` that ever are valid, with `valid_from` (null: from the beginning of time) and
-        `valid_to` (null: until further notice), half open.
+        The first version of each member, with `valid_from` (null: from the beginning of time) and `valid_to` (null:
+        until further notice), half open.
     """
     columns = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
     clock, number = nw.col("updated_at"), nw.len().over(key)
     always = nw.when(nw.lit(value=False)).then(clock)
+    known = versions.filter(~nw.col(key).is_null(), ~clock.is_null())
     # Most rows have one version; only the others are worth sorting.
-    single = versions.filter(number == 1).with_columns(valid_from=always, valid_to=always)
-    winners = versions.filter(number > 1).unique(
-        subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns]
+    single = known.filter(number == 1).with_columns(valid_from=always, valid_to=always)
+    winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns])
+    before = {
+        f"{name}{_BEFORE}": nw.col(name).shift(1).over(key, order_by="updated_at")
+        for name in ("updated_at", *attributes)
+    }
+    is_first = nw.col(f"updated_at{_BEFORE}").is_null()
+    members = winners.with_columns(**before).filter(
+        is_first | nw.any_horizontal(*map(_differs, attributes), ignore_nulls=True)
     )
-    several = winners.with_columns(
-        valid_from=nw.when(~clock.shift(1).over(key, order_by="updated_at").is_null()).then(clock),
-        valid_to=clock.shift(-1).over(key, order_by="updated_at"),
-    )
+    several = members.with_columns(
+        valid_from=nw.when(~is_first).then(clock), valid_to=clock.shift(-1).over(key, order_by="updated_at")
+    ).drop(*before)
     return nw.concat([single, several])
+
+
+def _differs(name: str) -> nw.Expr:
+    """Whether a column is not what it was in the version before; null against null is no difference."""
+    now, then = nw.col(name), nw.col(f"{name}{_BEFORE}")
+    return (now.is_null() != then.is_null()) | (now != then).fill_null(value=False)

@@ -23,9 +23,17 @@ select
 
     -- groups
     extract(quarter from calendar_date)::integer as quarter,
-    to_char(calendar_date, 'IW')::integer as iso_week,
+    to_char(calendar_date, 'YYYY-MM') as year_month,
+    date_trunc('month', calendar_date::timestamp)::date as first_day_of_month,
+    (date_trunc('month', calendar_date::timestamp) + interval '1 month' - interval '1 day')::date as last_day_of_month,
 
-    -- text
+    -- weeks, whose years are not the calendar's
+    to_char(calendar_date, 'IYYY')::integer as iso_year,
+    to_char(calendar_date, 'IW')::integer as iso_week,
+    to_char(calendar_date, 'IYYY"-W"IW') as year_week,
+
+    -- text: without TM the names are English, whatever the server's locale, and padded with blanks
+    trim(to_char(calendar_date, 'Month')) as month_name,
     holiday_name
 
 from calendar
