@@ -53,6 +53,9 @@ def _verdict(sensor: str, found: Sequence[InVain]) -> dict[str, Any]:
 def _in_vain(instance: dg.DagsterInstance, sensor: str) -> list[InVain]:
     """What a sensor asks for in vain, by its cursor; nothing while it is switched off, as it asks for nothing then."""
     found: list[InVain] = []
+    if instance.schedule_storage is None:
+        # Of an instance in memory; no sensor ticks there.
+        return found
     for state in instance.all_instigator_state():
         if state.name == sensor and state.status.value != "STOPPED":
             # Schedules have no cursor, and a sensor none before its first look.

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
@@ -58,7 +61,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.xdist_group("late_shop")
-def test_dates_that_are_asked_for_in_vain_are_told(built: Lakehouse) -> None:
+def test_dates_that_are_asked_for_in_vain_are_told(built: Lakehouse, tmp_path: Path) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.local_temp(str(home)) as with_schedules:
+        _dates_are_told(replace(built, instance=with_schedules))
+
+
+def _dates_are_told(built: Lakehouse) -> None:
     daemon = Daemon(built)
     daemon.settle()
     assert {sensor: passed for sensor, (passed, *_) in judged(daemon).items()} == dict.fromkeys(ASSETS.values(), True)
@@ -129,7 +139,7 @@ def run_started(lakehouse: Lakehouse, run_id: str | None) -> Any:
 def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) -> None:
     daemon = Daemon(lakehouse)
     changed(lakehouse, SHOP)
-    lakehouse.shop("ALTER TABLE shop.payments ALTER amount TYPE boolean USING true")
+    lakehouse.shop("ALTER TABLE shop.payments RENAME amount TO amount_in_cents")
     for _ in range(3):
         assert daemon.tick(shop_changes_sensor)
     # The shop goes on changing, which is a turn at once, and nothing that mends it.
@@ -143,9 +153,8 @@ def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) 
     assert (one.first, one.last) == (day("2017-01-01"), day("2017-01-06"))
     assert "raw/payments: " in one.error
     assert "amount" in one.error
-    assert "boolean" in one.error
 
-    lakehouse.shop("ALTER TABLE shop.payments ALTER amount TYPE numeric USING 1")
+    lakehouse.shop("ALTER TABLE shop.payments RENAME amount_in_cents TO amount")
     daemon.tick(shop_changes_sensor)
     daemon.tick(shop_changes_sensor)
     assert kept() == []
