@@ -16,7 +16,8 @@ import polars as pl
 from orders_lakehouse.calendar import configured_calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
-from orders_lakehouse.in_vain import asked_in_vain, keep
+from orders_lakehouse.defs.metadata import FEW
+from orders_lakehouse.in_vain import InVain, asked_in_vain, keep
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import bad_dates, evaluations
@@ -60,7 +61,7 @@ def _tick(
     settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now, failed)
     in_vain = asked_in_vain(context.sensor_name, settled)
     keep(context.sensor_name, in_vain)
-    told = "".join(f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain)
+    told = _told(in_vain)
     if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
         return dg.SensorResult(skip_reason=f"the shop's changes are being captured{told}", cursor=settled.to_json())
     after, asked = settled.ask(now, context.sensor_name)
@@ -71,6 +72,13 @@ def _tick(
     if told:
         context.log.warning("asks for %d ranges of dates again%s", len(asked), told)
     return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
+
+
+def _told(in_vain: Sequence[InVain]) -> str:
+    """What a tick says of dates that are asked for in vain, behind what it says anyway."""
+    found = [f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain[:FEW]]
+    more = [f"; and {len(in_vain) - FEW} more stretches of dates"] if len(in_vain) > FEW else []
+    return "".join([*found, *more])
 
 
 def _request(run: Asked) -> dg.RunRequest:

@@ -6,7 +6,7 @@ valid when an order is placed.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -45,9 +45,13 @@ WATCHED = (*_BY_ORDER, *_NAMED_BY)
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
-    """Id and version of each watched table that has been made, by its path: one that is made anew has another id."""
+    """Id and version of each watched table that has been made, by its path: one that is made anew has another id.
+
+    Beside them, for each table of members, the attributes by which members are told apart.
+    """
     handles = {table.path: find(lake, table) for table in WATCHED}
-    return {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in _NAMED_BY}}
 
 
 def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
@@ -55,9 +59,9 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
 
     Args:
         lake: The lake.
-        since: Id and version of each watched table, by its path, up to which everything is known (or the version alone,
-            as cursors had it once); the rows of a table that is not named, was made anew, or whose version is gone, all
-            count as new.
+        since: What `versions_now` said of the state that is known (with versions alone, or without attributes, as
+            cursors were once); the rows of a table that is not named, was made anew, or whose version is gone, all
+            count as new. Members that were told apart by other attributes had other keys.
         calendar: First partition and time zone.
 
     Returns:
@@ -70,8 +74,19 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         dates.update(dates_of_orders(lake, changes))
     for members, naming in _NAMED_BY.items():
         appeared, gone = _changes(lake, members, since.get(members.path))
-        if appeared.height or gone.height:
-            dates.update(_dates_of_members(lake, members, naming, appeared, gone, calendar))
+        # Once each version was a member, even if nothing but its clock was another.
+        _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
+        is_retold = members.path in since and attributes != list(members.attributes)
+        if appeared.height or gone.height or is_retold:
+            keys = None if is_retold else pl.concat([appeared, gone]).select(members.key[0]).unique().drop_nulls()
+            versions = _plan(lake.scan(members)).select(members.columns)
+            now = _rows(versions if keys is None else versions.join(keys.lazy(), on=members.key[0], how="semi"))
+            before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
+            known_by = [name for name in attributes if name in members.columns]
+            spans = touched_spans(before, now, members, calendar.timezone, known_by)
+            # The date of its capture brings a member that nobody has named yet to the dimension.
+            dates.update(pl.concat([appeared, gone]).join(spans, on=members.key[0], how="semi")["captured_on"])
+            dates.update(_dates_that_name(lake, naming, spans, members.key[0]))
     return sorted(dates)
 
 
@@ -112,6 +127,11 @@ def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
     return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
 
 
+def _told_by(members: Table) -> str:
+    """Under which name `versions_now` says by what members are told apart."""
+    return f"{members.path} by"
+
+
 def _id(handle: DeltaTable) -> str:
     return str(handle.metadata().id)
 
@@ -149,30 +169,23 @@ def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[da
     return dates
 
 
-def _dates_of_members(
-    lake: Lake, members: Table, naming: Table, appeared: pl.DataFrame, gone: pl.DataFrame, calendar: Calendar
-) -> set[date]:
-    key, columns = members.key[0], members.columns
-    keys = pl.concat([appeared, gone]).select(key).unique().drop_nulls()
-    now = _rows(_plan(lake.scan(members)).select(columns).join(keys.lazy(), on=key, how="semi"))
-    before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
-    spans = touched_spans(before, now, members, calendar.timezone)
-    rows = _plan(lake.scan(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
-    # The date of its capture brings a member that nobody has named yet to the dimension.
-    shown = pl.concat([appeared, gone]).join(spans, on=key, how="semi")
-    captured = set(shown["captured_on"])
+def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -> set[date]:
+    """Dates within spans at which rows name the members that the spans are of."""
+    rows = _plan(lake.scan(naming)).join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (
-        _rows(rows)
+        _rows(rows.select(key, "order_date").unique())
         .join(spans, on=key)
         .filter(
             pl.col("order_date") >= pl.col("first").fill_null(date.min),
             pl.col("order_date") <= pl.col("last").fill_null(date.max),
         )
     )
-    return captured | set(named["order_date"])
+    return set(named["order_date"])
 
 
-def touched_spans(before: pl.DataFrame, now: pl.DataFrame, members: Table, timezone: str) -> pl.DataFrame:
+def touched_spans(
+    before: pl.DataFrame, now: pl.DataFrame, members: Table, timezone: str, attributes: Sequence[str] | None = None
+) -> pl.DataFrame:
     """On which dates an order finds another member of a dimension than before, or one that shows something else.
 
     That is while a member is valid that stands on one side alone. A member is told by its key, by when it begins, and
@@ -183,14 +196,16 @@ def touched_spans(before: pl.DataFrame, now: pl.DataFrame, members: Table, timez
         now: The versions of the same keys as they are.
         members: The cleansed table of the members.
         timezone: In which an instant has a date.
+        attributes: By which members were told apart before; by default, those by which they are now.
 
     Returns:
         key, first (null: from the beginning of time), last (null: until further notice).
     """
     key = members.key[0]
+    told_apart = ((before, members.attributes if attributes is None else attributes), (now, members.attributes))
     sides: list[pl.DataFrame] = [
-        nw.to_native(valid_intervals(nw.from_native(versions.lazy()), key, members.attributes)).collect()
-        for versions in (before, now)
+        nw.to_native(valid_intervals(nw.from_native(versions.lazy()), key, names)).collect()
+        for versions, names in told_apart
     ]
     told_by = [key, "valid_from", *members.attributes]
     differing: pl.DataFrame = pl.concat(

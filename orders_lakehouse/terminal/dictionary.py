@@ -295,8 +295,11 @@ _COPIES = """\
 Copies of lake tables have their columns' names, types of Postgres, and leave out what dbt does not need. Staging views
 over them give some columns another name; in the lineage of a mart, both are passed over.
 
-| Table | Copy of | Without |
-| --- | --- | --- |"""
+A copy has no primary key: customers and products have a row for each version, and an order that moves stands on two
+dates for a while. A list of keys beside a copy has one.
+
+| Table | Copy of | Without | Index | List of keys beside it |
+| --- | --- | --- | --- | --- |"""
 _HEADINGS = "| Column | Type | Null | What it says | Made of | Goes to |\n| --- | --- | --- | --- | --- | --- |"
 
 
@@ -324,7 +327,9 @@ def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[
         yield _COPIES
         for copy in COPIES:
             without = ", ".join(f"`{name}`" for name in copy.table.columns if name in copy.without)
-            yield f"| `lake.{copy.name}` | {_link(f'{copy.table.layer}.{copy.table.name}')} | {without} |"
+            keys = f"`lake.{copy.keys}`, primary key `{copy.counted}`" if copy.keys else ""
+            source = _link(f"{copy.table.layer}.{copy.table.name}")
+            yield f"| `lake.{copy.name}` | {source} | {without} | `{copy.partition}` | {keys} |"
         yield ""
     for entry in of_layer:
         yield f"## {entry.name}\n\n{entry.description}\n"

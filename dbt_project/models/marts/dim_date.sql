@@ -24,8 +24,8 @@ select
     -- groups
     extract(quarter from calendar_date)::integer as quarter,
     to_char(calendar_date, 'YYYY-MM') as year_month,
-    date_trunc('month', calendar_date::timestamp)::date as first_day_of_month,
-    (date_trunc('month', calendar_date::timestamp) + interval '1 month' - interval '1 day')::date as last_day_of_month,
+    calendar_date - extract(day from calendar_date)::integer + 1 as first_day_of_month,
+    (calendar_date - extract(day from calendar_date)::integer + 1 + interval '1 month')::date - 1 as last_day_of_month,
 
     -- weeks, whose years are not the calendar's
     to_char(calendar_date, 'IYYY')::integer as iso_year,

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CUSTOMERS, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.touched import touched_dates, touched_spans, versions_now
+from orders_lakehouse.lake.touched import WATCHED, touched_dates, touched_spans, versions_now
 from tests.unit import rows
 
 
@@ -112,7 +112,8 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     marks = versions_now(lake)
     assert touched_dates(lake, marks, calendar) == []
     # As cursors had it before.
-    assert touched_dates(lake, {path: version for path, (_, version) in marks.items()}, calendar) == []
+    alone = {table.path: marks[table.path][1] for table in WATCHED if table.path in marks}
+    assert touched_dates(lake, alone, calendar) == []
 
     shutil.rmtree(lake.location(RAW_ORDERS))
     lake = Lake(str(tmp_path / "lake"), "UTC")
@@ -121,3 +122,19 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     assert again != marks
     assert again[RAW_ORDERS.path][1] == marks[RAW_ORDERS.path][1]
     assert touched_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
+
+
+def test_members_that_were_told_apart_otherwise_touch_the_dates_that_name_them(tmp_path: Path) -> None:
+    """Each version was a member once: the keys of those that are none any more stand in facts."""
+    lake, calendar = Lake(str(tmp_path / "lake"), "UTC"), Calendar(date(2017, 1, 1), "UTC")
+    lake.append(CUSTOMERS, versions((3, "a"), (5, "a"), (7, "b")))
+    for number in (2, 4, 6, 8):
+        lake.append(ORDERS, rows.rows(ORDERS, {"order_id": f"o{number}", "order_date": on(number)}))
+    lake.append(ORDERS, rows.rows(ORDERS, {"order_id": "guest", "customer_id": None, "order_date": on(5)}))
+    marks = versions_now(lake)
+    assert touched_dates(lake, marks, calendar) == []
+    before = {name: said for name, said in marks.items() if not name.endswith(" by")}
+    assert touched_dates(lake, before, calendar) == [on(6)]
+    # By other attributes than today's: here, by nothing that ever changed, and by a column that is gone.
+    other = {**marks, "cleansed/customers by": ["attributes", ["email", "no such column"]]}
+    assert touched_dates(lake, other, calendar) == [on(8)]
