@@ -702,8 +702,8 @@ _DIM_CUSTOMERS = (
         "CASE WHEN customer_id IS NULL THEN 'Unknown' ELSE full_name END AS customer_name, email AS customer_email, "
         "date_of_birth, registration_date, address, city, state, postal_code, country_code",
     ),
-    _not_null("dim_customers", "customer_key", *_VALIDITY),
-    "CREATE UNIQUE INDEX ON marts.dim_customers (customer_key)",
+    "ALTER TABLE marts.dim_customers ADD PRIMARY KEY (customer_key)",
+    _not_null("dim_customers", *_VALIDITY),
     "ANALYZE marts.dim_customers",
 )
 _DIM_PRODUCTS = (
@@ -719,8 +719,8 @@ _DIM_PRODUCTS = (
         "CASE WHEN product_id IS NULL THEN 'Unknown' ELSE product_name END AS product_name, category, manufacturer, "
         "unit_price, currency",
     ),
-    _not_null("dim_products", "product_key", *_VALIDITY),
-    "CREATE UNIQUE INDEX ON marts.dim_products (product_key)",
+    "ALTER TABLE marts.dim_products ADD PRIMARY KEY (product_key)",
+    _not_null("dim_products", *_VALIDITY),
     "ANALYZE marts.dim_products",
 )
 _DIM_DATE = (
@@ -731,16 +731,22 @@ _DIM_DATE = (
         extract(day FROM date)::integer AS day, extract(month FROM date)::integer AS month,
         extract(year FROM date)::integer AS year, extract(isodow FROM date)::integer AS weekday,
         extract(isodow FROM date) >= 6 AS is_weekend, is_holiday,
-        extract(quarter FROM date)::integer AS quarter, extract(week FROM date)::integer AS iso_week, holiday_name
+        extract(quarter FROM date)::integer AS quarter, extract(week FROM date)::integer AS iso_week,
+        extract(isoyear FROM date)::integer AS iso_year, to_char(date, 'IYYY"-W"IW') AS year_week,
+        to_char(date, 'YYYY-MM') AS year_month, to_char(date, 'FMMonth') AS month_name,
+        date_trunc('month', date::timestamp)::date AS first_day_of_month,
+        (date_trunc('month', date::timestamp) + interval '1 month - 1 day')::date AS last_day_of_month, holiday_name
     FROM lake.calendar
     """,
-    _not_null("dim_date", "date_id", "date", "is_holiday"),
+    "ALTER TABLE marts.dim_date ADD PRIMARY KEY (date_id)",
+    _not_null("dim_date", "date", "is_holiday"),
     "ANALYZE marts.dim_date",
 )
 _DIM_PAYMENT_METHODS = (
     "CREATE TABLE marts.dim_payment_methods AS SELECT md5(method) AS payment_method_key, method "
     f"FROM unnest(ARRAY{_METHODS}) AS method UNION ALL SELECT repeat('0', 32), 'unknown'",
-    _not_null("dim_payment_methods", "payment_method_key", "method"),
+    "ALTER TABLE marts.dim_payment_methods ADD PRIMARY KEY (payment_method_key)",
+    _not_null("dim_payment_methods", "method"),
 )
 _VALID = "{0}.ordered_at >= {1}.valid_from AND {0}.ordered_at < {1}.valid_to"
 _CUSTOMER_KEY = "CASE WHEN {0}.customer_id IS NULL THEN repeat('0', 32) ELSE customers.customer_key END AS customer_key"

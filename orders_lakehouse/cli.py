@@ -104,7 +104,8 @@ def status(as_json: bool) -> None:
 
     Rows, dates and versions come from the Delta logs; dates are those that have rows. The last change is told by its
     time, day or month, in UTC. A ~ stands before what Postgres estimates of a large fact. Before a table stands how its
-    checks went: ✓ they hold, ! a warning, ✗ one failed.
+    checks went: ✓ they hold, ! a warning, ✗ one failed. Below stand dates that a sensor asks for in vain, as every run
+    fails, with the error and what to do.
     """
     from orders_lakehouse.terminal.status import status as show
 

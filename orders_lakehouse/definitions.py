@@ -20,6 +20,7 @@ from orders_lakehouse.defs import (
     monitors,
     raw,
     resources,
+    sensor_checks,
     sensors,
     upkeep,
     warehouse,
@@ -27,7 +28,7 @@ from orders_lakehouse.defs import (
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
-    asset_checks=dg.load_asset_checks_from_modules([checks, monitors, upkeep]),
+    asset_checks=dg.load_asset_checks_from_modules([checks, monitors, sensor_checks, upkeep]),
     jobs=[
         jobs.refresh_all_job,
         jobs.capture_changes_job,

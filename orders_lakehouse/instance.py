@@ -7,18 +7,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
-from orders_lakehouse.dates import from_words
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.executor import execute_here
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
+from orders_lakehouse.outcome import STEP_EVENTS, Outcome, read_events
 from orders_lakehouse.settings import settings
 
 _POLL_SECONDS = 0.5
@@ -29,56 +27,6 @@ _POOLS = {"dbt": 1}
 
 class BackfillError(ExpectedError):
     """A backfill cannot start, or failed."""
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """What a check of a run said.
-
-    Attributes:
-        passed: Whether it holds.
-        severity: ERROR or WARN.
-        failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
-        blocking: Whether it stops its run.
-        accounts: Of a check that keeps accounts, the number of versions in each.
-    """
-
-    passed: bool
-    severity: str = "ERROR"
-    failed_dates: tuple[str, ...] = ()
-    blocking: bool = True
-    accounts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def failed(self) -> bool:
-        """Whether it does not hold, and that is an error."""
-        return not self.passed and self.severity == "ERROR"
-
-
-@dataclass
-class Outcome:
-    """What a run did.
-
-    Attributes:
-        run_id: Dagster's id of the run.
-        success: Whether every step and every blocking check succeeded.
-        seconds: Seconds by step.
-        checks: Asset (`layer/name`) and check name to what the check said of all dates.
-        errors: Messages of steps that failed for another reason than a check.
-    """
-
-    run_id: str
-    success: bool = False
-    seconds: dict[str, float] = field(default_factory=dict)
-    checks: dict[tuple[str, str], CheckOutcome] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def as_data(self) -> dict[str, Any]:
-        """The same as plain data; checks are a list, with asset and check in each."""
-        checks = [
-            {"asset": asset, "check": name, **asdict(check)} for (asset, name), check in sorted(self.checks.items())
-        ]
-        return {**vars(self), "checks": checks}
 
 
 def prepare_instance() -> str:
@@ -184,7 +132,7 @@ def _run(
                 tags={**signature_tags(outcome.run_id), **tags},
             )
         outcome.success = result.success
-        _read_events(instance, outcome)
+        read_events(instance, outcome)
     return outcome
 
 
@@ -228,63 +176,13 @@ def _watching(
         thread.join(timeout=10)
 
 
-_STEP_EVENTS = {
-    dg.DagsterEventType.STEP_START: "started",
-    dg.DagsterEventType.STEP_SUCCESS: "done",
-    dg.DagsterEventType.STEP_FAILURE: "failed",
-    dg.DagsterEventType.STEP_UP_FOR_RETRY: "retrying",
-}
-
-
 def _report(
     instance: dg.DagsterInstance, run_id: str, cursor: str | None, progress: Callable[[str, str, float], None]
 ) -> str:
     """Tell of the steps' events since a cursor; returns the one after them."""
-    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(_STEP_EVENTS))
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(STEP_EVENTS))
     for record in found.records:
         event = record.event_log_entry.get_dagster_event()
         seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
-        progress(event.step_key or "", _STEP_EVENTS[event.event_type], seconds)
+        progress(event.step_key or "", STEP_EVENTS[event.event_type], seconds)
     return found.cursor
-
-
-def _read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
-    for entry in instance.all_logs(outcome.run_id, of_type={*_STEP_EVENTS, dg.DagsterEventType.ASSET_CHECK_EVALUATION}):
-        event = entry.get_dagster_event()
-        if event.is_step_success:
-            outcome.seconds[str(event.step_key)] = event.step_success_data.duration_ms / 1000
-        elif event.is_step_failure:
-            if not _is_failed_check(event.step_failure_data):
-                outcome.errors[str(event.step_key)] = cause_of(event.step_failure_data)
-        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            check = event.asset_check_evaluation_data
-            if check.partition is None:
-                outcome.checks[check.asset_key.to_user_string(), check.check_name] = _check_outcome(check)
-
-
-def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
-    dates = check.metadata.get("failed_dates")
-    failed_dates = from_words(str(dates.value)) if dates is not None else []
-    accounts = check.metadata.get("accounts")
-    return CheckOutcome(
-        check.passed,
-        check.severity.value,
-        tuple(str(day) for day in failed_dates),
-        bool(check.blocking),
-        accounts.value if isinstance(accounts, dg.JsonMetadataValue) and isinstance(accounts.value, Mapping) else {},
-    )
-
-
-def _is_failed_check(failure: Any) -> bool:
-    """Whether a step failed because a blocking check of it did; the check's own event says more."""
-    return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"
-
-
-def cause_of(failure: Any) -> str:
-    """The message of a failed step: what it said itself, else the innermost cause."""
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return str(failure.user_failure_data.description)
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else "no message"

@@ -2,7 +2,8 @@
 
 A date is pending until a run that began after it was noted has succeeded. What is noted while a run works on the date
 waits for the next one. A failed run's dates are asked for again, later each time; those that its checks found bad run
-alone, so that they keep nobody else waiting.
+alone, so that they keep nobody else waiting. How often in a row runs have failed on a date, and by what, is remembered
+until one succeeds, also when something new is noted for it.
 """
 
 import json
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from orders_lakehouse.dates import days, spans
 
@@ -19,6 +20,8 @@ GAP = timedelta(days=60)
 # First pause after a failure; it doubles with each further one, up to the longest.
 _PAUSE, _LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=6)
 _DAY = timedelta(days=1)
+# From so many failed runs in a row on, dates are asked for in vain.
+IN_VAIN = 3
 
 Range = tuple[date, date]
 
@@ -69,6 +72,36 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What runs have come to on a date, since the last one that succeeded.
+
+    Attributes:
+        attempts: Runs that have failed.
+        since: When the first of them was asked for.
+        run_id: The last of them; None when it was nowhere to be found.
+        error: What the last of them failed by.
+    """
+
+    attempts: int
+    since: datetime
+    run_id: str | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A run that has failed.
+
+    Attributes:
+        run_id: Its id; None when it was nowhere to be found.
+        error: What it failed by.
+    """
+
+    run_id: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Pending:
     """What a sensor remembers.
 
@@ -77,12 +110,14 @@ class Pending:
         waiting: Dates that wait, and when their turn is.
         asked: Runs that have not ended yet.
         count: Runs asked for so far.
+        failures: Dates on which the last run failed, and what it came to.
     """
 
     marks: Mapping[str, Any] = field(default_factory=dict)
     waiting: Mapping[date, Turn] = field(default_factory=dict)
     asked: Sequence[Asked] = ()
     count: int = 0
+    failures: Mapping[date, Failure] = field(default_factory=dict)
 
     def note(self, dates: Iterable[date], marks: Mapping[str, Any], now: datetime) -> "Pending":
         """With dates that something new was found for, and how far was looked.
@@ -93,19 +128,32 @@ class Pending:
         standing = {day: turn for day, turn in self.waiting.items() if day not in fresh or turn.attempt == 0}
         return replace(self, marks=marks, waiting={**fresh, **standing})
 
-    def settle(self, ended: Mapping[str, Ended], bad: Mapping[str, Sequence[date]], now: datetime) -> "Pending":
+    def settle(
+        self,
+        ended: Mapping[str, Ended],
+        bad: Mapping[str, Sequence[date]],
+        now: datetime,
+        failed: Mapping[str, Failed] | None = None,
+    ) -> "Pending":
         """After some runs have ended.
 
         Args:
             ended: How they ended, by run key.
             bad: Dates that their checks found bad, by run key.
             now: The instant.
+            failed: What those that failed did so by, by run key.
         """
-        waiting = dict(self.waiting)
+        waiting, failures = dict(self.waiting), dict(self.failures)
         for run in self.asked:
+            if ended.get(run.run_key) is Ended.SUCCEEDED:
+                failures = {day: failure for day, failure in failures.items() if day not in run}
             if ended.get(run.run_key) is not Ended.FAILED:
                 continue
             blamed = {day for day in bad.get(run.run_key, ()) if day in run}
+            by = (failed or {}).get(run.run_key, Failed())
+            for day in sorted(blamed) or days(run.first, run.last):
+                before = failures.get(day, Failure(0, run.since, None, ""))
+                failures[day] = Failure(before.attempts + 1, before.since, by.run_id, by.error)
             for day in days(run.first, run.last):
                 # What was noted since the run began has its turn already.
                 if day in waiting:
@@ -116,7 +164,8 @@ class Pending:
                     waiting[day] = Turn(run.attempt, now)
                 else:
                     waiting[day] = Turn(run.attempt + 1, now + pause(run.attempt + 1))
-        return replace(self, waiting=waiting, asked=[run for run in self.asked if run.run_key not in ended])
+        asked = [run for run in self.asked if run.run_key not in ended]
+        return replace(self, waiting=waiting, asked=asked, failures=failures)
 
     def ask(self, now: datetime, name: str) -> tuple["Pending", list[Asked]]:
         """Ask for the dates whose turn it is, in as few ranges as possible, once the runs before have ended.
@@ -148,20 +197,23 @@ class Pending:
         waiting = {day: turn for day, turn in self.waiting.items() if day not in taken}
         return replace(self, waiting=waiting, asked=asked, count=self.count + len(asked)), asked
 
+    def in_vain(self) -> list[tuple[Range, Failure]]:
+        """Dates on which runs have failed again and again, in order, those with the same failure as ranges."""
+        return [(dates, failure) for dates, failure in _as_ranges(self.failures) if failure.attempts >= IN_VAIN]
+
     def to_json(self) -> str:
-        """As a sensor's cursor: sorted, with consecutive dates of one turn as a range."""
-        turns: dict[Turn, list[date]] = {}
-        for day, turn in self.waiting.items():
-            turns.setdefault(turn, []).append(day)
-        waiting = sorted(
+        """As a sensor's cursor: sorted, with consecutive dates of one turn, or one failure, as a range."""
+        waiting = [
             [str(first), str(last), turn.attempt, turn.not_before.isoformat(), turn.alone]
-            for turn, noted in turns.items()
-            for first, last in spans(noted)
-        )
+            for (first, last), turn in _as_ranges(self.waiting)
+        ]
+        failures = [
+            [str(first), str(last), failure.attempts, failure.since.isoformat(), failure.run_id, failure.error]
+            for (first, last), failure in _as_ranges(self.failures)
+        ]
         asked = [[run.run_key, str(run.first), str(run.last), run.attempt, run.since.isoformat()] for run in self.asked]
-        return json.dumps(
-            {"marks": self.marks, "waiting": waiting, "asked": asked, "count": self.count}, sort_keys=True
-        )
+        said = {"marks": self.marks, "waiting": waiting, "asked": asked, "count": self.count, "failures": failures}
+        return json.dumps(said, sort_keys=True)
 
     @classmethod
     def from_json(cls, cursor: str | None) -> "Pending | None":
@@ -178,7 +230,25 @@ class Pending:
             Asked(key, date.fromisoformat(first), date.fromisoformat(last), attempt, datetime.fromisoformat(since))
             for key, first, last, attempt, since in said["asked"]
         ]
-        return cls(said["marks"], waiting, asked, said["count"])
+        failures = {
+            day: Failure(attempts, datetime.fromisoformat(since), run_id, error)
+            # Cursors did not have them once.
+            for first, last, attempts, since, run_id, error in said.get("failures", ())
+            for day in days(date.fromisoformat(first), date.fromisoformat(last))
+        }
+        return cls(said["marks"], waiting, asked, said["count"], failures)
+
+
+_Said = TypeVar("_Said", Turn, Failure)
+
+
+def _as_ranges(of_dates: Mapping[date, _Said]) -> list[tuple[Range, _Said]]:
+    """What is said of dates, in their order, with consecutive dates of which the same is said as a range."""
+    by_said: dict[_Said, list[date]] = {}
+    for day, said in of_dates.items():
+        by_said.setdefault(said, []).append(day)
+    found = [(dates, said) for said, days_ in by_said.items() for dates in spans(days_)]
+    return sorted(found, key=lambda one: one[0])
 
 
 def pause(attempt: int) -> timedelta:

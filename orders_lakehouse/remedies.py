@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
+from orders_lakehouse.contracts.checks import KEEPS_UP, SENSORS_GET_THROUGH, STANDS_ONCE, VOLUME_AS_USUAL
 from orders_lakehouse.dates import spans
 from orders_lakehouse.lake.results import failing_dates
 
@@ -13,6 +13,8 @@ from orders_lakehouse.lake.results import failing_dates
 _COMMANDS = 10
 # Checks that only the comparison with the shop judges.
 _BY_SHOP = ("agrees_with_shop", "total_price_as_in_shop")
+# Checks that `freshness_job` judges.
+_QUARTER_HOURLY = (KEEPS_UP, SENSORS_GET_THROUGH)
 
 
 def remedies(failing: pl.DataFrame, program: str = "lakehouse") -> list[str]:
@@ -43,12 +45,13 @@ def remedies(failing: pl.DataFrame, program: str = "lakehouse") -> list[str]:
     if failing["check_name"].str.ends_with("_as_usual").any():
         found.append("What is unusual is for you to look at; there is nothing to run.")
     whole = failing.filter(pl.col("date").is_null())["check_name"]
-    if (whole == KEEPS_UP).any():
+    by_schedule = [check for check in _QUARTER_HOURLY if (whole == check).any()]
+    if by_schedule:
         found.append(
-            f"{KEEPS_UP} is judged again by `freshness_job` alone: every quarter of an hour\nwhile schedules run, "
-            "or when you launch it in the UI."
+            f"{' and '.join(by_schedule)} {'is' if len(by_schedule) == 1 else 'are'} judged again by `freshness_job` "
+            "alone: every quarter of an hour\nwhile schedules run, or when you launch it in the UI."
         )
-    if (whole != KEEPS_UP).any():
+    if not whole.is_in(_QUARTER_HOURLY).all():
         found.append("What is judged of a table as a whole is judged again by a run of any date.")
     return found
 

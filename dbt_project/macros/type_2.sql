@@ -26,10 +26,12 @@
     named         CTE of the natural keys that facts name. A key without a version becomes an inferred member;
                   a null, which matches no version, becomes the unknown member.
     natural_key   name of the natural key, in both.
-    attributes    columns of `versions` that the dimension shows.
+    attributes    columns of `versions` that the dimension shows. Versions that follow one another and are equal in
+                  these, a null being equal to a null, are one member, valid from the first of them on.
 
     Of versions with an equal clock the last captured one counts. Ordering by the attributes after that only
-    matters for two that were captured together: the rebuilt table must not depend on their physical order.
+    matters for two that were captured together: the rebuilt table must not depend on their physical order. A deleted
+    row may lack its key or its clock; such a version is no member.
 -#}
 {% macro type_2_members(versions, named, natural_key, attributes) %}
     {%- set clock = "(partition by " ~ natural_key ~ " order by updated_at)" %}
@@ -50,14 +52,34 @@
             lead(updated_at) over {{ clock }} is null as is_current,
             updated_at is null and {{ natural_key }} is not null as is_inferred
         from (
-            {{
-                first_of_each(
-                    [natural_key, 'updated_at'],
-                    ['captured_at desc', attributes | join(' desc, ') ~ ' desc'],
-                    versions
-                )
-            }}
-        ) as last_captured
+            select *
+            from (
+                select
+                    *,
+                    lag(updated_at) over {{ clock }} as updated_at_before
+                    {%- for attribute in attributes %},
+                    lag({{ attribute }}) over {{ clock }} as {{ attribute }}_before
+                    {%- endfor %}
+                from (
+                    {{
+                        first_of_each(
+                            [natural_key, 'updated_at'],
+                            ['captured_at desc', attributes | join(' desc, ') ~ ' desc'],
+                            versions,
+                            where=natural_key ~ ' is not null and updated_at is not null'
+                        )
+                    }}
+                ) as last_captured
+            ) as compared
+            where
+                updated_at_before is null
+                {%- for attribute in attributes %}
+                or case
+                    when {{ attribute }} = {{ attribute }}_before then false
+                    else {{ attribute }} is not null or {{ attribute }}_before is not null
+                end
+                {%- endfor %}
+        ) as changed
         full join {{ named }} using ({{ natural_key }})
     ) as intervals
 {% endmacro %}

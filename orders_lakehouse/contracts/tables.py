@@ -20,6 +20,8 @@ class Table:
         key: Columns that identify a row (a row's history, in raw).
         partitioned_by: Date column that it is partitioned by, if any.
         extra: Columns beside the contract's.
+        attributes: What the dimension shows of a member. Versions that are equal in these are one member, so neither
+            clocks nor what tells where a version comes from is among them.
     """
 
     layer: str
@@ -28,6 +30,7 @@ class Table:
     key: tuple[str, ...]
     partitioned_by: str | None = None
     extra: tuple[tuple[str, pl.DataType | type[pl.DataType]], ...] = ()
+    attributes: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -59,8 +62,25 @@ KEY_DATES = Table("raw", "key_dates", raw.KeyDates, ("table_name", "key", "order
 SOURCE_COLUMNS = Table("raw", "source_columns", raw.SourceColumns, ("table_name", "column_name", "seen_at"))
 CALENDAR = Table("raw", "calendar", raw.Calendar, ("date",))
 
-CUSTOMERS = Table("cleansed", "customers", cleansed.Customers, ("customer_id",), "captured_on")
-PRODUCTS = Table("cleansed", "products", cleansed.Products, ("product_id",), "captured_on")
+CUSTOMERS = Table(
+    "cleansed",
+    "customers",
+    cleansed.Customers,
+    ("customer_id",),
+    "captured_on",
+    attributes=(
+        *("full_name", "email", "address", "city", "state", "postal_code", "country_code"),
+        *("is_deleted", "date_of_birth", "registration_date"),
+    ),
+)
+PRODUCTS = Table(
+    "cleansed",
+    "products",
+    cleansed.Products,
+    ("product_id",),
+    "captured_on",
+    attributes=("product_name", "category", "manufacturer", "currency", "unit_price", "is_deleted"),
+)
 ORDERS = Table("cleansed", "orders", cleansed.Orders, ("order_id",), "order_date")
 ORDER_ITEMS = Table("cleansed", "order_items", cleansed.OrderItems, ("order_id", "line_number"), "order_date")
 PAYMENTS = Table("cleansed", "payments", cleansed.Payments, ("payment_id",), "order_date")

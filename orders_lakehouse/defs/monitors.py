@@ -25,7 +25,8 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, Judged, report
+from orders_lakehouse.defs.results import Judged, report, report_what_is_new
+from orders_lakehouse.defs.sensor_checks import gets_through_checks
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.clock import running_date
 from orders_lakehouse.lake.delta import Lake, fetch, rows_of
@@ -271,10 +272,6 @@ def _keeps_up(
             behind, lacks, remedy = look(lake.snapshot())
             minutes = round(behind.total_seconds() / 60)
             told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": lacks} if lacks else {})}
-            before = latest(lake, asset=asset.to_user_string(), check_name=name)
-            if behind <= limit and before.height and before["passed"].all():
-                # Nothing new: a row every quarter of an hour would be the bulk of the results.
-                return dg.AssetCheckResult(passed=True, metadata=told)
             verdict = {
                 "date": None,
                 "passed": behind <= limit,
@@ -283,10 +280,7 @@ def _keeps_up(
                 "detail": remedy if behind > limit else None,
             }
             severity = _ERROR if behind > limit * _FAR_BEHIND else _WARN
-            verdicts = pl.DataFrame([verdict], schema=VERDICT)
-            return report(
-                context, lake, dg.AssetCheckKey(asset, name), verdicts, None, severity=severity, metadata=told
-            )
+            return report_what_is_new(context, lake, dg.AssetCheckKey(asset, name), verdict, severity, told)
 
     return keeps_up
 
@@ -356,12 +350,12 @@ freshness_checks = [
     ),
 ]
 
-FRESHNESS = dg.AssetSelection.checks(*freshness_checks)
+FRESHNESS = dg.AssetSelection.checks(*freshness_checks, *gets_through_checks)
 
 freshness_job = dg.define_asset_job(
     "freshness_job",
     selection=FRESHNESS,
-    description="Says how far each layer is behind the shop.",
+    description="Says how far each layer is behind the shop, and what sensors ask for in vain.",
 )
 
 

@@ -1,7 +1,8 @@
 """Sensors: what the shop has changed is captured, and what that touches is derived, by themselves.
 
-Both remember in their cursors which dates are pending (`pending.py`); a run that fails is asked for again. Errors of a
-look propagate: Dagster shows them and ticks again. A tick that is skipped had nothing to do.
+Both remember in their cursors which dates are pending (`pending.py`). A run that fails is asked for again; where that
+is in vain, the sensor says so (`in_vain.py`). Errors of a look propagate: Dagster shows them and ticks again. A tick
+that is skipped had nothing to do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +15,17 @@ import polars as pl
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
+from orders_lakehouse.defs.metadata import FEW
+from orders_lakehouse.in_vain import InVain, asked_in_vain, keep
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.results import bad_dates, evaluations
 from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.liveness import fail_dead_runs
+from orders_lakehouse.outcome import failure_in_words
 from orders_lakehouse.partitions import DAILY, range_tags
-from orders_lakehouse.pending import Asked, Ended, Pending
+from orders_lakehouse.pending import Asked, Ended, Failed, Pending
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.shop_changes import changed_dates
 from orders_lakehouse.warehouse.facts import unbuilt_dates
@@ -29,6 +33,7 @@ from orders_lakehouse.warehouse.facts import unbuilt_dates
 _SECONDS = 5
 # A run that was asked for and is nowhere after that time will not come.
 _LOST = timedelta(minutes=2)
+_NOWHERE = "the run is nowhere: Dagster knows none of its key, as when it could not be launched"
 _STATUS = dg.DefaultSensorStatus[settings().sensors.upper()]
 # So long touched dates wait for a run that captured the first of what touches them.
 _PATIENCE = timedelta(minutes=5)
@@ -48,15 +53,32 @@ def _tick(
     dates, marks = look(before.marks if before else None)
     noted = (before or Pending()).note(dates, marks, now)
     ended = _ended(context.instance, noted.asked, now)
-    settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now)
+    failed = {
+        key: Failed(run_id, failure_in_words(context.instance, run_id) if run_id else _NOWHERE)
+        for key, (how, run_id) in ended.items()
+        if how is Ended.FAILED
+    }
+    settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now, failed)
+    in_vain = asked_in_vain(context.sensor_name, settled)
+    keep(context.sensor_name, in_vain)
+    told = _told(in_vain)
     if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
-        return dg.SensorResult(skip_reason="the shop's changes are being captured", cursor=settled.to_json())
+        return dg.SensorResult(skip_reason=f"the shop's changes are being captured{told}", cursor=settled.to_json())
     after, asked = settled.ask(now, context.sensor_name)
     if not asked:
         waiting = f"{len(after.waiting)} dates wait" if after.waiting else "nothing new"
         working = f", {len(after.asked)} runs at work" if after.asked else ""
-        return dg.SensorResult(skip_reason=waiting + working, cursor=after.to_json())
+        return dg.SensorResult(skip_reason=waiting + working + told, cursor=after.to_json())
+    if told:
+        context.log.warning("asks for %d ranges of dates again%s", len(asked), told)
     return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
+
+
+def _told(in_vain: Sequence[InVain]) -> str:
+    """What a tick says of dates that are asked for in vain, behind what it says anyway."""
+    found = [f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain[:FEW]]
+    more = [f"; and {len(in_vain) - FEW} more stretches of dates"] if len(in_vain) > FEW else []
+    return "".join([*found, *more])
 
 
 def _request(run: Asked) -> dg.RunRequest:

@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.tables import KEY_DATES, ORDER_ITEMS, ORDERS, QU
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.history import Places, children_of_orders, count_lines, versions_of_orders
 from orders_lakehouse.transforms.orders import with_order, with_order_date
-from orders_lakehouse.transforms.versions import current_versions, valid_intervals
+from orders_lakehouse.transforms.versions import current_versions, last_versions
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance
 def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int, accounted: int) -> Accounts:
     if _is_dimension(table):
         # A dimension keeps every version: the last one of a key is current, the others are superseded.
-        latest = valid_intervals(lake.scan(table), table.key[0]).filter(nw.col("valid_to").is_null())
+        latest = last_versions(lake.scan(table), table.key[0])
         if dates is not None:
             latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
     else:

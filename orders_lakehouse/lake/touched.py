@@ -6,7 +6,7 @@ valid when an order is placed.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -33,6 +33,7 @@ from orders_lakehouse.lake.accounts import balance
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import dates_changed_since, find
 from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.transforms.versions import valid_intervals
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,13 @@ WATCHED = (*_BY_ORDER, *_NAMED_BY)
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
-    """Id and version of each watched table that has been made, by its path: one that is made anew has another id."""
+    """Id and version of each watched table that has been made, by its path: one that is made anew has another id.
+
+    Beside them, for each table of members, the attributes by which members are told apart.
+    """
     handles = {table.path: find(lake, table) for table in WATCHED}
-    return {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in _NAMED_BY}}
 
 
 def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
@@ -54,9 +59,9 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
 
     Args:
         lake: The lake.
-        since: Id and version of each watched table, by its path, up to which everything is known (or the version alone,
-            as cursors had it once); the rows of a table that is not named, was made anew, or whose version is gone, all
-            count as new.
+        since: What `versions_now` said of the state that is known (with versions alone, or without attributes, as
+            cursors were once); the rows of a table that is not named, was made anew, or whose version is gone, all
+            count as new. Members that were told apart by other attributes had other keys.
         calendar: First partition, and when dates begin.
 
     Returns:
@@ -64,13 +69,24 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         waited for them, and those of the orders that name a changed customer or product while the change is valid.
     """
     dates: set[date] = set()
-    changes = {table: _changes(lake, table, since.get(table.path)) for table in _BY_ORDER}
+    changes = {table: pl.concat(_changes(lake, table, since.get(table.path))) for table in _BY_ORDER}
     if any(rows.height for rows in changes.values()):
         dates.update(dates_of_orders(lake, changes))
     for members, naming in _NAMED_BY.items():
-        changed = _changes(lake, members, since.get(members.path))
-        if changed.height:
-            dates.update(_dates_of_members(lake, members, naming, changed, calendar))
+        appeared, gone = _changes(lake, members, since.get(members.path))
+        # Once each version was a member, even if nothing but its clock was another.
+        _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
+        is_retold = members.path in since and attributes != list(members.attributes)
+        if appeared.height or gone.height or is_retold:
+            keys = None if is_retold else pl.concat([appeared, gone]).select(members.key[0]).unique().drop_nulls()
+            versions = _plan(lake.scan(members)).select(members.columns)
+            now = _rows(versions if keys is None else versions.join(keys.lazy(), on=members.key[0], how="semi"))
+            before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
+            known_by = [name for name in attributes if name in members.columns]
+            spans = touched_spans(before, now, members, calendar, known_by)
+            # The date of its capture brings a member that nobody has named yet to the dimension.
+            dates.update(pl.concat([appeared, gone]).join(spans, on=members.key[0], how="semi")["captured_on"])
+            dates.update(_dates_that_name(lake, naming, spans, members.key[0]))
     return sorted(dates)
 
 
@@ -83,31 +99,37 @@ def unaccounted_dates(lake: Lake, tables: tuple[Table, ...], calendar: Calendar,
     return sorted(found)
 
 
-def _changes(lake: Lake, table: Table, known: Any) -> pl.DataFrame:
+def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows that a table has and did not have at what is known of it, and the other way round; its columns."""
-    handle = find(lake, table)
+    handle, none = find(lake, table), pl.DataFrame(schema=table.schema)
     if handle is None:
-        return pl.DataFrame(schema=table.schema)
+        return none, none
     made, version = known if isinstance(known, list) else (_id(handle), known)
     if made != _id(handle):
         version = None
     elif handle.version() == version:
-        return pl.DataFrame(schema=table.schema)
+        return none, none
     dates = None if version is None else dates_changed_since(lake, handle, table, version)
     if dates is None:
-        return rows_of(lake.scan(table).select(table.columns))
+        return rows_of(lake.scan(table).select(table.columns)), none
     before = lake.find(table, version)
     now, then = (_plan(lake.scan_at(one, table, dates).select(table.columns)) for one in (handle, before))
-    both_ways = [
-        one.join(other, on=list(table.columns), how="anti", nulls_equal=True)
-        for one, other in ((now, then), (then, now))
-    ]
     try:
-        return _rows(pl.concat(both_ways))
+        return _rows(_without(now, then)), _rows(_without(then, now))
     except (FileNotFoundError, LakeError) as error:
         # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
         log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
-        return rows_of(lake.scan(table).select(table.columns))
+        return rows_of(lake.scan(table).select(table.columns)), none
+
+
+def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows that are not among others of the same columns."""
+    return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
+
+
+def _told_by(members: Table) -> str:
+    """Under which name `versions_now` says by what members are told apart."""
+    return f"{members.path} by"
 
 
 def _id(handle: DeltaTable) -> str:
@@ -147,53 +169,50 @@ def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[da
     return dates
 
 
-def _dates_of_members(
-    lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar
-) -> set[date]:
-    key = members.key[0]
-    keys = changed.select(key).unique()
-    valid = _plan(lake.scan(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")
-    spans = valid_spans(changed.select(key, "updated_at"), _rows(valid), key, calendar)
-    rows = _plan(lake.scan(naming)).join(keys.lazy(), on=key, how="semi").select(key, "order_date").unique()
-    # The date of its capture brings a member that nobody has named yet to the dimension.
-    captured = set(changed["captured_on"])
+def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -> set[date]:
+    """Dates within spans at which rows name the members that the spans are of."""
+    rows = _plan(lake.scan(naming)).join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (
-        _rows(rows)
+        _rows(rows.select(key, "order_date").unique())
         .join(spans, on=key)
         .filter(
             pl.col("order_date") >= pl.col("first").fill_null(date.min),
             pl.col("order_date") <= pl.col("last").fill_null(date.max),
         )
     )
-    return captured | set(named["order_date"])
+    return set(named["order_date"])
 
 
-def valid_spans(changed: pl.DataFrame, valid: pl.DataFrame, key: str, calendar: Calendar) -> pl.DataFrame:
-    """On which dates it matters that versions appeared or went.
+def touched_spans(
+    before: pl.DataFrame, now: pl.DataFrame, members: Table, calendar: Calendar, attributes: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """On which dates an order finds another member of a dimension than before, or one that shows something else.
+
+    That is while a member is valid that stands on one side alone. A member is told by its key, by when it begins, and
+    by its attributes; a version that goes or comes between two others may join or part the members around it.
 
     Args:
-        changed: key, updated_at of the versions that appeared or went.
-        valid: key, updated_at of the versions of these members that are valid now.
-        key: Column that identifies a member.
+        before: Versions of some keys as they were, of the columns of the members' table.
+        now: The versions of the same keys as they are.
+        members: The cleansed table of the members.
         calendar: When dates begin.
+        attributes: By which members were told apart before; by default, those by which they are now.
 
     Returns:
-        key, first (null: from the beginning of time), last (null: until further notice): from each changed version to
-        the valid one after it; the first version of a member is valid from the beginning.
+        key, first (null: from the beginning of time), last (null: until further notice).
     """
-    at = pl.col("updated_at")
-    others = valid.unique().rename({"updated_at": "valid_at"})
-    spans = (
-        changed.unique()
-        .join(others, on=key, how="left")
-        .group_by(key, "updated_at")
-        .agg(
-            has_earlier=(pl.col("valid_at") < at.first()).any(),
-            ends=pl.col("valid_at").filter(pl.col("valid_at") > at.first()).min(),
-        )
+    key = members.key[0]
+    told_apart = ((before, members.attributes if attributes is None else attributes), (now, members.attributes))
+    sides: list[pl.DataFrame] = [
+        nw.to_native(valid_intervals(nw.from_native(versions.lazy()), key, names)).collect()
+        for versions, names in told_apart
+    ]
+    told_by = [key, "valid_from", *members.attributes]
+    differing: pl.DataFrame = pl.concat(
+        one.join(other, on=told_by, how="anti", nulls_equal=True) for one, other in (sides, reversed(sides))
     )
-    instants = spans.select(first=pl.when(pl.col("has_earlier")).then(at), last=pl.col("ends"))
-    return spans.select(key, *(calendar.dates_of(instants[name]) for name in instants.columns))
+    dates = {name: calendar.dates_of(differing[at]) for name, at in (("first", "valid_from"), ("last", "valid_to"))}
+    return differing.select(key, **dates)
 
 
 def _plan(frame: Frame) -> pl.LazyFrame:

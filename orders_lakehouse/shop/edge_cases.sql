@@ -17,7 +17,7 @@ INSERT INTO shop.customers VALUES
 INSERT INTO shop.products VALUES
   ('p1', ' Tea ', 'Food', 'Maker', 3.50, ' eur', '2016-12-01', null),
   ('p2', null, null, null, 0, 'USD', '2017-01-04', null),
-  ('gone', 'Withdrawn', null, null, 1, 'EUR', '2017-01-02', '2017-01-02'),
+  ('gone', 'Withdrawn', null, null, null, null, '2017-01-02', '2017-01-02'),
   ('free', 'Negative', null, null, -0.01, 'EUR', '2017-01-01', null),
   ('nan', 'Not a number', null, null, 'NaN', 'EUR', '2017-01-01', null),
   ('price', 'No price', null, null, null, null, '2017-01-01', null),

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -13,8 +12,9 @@ from typing import TextIO
 import click
 
 from orders_lakehouse.contracts.tables import CLEANSED
-from orders_lakehouse.instance import BackfillError, CheckOutcome, Outcome, run_range
+from orders_lakehouse.instance import BackfillError, run_range
 from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import look, show_tables
@@ -108,36 +108,16 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
     )
 
 
-def causes(outcome: Outcome) -> list[str]:
-    """What failed in a run, a line for each cause: steps, and checks with their dates."""
-    by_cause: dict[str, list[str]] = {}
-    for step, message in outcome.errors.items():
-        by_cause.setdefault(message, []).append(step.replace("__", "/"))
-    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
-    failed = sorted(_stopped_by(outcome).items())
-    return [*lines, *(f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in failed)]
-
-
 def blamed(outcome: Outcome) -> frozenset[date]:
     """Dates without which the run would have gone on; none when it failed for something else too."""
-    failed = _stopped_by(outcome).values()
+    failed = stopped_by(outcome).values()
     if outcome.errors or not all(check.failed_dates for check in failed):
         return frozenset()
     return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
 
 
-def _stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
-    """Checks that stopped a run: what only tells people has not, and its dates need not be left out."""
-    return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
-
-
 def _any_left(request: Request) -> bool:
     return len(request.without) <= (request.last - request.first).days
-
-
-def _on(dates: Iterable[str]) -> str:
-    days = list(dates)
-    return f" for {len(days)} date{'s' if len(days) > 1 else ''}: {', '.join(days)}" if days else ""
 
 
 def _summary(outcomes: list[Outcome]) -> None:

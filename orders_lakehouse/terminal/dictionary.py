@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -75,6 +75,9 @@ class Entry:
         version: Of its contract, if it has one.
         columns: Its columns.
         rules: What several columns are judged by: reason, or test, to what is demanded.
+        primary_key: Columns that the warehouse itself keeps unique, if any.
+        indexes: Each a list of columns, beside the primary key.
+        references: Column to the column that it refers to, as layer.table.column.
     """
 
     layer: str
@@ -86,6 +89,9 @@ class Entry:
     version: str | None
     columns: Sequence[Column]
     rules: Mapping[str, str]
+    primary_key: Sequence[str] = ()
+    indexes: Sequence[Sequence[str]] = ()
+    references: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -139,6 +145,9 @@ def show(name: str | None) -> None:
     else:
         (entry,) = [entry for entry in found if entry.path == name.replace("/", ".")] or _unknown(name, found)
         console().print(Text(f"{entry.path}: {entry.description}\n"))
+        for fact in (f"Key: {_keys(entry)}", *_declared(entry, lambda path: path)):
+            console().print(Text(f"{fact}".replace("`", "")))
+        console().print()
         for heading in ("column", "type", "what it says"):
             table.add_column(heading, no_wrap=heading == "column")
         for column in entry.columns:
@@ -217,6 +226,9 @@ def _of_model(manifest: models.Manifest, node_id: str) -> Entry:
         None,
         _columns(described, demanded, origins, str),
         demanded.get(None, {}),
+        described["primary_key"],
+        described["indexes"],
+        {column: f"marts.{other}" for column, other in described["references"].items()},
     )
 
 
@@ -283,8 +295,11 @@ _COPIES = """\
 Copies of lake tables have their columns' names, types of Postgres, and leave out what dbt does not need. Staging views
 over them give some columns another name; in the lineage of a mart, both are passed over.
 
-| Table | Copy of | Without |
-| --- | --- | --- |"""
+A copy has no primary key: customers and products have a row for each version, and an order that moves stands on two
+dates for a while. A list of keys beside a copy has one.
+
+| Table | Copy of | Without | Index | List of keys beside it |
+| --- | --- | --- | --- | --- |"""
 _HEADINGS = "| Column | Type | Null | What it says | Made of | Goes to |\n| --- | --- | --- | --- | --- | --- |"
 
 
@@ -312,7 +327,9 @@ def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[
         yield _COPIES
         for copy in COPIES:
             without = ", ".join(f"`{name}`" for name in copy.table.columns if name in copy.without)
-            yield f"| `lake.{copy.name}` | {_link(f'{copy.table.layer}.{copy.table.name}')} | {without} |"
+            keys = f"`lake.{copy.keys}`, primary key `{copy.counted}`" if copy.keys else ""
+            source = _link(f"{copy.table.layer}.{copy.table.name}")
+            yield f"| `lake.{copy.name}` | {source} | {without} | `{copy.partition}` | {keys} |"
         yield ""
     for entry in of_layer:
         yield f"## {entry.name}\n\n{entry.description}\n"
@@ -329,6 +346,7 @@ def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[
 def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
     versions = ", of which each version is a row" if entry.partition == "captured_on" else ""
     yield f"Key: {_keys(entry)}{versions}" + (f"; by date: `{entry.partition}`" if entry.partition else "")
+    yield from _declared(entry, _link)
     upstream = [origin for column in entry.columns for origin in column.origins]
     downstream = [other for column in entry.columns for other in goes_to.get(f"{entry.path}.{column.name}", ())]
     for said, columns in (("Made of", upstream), ("Goes to", downstream)):
@@ -344,7 +362,22 @@ def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def _keys(entry: Entry) -> str:
-    return " or ".join(" + ".join(f"`{column}`" for column in key) for key in entry.keys)
+    return " or ".join(map(_together, entry.keys))
+
+
+def _declared(entry: Entry, link: Callable[[str], str]) -> Iterator[str]:
+    """What the warehouse is told of a table's keys: primary key, indexes, and the columns that others are one of."""
+    if entry.primary_key:
+        yield f"Primary key, kept by the warehouse: {_together(entry.primary_key)}"
+    if entry.indexes:
+        yield f"Index: {', '.join(map(_together, entry.indexes))}"
+    if entry.references:
+        pairs = (f"`{column}` to {link(other)}" for column, other in entry.references.items())
+        yield f"Refers, as tests demand: {', '.join(pairs)}"
+
+
+def _together(columns: Sequence[str]) -> str:
+    return " + ".join(f"`{column}`" for column in columns)
 
 
 def _row(entry: Entry, column: Column, goes_to: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from orders_lakehouse.contracts.tables import CLEANSED, Table
 from orders_lakehouse.dates import days, in_words, spans
-from orders_lakehouse.instance import BackfillError, Outcome
+from orders_lakehouse.instance import BackfillError
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
@@ -17,8 +17,9 @@ from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
 from orders_lakehouse.lake.results import bad_dates, evaluations, in_force
 from orders_lakehouse.lake.touched import touched_dates, versions_now
 from orders_lakehouse.lake.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.outcome import Outcome, causes
 from orders_lakehouse.pending import GAP, ranges
-from orders_lakehouse.terminal.backfill import blamed, causes, run_stretch
+from orders_lakehouse.terminal.backfill import blamed, run_stretch
 from orders_lakehouse.terminal.grids import show_rows
 from orders_lakehouse.terminal.quarantine import CAPTURED, count
 from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB, Request

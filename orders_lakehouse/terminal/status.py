@@ -1,16 +1,19 @@
 """`lakehouse status`: what each table holds, when it last changed, and whether its checks hold."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 
 import click
 import polars as pl
 from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.in_vain import InVain, kept
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
@@ -58,10 +61,17 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of all tables; of the marts, why nothing is known where that is so."""
+    """What is known of all tables.
+
+    Attributes:
+        tables: Those that have been made.
+        marts_unknown: Why nothing is known of the marts, where that is so.
+        asked_in_vain: Dates that sensors ask for again and again, as every run fails.
+    """
 
     tables: list[TableStatus]
     marts_unknown: str | None = None
+    asked_in_vain: Sequence[InVain] = ()
 
 
 def status(*, as_json: bool = False) -> None:
@@ -75,6 +85,7 @@ def status(*, as_json: bool = False) -> None:
         click.echo(f"Nothing here yet: no table in {settings().lake_url}; `make demo` or `make backfill` makes them.")
         if found.marts_unknown:
             click.echo(f"Marts: {found.marts_unknown}")
+        _show_in_vain(found)
 
 
 def look(lake: Lake) -> Status:
@@ -86,8 +97,8 @@ def look(lake: Lake) -> Status:
         unreachable = _warehouse_not_running()
         marts = [] if unreachable else list(_marts(results))
     except ExpectedError as error:
-        return Status(found, str(error))
-    return Status([*found, *marts], unreachable)
+        return Status(found, str(error), kept())
+    return Status([*found, *marts], unreachable, kept())
 
 
 def _extent(lake: Lake, table: Table) -> Extent | None:
@@ -216,6 +227,14 @@ def show_tables(found: Status) -> None:
             terminal.print(f"{_mark(one)} {one.table}: {escape(one.worst_check)}")
     if found.marts_unknown:
         terminal.print(f"Marts: {escape(found.marts_unknown)}")
+    _show_in_vain(found)
+
+
+def _show_in_vain(found: Status) -> None:
+    terminal = console()
+    for one in found.asked_in_vain:
+        terminal.print(f"{MARKS[FAILED]} {one.sensor} asks in vain for {escape(one.in_words)}")
+        terminal.print(Padding(Text(f"{one.error}\n{one.remedy(program())}"), (0, 0, 0, 4)))
 
 
 def _cells(one: TableStatus) -> tuple[str, ...]:

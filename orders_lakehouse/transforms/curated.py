@@ -4,7 +4,7 @@ from datetime import date
 
 import narwhals as nw
 
-from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDER_LINES
+from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, CUSTOMERS, DAILY_SALES, ORDER_LINES, PRODUCTS
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM, Frame
 from orders_lakehouse.transforms.columns import days_between
 from orders_lakehouse.transforms.versions import valid_intervals
@@ -23,7 +23,7 @@ def customers_in_time(customers: Frame) -> Frame:
     Returns:
         customer_id, valid_from, valid_to, customer_name, customer_city, customer_country_code.
     """
-    return valid_intervals(customers, "customer_id").select(
+    return valid_intervals(customers, "customer_id", CUSTOMERS.attributes).select(
         "customer_id",
         "valid_from",
         "valid_to",
@@ -39,7 +39,7 @@ def products_in_time(products: Frame) -> Frame:
     Returns:
         product_id, valid_from, valid_to, product_name, category, manufacturer.
     """
-    return valid_intervals(products, "product_id").select(
+    return valid_intervals(products, "product_id", PRODUCTS.attributes).select(
         "product_id", "valid_from", "valid_to", "product_name", "category", "manufacturer"
     )
 

@@ -11,6 +11,7 @@ from orders_lakehouse.contracts.types import Frame
 _CLOCK = ("updated_at", "captured_at", "captured_on")
 # Among those that were captured at once, the last of the sequence wins.
 _ORDER = (*_CLOCK, "sequence")
+_BEFORE, _PLACE = "__before", "place__"
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
@@ -64,27 +65,57 @@ def effective_at() -> nw.Expr:
     return nw.when(clock > captured.dt.offset_by(f"{AHEAD_HOURS}h")).then(captured).otherwise(clock)
 
 
-def valid_intervals(versions: Frame, key: str) -> Frame:
-    """When each version of a dimension row is valid.
+def last_versions(versions: Frame, key: str) -> Frame:
+    """The last version of each row by the change clock; at an equal clock the last captured one.
+
+    Args:
+        versions: Versions with `updated_at`, `captured_at`, `captured_on`.
+        key: Column that identifies a row.
+
+    Returns:
+        One row for each key, with the columns of `versions`.
+    """
+    content = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
+    number = nw.len().over(key)
+    several = versions.filter(number > 1).unique(subset=[key], keep="last", order_by=[*_CLOCK, *content])
+    return nw.concat([versions.filter(number == 1), several])
+
+
+def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Frame:
+    """When each member of a dimension is valid: a version whose attributes differ from those of the one before it.
+
+    Versions that follow one another with equal attributes are one member, valid from the first of them on. A deleted
+    row may lack its key or its clock; such a version belongs to no member.
 
     Args:
         versions: Valid versions with `updated_at`, `captured_at`, `captured_on`.
         key: Column that identifies a row.
+        attributes: Columns by which members differ; a null equals a null.
 
     Returns:
-        The rows of `versions` that ever are valid, with `valid_from` (null: from the beginning of time) and
-        `valid_to` (null: until further notice), half open.
+        The first version of each member, with `valid_from` (null: from the beginning of time) and `valid_to` (null:
+        until further notice), half open.
     """
     columns = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
     clock, number = nw.col("updated_at"), nw.len().over(key)
     always = nw.when(nw.lit(value=False)).then(clock)
+    known = versions.filter(~nw.col(key).is_null(), ~clock.is_null())
     # Most rows have one version; only the others are worth sorting.
-    single = versions.filter(number == 1).with_columns(valid_from=always, valid_to=always)
-    winners = versions.filter(number > 1).unique(
-        subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns]
+    single = known.filter(number == 1).with_columns(valid_from=always, valid_to=always)
+    winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns])
+    # One window and a join, where a window for each attribute would sort the versions as often.
+    place = nw.col(_PLACE)
+    placed = winners.with_columns(clock.cum_count().over(key, order_by="updated_at").cast(nw.Int64).alias(_PLACE))
+    before = placed.select(key, place + 1, *(nw.col(name).alias(f"{name}{_BEFORE}") for name in attributes))
+    is_other = nw.any_horizontal(*map(_differs, attributes), ignore_nulls=True)
+    members = placed.join(before, on=[key, _PLACE], how="left").filter((place == 1) | is_other)
+    several = members.with_columns(
+        valid_from=nw.when(place > 1).then(clock), valid_to=clock.shift(-1).over(key, order_by="updated_at")
     )
-    several = winners.with_columns(
-        valid_from=nw.when(~clock.shift(1).over(key, order_by="updated_at").is_null()).then(clock),
-        valid_to=clock.shift(-1).over(key, order_by="updated_at"),
-    )
-    return nw.concat([single, several])
+    return nw.concat([single, several.select(single.collect_schema().names())])
+
+
+def _differs(name: str) -> nw.Expr:
+    """Whether a column is not what it was in the version before; null against null is no difference."""
+    now, then = nw.col(name), nw.col(f"{name}{_BEFORE}")
+    return (now.is_null() != then.is_null()) | (now != then).fill_null(value=False)

@@ -32,6 +32,9 @@ class Copy:
         counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
             keys there are is known then without a look at every row.
         required: Columns that are never null, beside those of which the contract says so.
+
+    A tombstone is not judged by the contract, so a copy that holds tombstones demands of its rows only what every row
+    has, whatever the source says.
     """
 
     table: Table
@@ -55,10 +58,18 @@ class Copy:
         return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}
 
     @property
+    def holds_tombstones(self) -> bool:
+        """Whether deleted rows are copied, with their mark; a copy without the mark leaves them out."""
+        return "is_deleted" in self.types
+
+    @property
     def columns(self) -> dict[str, str]:
-        """Column names, and types with what the contract says of nulls."""
-        demanded = self.table.model.to_schema().columns
-        required = self.required.union(name for name, column in demanded.items() if not column.nullable)
+        """Column names, and types with what is known of nulls."""
+        if self.holds_tombstones:
+            required = _EVEN_OF_TOMBSTONES
+        else:
+            demanded = self.table.model.to_schema().columns
+            required = self.required.union(name for name, column in demanded.items() if not column.nullable)
         return {name: f"{kind} NOT NULL" if name in required else kind for name, kind in self.types.items()}
 
     @property
@@ -69,6 +80,8 @@ class Copy:
 
 _JUDGED = frozenset({"versions", "candidates", "warnings"})
 _LINEAGE = _JUDGED | {"is_deleted", "captured_on", "captured_at"}
+# What the pipeline itself writes into every row.
+_EVEN_OF_TOMBSTONES = frozenset({"is_deleted", "captured_on", "captured_at"})
 COPIES = (
     Copy(CUSTOMERS, _JUDGED),
     Copy(PRODUCTS, _JUDGED),

@@ -246,7 +246,7 @@ def _to_replace(before: pl.DataFrame, rows: pl.DataFrame, copy: Copy) -> tuple[p
 
     Returns:
         Rows, as partition and key, each once; and dates that are to be replaced as a whole instead, because many of
-        their rows are others, or a key stands there more than once.
+        their rows are others, a key stands there more than once, or a deleted row there has no key.
     """
     on = [copy.partition, *(name for name in copy.table.key if name != copy.partition)]
     pairs = ((rows, before), (before, rows))
@@ -256,7 +256,9 @@ def _to_replace(before: pl.DataFrame, rows: pl.DataFrame, copy: Copy) -> tuple[p
     counts = counts.join(before.group_by(copy.partition).agg(rows=pl.len()), on=copy.partition, how="left")
     many = counts.filter(pl.col("changed") > pl.col("rows").fill_null(0) * _FEW)[copy.partition]
     twice = [frame.filter(frame.select(on).is_duplicated())[copy.partition] for frame in (rows, before)]
-    whole = pl.concat([many, *twice]).unique().to_list()
+    # A null is equal to nothing, in the server as in a join.
+    nameless = changed.filter(pl.any_horizontal(pl.col(on).is_null()))[copy.partition]
+    whole = pl.concat([many, *twice, nameless]).unique().to_list()
     return changed.filter(~pl.col(copy.partition).is_in(whole)), whole
 
 

@@ -26,6 +26,7 @@ _OF_COLUMN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "relationships": lambda a: f"one of `{_referred(a['to'])}.{a['field']}`",
     "relationships_by_date": lambda a: f"one of `{_referred(a['to'])}.{a['field']}`",
 }
+_REFERENCES = ("relationships", "relationships_by_date")
 _OF_MODEL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "unique_combination": lambda a: f"{', '.join(f'`{column}`' for column in a['columns'])} together, in no two rows",
     "holds": lambda a: f"`{a['expression']}`",
@@ -66,8 +67,10 @@ def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
         node_id: The node.
 
     Returns:
-        description, keys (each a list of columns that identify a row), by_date (whether a run replaces dates), columns
-        (by name: type as Postgres calls it, nullable, description, unit, personal).
+        description, keys (each a list of columns that identify a row), primary_key (columns that the warehouse itself
+        keeps unique; empty without such a key), indexes (beside it, each a list of columns), references (column to the
+        `model.column` that it is one of), by_date (whether a run replaces dates), columns (by name: type as Postgres
+        calls it, nullable, description, unit, personal).
     """
     node = node_of(parsed, node_id)
     required = {column for column, name, _ in _tests(parsed, node_id) if name == "not_null"}
@@ -86,10 +89,19 @@ def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
         for column, name, test in _tests(parsed, node_id)
         if name in ("unique", "unique_combination") and test["config"]["where"] in (None, _RUN_DATES)
     ]
-    keys += [[name] for name, column in node["columns"].items() if _constrained(column, "primary_key")]
+    primary_key = [name for name, column in node["columns"].items() if _constrained(column, "primary_key")]
+    if primary_key and primary_key not in keys:
+        keys.append(primary_key)
     return {
         "description": " ".join(node["description"].split()),
         "keys": sorted(keys, key=lambda key: (len(key), list(columns).index(key[0]))),
+        "primary_key": primary_key,
+        "indexes": [list(index["columns"]) for index in node["config"].get("indexes") or ()],
+        "references": {
+            column: f"{_referred(test['test_metadata']['kwargs']['to'])}.{test['test_metadata']['kwargs']['field']}"
+            for column, name, test in _tests(parsed, node_id)
+            if name in _REFERENCES and column
+        },
         "by_date": "partitioned" in node["tags"],
         "columns": columns,
     }

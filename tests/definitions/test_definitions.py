@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES
+from orders_lakehouse.in_vain import SENSORS
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
@@ -19,7 +20,9 @@ FACTS = [dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_line
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "staging", "marts")
 DBT_LAYERS = ("staging", "marts")
 LAKE_LAYERS = ("raw", "cleansed", "quarantine", "curated", "checks")
-OF_UPKEEP = {"agrees_with_shop", "repair_changes_nothing", "total_price_as_in_shop", "keeps_up"}
+OF_UPKEEP = {
+    *("agrees_with_shop", "repair_changes_nothing", "total_price_as_in_shop", "keeps_up", "sensors_get_through")
+}
 MONITORS = {
     "stands_once",
     "volume_as_usual",
@@ -288,7 +291,7 @@ def test_upkeep_is_done_by_its_own_jobs_alone(defs: dg.Definitions) -> None:
     jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
     doing = {job.name: {key.name for key in job.asset_layer.asset_graph.asset_check_keys} & OF_UPKEEP for job in jobs}
     assert {name: found for name, found in doing.items() if found} == {
-        "freshness_job": {"keeps_up"},
+        "freshness_job": {"keeps_up", "sensors_get_through"},
         "reconcile_job": {"agrees_with_shop", "total_price_as_in_shop"},
         "repair_job": {"repair_changes_nothing"},
     }
@@ -313,6 +316,10 @@ def test_sensors_run_from_the_start_unless_told_otherwise(defs: dg.Definitions) 
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
         assert sensor.minimum_interval_seconds == 5
         assert sensor.description
+
+
+def test_what_is_told_of_sensors_names_those_that_there_are_and_their_jobs(defs: dg.Definitions) -> None:
+    assert {sensor.name: sensor.job.name for sensor in defs.sensors or ()} == SENSORS
 
 
 def test_concurrent_runs_of_dbt_wait_for_one_another() -> None:

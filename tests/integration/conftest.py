@@ -22,9 +22,9 @@ import pytest
 from orders_lakehouse import adbc, cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
 from orders_lakehouse.defs.upkeep import UPKEEP
-from orders_lakehouse.instance import cause_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.outcome import cause_of
 from orders_lakehouse.settings import settings
 from tests.integration.copies import Warehouse
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare

@@ -24,6 +24,7 @@ class Daemon:
     Attributes:
         lakehouse: The lakehouse.
         cursors: Cursor of each sensor.
+        skipped: Why each sensor skipped its last tick, if it did.
         asked: Job, first and last date of each run, in order.
         dying: How many of the next runs end before they begin.
         through: What a run that derives consists of.
@@ -31,6 +32,7 @@ class Daemon:
 
     lakehouse: Lakehouse
     cursors: dict[str, str | None] = field(default_factory=dict)
+    skipped: dict[str, str | None] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     dying: int = 0
     through: str = DERIVED
@@ -50,6 +52,8 @@ class Daemon:
             result = sensor(context)
         assert isinstance(result, dg.SensorResult)
         self.cursors[sensor.name] = result.cursor
+        reason = result.skip_reason
+        self.skipped[sensor.name] = reason.skip_message if isinstance(reason, dg.SkipReason) else reason
         requests = [request for request in result.run_requests or () if not self._is_used(request)]
         if [request for request in requests if not self._lives_through(sensor.job.name, request)]:
             raise Killed

@@ -52,12 +52,14 @@ MARTS: Mapping[str, str] = {
     "dim_customers": """
         SELECT
             customer_id, customer_name, customer_email, date_of_birth::text, registration_date::text, address, city,
-            state, postal_code, country_code, is_deleted::text
-        FROM marts.dim_customers WHERE is_current AND NOT is_inferred AND customer_id IS NOT NULL
+            state, postal_code, country_code, is_deleted::text, valid_from::text, valid_to::text, is_current::text
+        FROM marts.dim_customers WHERE NOT is_inferred AND customer_id IS NOT NULL
     """,
     "dim_products": """
-        SELECT product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text
-        FROM marts.dim_products WHERE is_current AND NOT is_inferred AND product_id IS NOT NULL
+        SELECT
+            product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text,
+            valid_from::text, valid_to::text, is_current::text
+        FROM marts.dim_products WHERE NOT is_inferred AND product_id IS NOT NULL
     """,
 }
 

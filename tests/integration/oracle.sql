@@ -159,7 +159,8 @@ CREATE FUNCTION oracle.look() RETURNS bigint LANGUAGE sql AS $$
     SELECT currval('oracle.looks');
 $$;
 
--- Valid versions with the time for which each of them holds; of two with one clock the last seen counts.
+-- Valid versions with the time for which each of them holds; of two with one clock the last seen counts. A version that
+-- shows what the one before it shows is none of its own.
 CREATE VIEW oracle.customers AS
 WITH valid AS (
     SELECT DISTINCT ON (customer_id::text, updated_at)
@@ -194,13 +195,22 @@ WITH valid AS (
     CROSS JOIN LATERAL (SELECT deleted_at IS NOT NULL AS is_deleted) AS state_of_row
     WHERE customer_id::text ~ '\S' AND oracle.clock_is_sane(updated_at)
     ORDER BY customer_id::text, updated_at, look DESC
+),
+
+compared AS (
+    SELECT
+        *,
+        to_jsonb(valid) - 'updated_at' IS DISTINCT FROM lag(to_jsonb(valid) - 'updated_at')
+            OVER (PARTITION BY customer_id ORDER BY updated_at) AS is_other
+    FROM valid
 )
 
 SELECT
     *,
     CASE WHEN lag(updated_at) OVER clock IS NULL THEN '-infinity' ELSE updated_at END AS valid_from,
     coalesce(lead(updated_at) OVER clock, 'infinity') AS valid_to
-FROM valid
+FROM compared
+WHERE is_other
 WINDOW clock AS (PARTITION BY customer_id ORDER BY updated_at);
 
 CREATE VIEW oracle.products AS
@@ -226,13 +236,22 @@ WITH valid AS (
     CROSS JOIN LATERAL (SELECT deleted_at IS NOT NULL AS is_deleted) AS state_of_row
     WHERE product_id::text ~ '\S' AND oracle.clock_is_sane(updated_at)
     ORDER BY product_id::text, updated_at, look DESC
+),
+
+compared AS (
+    SELECT
+        *,
+        to_jsonb(valid) - 'updated_at' IS DISTINCT FROM lag(to_jsonb(valid) - 'updated_at')
+            OVER (PARTITION BY product_id ORDER BY updated_at) AS is_other
+    FROM valid
 )
 
 SELECT
     *,
     CASE WHEN lag(updated_at) OVER clock IS NULL THEN '-infinity' ELSE updated_at END AS valid_from,
     coalesce(lead(updated_at) OVER clock, 'infinity') AS valid_to
-FROM valid
+FROM compared
+WHERE is_other
 WINDOW clock AS (PARTITION BY product_id ORDER BY updated_at);
 
 -- What the marts ought to show, all of it as text.
@@ -335,12 +354,19 @@ FROM oracle.fct_orders GROUP BY date_id;
 CREATE VIEW oracle.dim_customers AS
 SELECT
     customer_id, customer_name, customer_email, date_of_birth::text, registration_date::text, address, city, state,
-    postal_code, country_code, is_deleted::text
-FROM oracle.customers WHERE valid_to = 'infinity';
+    postal_code, country_code, is_deleted::text,
+    CASE WHEN valid_from = '-infinity' THEN '1900-01-01 00:00:00+00' ELSE valid_from END::text AS valid_from,
+    CASE WHEN valid_to = 'infinity' THEN '9999-12-31 00:00:00+00' ELSE valid_to END::text AS valid_to,
+    (valid_to = 'infinity')::text AS is_current
+FROM oracle.customers;
 
 CREATE VIEW oracle.dim_products AS
-SELECT product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text
-FROM oracle.products WHERE valid_to = 'infinity';
+SELECT
+    product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text,
+    CASE WHEN valid_from = '-infinity' THEN '1900-01-01 00:00:00+00' ELSE valid_from END::text AS valid_from,
+    CASE WHEN valid_to = 'infinity' THEN '9999-12-31 00:00:00+00' ELSE valid_to END::text AS valid_to,
+    (valid_to = 'infinity')::text AS is_current
+FROM oracle.products;
 
 CREATE VIEW oracle.daily_sales AS
 SELECT

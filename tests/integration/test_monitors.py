@@ -52,6 +52,8 @@ def behind(lakehouse: Lakehouse) -> dict[str, tuple[int, str | None]]:
     assert result.success
     found: dict[str, tuple[int, str | None]] = {}
     for check in result.get_asset_check_evaluations():
+        if check.check_name != "keeps_up":
+            continue
         said: dict[str, Any] = {name: value.value for name, value in check.metadata.items()}
         found[check.asset_key.path[0]] = (said["minutes_behind"], said.get("waiting"))
     return found

@@ -24,10 +24,10 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.instance import CheckOutcome, Outcome
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import record
 from orders_lakehouse.lake.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.outcome import CheckOutcome, Outcome
 from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows

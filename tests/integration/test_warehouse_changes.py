@@ -16,6 +16,8 @@ from orders_lakehouse.warehouse.load import load
 from tests.integration.copies import COPY, DAYS, Warehouse, line, load_lines
 from tests.unit.rows import at, rows
 
+CAPTURED = {"captured_on", "captured_at"}
+
 pytestmark = pytest.mark.usefixtures("clean_settings")
 
 
@@ -122,6 +124,25 @@ def test_every_copy_follows_rows_that_change(warehouse: Warehouse, table: Table)
         load(warehouse.lake, COPY[table.name])
         expected = sorted(str(row[key]) for row in last)
         assert [found for (found,) in warehouse.query(f"SELECT {key} FROM lake.{table.name} ORDER BY 1")] == expected
+
+
+@pytest.mark.parametrize("table", [CUSTOMERS, PRODUCTS], ids=lambda table: table.name)
+def test_a_deleted_row_may_lack_all_but_its_capture_and_changes_like_others(warehouse: Warehouse, table: Table) -> None:
+    key = table.key[0]
+    lacking = dict.fromkeys(name for name in table.columns if name not in {"is_deleted", "versions", *CAPTURED})
+    given = [{key: f"k{number}", "captured_on": DAYS[0]} for number in range(10)]
+    nameless = {**lacking, "captured_on": DAYS[0], "is_deleted": True}
+    named = {**nameless, key: "gone"}
+    replaced = []
+    for last in (given, [*given, named], [*given, named, nameless], [*given, nameless], given):
+        warehouse.write(table, DAYS[0], DAYS[0], *last)
+
+        replaced.append(load(warehouse.lake, COPY[table.name]).dates)
+        expected = sorted((str(row[key]), row.get("is_deleted", False)) for row in last)
+        found = warehouse.query(f"SELECT coalesce({key}, 'None'), is_deleted FROM lake.{table.name} ORDER BY 1")
+        assert found == expected
+    # Whole is what somebody else had changed.
+    assert replaced == [None, 1, 1, 1, 1]
 
 
 def test_where_the_version_before_cannot_be_read_whole_dates_are_replaced(warehouse: Warehouse) -> None:

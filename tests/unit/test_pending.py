@@ -1,5 +1,6 @@
 """Dates that wait: none is forgotten, none is asked for while a run works on it, bad ones keep nobody waiting."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.pending import GAP, Ended, Pending, pause, ranges
+from orders_lakehouse.pending import GAP, Ended, Failed, Failure, Pending, Turn, pause, ranges
 
 DAY = timedelta(days=1)
 START = date(2017, 1, 1)
@@ -95,6 +96,91 @@ def test_who_has_lost_its_cursor_uses_no_run_key_again() -> None:
     assert before.run_key != after.run_key
 
 
+def failed_runs(state: Pending, times: int, error: str = "no shop", now: datetime = NOON) -> Pending:
+    """The state after so many more runs have been asked for and failed, a day apart."""
+    for number in range(times):
+        state, runs = state.ask(now + number * DAY, "sensor")
+        ended = {run.run_key: Ended.FAILED for run in runs}
+        failed = {run.run_key: Failed(f"run {number}", error) for run in runs}
+        state = state.settle(ended, {}, now + number * DAY, failed)
+    return state
+
+
+def test_from_the_third_failed_run_in_a_row_on_dates_are_asked_for_in_vain() -> None:
+    noted = Pending().note([START, START + DAY], {}, NOON)
+    assert failed_runs(noted, 2).in_vain() == []
+    failure = Failure(3, NOON, "run 2", "no shop")
+    assert failed_runs(noted, 3).in_vain() == [((START, START + DAY), failure)]
+
+
+def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
+    """The shop's running date changes all the time, and gets its turn at once each time."""
+    state = Pending()
+    for number in range(4):
+        now = NOON + timedelta(minutes=number)
+        state, (run,) = state.note([START], {}, now).ask(now, "sensor")
+        # It changes while the run works on it, too.
+        state = state.note([START], {}, now)
+        state = state.settle({run.run_key: Ended.FAILED}, {}, now, {run.run_key: Failed("run", "no shop")})
+    assert state.in_vain() == [((START, START), Failure(4, NOON, "run", "no shop"))]
+    assert state.waiting[START].attempt == 0
+
+
+def test_after_a_success_nothing_is_in_vain() -> None:
+    state = failed_runs(Pending().note([START, START + DAY], {}, NOON), 5)
+    state, (run,) = state.ask(NOON + 9 * DAY, "sensor")
+    state = state.settle({run.run_key: Ended.SUCCEEDED}, {}, NOON + 9 * DAY)
+    assert (state.in_vain(), state.failures) == ([], {})
+
+
+def test_only_dates_that_checks_find_bad_are_blamed_for_a_run() -> None:
+    state, bad = Pending().note(days(START, START + 2 * DAY), {}, NOON), START + DAY
+    now = NOON
+    for _ in range(4):
+        state, runs = state.ask(now, "sensor")
+        of_bad = {run.run_key for run in runs if bad in run}
+        ended = {run.run_key: Ended.FAILED if run.run_key in of_bad else Ended.SUCCEEDED for run in runs}
+        by = dict.fromkeys(of_bad, Failed("run", "a check"))
+        state = state.settle(ended, {key: [bad] for key in of_bad}, now, by)
+        now += DAY
+    assert state.in_vain() == [((bad, bad), Failure(4, NOON, "run", "a check"))]
+
+
+def test_dates_with_different_errors_are_told_apart() -> None:
+    state = failed_runs(Pending().note([START], {}, NOON), 3, "no shop")
+    later = NOON + 3 * DAY
+    state = failed_runs(state.note([START + GAP + 9 * DAY], {}, later), 3, "no warehouse", later)
+    (first, failure), (_, other) = state.in_vain()
+    assert first == (START, START)
+    assert (failure.attempts, failure.since, failure.error) == (6, NOON, "no warehouse")
+    assert (other.attempts, other.since) == (3, later)
+
+
+def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
+    written = (
+        '{"asked": [["sensor:1:0", "2017-03-01", "2017-03-02", 2, "2017-06-01T12:00:00+00:00"]], "count": 1, '
+        '"marks": {"raw/orders": ["id", 3]}, "waiting": [["2017-01-01", "2017-01-02", 4, "2017-06-01T12:00:00+00:00", '
+        "true]]}"
+    )
+    state = Pending.from_json(written)
+    assert state is not None
+    assert state.failures == {}
+    assert state.waiting == {day: Turn(4, NOON, alone=True) for day in (START, START + DAY)}
+    (run,) = state.asked
+    assert (run.first, run.attempt, state.count) == (date(2017, 3, 1), 2, 1)
+    # And it begins to remember.
+    state = state.settle({run.run_key: Ended.FAILED}, {}, NOON, {run.run_key: Failed("run", "no shop")})
+    assert state.failures[date(2017, 3, 2)] == Failure(1, NOON, "run", "no shop")
+
+
+def test_a_program_of_before_can_read_a_cursor_with_failures() -> None:
+    state = failed_runs(Pending().note([START], {}, NOON), 3)
+    written = json.loads(state.to_json())
+    assert set(written) == {"asked", "count", "failures", "marks", "waiting"}
+    assert [len(one) for one in written["waiting"]] == [5]
+    assert Pending.from_json(state.to_json()) == state
+
+
 class Sensor(RuleBasedStateMachine):
     """Ticks, changes and ends of runs in any order, with a cursor that is written and read each time."""
 
@@ -145,7 +231,13 @@ class Sensor(RuleBasedStateMachine):
             [] if success else data.draw(st.lists(st.sampled_from(days(run.first, run.last)), max_size=3, unique=True))
         )
         how = Ended.SUCCEEDED if success else Ended.FAILED
-        self.keep(self.state.settle({key: how}, {key: bad}, self.now))
+        before = dict(self.state.failures)
+        self.keep(self.state.settle({key: how}, {key: bad}, self.now, {} if success else {key: Failed(key, "why")}))
+        for day in days(run.first, run.last):
+            if not success and (day in bad or not bad):
+                assert self.state.failures[day].attempts == (before[day].attempts if day in before else 0) + 1
+            else:
+                assert self.state.failures.get(day) == (None if success else before.get(day))
         seen = self.at_work.pop(key)
         if success:
             self.unseen -= seen
@@ -154,6 +246,11 @@ class Sensor(RuleBasedStateMachine):
     def no_date_is_forgotten(self) -> None:
         under_way = set().union(*self.at_work.values()) if self.at_work else set()
         assert self.unseen <= set(self.state.waiting) | under_way
+
+    @invariant()
+    def what_failed_is_tried_again(self) -> None:
+        under_way = {day for run in self.state.asked for day in days(run.first, run.last)}
+        assert set(self.state.failures) <= set(self.state.waiting) | under_way
 
     def teardown(self) -> None:
         for _ in range(60):
@@ -164,6 +261,7 @@ class Sensor(RuleBasedStateMachine):
             self.at_work.clear()
         assert self.unseen == set()
         assert not self.state.waiting
+        assert not self.state.failures
 
 
 TestSensor = Sensor.TestCase

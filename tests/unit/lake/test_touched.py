@@ -1,17 +1,19 @@
 """When a version of a dimension matters, and which rows are new."""
 
 import shutil
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.touched import touched_dates, valid_spans, versions_now
+from orders_lakehouse.lake.touched import WATCHED, touched_dates, touched_spans, versions_now
 from tests.unit import rows
 from tests.unit.calendars import calendar_in
 
@@ -24,39 +26,83 @@ def on(number: int | None) -> date | None:
     return None if number is None else date(2017, 1, number)
 
 
+def versions(*shown: tuple[int, str]) -> pl.DataFrame:
+    """Versions of a customer: day of the clock, and what the customer's city is from then on."""
+    return rows.rows(CUSTOMERS, *({"updated_at": at(number), "city": city} for number, city in shown))
+
+
 @pytest.mark.parametrize(
-    ("changed", "valid", "span"),
+    ("before", "now", "spans"),
     [
         # The only version, appeared or gone.
-        (3, [3], (None, None)),
-        (3, [], (None, None)),
-        # The first one of several.
-        (3, [3, 7], (None, 7)),
-        (3, [7], (None, 7)),
-        # One in between, and the last one.
-        (5, [3, 5, 7], (5, 7)),
-        (5, [3, 7], (5, 7)),
-        (7, [3, 7], (7, None)),
+        ([], [(3, "a")], [(None, None)]),
+        ([(3, "a")], [], [(None, None)]),
+        # The newest of several.
+        ([(3, "a")], [(3, "a"), (7, "b")], [(7, None)]),
+        ([(3, "a"), (7, "b")], [(3, "a")], [(7, None)]),
+        # One in between.
+        ([(3, "a"), (7, "c")], [(3, "a"), (5, "b"), (7, "c")], [(5, 7)]),
+        # One before all others: what was valid from the beginning begins at its own clock now.
+        ([(7, "b"), (9, "c")], [(3, "a"), (7, "b"), (9, "c")], [(None, 7), (None, 9), (7, 9)]),
+        # Nothing but a clock.
+        ([(3, "a")], [(3, "a"), (7, "a")], []),
+        ([(3, "a"), (7, "b")], [(3, "a"), (5, "a"), (7, "b")], []),
+        # The version after it joins the one that came, as do all that follow and are equal.
+        (
+            [(3, "a"), (7, "b"), (8, "b"), (9, "c")],
+            [(3, "a"), (5, "b"), (7, "b"), (8, "b"), (9, "c")],
+            [(5, 9), (7, 9)],
+        ),
+        # A member is parted in three, and joined again.
+        ([(3, "a"), (7, "a"), (9, "c")], [(3, "a"), (5, "b"), (7, "a"), (9, "c")], [(5, 7), (7, 9)]),
+        ([(3, "a"), (5, "b"), (7, "a"), (9, "c")], [(3, "a"), (7, "a"), (9, "c")], [(5, 7), (7, 9)]),
     ],
 )
-def test_a_version_matters_from_its_clock_to_the_next_valid_one(
-    changed: int, valid: list[int], span: tuple[int | None, int | None]
+def test_dates_are_touched_while_a_member_is_valid_that_one_side_lacks(
+    before: list[tuple[int, str]], now: list[tuple[int, str]], spans: list[tuple[int | None, int | None]]
 ) -> None:
-    schema = {"customer_id": pl.String, "updated_at": pl.Datetime("us", "UTC")}
-    found = valid_spans(
-        pl.DataFrame([("c", at(changed))], schema=schema, orient="row"),
-        pl.DataFrame([("c", at(number)) for number in valid], schema=schema, orient="row"),
-        "customer_id",
-        calendar_in("UTC"),
-    )
-    assert found.rows() == [("c", on(span[0]), on(span[1]))]
+    found = touched_spans(versions(*before), versions(*now), CUSTOMERS, calendar_in("UTC"))
+    assert set(found.rows()) == {("c1", on(first), on(last)) for first, last in spans}
+
+
+_HISTORIES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_size=7)
+
+
+@settings(max_examples=200, deadline=None)
+@given(before=_HISTORIES, now=_HISTORIES)
+def test_a_date_with_another_member_is_touched_and_no_date_without(
+    before: list[tuple[int, str]], now: list[tuple[int, str]]
+) -> None:
+    spans = touched_spans(versions(*before), versions(*now), CUSTOMERS, calendar_in("UTC")).rows()
+    midnight = datetime(2017, 1, 1, tzinfo=UTC)
+    for hours in range(12 * 24):
+        instant = midnight + timedelta(hours=hours)
+        is_other = _member(before, instant) != _member(now, instant)
+        touched = any((first or date.min) <= instant.date() <= (last or date.max) for _, first, last in spans)
+        assert touched >= is_other
+    # Nor is a date touched on which none begins or ends, if nothing of it is otherwise.
+    turns = {number for number, _ in (*before, *now)}
+    for number in set(range(1, 11)) - turns:
+        is_other = _member(before, at(number)) != _member(now, at(number))
+        assert is_other == any((first or date.min) <= on(number) <= (last or date.max) for _, first, last in spans)
+
+
+def _member(history: list[tuple[int, str]], instant: datetime) -> tuple[datetime | None, str] | None:
+    """When the member in force began (None: it is the first), and its city; of two versions of a day b counts."""
+    latest = dict(sorted(history))
+    member: tuple[datetime | None, str] | None = None
+    for number, city in sorted(latest.items()):
+        if member is None:
+            member = None, city
+        elif at(number) <= instant and city != member[1]:
+            member = at(number), city
+    return member
 
 
 def test_dates_are_those_of_the_time_zone() -> None:
-    schema = {"customer_id": pl.String, "updated_at": pl.Datetime("us", "UTC")}
-    versions = pl.DataFrame([("c", at(3)), ("c", at(5))], schema=schema, orient="row")
-    found = valid_spans(versions.tail(1), versions, "customer_id", calendar_in("Europe/Berlin"))
-    assert found.rows() == [("c", date(2017, 1, 6), None)]
+    both = versions((3, "a"), (5, "b"))
+    found = touched_spans(both.head(1), both, CUSTOMERS, calendar_in("Europe/Berlin"))
+    assert found.rows() == [("c1", date(2017, 1, 6), None)]
 
 
 def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
@@ -67,7 +113,8 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     marks = versions_now(lake)
     assert touched_dates(lake, marks, calendar) == []
     # As cursors had it before.
-    assert touched_dates(lake, {path: version for path, (_, version) in marks.items()}, calendar) == []
+    alone = {table.path: marks[table.path][1] for table in WATCHED if table.path in marks}
+    assert touched_dates(lake, alone, calendar) == []
 
     shutil.rmtree(lake.location(RAW_ORDERS))
     lake = Lake(str(tmp_path / "lake"), "UTC")
@@ -76,3 +123,19 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     assert again != marks
     assert again[RAW_ORDERS.path][1] == marks[RAW_ORDERS.path][1]
     assert touched_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
+
+
+def test_members_that_were_told_apart_otherwise_touch_the_dates_that_name_them(tmp_path: Path) -> None:
+    """Each version was a member once: the keys of those that are none any more stand in facts."""
+    lake, calendar = Lake(str(tmp_path / "lake"), "UTC"), Calendar(date(2017, 1, 1), "UTC")
+    lake.append(CUSTOMERS, versions((3, "a"), (5, "a"), (7, "b")))
+    for number in (2, 4, 6, 8):
+        lake.append(ORDERS, rows.rows(ORDERS, {"order_id": f"o{number}", "order_date": on(number)}))
+    lake.append(ORDERS, rows.rows(ORDERS, {"order_id": "guest", "customer_id": None, "order_date": on(5)}))
+    marks = versions_now(lake)
+    assert touched_dates(lake, marks, calendar) == []
+    before = {name: said for name, said in marks.items() if not name.endswith(" by")}
+    assert touched_dates(lake, before, calendar) == [on(6)]
+    # By other attributes than today's: here, by nothing that ever changed, and by a column that is gone.
+    other = {**marks, "cleansed/customers by": ["attributes", ["email", "no such column"]]}
+    assert touched_dates(lake, other, calendar) == [on(8)]

@@ -5,7 +5,8 @@ from datetime import date
 
 import pytest
 
-from orders_lakehouse.instance import BackfillError, CheckOutcome, Outcome
+from orders_lakehouse.instance import BackfillError
+from orders_lakehouse.outcome import CheckOutcome, Outcome
 from orders_lakehouse.terminal.backfill import explain_failure, ranges
 from orders_lakehouse.terminal.request import Request
 

@@ -108,6 +108,7 @@ def failing(check: str, *days: int, severity: str = "ERROR") -> pl.DataFrame:
             "Rows stand on one date again",
         ),
         (failing("keeps_up"), [], "keeps_up is judged again by `freshness_job` alone"),
+        (failing("sensors_get_through"), [], "sensors_get_through is judged again by `freshness_job` alone"),
         (failing("customer_profile_contract"), [], "judged again by a run of any date"),
     ],
 )

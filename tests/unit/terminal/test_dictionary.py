@@ -68,6 +68,17 @@ def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> Non
     assert "| cleansed.customers: [email](cleansed.md#customers.email) |" in row
 
 
+def test_a_mart_says_its_primary_key_its_indexes_and_what_it_refers_to() -> None:
+    page = dictionary.pages()["marts.md"]
+    facts = {
+        name: text.partition("| Column |")[0] for name, _, text in (part.partition("\n") for part in page.split("## "))
+    }
+    assert "- Primary key, kept by the warehouse: `date_id`\n" in facts["dim_date"]
+    assert "- Index: `date_id`\n" in facts["fct_orders"]
+    reference = "`payment_method_key` to [marts.dim_payment_methods.payment_method_key]"
+    assert f"{reference}(marts.md#dim_payment_methods.payment_method_key)" in facts["fct_orders"]
+
+
 def test_what_is_made_of_personal_data_is_personal_and_nothing_else_is() -> None:
     columns = {f"{entry.path}.{column.name}": column for entry in dictionary.entries() for column in entry.columns}
     made = {name: [one for one in column.origins if one in columns] for name, column in columns.items()}
@@ -122,5 +133,9 @@ def test_the_terminal_shows_all_tables_or_the_columns_of_one(
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "Int32, not null" in shown["quantity"]
     assert "Units sold; in units; greater than 0" in shown["quantity"]
+    dictionary.show("marts.fct_orders")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Key: order_id Index: date_id Refers, as tests demand: " in said
+    assert "date_id to marts.dim_date.date_id" in said
     with pytest.raises(DictionaryError, match=r"no table 'nonsense'; expected one of raw\.customers"):
         dictionary.show("nonsense")

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.instance import CheckOutcome, Outcome
+from orders_lakehouse.outcome import CheckOutcome, Outcome
 from orders_lakehouse.terminal.replay import run_all
 
 FIRST = date(2017, 1, 1)

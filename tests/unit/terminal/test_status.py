@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from orders_lakehouse.terminal.status import TableStatus, when, worst_check
+from orders_lakehouse.in_vain import InVain
+from orders_lakehouse.terminal.status import Status, TableStatus, show_tables, when, worst_check
 from tests.unit.rows import at
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
@@ -70,3 +71,18 @@ def test_the_worst_check_is_an_error_before_a_warning_and_many_dates_before_few(
 def test_nothing_is_said_where_nothing_was_checked() -> None:
     assert worst_check(results(), "cleansed/orders") == ""
     assert TableStatus("cleansed/orders", 1).worst_check == ""
+
+
+def test_dates_that_are_asked_for_in_vain_are_shown_below_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    day, error = date(2017, 3, 1), "derive [x]: no space left on device"
+    one = InVain("touched_dates_sensor", "derive_dates_job", day, day, 3, at("2017-06-01 12:00"), "some-run", error)
+    show_tables(Status([TableStatus("cleansed/orders", 1)], asked_in_vain=[one]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "touched_dates_sensor asks in vain for 2017-03-01: 3 runs of derive_dates_job have failed since" in said
+    assert f"{error} " in said
+    assert "backfill 2017-03-01 2017-03-01 --job derive_dates_job" in said
+    show_tables(Status([TableStatus("cleansed/orders", 1)]))
+    assert "in vain" not in capsys.readouterr().out

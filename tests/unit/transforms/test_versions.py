@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.transforms.versions import current_versions, valid_intervals
+from orders_lakehouse.transforms.versions import current_versions, last_versions, valid_intervals
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on
 
@@ -27,6 +27,8 @@ _SCHEMA = {
     "sequence": pl.Int64,
 }
 _CLOCK = ("updated_at", "captured_at", "captured_on", "sequence")
+# `line` is what a dimension does not show.
+_ATTRIBUTES = ("text", "number")
 
 
 def _frame(versions: Sequence[Version]) -> pl.DataFrame:
@@ -168,16 +170,29 @@ _known = _versions.map(lambda found: [v for v in found if v["key"] is not None a
 
 
 @settings(max_examples=100, deadline=None)
-@given(versions=_known)
-def test_at_every_instant_exactly_one_version_of_a_known_row_is_valid(versions: list[Version]) -> None:
-    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key")).to_dicts()
-    clocks = {version["updated_at"] for version in versions}
+@given(versions=_versions)
+def test_at_every_instant_a_known_row_has_one_member_that_shows_the_version_in_force(versions: list[Version]) -> None:
+    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES)).to_dicts()
+    known = [v for v in versions if v["key"] is not None and v["updated_at"] is not None]
+    assert {row["key"] for row in intervals} == {version["key"] for version in known}
+    clocks = {version["updated_at"] for version in known}
     instants = [clock + timedelta(microseconds=more) for clock in clocks for more in (-1, 0, 1)]
-    for key in {version["key"] for version in versions}:
-        of_key = [version for version in versions if version["key"] == key]
+    for key in {version["key"] for version in known}:
+        of_key = [version for version in known if version["key"] == key]
         for instant in instants:
-            (valid,) = [row for row in intervals if row["key"] == key and _is_valid(row, instant)]
-            assert valid["updated_at"] == _clock_in_force(of_key, instant)
+            (member,) = [row for row in intervals if row["key"] == key and _is_valid(row, instant)]
+            assert _shown(member) == _shown(_in_force(of_key, instant))
+
+
+@settings(max_examples=100, deadline=None)
+@given(versions=_known)
+def test_members_that_follow_one_another_show_something_else(versions: list[Version]) -> None:
+    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES)).to_dicts()
+    followed = {(row["key"], row["valid_to"]): row for row in intervals}
+    for row in intervals:
+        assert row["valid_from"] in (None, row["updated_at"])
+        if row["valid_from"] is not None:
+            assert _shown(followed[row["key"], row["valid_from"]]) != _shown(row)
 
 
 def _is_valid(row: dict[str, Any], instant: datetime) -> bool:
@@ -185,9 +200,16 @@ def _is_valid(row: dict[str, Any], instant: datetime) -> bool:
     return (starts is None or starts <= instant) and (ends is None or instant < ends)
 
 
-def _clock_in_force(versions: Sequence[Version], instant: datetime) -> datetime:
-    clocks: list[datetime] = sorted(version["updated_at"] for version in versions)
-    return max((clock for clock in clocks if clock <= instant), default=clocks[0])
+def _in_force(versions: Sequence[Version], instant: datetime) -> Version:
+    begun = [version for version in versions if version["updated_at"] <= instant]
+    clock = max((v["updated_at"] for v in begun), default=min(v["updated_at"] for v in versions))
+    at_clock = [version for version in versions if version["updated_at"] == clock]
+    content = [name for name in _SCHEMA if name not in (*_CLOCK, "key")]
+    return max(at_clock, key=lambda version: _rank(version, [*_CLOCK[1:], *content]))
+
+
+def _shown(row: Version) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _ATTRIBUTES)
 
 
 @pytest.mark.xfail(
@@ -199,7 +221,7 @@ def test_a_deletion_whose_clock_ran_ahead_gives_way_to_the_row_that_came_back() 
         _version("2099-01-01 00:00", captured_at="2020-01-02 00:00", text="deleted, clock ran ahead"),
         _version("2020-01-03 00:00", captured_at="2020-01-03 01:00", text="restored"),
     ]
-    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key"))
+    intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES))
     assert intervals.filter(pl.col("valid_to").is_null())["text"].to_list() == ["restored"]
 
 
@@ -207,13 +229,15 @@ def test_a_deletion_whose_clock_ran_ahead_gives_way_to_the_row_that_came_back() 
 @given(versions=_known, data=st.data())
 def test_intervals_do_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(versions))
-    first, second = (collected(valid_intervals(on_polars(_frame(found)), "key")) for found in (versions, shuffled))
+    first, second = (
+        collected(valid_intervals(on_polars(_frame(found)), "key", _ATTRIBUTES)) for found in (versions, shuffled)
+    )
     assert _sorted(first) == _sorted(second)
 
 
 def test_the_first_version_is_valid_from_the_beginning_and_the_last_until_further_notice(lazily: Lazily) -> None:
     versions = [_version(f"2020-01-0{day} 00:00", number=day) for day in (3, 1, 2)]
-    intervals = collected(valid_intervals(lazily(_frame(versions)), "key")).sort("number")
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES)).sort("number")
     assert intervals.select("number", "valid_from", "valid_to").rows() == [
         (1, None, at("2020-01-02 00:00")),
         (2, at("2020-01-02 00:00"), at("2020-01-03 00:00")),
@@ -227,14 +251,49 @@ def test_of_two_versions_with_one_clock_the_last_captured_is_ever_valid(lazily: 
         _version("2020-01-01 00:00", captured_at="2020-01-03 00:00", text="captured last"),
         _version("2020-01-05 00:00", captured_at="2020-01-06 00:00", text="next"),
     ]
-    intervals = collected(valid_intervals(lazily(_frame(versions)), "key")).sort("updated_at")
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES)).sort("updated_at")
     assert intervals.select("text", "valid_from", "valid_to").rows() == [
         ("captured last", None, at("2020-01-05 00:00")),
         ("next", at("2020-01-05 00:00"), None),
     ]
 
 
+def test_versions_that_change_nothing_but_their_clock_are_one_member(lazily: Lazily) -> None:
+    versions = [
+        _version("2020-01-01 00:00", text=None),
+        _version("2020-01-02 00:00", text=None, line=2),
+        _version("2020-01-03 00:00", text="y"),
+        _version("2020-01-04 00:00", text="y"),
+        # What it once was again is a member of its own.
+        _version("2020-01-05 00:00", text=None),
+    ]
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES)).sort("updated_at")
+    assert intervals.select("text", "line", "valid_from", "valid_to").rows() == [
+        (None, 1, None, at("2020-01-03 00:00")),
+        ("y", 1, at("2020-01-03 00:00"), at("2020-01-05 00:00")),
+        (None, 1, at("2020-01-05 00:00"), None),
+    ]
+
+
+def test_a_version_without_key_or_clock_is_no_member(lazily: Lazily) -> None:
+    versions = [_version("2020-01-01 00:00"), _version(None, text="y"), _version("2020-01-02 00:00", key=None)]
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES))
+    assert intervals.select("key", "text", "valid_from", "valid_to").rows() == [("a", "x", None, None)]
+
+
+@settings(max_examples=80, deadline=None)
+@given(versions=_versions)
+def test_of_each_row_one_version_is_the_last(versions: list[Version]) -> None:
+    groups: dict[str | None, list[Version]] = defaultdict(list)
+    for version in versions:
+        groups[version["key"]].append(version)
+    content = [name for name in _SCHEMA if name not in (*_CLOCK, "key")]
+    expected = [max(group, key=lambda v: _rank(v, [*_CLOCK, *content])) for group in groups.values()]
+    found = collected(last_versions(on_polars(_frame(versions)), "key"))
+    assert _sorted(found) == _sorted(_frame(expected))
+
+
 def test_keys_do_not_share_intervals(lazily: Lazily) -> None:
     versions = [_version("2020-01-01 00:00", key="a"), _version("2020-01-02 00:00", key="A")]
-    intervals = collected(valid_intervals(lazily(_frame(versions)), "key"))
+    intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES))
     assert intervals.select("valid_from", "valid_to").rows() == [(None, None)] * 2

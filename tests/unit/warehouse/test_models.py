@@ -9,6 +9,7 @@ import pytest
 from sqlglot.expressions import Table
 from sqlglot.lineage import lineage
 
+from orders_lakehouse.contracts import tables as lake
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.models import columns_of, demands, document, node_of, origins
@@ -87,6 +88,22 @@ def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
     }
 
 
+@pytest.mark.parametrize("table", [lake.CUSTOMERS, lake.PRODUCTS], ids=lambda table: table.name)
+def test_members_differ_by_the_same_attributes_in_the_lake_and_in_its_dimension(table: lake.Table) -> None:
+    """And by nothing else: the dimension shows these, and whatever it has beside is made of key and clock."""
+    dimension, staging = f"model.orders_lakehouse.dim_{table.name}", f"model.orders_lakehouse.stg_lake__{table.name}"
+    named: list[list[str]] = []
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])  # noqa: S701 (it makes SQL)
+    environment.from_string(node_of(PARSED, dimension)["raw_code"]).render(
+        **_AROUND, type_2_members=lambda *arguments: named.append(arguments[-1]), unknown_key=str
+    )
+    (attributes,) = named
+    in_the_lake = {name: shown for name, ((_, shown),) in origins(PARSED, staging).items()}
+    assert sorted(in_the_lake[name] for name in attributes) == sorted(table.attributes)
+    shown = {column for of in origins(PARSED, dimension).values() for source, column in of if source == staging}
+    assert shown - {*table.key, "updated_at"} == set(attributes)
+
+
 def test_what_the_tests_demand_is_told_in_words() -> None:
     assert demands(PARSED, FACT) == {
         "order_status": {
@@ -108,6 +125,45 @@ def test_what_the_tests_demand_is_told_in_words() -> None:
 def test_keys_are_what_is_unique_over_all_rows() -> None:
     assert document(PARSED, CUSTOMERS)["keys"] == [["customer_key"], ["customer_id", "valid_from"]]
     assert document(PARSED, FACT)["keys"] == [["order_id", "line_number"]]
+
+
+def test_primary_keys_indexes_and_references_are_those_that_are_declared() -> None:
+    told = {
+        node_id.rpartition(".")[2]: [
+            document(PARSED, node_id)[what] for what in ("primary_key", "indexes", "references")
+        ]
+        for node_id in models.models(PARSED, "marts")
+    }
+    assert told == {
+        "dim_customers": [["customer_key"], [], {}],
+        "dim_date": [["date_id"], [], {}],
+        "dim_payment_methods": [["payment_method_key"], [], {}],
+        "dim_products": [["product_key"], [], {}],
+        "fct_order_lines": [
+            [],
+            [["date_id"]],
+            {
+                "customer_key": "dim_customers.customer_key",
+                "date_id": "dim_date.date_id",
+                "order_id": "fct_orders.order_id",
+                "product_key": "dim_products.product_key",
+            },
+        ],
+        "fct_orders": [
+            [],
+            [["date_id"]],
+            {
+                "customer_key": "dim_customers.customer_key",
+                "date_id": "dim_date.date_id",
+                "payment_method_key": "dim_payment_methods.payment_method_key",
+            },
+        ],
+    }
+    # What a fact refers to is the primary key of a dimension.
+    for _, _, references in told.values():
+        for target in references.values():
+            model, _, column = target.partition(".")
+            assert model == "fct_orders" or told[model][0] == [column]
 
 
 def test_a_column_says_its_type_unit_and_whom_it_names() -> None:

@@ -1,0 +1,70 @@
+"""Checks that what sensors ask for gets through, by what their cursors in Dagster remember."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from orders_lakehouse.contracts.checks import SENSORS_GET_THROUGH
+from orders_lakehouse.contracts.tables import ORDERS, RAW_ORDERS
+from orders_lakehouse.defs.metadata import FEW, key_of
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.results import report_what_is_new
+from orders_lakehouse.in_vain import InVain, asked_in_vain
+from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.pending import IN_VAIN, Pending
+
+# So many failed runs in a row are an error: by then a quarter of an hour has gone by.
+_FOR_GOOD = 6
+
+
+def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
+    """A check that the runs of a sensor do not fail again and again, borne by a table that they make."""
+    description = (
+        f"No date that {sensor} asks for has had {IN_VAIN} failed runs in a row or more; from {_FOR_GOOD} on it is an "
+        "error. A failed run is asked for again by itself, so without this nobody would be told."
+    )
+
+    @dg.asset_check(asset=asset, name=SENSORS_GET_THROUGH, description=description)
+    def gets_through(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+        with failures(context):
+            found = _in_vain(context.instance, sensor)
+            many = max((one.attempts for one in found), default=0)
+            severity = dg.AssetCheckSeverity.ERROR if many >= _FOR_GOOD else dg.AssetCheckSeverity.WARN
+            told = {"failed_attempts": many, "dates_in_vain": sum((one.last - one.first).days + 1 for one in found)}
+            check = dg.AssetCheckKey(asset, SENSORS_GET_THROUGH)
+            return report_what_is_new(context, lake, check, _verdict(sensor, found), severity, told)
+
+    return gets_through
+
+
+def _verdict(sensor: str, found: Sequence[InVain]) -> dict[str, Any]:
+    """What is said of a sensor."""
+    more = f" and {len(found) - FEW} more stretches of dates" if len(found) > FEW else ""
+    return {
+        "date": None,
+        "passed": not found,
+        "expected": f"fewer than {IN_VAIN} failed runs in a row",
+        "found": "; ".join(one.in_words for one in found[:FEW]) + more if found else f"{sensor} gets through",
+        "detail": "\n".join(f"{one.error}. {one.remedy()}" for one in found[:FEW]) or None,
+    }
+
+
+def _in_vain(instance: dg.DagsterInstance, sensor: str) -> list[InVain]:
+    """What a sensor asks for in vain, by its cursor; nothing while it is switched off, as it asks for nothing then."""
+    found: list[InVain] = []
+    if instance.schedule_storage is None:
+        # Of an instance in memory; no sensor ticks there.
+        return found
+    for state in instance.all_instigator_state():
+        if state.name == sensor and state.status.value != "STOPPED":
+            # Schedules have no cursor, and a sensor none before its first look.
+            remembered = Pending.from_json(getattr(state.instigator_data, "cursor", None))
+            found += asked_in_vain(sensor, remembered) if remembered else []
+    return found
+
+
+gets_through_checks = [
+    _gets_through(key_of(RAW_ORDERS), "shop_changes_sensor"),
+    _gets_through(key_of(ORDERS), "touched_dates_sensor"),
+]

@@ -1,0 +1,144 @@
+"""What a run did, and what it failed by, as its events in Dagster tell."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from orders_lakehouse.dates import from_words
+
+STEP_EVENTS = {
+    dg.DagsterEventType.STEP_START: "started",
+    dg.DagsterEventType.STEP_SUCCESS: "done",
+    dg.DagsterEventType.STEP_FAILURE: "failed",
+    dg.DagsterEventType.STEP_UP_FOR_RETRY: "retrying",
+}
+# So much of an error tells it apart from others; the run's page has the rest.
+_MOST_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check of a run said.
+
+    Attributes:
+        passed: Whether it holds.
+        severity: ERROR or WARN.
+        failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
+        blocking: Whether it stops its run.
+        accounts: Of a check that keeps accounts, the number of versions in each.
+    """
+
+    passed: bool
+    severity: str = "ERROR"
+    failed_dates: tuple[str, ...] = ()
+    blocking: bool = True
+    accounts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it does not hold, and that is an error."""
+        return not self.passed and self.severity == "ERROR"
+
+
+@dataclass
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        run_id: Dagster's id of the run.
+        success: Whether every step and every blocking check succeeded.
+        seconds: Seconds by step.
+        checks: Asset (`layer/name`) and check name to what the check said of all dates.
+        errors: Messages of steps that failed for another reason than a check.
+    """
+
+    run_id: str
+    success: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    checks: dict[tuple[str, str], CheckOutcome] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The same as plain data; checks are a list, with asset and check in each."""
+        checks = [
+            {"asset": asset, "check": name, **asdict(check)} for (asset, name), check in sorted(self.checks.items())
+        ]
+        return {**vars(self), "checks": checks}
+
+
+def read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
+    """Add to an outcome what the events of its run tell."""
+    for entry in instance.all_logs(outcome.run_id, of_type={*STEP_EVENTS, dg.DagsterEventType.ASSET_CHECK_EVALUATION}):
+        event = entry.get_dagster_event()
+        if event.is_step_success:
+            outcome.seconds[str(event.step_key)] = event.step_success_data.duration_ms / 1000
+        elif event.is_step_failure:
+            if not _is_failed_check(event.step_failure_data):
+                outcome.errors[str(event.step_key)] = cause_of(event.step_failure_data)
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if check.partition is None:
+                outcome.checks[check.asset_key.to_user_string(), check.check_name] = _check_outcome(check)
+
+
+def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
+    dates = check.metadata.get("failed_dates")
+    failed_dates = from_words(str(dates.value)) if dates is not None else []
+    accounts = check.metadata.get("accounts")
+    return CheckOutcome(
+        check.passed,
+        check.severity.value,
+        tuple(str(day) for day in failed_dates),
+        bool(check.blocking),
+        accounts.value if isinstance(accounts, dg.JsonMetadataValue) and isinstance(accounts.value, Mapping) else {},
+    )
+
+
+def _is_failed_check(failure: Any) -> bool:
+    """Whether a step failed because a blocking check of it did; the check's own event says more."""
+    return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"
+
+
+def cause_of(failure: Any) -> str:
+    """The message of a failed step: what it said itself, else the innermost cause."""
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return str(failure.user_failure_data.description)
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no message"
+
+
+def causes(outcome: Outcome) -> list[str]:
+    """What failed in a run, a line for each cause: steps, and checks with their dates."""
+    by_cause: dict[str, list[str]] = {}
+    for step, message in outcome.errors.items():
+        by_cause.setdefault(message, []).append(step.replace("__", "/"))
+    lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
+    failed = sorted(stopped_by(outcome).items())
+    return [*lines, *(f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in failed)]
+
+
+def stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
+    """Checks that stopped a run: what only tells people has not, and its dates need not be left out."""
+    return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
+
+
+def _on(dates: Iterable[str]) -> str:
+    days = list(dates)
+    return f" for {len(days)} date{'s' if len(days) > 1 else ''}: {', '.join(days)}" if days else ""
+
+
+def failure_in_words(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What a failed run failed by: its steps with their errors, and the checks that stopped it with their dates."""
+    outcome = Outcome(run_id)
+    read_events(instance, outcome)
+    found = causes(outcome)
+    if not found:
+        # Killed, or failed before its first step.
+        ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        found = [said for entry in ends if (said := (entry.get_dagster_event().message or "").strip())]
+    words = "; ".join(found) or "the run ended without a word"
+    return words if len(words) <= _MOST_CHARACTERS else f"{words[: _MOST_CHARACTERS - 3]}..."

@@ -1,0 +1,60 @@
+"""What people are told of dates that a sensor asks for in vain."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from orders_lakehouse.in_vain import InVain, asked_in_vain, keep, kept
+from orders_lakehouse.pending import Failure, Pending
+from orders_lakehouse.settings import settings
+
+pytestmark = pytest.mark.usefixtures("clean_settings")
+
+FIRST, LAST = date(2017, 3, 1), date(2017, 3, 2)
+SINCE = datetime(2017, 6, 1, 12, tzinfo=UTC)
+SENSOR = "touched_dates_sensor"
+STATE = Pending(failures=dict.fromkeys((FIRST, LAST), Failure(4, SINCE, "some run", "no space left")))
+ONE = InVain(SENSOR, "derive_dates_job", FIRST, LAST, 4, SINCE, "some run", "no space left")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    settings.cache_clear()
+    return tmp_path
+
+
+def test_it_is_told_what_is_asked_for_how_often_since_when_and_what_to_do() -> None:
+    assert asked_in_vain(SENSOR, STATE) == [ONE]
+    assert ONE.in_words == (
+        "2017-03-01 to 2017-03-02: 4 runs of derive_dates_job have failed since 2017-06-01 12:00 UTC"
+    )
+    assert ONE.remedy() == (
+        "`make dev` and run some run show the details. Once the cause is fixed, the sensor gets through by itself; "
+        "at once: lakehouse backfill 2017-03-01 2017-03-02 --job derive_dates_job"
+    )
+
+
+def test_a_failure_now_and_then_is_not_in_vain() -> None:
+    assert asked_in_vain(SENSOR, Pending(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
+
+
+def test_what_a_sensor_has_noted_is_there_for_who_looks_until_it_gets_through(home: Path) -> None:
+    assert kept() == []
+    other = InVain("shop_changes_sensor", "capture_changes_job", FIRST, FIRST, 9, SINCE, None, "nowhere")
+    keep(SENSOR, [ONE])
+    keep("shop_changes_sensor", [other])
+    assert kept() == [other, ONE]
+    keep(SENSOR, [])
+    keep(SENSOR, [])
+    assert kept() == [other]
+    assert [path.name for path in (home / "sensors").iterdir()] == ["shop_changes_sensor.json"]
+
+
+def test_what_is_noted_already_is_not_written_again(home: Path) -> None:
+    keep(SENSOR, [ONE])
+    (file,) = (home / "sensors").iterdir()
+    before = file.stat().st_mtime_ns, file.stat().st_ino
+    keep(SENSOR, [ONE])
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == before

@@ -1,0 +1,67 @@
+"""What a failed run is said to have failed by."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from orders_lakehouse.outcome import failure_in_words
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def failed(instance: dg.DagsterInstance, message: str) -> str:
+    """The id of a run whose two assets fail: one by itself, one by another's error."""
+
+    @dg.asset(key=["raw", "orders"])
+    def by_itself() -> None:
+        raise dg.Failure(description=message)
+
+    @dg.asset(key=["raw", "payments"])
+    def by_another() -> None:
+        try:
+            raise ValueError("no such column")
+        except ValueError as error:
+            raise RuntimeError("capture failed") from error
+
+    return dg.materialize([by_itself, by_another], instance=instance, raise_on_error=False).run_id
+
+
+def test_each_step_that_failed_tells_its_cause(instance: dg.DagsterInstance) -> None:
+    said = failure_in_words(instance, failed(instance, "the shop cannot be reached"))
+    assert sorted(said.split("; ")) == [
+        "raw/orders: the shop cannot be reached",
+        "raw/payments: ValueError: no such column",
+    ]
+
+
+def test_a_long_error_is_cut(instance: dg.DagsterInstance) -> None:
+    said = failure_in_words(instance, failed(instance, "x" * 2_000))
+    assert len(said) == 600
+    assert said.endswith("...")
+
+
+def test_a_check_that_stopped_the_run_is_named(instance: dg.DagsterInstance) -> None:
+    check = dg.AssetCheckSpec("no_row_lost", asset=dg.AssetKey(["cleansed", "orders"]), blocking=True)
+
+    @dg.asset(key=["cleansed", "orders"], check_specs=[check])
+    def orders() -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+        yield dg.Output(None)
+        yield dg.AssetCheckResult(passed=False, metadata={"failed_dates": "2017-03-01 to 2017-03-02"})
+
+    run = dg.materialize([orders], instance=instance, raise_on_error=False)
+    assert not run.success
+    assert failure_in_words(instance, run.run_id) == (
+        "check no_row_lost on cleansed/orders failed for 2 dates: 2017-03-01, 2017-03-02"
+    )
+
+
+def test_a_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
+    assert failure_in_words(instance, run.run_id) == "the run ended without a word"
+    instance.report_run_failed(run, "The process that executed this run is gone.")
+    assert failure_in_words(instance, run.run_id) == "The process that executed this run is gone."

@@ -1,0 +1,40 @@
+"""What a copy demands of its rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, PRODUCTS, RAW_OF, Table
+from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
+from orders_lakehouse.warehouse.copies import COPIES
+from tests.unit.conftest import collected, on_polars
+from tests.unit.rows import at, rows
+
+COPY = {copy.name: copy for copy in COPIES}
+
+
+@pytest.mark.parametrize(
+    ("table", "cleanse"),
+    [(CUSTOMERS, lambda versions: cleanse_customers(versions, "UTC")), (PRODUCTS, cleanse_products)],
+    ids=["customers", "products"],
+)
+def test_a_copy_takes_deleted_rows_whatever_they_lack(table: Table, cleanse: Callable[..., Any]) -> None:
+    """Raw says what may be missing; a deleted row of it is cleansed without being judged."""
+    raw = RAW_OF[table.name]
+    nullable = [name for name, column in raw.model.to_schema().columns.items() if column.nullable]
+    tombstone = rows(raw, {**dict.fromkeys(nullable), "deleted_at": at("2020-03-02 12:00")})
+    good, bad = map(collected, cleanse(on_polars(tombstone)))
+    assert (good.height, bad.height) == (1, 0)
+    missing = {name for name in good.columns if good[name].null_count()}
+    assert {table.key[0], "updated_at"} < missing
+    demanded = {name for name, kind in COPY[table.name].columns.items() if kind.endswith("NOT NULL")}
+    assert demanded & missing == set()
+    assert demanded == set(COPY[table.name].types) - missing
+
+
+def test_a_copy_without_deleted_rows_demands_what_the_contract_does() -> None:
+    demanded = {name for name, kind in COPY["order_lines"].columns.items() if kind.endswith("NOT NULL")}
+    required = {name for name, column in ORDER_LINES.model.to_schema().columns.items() if not column.nullable}
+    assert demanded == required & set(COPY["order_lines"].types)
+    assert COPY["payments"].columns["order_id"] == "text NOT NULL"
