@@ -3,15 +3,17 @@
 A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps the accounts balanced.
 """
 
+import re
 from datetime import date
+from typing import ClassVar
 
 import narwhals as nw
 import pandera.polars as pa
 import polars as pl
 import pycountry
 
-from orders_lakehouse.contracts.base import Contract, rule
-from orders_lakehouse.contracts.raw import AHEAD_HOURS
+from orders_lakehouse.contracts.base import Contract, polars_schema, rule
+from orders_lakehouse.contracts.raw import AHEAD_HOURS, BAD_BYTE
 from orders_lakehouse.contracts.types import Instant, Money, Price
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
@@ -27,6 +29,8 @@ VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unkno
 ORDER_QUARANTINED = "order_quarantined"
 OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
 
+# A bad byte in a value that may have been put in upper or lower case since.
+_BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"
 _ISO_4217 = {"reason": "currency_not_iso_4217", "demand": "an ISO 4217 code"}
@@ -49,6 +53,18 @@ class Cleansed(Contract):
     def updated_at_in_future(cls) -> nw.Expr:
         """The change clock is at most one day ahead of the capture."""
         return nw.col("updated_at") <= nw.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
+
+    @rule
+    def text_not_utf8(cls) -> nw.Expr:
+        """Every text of the row was valid UTF-8 in the shop."""
+        texts = [name for name, dtype in polars_schema(cls).items() if dtype == pl.String]
+        # A regular expression with a literal at its beginning costs as much as a search for that.
+        return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
+
+    class Config(Contract.Config):
+        """Since version 2, a row with text that was no UTF-8 is rejected."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
 
 class OfOrder(Cleansed):

@@ -14,6 +14,7 @@ from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
+from orders_lakehouse.sources.encoding import as_bytes, decoded, holds_bytes
 from orders_lakehouse.sources.shop import SCHEMA, Window, clamped, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
@@ -112,9 +113,10 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     }
     parts = [pl.DataFrame(schema=none)]
     with connect("shop") as connection, connection.cursor() as cursor:
+        order_id = as_bytes("order_id::text") if holds_bytes(cursor) else "order_id::text"
         # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
         cursor.execute(
-            "SELECT order_id::text AS order_id, line_number::bigint AS line_number, "
+            f"SELECT {order_id} AS order_id, line_number::bigint AS line_number, "
             f"{clamped('updated_at', 'instant')} AS updated_at, "
             "round(quantity * unit_price::numeric - coalesce(discount::numeric, 0), 2)::text AS expected "
             f"FROM {SCHEMA}.order_items"
@@ -122,7 +124,7 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
         for batch in batches(cursor):
             # A number that cleansed cannot hold is in quarantine.
             number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
-            theirs = pl.DataFrame(batch).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
+            theirs = decoded(pl.DataFrame(batch)).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
             both = ours.join(theirs, on=version)
             differs = found.cast(pl.String).ne_missing(expected)
             parts.append(

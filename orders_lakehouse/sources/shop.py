@@ -21,6 +21,7 @@ from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
+from orders_lakehouse.sources.encoding import as_bytes, decoded, holds_bytes
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -121,7 +122,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         offered = _offered(cursor, table)
-        columns = _select_list(offered, table)
+        columns = _select_list(offered, table, in_bytes=holds_bytes(cursor))
         extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
         shape = Shape({name: column.written for name, column in offered.items()}, now)
@@ -160,7 +161,7 @@ def _batches(cursor: "Cursor", schema: pl.Schema) -> Iterator[pl.DataFrame]:
     pending: list[pl.DataFrame] = []
     yielded = False
     for batch in batches(cursor):
-        pending.append(pl.DataFrame(batch))
+        pending.append(decoded(pl.DataFrame(batch)))
         if sum(frame.height for frame in pending) >= BATCH_ROWS:
             yield pl.concat(pending).cast(schema)
             pending, yielded = [], True
@@ -260,8 +261,14 @@ def _beside(number: int) -> str:
     return f"beside {number}"
 
 
-def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
-    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit."""
+def _select_list(offered: Mapping[str, _Column], table: Table, *, in_bytes: bool) -> str:
+    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit.
+
+    Args:
+        offered: Columns of the shop.
+        table: The raw table.
+        in_bytes: Whether text is read as the bytes that it is.
+    """
     if not offered:
         raise DatabaseError(
             f"the shop has no table {SCHEMA}.{table.name} that this user may read. Expected a table or view of that "
@@ -279,7 +286,7 @@ def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
         if kind == "text" and name in table.key:
             # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
             value = f"coalesce({value}, '')"
-        expressions.append(f'{value} AS "{name}"')
+        expressions.append(f'{_sent(value, kind, in_bytes=in_bytes)} AS "{name}"')
     if problems:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} does not have the shape that {table.path} needs: {'; '.join(problems)}. "
@@ -287,7 +294,7 @@ def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
             "version."
         )
     expressions += [
-        f'{_read(name, _KINDS[dtype])} AS "{_beside(number)}"'
+        f'{_sent(_read(name, _KINDS[dtype]), _KINDS[dtype], in_bytes=in_bytes)} AS "{_beside(number)}"'
         for number, (name, dtype) in enumerate(_extras(offered, table).items())
     ]
     return ", ".join(expressions)
@@ -302,6 +309,11 @@ def _read(name: str, kind: str) -> str:
     """A column of the shop, cast to what raw holds."""
     quoted = '"' + name.replace('"', '""') + '"'
     return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
+
+
+def _sent(value: str, kind: str, *, in_bytes: bool) -> str:
+    """A value as the shop sends it. A number's text is plain in every encoding."""
+    return as_bytes(value) if in_bytes and kind == "text" else value
 
 
 def clamped(column: str, kind: str) -> str:

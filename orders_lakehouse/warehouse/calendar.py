@@ -6,6 +6,7 @@ import polars as pl
 
 from orders_lakehouse.postgres import DatabaseError, connect, wait_for_turn
 from orders_lakehouse.warehouse.copies import SCHEMA
+from orders_lakehouse.warehouse.ingest import ingest
 
 
 def calendar_days(first: date, last: date, country: str) -> pl.DataFrame:
@@ -52,5 +53,5 @@ def load_calendar(days: pl.DataFrame) -> None:
             "(date date PRIMARY KEY, is_holiday boolean NOT NULL, holiday_name text)"
         )
         cursor.execute(f"DELETE FROM {SCHEMA}.calendar")
-        cursor.adbc_ingest("calendar", days.to_arrow(), mode="append", db_schema_name=SCHEMA)
+        ingest(cursor, "calendar", days, ["date"], mode="append", db_schema_name=SCHEMA)
         connection.commit()

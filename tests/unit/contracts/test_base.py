@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.contracts import cleansed
 from orders_lakehouse.contracts.base import Contract, contract_version, declared_at, polars_schema, rule, rules_of
+from orders_lakehouse.contracts.raw import BAD_BYTE
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES, Table
 from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import collected
@@ -24,6 +25,9 @@ from tests.unit.rows import VALID, at, on, rows
 
 JUDGED = (*CLEANSED, *CURATED)
 LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)
+
+# A byte that was no UTF-8, as it is captured.
+BAD = f"{BAD_BYTE}eb"
 
 _CLEANSED: Mapping[str, list[dict[str, Any]]] = {
     "is_deleted_missing": [{"is_deleted": None}],
@@ -50,6 +54,7 @@ _CURRENCY: Mapping[str, list[dict[str, Any]]] = {
 # For each reason, what makes a valid row break that rule and no other; one change for each rule of that name.
 BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
     "cleansed/customers": {
+        "text_not_utf8": [{"customer_id": BAD}, {"city": f"Z{BAD}".upper()}],
         **_CLEANSED,
         "customer_id_missing": [{"customer_id": None}, {"customer_id": " \t\n"}, {"customer_id": ""}],
         "email_malformed": [
@@ -65,6 +70,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         ],
     },
     "cleansed/products": {
+        "text_not_utf8": [{"product_id": BAD}, {"category": f"Z{BAD}".upper()}],
         **_CLEANSED,
         **_CURRENCY,
         "product_id_missing": [{"product_id": None}, {"product_id": "  "}],
@@ -72,6 +78,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         "unit_price_negative": [{"unit_price": Decimal("-0.01")}],
     },
     "cleansed/orders": {
+        "text_not_utf8": [{"order_id": BAD}, {"customer_id": f"Z{BAD}".upper()}],
         **_CLEANSED,
         **_CURRENCY,
         "order_id_missing": [{"order_id": None}, {"order_id": " "}],
@@ -83,6 +90,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         "ordered_at_out_of_range": [{"business_date": on("2020-03-01")}, {"business_date": on("2020-03-03")}],
     },
     "cleansed/order_items": {
+        "text_not_utf8": [{"order_id": BAD}, {"product_id": f"Z{BAD}".upper()}],
         **_OF_ORDER,
         "order_id_missing": [{"order_id": None}],
         "line_number_missing": [{"line_number": None}],
@@ -97,6 +105,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         "total_price_out_of_range": [{"total_price": None}],
     },
     "cleansed/payments": {
+        "text_not_utf8": [{"payment_id": BAD}, {"order_id": f"Z{BAD}".upper()}],
         **_OF_ORDER,
         **_CURRENCY,
         "payment_id_missing": [{"payment_id": None}, {"payment_id": " "}],
@@ -122,6 +131,7 @@ EDGES: Mapping[str, list[dict[str, Any]]] = {
             ("full_name", "email", "date_of_birth", "registered_at", "registration_date", "country_code", "city")
         ),
         {"customer_id": " c1 "},
+        {"city": "\ufffd", "state": BAD_BYTE, "address": "\\xeb"},
     ],
     "cleansed/products": [{}, {"unit_price": Decimal("0.00")}, {"product_name": None, "category": None}],
     "cleansed/orders": [{}, {"customer_id": None}, {"ordered_at": at("2020-03-03 12:00")}],
