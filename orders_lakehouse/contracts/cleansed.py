@@ -5,7 +5,7 @@ A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps 
 
 import re
 from datetime import date
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import narwhals as nw
 import pandera.polars as pa
@@ -13,8 +13,9 @@ import polars as pl
 import pycountry
 
 from orders_lakehouse.contracts.base import Contract, polars_schema, rule
-from orders_lakehouse.contracts.raw import AHEAD_HOURS, BAD_BYTE
+from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import Instant, Money, Price
+from orders_lakehouse.encoding import BAD_BYTE
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
 PAYMENT_METHODS = ("card", "paypal", "voucher", "transfer", "cash", "other")
@@ -40,6 +41,12 @@ def _present(column: str) -> dict[str, str]:
     return {"reason": f"{column}_missing", "demand": "present and not blank"}
 
 
+def _without_bad_bytes(model: Any) -> nw.Expr:
+    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String]
+    # A regular expression with a literal at its beginning costs as much as a search for that.
+    return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
+
+
 class Cleansed(Contract):
     """Columns that every cleansed table ends with, and the rule on the change clock."""
 
@@ -57,9 +64,7 @@ class Cleansed(Contract):
     @rule
     def text_not_utf8(cls) -> nw.Expr:
         """Every text of the row was valid UTF-8 in the shop."""
-        texts = [name for name, dtype in polars_schema(cls).items() if dtype == pl.String]
-        # A regular expression with a literal at its beginning costs as much as a search for that.
-        return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
+        return _without_bad_bytes(cls)
 
     class Config(Contract.Config):
         """Since version 2, a row with text that was no UTF-8 is rejected."""

@@ -16,9 +16,6 @@ from orders_lakehouse.contracts.types import Instant
 AHEAD_HOURS = 24
 LINEAGE = ("captured_on", "captured_at", "run_id", "source")
 
-# What stands in text before the two hexadecimal digits of a byte that is no UTF-8: such text is captured, and rejected.
-BAD_BYTE = "\ufffd\\x"
-
 # A column that is a number in the source: 1.5 and 1.50 are the same there.
 _NUMBER = {"number": True}
 

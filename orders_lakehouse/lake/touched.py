@@ -37,10 +37,10 @@ from orders_lakehouse.lake.storage import LakeError
 log = logging.getLogger(__name__)
 
 # Where a member of a dimension is named by a row of a date.
-_NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
-_BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
+NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
+BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
 _CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
-WATCHED = (*_BY_ORDER, *_NAMED_BY)
+WATCHED = (*BY_ORDER, *NAMED_BY)
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
@@ -64,13 +64,13 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         waited for them, and those of the orders that name a changed customer or product while the change is valid.
     """
     dates: set[date] = set()
-    changes = {table: _changes(lake, table, since.get(table.path)) for table in _BY_ORDER}
+    changes = {table: _changes(lake, table, since.get(table.path)) for table in BY_ORDER}
     if any(rows.height for rows in changes.values()):
         dates.update(dates_of_orders(lake, changes))
-    for members, naming in _NAMED_BY.items():
+    for members, naming in NAMED_BY.items():
         changed = _changes(lake, members, since.get(members.path))
         if changed.height:
-            dates.update(_dates_of_members(lake, members, naming, changed, calendar))
+            dates.update(dates_of_members(lake, members, naming, changed, calendar))
     return sorted(dates)
 
 
@@ -147,9 +147,16 @@ def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[da
     return dates
 
 
-def _dates_of_members(
-    lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar
-) -> set[date]:
+def dates_of_members(lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
+    """Order dates that versions of customers or products touch.
+
+    Args:
+        lake: The lake.
+        members: The cleansed table of the versions.
+        naming: The cleansed table whose rows name them.
+        changed: The key, updated_at and captured_on of the versions that appeared or went.
+        calendar: First partition and time zone.
+    """
     key = members.key[0]
     keys = changed.select(key).unique()
     valid = _plan(lake.scan(members)).join(keys.lazy(), on=key, how="semi").select(key, "updated_at")

@@ -12,10 +12,10 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
+from orders_lakehouse.encoding import decoded
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
-from orders_lakehouse.sources.encoding import as_bytes, decoded, holds_bytes
-from orders_lakehouse.sources.shop import SCHEMA, Window, clamped, read_versions
+from orders_lakehouse.sources.shop import SCHEMA, Window, as_bytes, clamped, holds_bytes, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
 

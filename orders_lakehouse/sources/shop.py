@@ -19,9 +19,9 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.encoding import decoded
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
-from orders_lakehouse.sources.encoding import as_bytes, decoded, holds_bytes
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -309,6 +309,16 @@ def _read(name: str, kind: str) -> str:
     """A column of the shop, cast to what raw holds."""
     quoted = '"' + name.replace('"', '""') + '"'
     return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
+
+
+def holds_bytes(cursor: "Cursor") -> bool:
+    """Whether the shop's database stores text as bytes of an encoding that it does not know, and converts nothing."""
+    return bool(value_of(cursor, "SELECT current_setting('server_encoding')") == "SQL_ASCII")
+
+
+def as_bytes(text: str) -> str:
+    """A text of such a database as the bytes that it is: for the client's encoding, the server would refuse some."""
+    return f"convert_to({text}, 'SQL_ASCII')"
 
 
 def _sent(value: str, kind: str, *, in_bytes: bool) -> str:

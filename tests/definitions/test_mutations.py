@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.base import Rule, rules_of
-from orders_lakehouse.contracts.raw import BAD_BYTE
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, Table
 from orders_lakehouse.defs.checks import broken_rules, suspects
+from orders_lakehouse.encoding import BAD_BYTE
 from tests.unit.rows import VALID, at, on, rows
 
 _MINUS = {"unit_price": Decimal("-0.01"), "discount": Decimal("-0.01"), "total_price": Decimal("-0.01")}

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.contracts import cleansed
 from orders_lakehouse.contracts.base import Contract, contract_version, declared_at, polars_schema, rule, rules_of
-from orders_lakehouse.contracts.raw import BAD_BYTE
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES, Table
+from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import collected
 from tests.unit.rows import VALID, at, on, rows

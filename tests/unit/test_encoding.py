@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.raw import BAD_BYTE
-from orders_lakehouse.sources.encoding import decoded, text_of
+from orders_lakehouse.encoding import BAD_BYTE, decoded, text_of
 
 # Postgres stores no zero byte, in no encoding.
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

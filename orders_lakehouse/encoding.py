@@ -1,35 +1,17 @@
-"""Text of a shop whose database does not know its encoding: bytes become text here, and bad bytes are marked.
-
-A database in SQL_ASCII stores bytes as they came and converts nothing. Its text is read as bytes, is UTF-8 as a rule,
-and may be anything. Every other database converts its text to the client's encoding, which is UTF-8.
-"""
+"""Bytes that should be text in UTF-8, and are not always: they become text here, and bad bytes are marked."""
 
 import re
-from typing import TYPE_CHECKING
 
 import polars as pl
 from polars.exceptions import ComputeError
 
-from orders_lakehouse.contracts.raw import BAD_BYTE
-from orders_lakehouse.postgres import value_of
-
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Cursor
+# What stands in text before the two hexadecimal digits of a byte that is no UTF-8: such text is captured, and rejected.
+BAD_BYTE = "\ufffd\\x"
 
 # Python decodes the bytes 80 to ff, where they are no UTF-8, to these code points, which no text has.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 # Postgres refuses this byte in text.
 _BETWEEN = b"\0"
-
-
-def holds_bytes(cursor: "Cursor") -> bool:
-    """Whether a database stores text as bytes of an encoding that it does not know."""
-    return bool(value_of(cursor, "SELECT current_setting('server_encoding')") == "SQL_ASCII")
-
-
-def as_bytes(text: str) -> str:
-    """A text of such a database as the bytes that it is: for the client's encoding, the server would refuse some."""
-    return f"convert_to({text}, 'SQL_ASCII')"
 
 
 def decoded(rows: pl.DataFrame) -> pl.DataFrame:
