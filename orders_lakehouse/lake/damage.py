@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow import fs
 
+from orders_lakehouse.contracts.tables import KEY_DATES, SOURCE_COLUMNS
 from orders_lakehouse.encoding import decoded
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.storage import LakeError, files_at, is_s3, path_of, table_at
@@ -146,8 +147,13 @@ def _remedy(location: str, path: str = "") -> str:
                 f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it takes this date from the shop "
                 "again, keeps what can still be read of it, and says what is lost."
             )
-        elif name == "key_dates":
+        elif name == KEY_DATES.name:
             last = f"If there is none, move {location} away and run `lakehouse rebuild-key-dates`."
+        elif name == SOURCE_COLUMNS.name:
+            last = (
+                f"If there is none, move {location} away: each capture notes the columns of its table anew, as they "
+                "are then."
+            )
         else:
             last = (
                 f"Only if there is none, move {location} away and backfill all dates; versions that the shop has "
