@@ -15,6 +15,7 @@ import pytest
 
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import cluster, spark_connect
 from orders_lakehouse.lake.cluster import ClusterLake
@@ -23,11 +24,12 @@ from orders_lakehouse.lake.spark_connect import ClusterError, ClusterUnavailable
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from orders_lakehouse.shop.edge_cases import edge_cases
+from orders_lakehouse.transforms.split import reasons, rejects
 from tests.integration.conftest import Terminal, failures, lakehouse_on
 from tests.integration.test_catalog import assert_plain
 from tests.integration.test_late_changes import SHOP
 from tests.spark import spark_server
-from tests.unit.rows import on, rows
+from tests.unit.rows import VALID, on, rows
 
 # One server for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
@@ -103,6 +105,21 @@ def test_both_engines_make_the_same_tables(
         # By the other engine's own comparison, too: it found no date to write.
         assert files_of(on_cluster.lake.open(ORDERS), ORDERS).equals(lines)
         assert_plain(on_cluster.lake, ORDERS)
+
+
+def test_a_byte_that_is_no_text_is_found_there_too(lake: ClusterLake) -> None:
+    orders = [
+        {"order_id": "fine \ufffd \\xeb"},
+        {"order_id": f"{BAD_BYTE}eb"},
+        {"customer_id": f"C{BAD_BYTE}EB".upper()},
+    ]
+    judged = there(rows(ORDERS, *orders))
+    lake.open(ORDERS)
+    found = rows_of(judged.filter(rejects(ORDERS, {})).with_columns(reasons=reasons(ORDERS, {})))
+    assert found.sort("order_id").select("customer_id", "reasons").rows() == [
+        (orders[2]["customer_id"], "text_not_utf8"),
+        (VALID[ORDERS.path]["customer_id"], "text_not_utf8"),
+    ]
 
 
 def test_neighbours_of_a_written_date_survive(lake: ClusterLake) -> None:
