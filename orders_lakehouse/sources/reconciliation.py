@@ -12,10 +12,10 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
-from orders_lakehouse.encoding import decoded
+from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
-from orders_lakehouse.sources.shop import SCHEMA, Window, as_bytes, clamped, holds_bytes, read_versions
+from orders_lakehouse.sources.shop import SCHEMA, Window, as_bytes, clamped, codec_of_bytes, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
 
@@ -113,7 +113,8 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     }
     parts = [pl.DataFrame(schema=none)]
     with connect("shop") as connection, connection.cursor() as cursor:
-        order_id = as_bytes("order_id::text") if holds_bytes(cursor) else "order_id::text"
+        codec = codec_of_bytes(cursor)
+        order_id = as_bytes("order_id::text") if codec else "order_id::text"
         # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
         cursor.execute(
             f"SELECT {order_id} AS order_id, line_number::bigint AS line_number, "
@@ -124,7 +125,11 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
         for batch in batches(cursor):
             # A number that cleansed cannot hold is in quarantine.
             number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
-            theirs = decoded(pl.DataFrame(batch)).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
+            theirs = (
+                decoded(pl.DataFrame(batch), codec or UTF8)
+                .with_columns(number)
+                .cast({"updated_at": ours.schema["updated_at"]})
+            )
             both = ours.join(theirs, on=version)
             differs = found.cast(pl.String).ne_missing(expected)
             parts.append(

@@ -19,7 +19,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
-from orders_lakehouse.encoding import decoded
+from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
@@ -51,6 +51,11 @@ _KINDS: dict[pl.DataType, str] = {
     pl.Date(): "date",
     pl.Datetime("us", "UTC"): "instant",
 }
+# The encoding of a database, and how many bytes a character takes in it at most.
+_ENCODING = (
+    "SELECT name || ' ' || pg_encoding_max_length(pg_char_to_encoding(name)) "
+    "FROM current_setting('server_encoding') AS name"
+)
 # Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
 _EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
 
@@ -122,7 +127,8 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         offered = _offered(cursor, table)
-        columns = _select_list(offered, table, in_bytes=holds_bytes(cursor))
+        codec = codec_of_bytes(cursor)
+        columns = _select_list(offered, table, in_bytes=codec is not None)
         extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
         shape = Shape({name: column.written for name, column in offered.items()}, now)
@@ -140,7 +146,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
             for first, last in portions(dict(counted.iter_rows()), window.first, window.last, BATCH_ROWS):
                 where = _condition(Window(first, last, window.calendar), now)
                 cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
-                yield from _batches(cursor, schema)
+                yield from _batches(cursor, schema, codec)
 
         for rows in _in_advance(read()):
             others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
@@ -156,12 +162,12 @@ def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield frame
 
 
-def _batches(cursor: "Cursor", schema: pl.Schema) -> Iterator[pl.DataFrame]:
+def _batches(cursor: "Cursor", schema: pl.Schema, codec: str | None) -> Iterator[pl.DataFrame]:
     """The result in frames of about `BATCH_ROWS`; at least one, which may be empty."""
     pending: list[pl.DataFrame] = []
     yielded = False
     for batch in batches(cursor):
-        pending.append(decoded(pl.DataFrame(batch)))
+        pending.append(pl.DataFrame(batch) if codec is None else decoded(pl.DataFrame(batch), codec))
         if sum(frame.height for frame in pending) >= BATCH_ROWS:
             yield pl.concat(pending).cast(schema)
             pending, yielded = [], True
@@ -311,13 +317,24 @@ def _read(name: str, kind: str) -> str:
     return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
 
 
-def holds_bytes(cursor: "Cursor") -> bool:
-    """Whether the shop's database stores text as bytes of an encoding that it does not know, and converts nothing."""
-    return bool(value_of(cursor, "SELECT current_setting('server_encoding')") == "SQL_ASCII")
+def codec_of_bytes(cursor: "Cursor") -> str | None:
+    """Python's name of the encoding in which text is read as bytes, because the server cannot convert all of them.
+
+    A database in SQL_ASCII knows no encoding and converts nothing; its text is UTF-8 as a rule. In most encodings of a
+    single byte some bytes mean nothing, and one of them would keep all rows from being read. None: the server converts.
+    """
+    encoding, longest = value_of(cursor, _ENCODING).split()
+    if encoding == "SQL_ASCII":
+        return UTF8
+    if longest != "1" or encoding == "LATIN1":
+        return None
+    from psycopg2.extensions import encodings
+
+    return encodings[encoding]
 
 
 def as_bytes(text: str) -> str:
-    """A text of such a database as the bytes that it is: for the client's encoding, the server would refuse some."""
+    """A text of such a database as the bytes that it is."""
     return f"convert_to({text}, 'SQL_ASCII')"
 
 

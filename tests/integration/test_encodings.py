@@ -8,6 +8,7 @@ import narwhals as nw
 import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
+from psycopg2.extensions import encodings
 
 from orders_lakehouse import adbc
 from orders_lakehouse.calendar import Calendar
@@ -20,7 +21,7 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     RAW_PRODUCTS,
 )
-from orders_lakehouse.encoding import BAD_BYTE
+from orders_lakehouse.encoding import BAD_BYTE, text_of
 from orders_lakehouse.postgres import DatabaseError, connect, value_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.reconciliation import compare_totals_with_shop, compare_with_shop
@@ -248,6 +249,45 @@ class TestAWarehouseThatCannotHoldACharacter:
         assert any("lake.customers" in failure and "the row c2" in failure for failure in found)
         assert lakehouse.lake_rows(ORDERS).height == 2
         assert lakehouse.lake_rows(PRODUCTS).height == 1
+
+
+def test_a_byte_that_means_nothing_in_the_encoding_of_the_shop_keeps_no_row_from_being_read(
+    make: Callable[..., Lakehouse],
+) -> None:
+    lakehouse = make("WIN1252")
+    lakehouse.shop(SHOP)
+    with dbapi.connect(lakehouse.shop_url) as connection, connection.cursor() as cursor:
+        cursor.execute("SET client_encoding = 'WIN1252'")
+        cursor.execute("UPDATE shop.customers SET full_name = E'5 \\x80 \\x81' WHERE customer_id = 'c2'")
+        connection.commit()
+    assert failures(lakehouse.run(DAY, select=WITHOUT_MARTS)) == []
+    assert lakehouse.lake_rows(RAW_CUSTOMERS)["full_name"].to_list() == ["Zoë Müller", f"5 € {BAD_BYTE}81"]
+    assert names(lakehouse) == ["Zoë Müller"]
+
+
+def test_python_and_the_server_know_the_same_characters(postgres_url_factory: Callable[..., str]) -> None:
+    one_byte = {name: codec for name, codec in encodings.items() if name.startswith(("LATIN", "KOI8", "WIN", "ISO_"))}
+    with adbc.connect(postgres_url_factory("characters")) as connection, connection.cursor() as cursor:
+        cursor.execute("""
+            CREATE FUNCTION pg_temp.text_or_null(bytes bytea, encoding text) RETURNS text LANGUAGE plpgsql AS $$
+            BEGIN RETURN convert_from(bytes, encoding);
+            EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN RETURN NULL; END $$
+        """)
+        cursor.execute(
+            "SELECT pg_encoding_to_char(n) FROM generate_series(0, 34) AS n WHERE pg_encoding_max_length(n) = 1"
+        )
+        servers = {name for (name,) in cursor.fetchall()} - {"SQL_ASCII"}
+        assert servers <= one_byte.keys()
+        for encoding in servers:
+            cursor.execute(
+                f"SELECT pg_temp.text_or_null(decode(lpad(to_hex(n), 2, '0'), 'hex'), '{encoding}') "
+                "FROM generate_series(1, 255) AS n ORDER BY n"
+            )
+            of_server = [text for (text,) in cursor.fetchall()]
+            values = pl.Series([bytes([byte]) for byte in range(1, 256)], dtype=pl.Binary)
+            marks = [f"{BAD_BYTE}{byte:02x}" for byte in range(1, 256)]
+            expected = [mark if text is None else text for text, mark in zip(of_server, marks, strict=True)]
+            assert text_of(values, one_byte[encoding]).to_list() == expected, encoding
 
 
 @pytest.mark.usefixtures("clean_settings")

@@ -39,6 +39,19 @@ def test_text_of_another_encoding_is_marked_unless_it_is_utf8_all_the_same(
             assert re.search(re.escape(BAD_BYTE) + "[0-9a-f]{2}", text)
 
 
+@given(st.lists(st.none() | TEXT), st.sampled_from(["latin-1", "cp1252", "cp1251", "iso8859_2", "koi8_r"]))
+def test_text_comes_out_as_it_is_in_its_own_encoding(texts: list[str | None], codec: str) -> None:
+    known = [text if text is None else text.encode(codec, "ignore").decode(codec) for text in texts]
+    values = pl.Series("text", [text if text is None else text.encode(codec) for text in known], pl.Binary)
+    assert text_of(values, codec).to_list() == known
+
+
+def test_a_byte_that_means_nothing_in_an_encoding_is_marked() -> None:
+    # The second one would be UTF-8.
+    values = pl.Series("text", [b"\x80 5\x81", "é".encode()], pl.Binary)
+    assert text_of(values, "cp1252").to_list() == [f"€ 5{BAD_BYTE}81", "Ã©"]
+
+
 @given(st.lists(st.none() | BYTES))
 def test_the_bytes_can_be_told_again_from_their_text(values: list[bytes | None]) -> None:
     for value, text in zip(values, of(*values), strict=True):
