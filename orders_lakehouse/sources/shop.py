@@ -330,7 +330,7 @@ def codec_of_bytes(cursor: "Cursor") -> str | None:
         return None
     from psycopg2.extensions import encodings
 
-    return encodings[encoding]
+    return str(encodings[encoding])
 
 
 def as_bytes(text: str) -> str:
