@@ -2,6 +2,9 @@
 
 ADBC asks a server for all its types before it connects, 60 ms for a connection that takes 3. What it has learned is
 lent to the next connection of the process to the same database, to one at a time, while the types are the same.
+
+Text passes as UTF-8, whatever the server, the role or the environment would have it be: Arrow takes the bytes as they
+come, and a table with others could never be read again.
 """
 
 from threading import Lock
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 # Rows of tables have types, too, which no column of ours has; and so have arrays.
 _TYPES = "SELECT md5(string_agg(oid::text, ',' ORDER BY oid)) FROM pg_type WHERE typtype <> 'c' AND typelem = 0"
+
+_ENCODING = "SET client_encoding = 'UTF8'"
 
 
 class _Loan:
@@ -69,7 +74,7 @@ def connect(url: str) -> "Connection":
     types = None
     if loan is not None:
         connection = loan.connect()
-        types = _types(connection)
+        types = _prepare(connection)
         if types == loan.types:
             return connection
         loan.types = None
@@ -77,16 +82,19 @@ def connect(url: str) -> "Connection":
     loan = _Loan(url, adbc_driver_postgresql.connect(url), None)
     connection = loan.connect()
     # What is newer than it was before is learned, and learned again the next time.
-    loan.types = types or _types(connection)
+    prepared = _prepare(connection)
+    loan.types = types or prepared
     return connection
 
 
-def _types(connection: "Connection") -> str:
+def _prepare(connection: "Connection") -> str:
+    """Set a connection's encoding; returns the types of its database."""
     try:
         with connection.cursor() as cursor:
+            cursor.execute(_ENCODING)
             cursor.execute(_TYPES)
             ((types,),) = cursor.fetchall()
-        # Whoever gets the connection may still say how its transaction is isolated.
+        # Whoever gets the connection may still say how its transaction is isolated; and a rollback changes no encoding.
         connection.commit()
         return str(types)
     except BaseException:

@@ -324,6 +324,20 @@ def show_calendar(write: bool) -> None:
 
 
 @cli.command()
+@click.argument("table")
+@click.argument("day", type=_DATE, metavar="DATE")
+def recapture(table: str, day: datetime) -> None:
+    """Take a capture date of a raw table again from the shop, when a file of it is damaged.
+
+    TABLE is a name such as orders. What can still be read of the date stays, and the shop's rows are added; what
+    neither has any more is named by its key. Ends with the commands that derive what is touched. See docs/repair.md.
+    """
+    from orders_lakehouse.terminal.recapture import recapture as take_again
+
+    take_again(table, day.date())
+
+
+@cli.command()
 @click.option(
     "--layer",
     type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),

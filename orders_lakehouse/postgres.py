@@ -66,7 +66,7 @@ def database_url(database: Database) -> str:
 
 @contextmanager
 def connect(database: Database) -> Iterator["Connection"]:
-    """A connection to a database, in UTC and without autocommit; commit before the block ends.
+    """A connection to a database, in UTC and UTF-8, without autocommit; commit before the block ends.
 
     Raises:
         DatabaseUnavailableError: It cannot be reached, went away, or a lock was not to be had in `LOCK_SECONDS`.
@@ -223,7 +223,6 @@ def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
 def _lock_holders(database: Database) -> list[str]:
     """Who holds locks that stand in the way, as far as this user may see; the strongest and oldest first."""
     from adbc_driver_manager import Error
-    from adbc_driver_postgresql import dbapi
 
     # Reading is kept waiting by one mode alone; loads and builds, which replace tables, by anyone who reads them.
     in_the_way = "l.mode = 'AccessExclusiveLock'"
@@ -246,7 +245,7 @@ def _lock_holders(database: Database) -> list[str]:
         LIMIT 5
     """
     try:
-        with dbapi.connect(database_url(database)) as connection, connection.cursor() as cursor:
+        with adbc.connect(database_url(database)) as connection, connection.cursor() as cursor:
             cursor.execute(query)
             return [holder for (holder,) in cursor.fetchall()]
     except Error:

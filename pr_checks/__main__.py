@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 import polars as pl
-from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse import adbc
 from orders_lakehouse.contracts.compatibility import incompatible
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import stop_embedded_server
@@ -156,7 +156,7 @@ def _marts(base: Build, change: Build) -> list[Difference]:
 
 
 def _relations(side: Build) -> dict[str, pl.DataFrame]:
-    with dbapi.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
+    with adbc.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
         cursor.execute(_MARTS)
         columns: dict[str, dict[str, int | None]] = {}
         for name, column, scale in cursor.fetchall():

@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
+from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE
 from pr_checks.difference import Difference, moved
 
 # What a capture says of itself, and nobody says without one.
-_OF_A_CAPTURE = ("raw_matches_source", "schema_drift")
+_OF_A_CAPTURE = ("raw_matches_source", "schema_drift", KEY_STANDS_ONCE)
 _SAMPLE = 10
 _KEYS = 5
 

@@ -3,8 +3,8 @@
 from datetime import date, datetime
 
 import polars as pl
-from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse import adbc
 from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.shop.edge_cases import edge_cases
 from orders_lakehouse.shop.sample import build_shop, load_sample_shop
@@ -21,7 +21,7 @@ def load(url: str) -> None:
     sold = journey.transactions.filter(pl.col("household_id") <= _HOUSEHOLDS, pl.col("transaction_timestamp") < _UNTIL)
     products = journey.products.join(sold, on="product_id", how="semi")
     load_sample_shop(url, shop=build_shop(CompleteJourney(sold, products, journey.demographics)))
-    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(edge_cases())
         # What a clock ahead of its time is captured as depends on the day.
         for table in ("customers", "products", "orders", "order_items", "payments"):

@@ -67,7 +67,7 @@ def postgres_server() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
-    """Makes a database of a name that nobody else has, empty or a copy of another one, and returns its URL."""
+    """Makes a database of a name that nobody else has, and returns its URL: empty, a copy, or in another encoding."""
     from adbc_driver_postgresql import dbapi
 
     made: dict[str, int] = {}
@@ -75,12 +75,15 @@ def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
     def url(name: str) -> str:
         return f"postgresql://postgres@/{name}?host={quote(postgres_server, safe='/')}"
 
-    def make(name: str, copied: str = "") -> str:
+    def make(name: str, copied: str = "", encoding: str = "") -> str:
         made[name] = made.get(name, 0) + 1
         unique = f"{name}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{made[name]}"
         with dbapi.connect(url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
             template = urlsplit(copied).path.strip("/") or "template1"
-            cursor.execute(f'CREATE DATABASE "{unique}" TEMPLATE "{template}"')
+            options = f'TEMPLATE "{template}"'
+            if encoding:
+                options = f"ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            cursor.execute(f'CREATE DATABASE "{unique}" {options}')
         return url(unique)
 
     return make

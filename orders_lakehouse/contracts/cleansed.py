@@ -4,6 +4,7 @@ A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps 
 nothing else rejects the row. `blank` and `warn` keep it: an attribute that is wrong does not cost the rest of its row.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -13,12 +14,13 @@ import narwhals as nw
 import pandera.polars as pa
 import polars as pl
 
-from orders_lakehouse.contracts.base import Contract, Outcome, named_rule, rule
+from orders_lakehouse.contracts.base import Contract, Outcome, named_rule, polars_schema, rule
 from orders_lakehouse.contracts.codes import COUNTRIES as COUNTRY_LIST
 from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
 from orders_lakehouse.contracts.codes import currencies_with
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Instant, Money, Price, Quantity
+from orders_lakehouse.encoding import BAD_BYTE
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
 PAYMENT_METHODS = ("card", "paypal", "voucher", "transfer", "cash", "other")
@@ -32,6 +34,8 @@ VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unkno
 ORDER_QUARANTINED = "order_quarantined"
 OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
 
+# A bad byte in a value that may have been put in upper or lower case since.
+_BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
 _YEAR_1900 = date(1900, 1, 1)
 _IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
 _NOT_BLANK = r"^\s*\S"
@@ -112,6 +116,12 @@ def _no_unseen_characters(column: str) -> Any:
     )
 
 
+def _without_bad_bytes(model: Any) -> nw.Expr:
+    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String]
+    # A regular expression with a literal at its beginning costs as much as a search for that.
+    return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
+
+
 class Cleansed(Contract):
     """Columns that every cleansed table ends with, and the rule on the change clock."""
 
@@ -133,6 +143,16 @@ class Cleansed(Contract):
     def updated_at_in_future(cls) -> nw.Expr:
         """The change clock is at most one day ahead of the capture."""
         return nw.col("updated_at") <= nw.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
+
+    @rule
+    def text_not_utf8(cls) -> nw.Expr:
+        """Every text of the row was valid UTF-8 in the shop."""
+        return _without_bad_bytes(cls)
+
+    class Config(Contract.Config):
+        """Since version 2, a row with text that was no UTF-8 is rejected."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
 
 class OfOrder(Cleansed):

@@ -65,6 +65,7 @@ _OUR_OWN = "it is about a column that the lakehouse itself writes"
 _REFUSED: Mapping[str, str] = {
     "status_not_in_list": "the marts are tested for these states, and what counts as a sale depends on them",
     "method_not_in_list": "dim_payment_methods has no such member, and fct_orders would have no key for it",
+    "text_not_utf8": "the text is not what the shop means: a key of it would name a row that nothing else does",
     "updated_at_in_future": "the change clock decides which version counts: this one would hide its corrections",
     "ordered_at_out_of_range": "its date is no partition: it would be a sale of the day on which it was captured",
     "total_price_out_of_range": "the total cannot be computed, and the tables behind refuse a null",

@@ -7,12 +7,13 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import contract_version, declared_at
+from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake.calendar import calendar_of, require_same
-from orders_lakehouse.lake.capture import Captured, capture
+from orders_lakehouse.lake.capture import Captured, capture, repeated_keys
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.sources.drift import Drift, drifts, record_shape
@@ -20,6 +21,8 @@ from orders_lakehouse.sources.shop import Window, read_versions
 
 RAW_MATCHES_SOURCE = "raw_matches_source"
 SCHEMA_DRIFT = "schema_drift"
+# Keys that a verdict names.
+_NAMED = 5
 
 
 def _raw(table: Table) -> dg.AssetsDefinition:
@@ -37,22 +40,29 @@ def _raw(table: Table) -> dg.AssetsDefinition:
             "the contract was captured first. Whatever it has is captured all the same."
         ),
     )
+    once = dg.AssetCheckSpec(
+        KEY_STANDS_ONCE,
+        asset=key_of(table),
+        description="The shop offers each key once at a time. Rows that share a key are captured, all of them.",
+    )
 
     @dg.asset(
         **describe(table, kinds={"postgres", "deltalake"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[check, drift],
+        check_specs=[check, drift, once],
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         dates = run_dates(context)
         captured: list[Captured] = []
+        repeated: list[pl.DataFrame] = []
         sample = pl.DataFrame(schema=table.schema)
         began = time.perf_counter()
         with failures(context):
             calendar = calendar_of(lake)
             for batch in read_versions(table, Window(*dates, calendar)):
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
+                repeated.append(repeated_keys(table, rows))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
                 sample = rows if rows.height else sample
             require_same(lake, calendar)
@@ -65,7 +75,8 @@ def _raw(table: Table) -> dg.AssetsDefinition:
             warn = dg.AssetCheckSeverity.WARN
             told = {"drift": table_of(pl.DataFrame(found))} if found else {}
             fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
-        return dg.MaterializeResult(check_results=[matches, fits])
+            stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
+        return dg.MaterializeResult(check_results=[matches, fits, stands_once])
 
     asset: dg.AssetsDefinition = captured_versions
     return asset
@@ -89,6 +100,25 @@ def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame
         expected=pl.format("{} rows in the shop", "rows"),
         found=pl.format("{} in raw", "found"),
         detail=pl.lit(None, pl.String),
+    )
+
+
+def each_key_once(repeated: pl.DataFrame) -> pl.DataFrame:
+    """Whether the shop offers each key once.
+
+    Args:
+        repeated: date, key, rows, of the keys that came more than once.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date that has such keys.
+    """
+    named = pl.format("{} ({} rows)", "key", "rows").head(_NAMED).str.join(", ")
+    more = pl.when(pl.len() > _NAMED).then(pl.format(", and {} more", pl.len() - _NAMED)).otherwise(pl.lit(""))
+    return repeated.group_by("date", maintain_order=True).agg(
+        passed=pl.lit(value=False),
+        expected=pl.lit("each key once"),
+        found=pl.format("keys that come more than once: {}", pl.len()),
+        detail=pl.concat_str(named, more),
     )
 
 

@@ -64,6 +64,8 @@ def warehouse_for_dbt() -> dict[str, str]:
         "DBT_WAREHOUSE_DBNAME": parts.get("dbname", "postgres"),
         "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{postgres.LOCK_SECONDS}s",
         "DBT_WAREHOUSE_SSLMODE": parts.get("sslmode", "prefer"),
+        # dbt has no setting for it: libpq reads it here, and it wins over that of the role and of the database.
+        "PGCLIENTENCODING": "UTF8",
     }
 
 

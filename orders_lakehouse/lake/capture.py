@@ -12,6 +12,7 @@ from deltalake.schema import Field
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import record_key_dates
 from orders_lakehouse.lake.schema_evolution import delta_fields
@@ -64,6 +65,29 @@ def capture(
     present = lake.present(table, dated, identity)
     counted = present.group_by(date=_COUNTS_ON).agg(rows=pl.len().cast(pl.Int64))
     return Captured(new, counted, {name: column for name, (column, _) in beside.items()})
+
+
+def repeated_keys(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Keys that come more than once among rows that were read at the same time.
+
+    Args:
+        table: The raw table of the rows.
+        rows: Columns of that table. Rows without a key, which nothing tells apart, are left out.
+
+    Returns:
+        date (of capture), key (as text), rows (with the key, on all dates): a row for each date and key.
+    """
+    # A hash that comes twice is looked for in half the time that the keys themselves take.
+    may_repeat = rows.filter(pl.struct(table.key).hash().is_duplicated())
+    named = [pl.col(name).cast(pl.String).fill_null("") != "" for name in table.key]
+    key = pl.concat_str(pl.col(table.key).cast(pl.String), separator=KEY_SEPARATOR)
+    return (
+        may_repeat.filter(named)
+        .select(date="captured_on", key=key, rows=pl.len().over(table.key).cast(pl.Int64))
+        .filter(pl.col("rows") > 1)
+        .unique()
+        .sort("date", "key")
+    )
 
 
 def names_beside(

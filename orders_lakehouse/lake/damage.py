@@ -10,8 +10,13 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow import fs
 
+from orders_lakehouse.contracts.tables import KEY_DATES, SOURCE_COLUMNS
+from orders_lakehouse.encoding import decoded
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.storage import LakeError, files_at, is_s3, path_of, table_at
+
+# How the path of a file begins that holds rows of a capture date.
+_CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")
 
 
 def require_whole(handle: DeltaTable) -> None:
@@ -71,26 +76,92 @@ def look_at_data(location: str) -> str | None:
         if info.size != size:
             return _damaged_file(location, path, f"has {info.size:,} bytes, expected {size:,}")
     for path in expected:
-        try:
-            pq.ParquetFile(files.open_input_file(path)).read()
-        except (pa.ArrowException, OSError) as error:
-            if "Error performing" in str(error):
-                # The storage has failed once more, which says nothing of the file.
-                raise
-            return _damaged_file(location, path, f"is no readable Parquet file ({error})")
+        _, wrong = readable_rows(files, path)
+        if wrong is not None:
+            return _damaged_file(location, path, wrong)
     return None
 
 
+def readable_rows(files: fs.FileSystem, path: str) -> tuple[pl.DataFrame, str | None]:
+    """What can be read of a data file, and what is wrong with it, if anything is.
+
+    Args:
+        files: The files of a table.
+        path: The file, as the log names it.
+
+    Returns:
+        The columns that the file has, of all groups of rows that can be read. A byte of a text that is no UTF-8 is
+        marked as `orders_lakehouse.encoding` says.
+    """
+    found: list[pl.DataFrame] = []
+    wrong = None
+    try:
+        file = pq.ParquetFile(files.open_input_file(path))
+    except (pa.ArrowException, OSError) as error:
+        return pl.DataFrame(), _unreadable(error)
+    for group in range(file.num_row_groups):
+        try:
+            rows = file.read_row_group(group)
+        except (pa.ArrowException, OSError) as error:
+            wrong = _unreadable(error)
+            continue
+        try:
+            rows.validate(full=True)
+        except pa.ArrowInvalid as error:
+            wrong = wrong or f"holds text that is no UTF-8 ({error})"
+        found.append(decoded(pl.DataFrame(_in_bytes(rows))))
+    return pl.concat(found) if found else pl.DataFrame(), wrong
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if "Error performing" in str(error):
+        # The storage has failed once more, which says nothing of the file.
+        raise error
+    return f"is no readable Parquet file ({error})"
+
+
+def _in_bytes(rows: pa.Table) -> pa.Table:
+    """The same rows with their texts as bytes, which Arrow reads without a look at them."""
+    text = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    columns = [
+        pa.chunked_array([chunk.view(text[column.type]) for chunk in column.chunks], text[column.type])
+        if column.type in text
+        else column
+        for column in rows.columns
+    ]
+    return pa.table(columns, names=rows.column_names)
+
+
 def _damaged_file(location: str, path: str, wrong: str) -> str:
-    return f"{table_at(location)} is damaged: its file {path} {wrong}. {_remedy(location)}"
+    return f"{table_at(location)} is damaged: its file {path} {wrong}. {_remedy(location, path)}"
 
 
-def _remedy(location: str) -> str:
-    if "/raw/" in f"/{table_at(location)}":
+def _remedy(location: str, path: str = "") -> str:
+    layer, _, name = table_at(location).partition("/")
+    if layer == "raw":
+        captured = _CAPTURED.match(path)
+        if captured:
+            last = (
+                f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it takes this date from the shop "
+                "again, keeps what can still be read of it, and says what is lost."
+            )
+        elif name == KEY_DATES.name:
+            last = f"If there is none, move {location} away and run `lakehouse rebuild-key-dates`."
+        elif name == SOURCE_COLUMNS.name:
+            last = (
+                f"If there is none, move {location} away: each capture notes the columns of its table anew, as they "
+                "are then."
+            )
+        else:
+            last = (
+                f"Only if there is none, move {location} away and backfill all dates; versions that the shop has "
+                "overwritten are lost then."
+            )
         return (
             "Raw is the only memory of what the shop no longer says: put the file back from a backup, or from the "
-            f"versions of the bucket. Only if there is none, move {location} away and backfill all dates; versions "
-            "that the shop has overwritten are lost then."
+            f"versions of the bucket. {last}"
         )
     return (
         "Put the file back from a backup, or from the versions of the bucket; or remove the whole folder "

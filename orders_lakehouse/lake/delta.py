@@ -260,6 +260,54 @@ class Lake:
 
         return _again_on_conflict(insert) if dates else 0
 
+    def replace_captured(
+        self,
+        table: Table,
+        day: date,
+        rows: pl.DataFrame,
+        identity: Sequence[str],
+        keep: Callable[[DeltaTable], tuple[pl.DataFrame, bool]],
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Replace a capture date of a raw table in one commit: by what is kept of it, and by the rows that it lacks.
+
+        The table is not read but by `keep`, nor written anew for an older contract: its files may be damaged.
+
+        Args:
+            table: A table of raw.
+            day: The partition.
+            rows: Rows of the partition, as for `insert_new`.
+            identity: As for `insert_new`.
+            keep: Reads, of the table as it stands, the rows of the partition that stay, and says whether they are all.
+                Where they are, and no row is added, nothing is written.
+
+        Returns:
+            The rows that were kept, and those that were added, with the table's columns.
+        """
+        partition = str(table.partitioned_by)
+
+        def replace() -> tuple[pl.DataFrame, pl.DataFrame]:
+            handle = self._opened(table, handles.own)
+            there = {field.name for field in handle.schema().fields}
+            wanted = {**table.schema, **rows.schema}
+            new_columns = {name: dtype for name, dtype in wanted.items() if name not in there}
+            if new_columns:
+                with storage_trouble(self.location(table)):
+                    handle.alter.add_columns(delta_fields(new_columns))
+            stored = storage.scan(handle).collect_schema()
+            found, is_whole = keep(handle)
+            kept = _with_columns(found, stored)
+            known = rows_of(as_contract(nw.from_native(kept.lazy()), handle, table))
+            new = _with_columns(_not_there(table, rows, known, identity), stored)
+            if new.height or not is_whole:
+                claims = _claiming(handle, "captured", [str(day)], {"recaptured": str(day)})
+                predicate = _within(partition, [(day, day)])
+                whole = pl.concat([kept, new])
+                _write(handle, whole, mode="overwrite", predicate=predicate, commit_properties=claims)
+                handles.give(self.location(table), handle)
+            return known, new.select(table.columns)
+
+        return _again_on_conflict(replace)
+
     def present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
         """Those of the rows that stand in the table, found by partition and identity."""
         if rows.is_empty():
@@ -553,6 +601,14 @@ def _statistics(table: Table) -> dict[str, str]:
     instants = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.Datetime)]
     columns = [name for name in dict.fromkeys([*table.key, *instants]) if name != table.partitioned_by]
     return {"delta.dataSkippingStatsColumns": ",".join(columns)}
+
+
+def _with_columns(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Rows with the columns of a schema, in its types; nulls where they have none."""
+    return rows.select(
+        pl.col(name).cast(dtype) if name in rows.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in schema.items()
+    )
 
 
 def _claiming(handle: DeltaTable, what: str, parts: Iterable[str], told: Mapping[str, str]) -> CommitProperties:

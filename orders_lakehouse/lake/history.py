@@ -79,6 +79,11 @@ def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
     return sum(record_key_dates(lake, RAW_OF[name], rows_of(lake.scan(RAW_OF[name])), calendar) for name in _KEY)
 
 
+def key_of_history(table: Table) -> str | None:
+    """The column of a raw table by which the index holds its rows; None for a table that it does not hold."""
+    return _KEY.get(table.name)
+
+
 class Places:
     """On which capture dates the versions lie that a range of business dates is made of.
 

@@ -38,10 +38,10 @@ from orders_lakehouse.transforms.versions import valid_intervals
 log = logging.getLogger(__name__)
 
 # Where a member of a dimension is named by a row of a date.
-_NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
-_BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
+NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
+BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
 _CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
-WATCHED = (*_BY_ORDER, *_NAMED_BY)
+WATCHED = (*BY_ORDER, *NAMED_BY)
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
@@ -51,7 +51,7 @@ def versions_now(lake: Lake) -> dict[str, list[Any]]:
     """
     handles = {table.path: find(lake, table) for table in WATCHED}
     made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
-    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in _NAMED_BY}}
+    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in NAMED_BY}}
 
 
 def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
@@ -69,10 +69,10 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         waited for them, and those of the orders that name a changed customer or product while the change is valid.
     """
     dates: set[date] = set()
-    changes = {table: pl.concat(_changes(lake, table, since.get(table.path))) for table in _BY_ORDER}
+    changes = {table: pl.concat(_changes(lake, table, since.get(table.path))) for table in BY_ORDER}
     if any(rows.height for rows in changes.values()):
         dates.update(dates_of_orders(lake, changes))
-    for members, naming in _NAMED_BY.items():
+    for members, naming in NAMED_BY.items():
         appeared, gone = _changes(lake, members, since.get(members.path))
         # Once each version was a member, even if nothing but its clock was another.
         _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
@@ -167,6 +167,27 @@ def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[da
             waiting = _plan(place.select("order_id", "order_date"))
             dates.update(_rows(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"])
     return dates
+
+
+def dates_of_members(lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
+    """Order dates that versions of customers or products may touch, whatever became of the versions after them.
+
+    Args:
+        lake: The lake.
+        members: The cleansed table of the versions.
+        naming: The cleansed table whose rows name them.
+        changed: The key, updated_at and captured_on of the versions that appeared or went.
+        calendar: When dates begin.
+    """
+    key, at = members.key[0], pl.col("updated_at")
+    earliest = changed.group_by(key).agg(at.min())
+    known = _plan(lake.scan(members)).select(key, at.alias("known_at"))
+    # The first version of a member is valid from the beginning of time.
+    earlier = _rows(known.join(earliest.lazy(), on=key).filter(pl.col("known_at") < at).select(key).unique())
+    has_earlier = pl.col(key).is_in(earlier[key].implode())
+    spans = earliest.with_columns(first=calendar.dates_of(earliest["updated_at"]), last=pl.lit(None, pl.Date))
+    spans = spans.with_columns(first=pl.when(has_earlier).then("first")).select(key, "first", "last")
+    return set(changed["captured_on"]) | _dates_that_name(lake, naming, spans, key)
 
 
 def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -> set[date]:

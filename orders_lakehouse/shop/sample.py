@@ -10,6 +10,7 @@ from importlib import resources
 import polars as pl
 from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse import adbc
 from orders_lakehouse.shop.complete_journey import (
     CompleteJourney,
     baskets,
@@ -94,7 +95,7 @@ def load_sample_shop(
         ValueError: the shop has no orders but rows in another table, so it is not ours to fill.
     """
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    with dbapi.connect(url) as connection, connection.cursor() as cursor:
+    with adbc.connect(url) as connection, connection.cursor() as cursor:
         # One script, because `executescript` commits what was done before it, and with it a lock taken there.
         cursor.executescript(_TAKE_LOADER_LOCK + schema)
         rows = _count_rows(cursor)

@@ -62,7 +62,7 @@ def simulate(
     """
     statements = _statements()
     began = time.monotonic()
-    connection = psycopg2.connect(url)
+    connection = psycopg2.connect(url, client_encoding="UTF8")
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")

@@ -14,9 +14,10 @@ from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
 from orders_lakehouse.contracts.types import MONEY_SUM
+from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
-from orders_lakehouse.sources.shop import SCHEMA, Window, clamped, read_versions
+from orders_lakehouse.sources.shop import SCHEMA, Window, as_bytes, clamped, codec_of_bytes, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
 from orders_lakehouse.transforms.versions import current_versions
 
@@ -124,15 +125,21 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     }
     parts = [pl.DataFrame(schema=none)]
     with connect("shop") as connection, connection.cursor() as cursor:
+        codec = codec_of_bytes(cursor)
+        order_id = as_bytes("order_id::text") if codec else "order_id::text"
         # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
         cursor.execute(
-            "SELECT order_id::text AS order_id, line_number::bigint AS line_number, "
+            f"SELECT {order_id} AS order_id, line_number::bigint AS line_number, "
             f"{clamped('updated_at', 'instant')} AS updated_at{rounded} FROM {SCHEMA}.order_items"
         )
         for batch in batches(cursor):
             # A number that cleansed cannot hold is in quarantine.
             number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
-            theirs = pl.DataFrame(batch).with_columns(number).cast({"updated_at": ours.schema["updated_at"]})
+            theirs = (
+                decoded(pl.DataFrame(batch), codec or UTF8)
+                .with_columns(number)
+                .cast({"updated_at": ours.schema["updated_at"]})
+            )
             both = ours.join(theirs, on=version)
             differs = found.ne_missing(expected)
             parts.append(

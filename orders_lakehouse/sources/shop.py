@@ -18,6 +18,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
 
@@ -49,6 +50,11 @@ _KINDS: dict[pl.DataType, str] = {
     pl.Date(): "date",
     pl.Datetime("us", "UTC"): "instant",
 }
+# The encoding of a database, and how many bytes a character takes in it at most.
+_ENCODING = (
+    "SELECT name || ' ' || pg_encoding_max_length(pg_char_to_encoding(name)) "
+    "FROM current_setting('server_encoding') AS name"
+)
 # Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
 _EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
 
@@ -120,7 +126,8 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         offered = _offered(cursor, table)
-        columns = _select_list(offered, table)
+        codec = codec_of_bytes(cursor)
+        columns = _select_list(offered, table, in_bytes=codec is not None)
         extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
         shape = Shape({name: column.written for name, column in offered.items()}, now)
@@ -138,7 +145,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
             for first, last in portions(dict(counted.iter_rows()), window.first, window.last, BATCH_ROWS):
                 where = _condition(Window(first, last, window.calendar), now)
                 cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
-                yield from _batches(cursor, schema)
+                yield from _batches(cursor, schema, codec)
 
         for rows in _in_advance(read()):
             others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
@@ -154,12 +161,12 @@ def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield frame
 
 
-def _batches(cursor: "Cursor", schema: pl.Schema) -> Iterator[pl.DataFrame]:
+def _batches(cursor: "Cursor", schema: pl.Schema, codec: str | None) -> Iterator[pl.DataFrame]:
     """The result in frames of about `BATCH_ROWS`; at least one, which may be empty."""
     pending: list[pl.DataFrame] = []
     yielded = False
     for batch in batches(cursor):
-        pending.append(pl.DataFrame(batch))
+        pending.append(pl.DataFrame(batch) if codec is None else decoded(pl.DataFrame(batch), codec))
         if sum(frame.height for frame in pending) >= BATCH_ROWS:
             yield pl.concat(pending).cast(schema)
             pending, yielded = [], True
@@ -259,8 +266,14 @@ def _beside(number: int) -> str:
     return f"beside {number}"
 
 
-def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
-    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit."""
+def _select_list(offered: Mapping[str, _Column], table: Table, *, in_bytes: bool) -> str:
+    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit.
+
+    Args:
+        offered: Columns of the shop.
+        table: The raw table.
+        in_bytes: Whether text is read as the bytes that it is.
+    """
     if not offered:
         raise DatabaseError(
             f"the shop has no table {SCHEMA}.{table.name} that this user may read. Expected a table or view of that "
@@ -278,7 +291,7 @@ def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
         if kind == "text" and name in table.key:
             # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
             value = f"coalesce({value}, '')"
-        expressions.append(f'{value} AS "{name}"')
+        expressions.append(f'{_sent(value, kind, in_bytes=in_bytes)} AS "{name}"')
     if problems:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} does not have the shape that {table.path} needs: {'; '.join(problems)}. "
@@ -286,7 +299,7 @@ def _select_list(offered: Mapping[str, _Column], table: Table) -> str:
             "version."
         )
     expressions += [
-        f'{_read(name, _KINDS[dtype])} AS "{_beside(number)}"'
+        f'{_sent(_read(name, _KINDS[dtype]), _KINDS[dtype], in_bytes=in_bytes)} AS "{_beside(number)}"'
         for number, (name, dtype) in enumerate(_extras(offered, table).items())
     ]
     return ", ".join(expressions)
@@ -301,6 +314,32 @@ def _read(name: str, kind: str) -> str:
     """A column of the shop, cast to what raw holds."""
     quoted = '"' + name.replace('"', '""') + '"'
     return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
+
+
+def codec_of_bytes(cursor: "Cursor") -> str | None:
+    """Python's name of the encoding in which text is read as bytes, because the server cannot convert all of them.
+
+    A database in SQL_ASCII knows no encoding and converts nothing; its text is UTF-8 as a rule. In most encodings of a
+    single byte some bytes mean nothing, and one of them would keep all rows from being read. None: the server converts.
+    """
+    encoding, longest = value_of(cursor, _ENCODING).split()
+    if encoding == "SQL_ASCII":
+        return UTF8
+    if longest != "1" or encoding == "LATIN1":
+        return None
+    from psycopg2.extensions import encodings
+
+    return str(encodings[encoding])
+
+
+def as_bytes(text: str) -> str:
+    """A text of such a database as the bytes that it is."""
+    return f"convert_to({text}, 'SQL_ASCII')"
+
+
+def _sent(value: str, kind: str, *, in_bytes: bool) -> str:
+    """A value as the shop sends it. A number's text is plain in every encoding."""
+    return as_bytes(value) if in_bytes and kind == "text" else value
 
 
 def clamped(column: str, kind: str) -> str:

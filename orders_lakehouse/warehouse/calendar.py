@@ -4,6 +4,7 @@ import polars as pl
 
 from orders_lakehouse.postgres import connect, wait_for_turn
 from orders_lakehouse.warehouse.copies import SCHEMA
+from orders_lakehouse.warehouse.ingest import ingest
 
 _COLUMNS = ("date", "is_holiday", "holiday_name")
 
@@ -18,5 +19,5 @@ def load_calendar(days: pl.DataFrame) -> None:
             "(date date PRIMARY KEY, is_holiday boolean NOT NULL, holiday_name text)"
         )
         cursor.execute(f"DELETE FROM {SCHEMA}.calendar")
-        cursor.adbc_ingest("calendar", days.select(_COLUMNS).to_arrow(), mode="append", db_schema_name=SCHEMA)
+        ingest(cursor, "calendar", days.select(_COLUMNS), ["date"], mode="append", db_schema_name=SCHEMA)
         connection.commit()

@@ -26,6 +26,7 @@ from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.postgres import connect, value_of, wait_for_turn
 from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
+from orders_lakehouse.warehouse.ingest import ingest
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
@@ -264,7 +265,7 @@ def _to_replace(before: pl.DataFrame, rows: pl.DataFrame, copy: Copy) -> tuple[p
 
 def _remove_keys(cursor: "Cursor", copy: Copy, changed: pl.DataFrame) -> pl.DataFrame:
     """Remove the rows with some keys on their dates, as `_remove` does."""
-    cursor.adbc_ingest("changed_rows", changed.to_arrow(), mode="create", temporary=True)
+    ingest(cursor, "changed_rows", changed, changed.columns, mode="create", temporary=True)
     equal = " AND ".join(f"standing.{name} = changed.{name}" for name in changed.columns)
     # The dates are named besides, so that the server looks them up, rather than reads all dates to find few keys.
     of_dates = _of_dates(copy, changed[copy.partition].unique().to_list())
@@ -310,7 +311,7 @@ def _as_copied(rows: Frame, copy: Copy) -> pl.DataFrame:
 def _ingest(cursor: "Cursor", rows: pl.DataFrame, copy: Copy, target: str | None = None) -> pl.DataFrame:
     """Add rows to the table of a copy, or to another one of the same columns; returns their counted keys: key, rows."""
     if not rows.is_empty():
-        cursor.adbc_ingest(target or copy.name, rows.to_arrow(), mode="append", db_schema_name=SCHEMA)
+        ingest(cursor, target or copy.name, rows, copy.table.key, mode="append", db_schema_name=SCHEMA)
     if not copy.counted:
         return _no_keys()
     return rows.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls().collect()
@@ -362,7 +363,7 @@ def _count_keys(cursor: "Cursor", copy: Copy, counts: pl.DataFrame) -> None:
     changed = counts.group_by("key").agg(pl.col("rows").sum()).filter(pl.col("rows") != 0).sort("key")
     if changed.is_empty():
         return
-    cursor.adbc_ingest("changed_keys", changed.to_arrow(), mode="create", temporary=True)
+    ingest(cursor, "changed_keys", changed, ["key"], mode="create", temporary=True)
     cursor.execute(
         f"INSERT INTO {SCHEMA}.{copy.keys} AS listed SELECT key, rows FROM changed_keys "
         f"ON CONFLICT ({copy.counted}) DO UPDATE SET rows = listed.rows + excluded.rows"

@@ -230,7 +230,7 @@ def test_every_cleansed_and_curated_asset_is_checked_against_its_contract(graph:
     for table in CLEANSED:
         assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), "no_row_lost") in keys
     for table in RAW:
-        for name in ("raw_matches_source", "schema_drift"):
+        for name in ("raw_matches_source", "schema_drift", "key_stands_once"):
             assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), name) in keys
     for key in (dg.AssetKey(["curated", "order_lines"]), dg.AssetKey(["marts", "fct_order_lines"])):
         assert dg.AssetCheckKey(key, "total_price_matches") in keys
@@ -242,7 +242,10 @@ def test_every_check_blocks_but_those_that_only_warn_and_says_what_holds(graph: 
         for key in graph.asset_check_keys
         if key.asset_key.path[0] not in DBT_LAYERS or key.name in ("total_price_matches", "keeps_up")
     ]
-    assert {node.key.name for node in ours if not node.blocking} == OF_UPKEEP | MONITORS | {"schema_drift"}
+    assert {node.key.name for node in ours if not node.blocking} == OF_UPKEEP | MONITORS | {
+        "schema_drift",
+        "key_stands_once",
+    }
     assert [node.key for node in ours if not node.description] == []
 
 

@@ -12,6 +12,7 @@ import pytest
 from orders_lakehouse.contracts.base import Rule, rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, Table
 from orders_lakehouse.defs.checks import broken_rules, suspects
+from orders_lakehouse.encoding import BAD_BYTE
 from tests.unit.rows import VALID, at, on, rows
 
 _MINUS = {"unit_price": Decimal("-0.01"), "discount": Decimal("-0.01"), "total_price": Decimal("-0.01")}
@@ -24,6 +25,7 @@ _OF_ORDER = {
 # What breaks a rule; a value that is missing needs no example.
 BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "cleansed/customers": {
+        "text_not_utf8": {"city": BAD_BYTE + "eb"},
         "customer_id_missing": {"customer_id": " "},
         "email_malformed": {"email": "ada@example"},
         "country_code_not_iso_3166": {"country_code": "UK"},
@@ -31,11 +33,13 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "date_of_birth_out_of_range": {"date_of_birth": on("2019-05-02")},
     },
     "cleansed/products": {
+        "text_not_utf8": {"category": (BAD_BYTE + "eb").upper()},
         "product_id_missing": {"product_id": "\t"},
         "unit_price_negative": {"unit_price": _MINUS["unit_price"]},
         "currency_not_iso_4217": {"currency": "EURO"},
     },
     "cleansed/orders": {
+        "text_not_utf8": {"customer_id": BAD_BYTE + "eb"},
         "order_id_missing": {"order_id": ""},
         "status_not_in_list": {"status": "Paid"},
         "currency_not_iso_4217": {"currency": "eur"},
@@ -43,6 +47,7 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "ordered_at_out_of_range": {"business_date": on("2020-03-01")},
     },
     "cleansed/order_items": {
+        "text_not_utf8": {"product_id": BAD_BYTE + "eb"},
         "quantity_not_positive": {"quantity": 0},
         "unit_price_negative": {"unit_price": _MINUS["unit_price"]},
         "discount_negative": {"discount": _MINUS["discount"]},
@@ -51,6 +56,7 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         **_OF_ORDER,
     },
     "cleansed/payments": {
+        "text_not_utf8": {"order_id": BAD_BYTE + "eb"},
         "payment_id_missing": {"payment_id": " "},
         "method_not_in_list": {"method": "cheque"},
         "amount_negative": {"amount": Decimal("-0.01")},

@@ -11,7 +11,9 @@ from pr_checks.run import selections
 pytestmark = pytest.mark.xdist_group("definitions")
 GRAPH = defs.resolve_asset_graph()
 # Raw judges its capture itself.
-OF_A_CAPTURE = {key for key in GRAPH.asset_check_keys if key.name in ("raw_matches_source", "schema_drift")}
+OF_A_CAPTURE = {
+    key for key in GRAPH.asset_check_keys if key.name in ("raw_matches_source", "schema_drift", "key_stands_once")
+}
 
 
 def checks_of(selected: dg.AssetSelection) -> set[dg.AssetCheckKey]:

@@ -16,6 +16,7 @@ import pytest
 from orders_lakehouse.calendar import INSTANT
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import cluster, spark_connect
 from orders_lakehouse.lake.cluster import ClusterLake
@@ -25,12 +26,13 @@ from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from orders_lakehouse.shop.edge_cases import edge_cases
 from orders_lakehouse.transforms.columns import with_local_date
+from orders_lakehouse.transforms.split import reasons, rejects
 from tests.integration.conftest import Terminal, failures, lakehouse_on
 from tests.integration.test_catalog import assert_plain
 from tests.integration.test_late_changes import SHOP
 from tests.spark import spark_server
 from tests.unit.calendars import ZONES, calendar_in, moved
-from tests.unit.rows import at, on, rows
+from tests.unit.rows import VALID, at, on, rows
 
 # One server for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
@@ -119,6 +121,21 @@ def test_an_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, o
     dated = rows_of(with_local_date(there(values), "made", "x", calendar)).sort("number")
     assert dated.columns == ["x", "number", "made"]
     assert dated["made"].to_list() == calendar.dates_of(values["x"]).to_list()
+
+
+def test_a_byte_that_is_no_text_is_found_there_too(lake: ClusterLake) -> None:
+    orders = [
+        {"order_id": "fine \ufffd \\xeb"},
+        {"order_id": f"{BAD_BYTE}eb"},
+        {"customer_id": f"C{BAD_BYTE}EB".upper()},
+    ]
+    judged = there(rows(ORDERS, *orders))
+    lake.open(ORDERS)
+    found = rows_of(judged.filter(rejects(ORDERS, {})).with_columns(reasons=reasons(ORDERS, {})))
+    assert found.sort("order_id").select("customer_id", "reasons").rows() == [
+        (orders[2]["customer_id"], "text_not_utf8"),
+        (VALID[ORDERS.path]["customer_id"], "text_not_utf8"),
+    ]
 
 
 def test_neighbours_of_a_written_date_survive(lake: ClusterLake) -> None:

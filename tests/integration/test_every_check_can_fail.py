@@ -329,6 +329,11 @@ def failed(built: Lakehouse) -> Failed:
     # What only a capture can tell, as it reads the shop.
     for table in RAW:
         built.shop(f"ALTER TABLE shop.{table.name} ADD COLUMN gift text")
+        built.shop(f"""
+            ALTER TABLE shop.{table.name} RENAME TO {table.name}_once;
+            CREATE VIEW shop.{table.name} AS SELECT * FROM shop.{table.name}_once
+                UNION ALL (SELECT * FROM shop.{table.name}_once ORDER BY updated_at LIMIT 1);
+        """)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(raw, "capture", forgetful)
         built.run(FIRST, BUILT, select="group:raw")

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import narwhals as nw
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
-from orders_lakehouse.contracts.tables import DAILY_SALES, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS, SOURCE_COLUMNS, Table
 from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.accounts import row_count
+from orders_lakehouse.lake.damage import readable_rows
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError, bucket_of
 from tests.s3 import ACCESS_KEY, SECRET, Proxy, Trouble, client, proxy
@@ -308,6 +311,7 @@ class TestADamagedTable:
                 use()
             assert raw.rpartition("/")[2] in str(raised.value)
             assert "Raw is the only memory" in str(raised.value)
+            assert "If there is none, run `lakehouse recapture orders 2020-03-02`" in str(raised.value)
 
     @pytest.mark.parametrize(
         "change",
@@ -463,3 +467,37 @@ def test_a_lake_that_may_not_be_made_is_named(everyones: Path) -> None:
     lake = Lake(str(everyones / "lake"), "UTC")
     with ordinary_user(), pytest.raises(LakeError, match=r"cannot be used by user .*Permission denied"):
         lake.open(DAILY_SALES)
+
+
+def test_of_a_file_whose_middle_is_damaged_the_other_groups_of_rows_are_read(tmp_path: Path) -> None:
+    place = tmp_path / "rows.parquet"
+    sales(FIRST, LATER, LATER).write_parquet(place, row_group_size=1, compression="uncompressed")
+    whole, wrong = readable_rows(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), place.name)
+    assert (whole.height, wrong) == (3, None)
+    assert whole.equals(sales(FIRST, LATER, LATER))
+
+    second = pq.ParquetFile(place).metadata.row_group(1).column(0)
+    begin = min(second.dictionary_page_offset or second.data_page_offset, second.data_page_offset)
+    content = bytearray(place.read_bytes())
+    content[begin : begin + second.total_compressed_size] = b"\xff" * second.total_compressed_size
+    place.write_bytes(content)
+    rest, wrong = readable_rows(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), place.name)
+    assert rest.height == 2
+    assert "is no readable Parquet file" in str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (KEY_DATES, "run `lakehouse rebuild-key-dates`"),
+        (SOURCE_COLUMNS, "each capture notes the columns of its table anew"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_a_table_of_raw_without_dates_has_a_way_out_of_its_own(tmp_path: Path, table: Table, said: str) -> None:
+    lake = Lake(str(tmp_path / "lake"), "UTC")
+    lake.append(table, pl.DataFrame([[None] * len(table.schema)], schema=table.schema, orient="row"))
+    (path,) = lake.open(table).get_add_actions(flatten=True)["path"].to_pylist()
+    Path(lake.location(table), path).unlink()
+    with pytest.raises(LakeError, match=f"{table.path} is damaged: its file .* is missing.*{said}"):
+        rows_of(lake.scan(table))

@@ -19,12 +19,16 @@ from orders_lakehouse.contracts import cleansed
 from orders_lakehouse.contracts.base import Contract, Rule, contract_version, declared_at, polars_schema, rule, rules_of
 from orders_lakehouse.contracts.raw import number_columns
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES, Table
+from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import collected
 from tests.unit.rows import VALID, at, on, rows
 
 JUDGED = (*CLEANSED, *CURATED)
 LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)
+
+# A byte that was no UTF-8, as it is captured.
+BAD = f"{BAD_BYTE}eb"
 
 _CLEANSED: Mapping[str, list[dict[str, Any]]] = {
     "is_deleted_missing": [{"is_deleted": None}],
@@ -68,6 +72,7 @@ def beyond(column: str, scale: int, digits: int, **others: Any) -> dict[str, lis
 # For each reason, what makes a valid row break that rule and no other; one change for each rule of that name.
 BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
     "cleansed/customers": {
+        "text_not_utf8": [{"customer_id": BAD}, {"city": f"Z{BAD}".upper()}],
         **_CLEANSED,
         "customer_id_missing": [{"customer_id": None}, {"customer_id": " \t\n"}, {"customer_id": ""}],
         **unseen("customer_id"),
@@ -84,6 +89,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         ],
     },
     "cleansed/products": {
+        "text_not_utf8": [{"product_id": BAD}, {"category": f"Z{BAD}".upper()}],
         **_CLEANSED,
         "currency_not_iso_4217": _CURRENCY["currency_not_iso_4217"],
         "product_id_missing": [{"product_id": None}, {"product_id": "  "}],
@@ -93,6 +99,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         **beyond("unit_price", 8, 16),
     },
     "cleansed/orders": {
+        "text_not_utf8": [{"order_id": BAD}, {"customer_id": f"Z{BAD}".upper()}],
         **_CLEANSED,
         **_CURRENCY,
         "order_id_missing": [{"order_id": None}, {"order_id": " "}],
@@ -112,6 +119,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         ],
     },
     "cleansed/order_items": {
+        "text_not_utf8": [{"order_id": BAD}, {"product_id": f"Z{BAD}".upper()}],
         **_OF_ORDER,
         "order_id_missing": [{"order_id": None}],
         "line_number_missing": [{"line_number": None}],
@@ -136,6 +144,7 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         ],
     },
     "cleansed/payments": {
+        "text_not_utf8": [{"payment_id": BAD}, {"order_id": f"Z{BAD}".upper()}],
         **_OF_ORDER,
         **_CURRENCY,
         "payment_id_missing": [{"payment_id": None}, {"payment_id": " "}],
@@ -171,6 +180,7 @@ EDGES: Mapping[str, list[dict[str, Any]]] = {
         ),
         {"customer_id": "c 1-é_ß"},
         {"country_code": "DD"},
+        {"city": "\ufffd", "state": BAD_BYTE, "address": "\\xeb"},
     ],
     "cleansed/products": [
         {},

@@ -13,6 +13,7 @@ from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 
 BEFORE = documents()
 ORDERS = "cleansed/orders"
+NEXT = str(int(BEFORE[ORDERS]["version"]) + 1)
 
 
 @pytest.fixture
@@ -67,10 +68,10 @@ class TestBreakingChanges:
         if value is None:
             del place[last]
         (change,) = breaking_changes(BEFORE, now)
-        assert str(change) == f"{ORDERS}: {told}; raise the version of its contract to 3, or undo the change"
+        assert str(change) == f"{ORDERS}: {told}; raise the version of its contract to {NEXT}, or undo the change"
         assert change.breaks_shape == (path[0] != "codes")
 
-        now[ORDERS]["version"] = "3"
+        now[ORDERS]["version"] = NEXT
         assert breaking_changes(BEFORE, now) == []
 
     def test_a_column_that_is_renamed_is_gone(self, now: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ class TestBrokenConsumers:
     def test_a_column_that_is_gone_is_told_with_all_who_read_it(self, now: dict[str, Any]) -> None:
         # That of cleansed/products is another one, though it has the name.
         del now[ORDERS]["columns"]["currency"]
-        now[ORDERS]["version"] = "3"
+        now[ORDERS]["version"] = NEXT
         assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt())] == [
             "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments "
             "and curated/order_lines need it"

@@ -1,0 +1,53 @@
+"""A shop that offers a key twice at a time: both rows are captured, and the key is told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orders_lakehouse.contracts.tables import RAW_ORDER_ITEMS
+from orders_lakehouse.lake.results import latest
+from tests.integration.conftest import Lakehouse
+
+DAY, NEXT = "2017-01-02", "2017-01-03"
+SHOP = f"""
+    INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, discount, updated_at) VALUES
+        ('o1', 1, 'p1', 2, 3, 0, '{DAY}'), ('o2', 1, 'p1', 1, 3, 0, '{NEXT}');
+    ALTER TABLE shop.order_items RENAME TO order_items_once;
+    CREATE TABLE shop.more (order_id text, quantity integer);
+    CREATE VIEW shop.order_items AS SELECT * FROM shop.order_items_once UNION ALL
+        SELECT order_id, line_number, product_id, more.quantity, unit_price, discount, updated_at, deleted_at
+        FROM shop.order_items_once INNER JOIN shop.more USING (order_id);
+"""
+SELECTED = 'key:"raw/order_items"'
+
+
+def said(lakehouse: Lakehouse, date: str) -> Mapping[str, Any]:
+    found = latest(lakehouse.lake, asset=RAW_ORDER_ITEMS.path, check_name="key_stands_once")
+    return {str(row["date"]): row for row in found.iter_rows(named=True)}[date]
+
+
+def quantities(lakehouse: Lakehouse) -> list[int]:
+    return sorted(lakehouse.lake_rows(RAW_ORDER_ITEMS)["quantity"])
+
+
+def test_both_rows_are_captured_once_and_the_key_is_told_until_the_shop_is_corrected(lakehouse: Lakehouse) -> None:
+    lakehouse.shop(f"{SHOP}; INSERT INTO shop.more VALUES ('o1', 3)")
+    for _ in range(2):
+        # It holds nothing back.
+        assert lakehouse.run(DAY, NEXT, select=SELECTED).success
+        assert quantities(lakehouse) == [1, 2, 3]
+        found = said(lakehouse, DAY)
+        assert (found["passed"], found["severity"], found["detail"]) == (False, "WARN", "o1 / 1 (2 rows)")
+        assert found["found"] == "keys that come more than once: 1"
+        assert said(lakehouse, NEXT)["passed"]
+
+    lakehouse.shop("DELETE FROM shop.more")
+    assert lakehouse.run(DAY, NEXT, select=SELECTED).success
+    assert said(lakehouse, DAY)["passed"]
+
+
+def test_a_row_that_comes_twice_as_it_is_is_told_as_well(lakehouse: Lakehouse) -> None:
+    lakehouse.shop(f"{SHOP}; INSERT INTO shop.more VALUES ('o1', 2)")
+    for _ in range(2):
+        assert lakehouse.run(DAY, select=SELECTED).success
+        assert quantities(lakehouse) == [2, 2]
+        assert said(lakehouse, DAY)["detail"] == "o1 / 1 (2 rows)"
