@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS, SOURCE_COLUMNS, Table
 from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.accounts import row_count
 from orders_lakehouse.lake.damage import readable_rows
 from orders_lakehouse.lake.delta import Lake, rows_of
+from orders_lakehouse.lake.recapture import recapture
 from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError, bucket_of
 from tests.s3 import ACCESS_KEY, SECRET, Proxy, Trouble, client, proxy
 from tests.unit.rows import on, rows
@@ -312,6 +314,26 @@ class TestADamagedTable:
             assert raw.rpartition("/")[2] in str(raised.value)
             assert "Raw is the only memory" in str(raised.value)
             assert "If there is none, run `lakehouse recapture orders 2020-03-02`" in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda content: content[: len(content) // 2], "is no readable Parquet file"),
+            (None, "is missing"),
+        ],
+        ids=["cut off", "gone"],
+    )
+    def test_a_date_of_raw_is_taken_again_wherever_it_lies(
+        self, plain: Lake, change: Callable[[bytes], bytes] | None, said: str
+    ) -> None:
+        path = self.a_file(plain, RAW_ORDERS)
+        self.change(plain, path, change)
+        of_shop, none = rows(RAW_ORDERS, {"order_id": "o3"}), pl.DataFrame()
+        done = recapture(plain, RAW_ORDERS, on("2020-03-02"), of_shop, none, Calendar(on("2017-01-01"), "UTC"))
+        (wrong,) = done.wrong
+        assert wrong.startswith(f"{path.removeprefix('raw/orders/')} {said}")
+        assert (done.before, done.kept.height, done.taken.height) == (2, 0, 1)
+        assert rows_of(plain.scan(RAW_ORDERS))["order_id"].to_list() == ["o3"]
 
     @pytest.mark.parametrize(
         "change",
