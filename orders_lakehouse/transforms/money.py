@@ -7,65 +7,68 @@ from operator import or_
 import narwhals as nw
 
 from orders_lakehouse.contracts.codes import MOST_MINOR_UNITS, USUAL_MINOR_UNITS, currencies_with
-from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY
+from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
 
-# An amount beyond this does not fit the type of an amount.
-_LARGEST = 9.9e13
+# An amount beyond this does not fit the type of an amount; nor does a quantity, or a price, beyond these.
+_LARGEST, _LARGEST_QUANTITY, _LARGEST_PRICE = 9.9e13, 9.99e11, 9.9e15
 # Decimals of a quantity times a price.
 _DECIMALS = 14
 # Half of the smallest digit behind those: added away from zero, it makes a half one that every engine rounds up.
 _NUDGE = Decimal("0.000000000000005")
 
 
-def rounded_to_currency(amount: nw.Expr, currency: nw.Expr) -> nw.Expr:
-    """Round to the minor unit of a currency; to two decimals where the currency is not known.
+# Columns on the way to a total; no column of ours begins so.
+_FITS, _UNITS, _PRICE, _WHOLE, _EXACT, _NUDGED = (f"total__{step}" for step in range(6))
+
+
+def with_total_price(rows: Frame) -> Frame:
+    """Add `total_price`: quantity * unit_price - discount, rounded half away from zero to the minor unit, exactly.
+
+    To the digit like Postgres' `round(numeric, decimals)`. Engines give a product of decimals other types (Polars keeps
+    the larger scale, Spark adds the scales and cuts at 38 digits), so the price is split into a whole number and a rest
+    of at most a half: both products are exact on either engine, whichever way it has rounded the whole number. Step by
+    step, because an engine computes again what stands twice in one expression.
 
     Args:
-        amount: Decimal; a half has to be nudged before, as engines round it in different ways.
-        currency: ISO 4217.
+        rows: quantity (at most 6 decimals), unit_price (8), discount (4), each as `columns.number` reads it;
+            order_currency, ISO 4217: null counts as one with two decimals.
+
+    Returns:
+        The rows with total_price, Decimal(18, 4): null where a part is null or stands for one that cannot be read, or
+        where the result would not fit.
     """
+    parts = {"quantity": QUANTITY, "unit_price": PRICE, "discount": MONEY}
+    quantity, price, discount = (nw.col(name).cast(nw.Float64) for name in parts)
+    unreadable = (nw.col(name) == nw.lit(Decimal(1).scaleb(-scale - 1)) for name, (_, scale) in parts.items())
+    fits = ((quantity * price).abs() < _LARGEST) & (discount.abs() < _LARGEST) & ~reduce(or_, unreadable)
+    fits = fits & (quantity.abs() < _LARGEST_QUANTITY) & (price.abs() < _LARGEST_PRICE)
+    units, whole, exact = nw.col(_UNITS), nw.col(_WHOLE), nw.col(_EXACT)
+    in_digits = nw.Decimal(32, _DECIMALS + 1)
+    products = (units * whole).cast(nw.Decimal(22, 6)) + (units * (nw.col(_PRICE) - whole).cast(nw.Decimal(15, 14)))
+    nudge = nw.when(exact < 0).then(nw.lit(-_NUDGE)).otherwise(nw.lit(_NUDGE))
+    rounded = _rounded(nw.col(_NUDGED), nw.col("order_currency"))
+    return (
+        rows.with_columns(fits.alias(_FITS))
+        .with_columns(
+            nw.when(nw.col(_FITS)).then(nw.col("quantity")).cast(nw.Decimal(*QUANTITY)).alias(_UNITS),
+            nw.when(nw.col(_FITS)).then(nw.col("unit_price")).cast(nw.Decimal(*PRICE)).alias(_PRICE),
+        )
+        .with_columns(nw.col(_PRICE).cast(nw.Decimal(16, 0)).alias(_WHOLE))
+        .with_columns((products - nw.col("discount")).cast(in_digits).alias(_EXACT))
+        .with_columns((exact + nudge).cast(in_digits).alias(_NUDGED))
+        .with_columns(total_price=rounded)
+        .with_columns(
+            total_price=nw.when(nw.col("total_price").cast(nw.Float64).abs() < _LARGEST)
+            .then(nw.col("total_price"))
+            .cast(nw.Decimal(*MONEY))
+        )
+        .drop(_FITS, _UNITS, _PRICE, _WHOLE, _EXACT, _NUDGED)
+    )
+
+
+def _rounded(amount: nw.Expr, currency: nw.Expr) -> nw.Expr:
+    """An amount without a half, in the decimals of its currency."""
     rounded = amount.round(USUAL_MINOR_UNITS)
     for units in (0, 3, MOST_MINOR_UNITS):
         rounded = nw.when(currency.is_in(currencies_with(units))).then(amount.round(units)).otherwise(rounded)
     return rounded
-
-
-def total_price(quantity: str, unit_price: str, discount: str, currency: str) -> nw.Expr:
-    """Quantity * unit_price - discount, rounded half away from zero to the currency's minor unit, exact.
-
-    To the digit like Postgres' `round(numeric, decimals)`. Engines give a product of decimals other types (Polars keeps
-    the larger scale, Spark adds the scales and cuts at 38 digits), so the price is split into a whole number and a rest
-    of at most a half: both products are exact on either engine, whichever way it has rounded the whole number.
-
-    Args:
-        quantity: Decimal column with at most 6 decimals.
-        unit_price: Decimal column with at most 8 decimals.
-        discount: Decimal column with at most 4 decimals.
-        currency: Column of the currency, ISO 4217; null counts as one with two decimals.
-
-    Returns:
-        Decimal(18, 4); null where a part is null, is one of those by which `number` says that it cannot be read, or
-        where the result would not fit.
-    """
-    parts = ((quantity, QUANTITY[1]), (unit_price, PRICE[1]), (discount, MONEY[1]))
-    size = nw.col(quantity).cast(nw.Float64) * nw.col(unit_price).cast(nw.Float64)
-    fits = (
-        (size.abs() < _LARGEST)
-        & (nw.col(discount).cast(nw.Float64).abs() < _LARGEST)
-        & (nw.col(unit_price).cast(nw.Float64).abs() < 9.9e15)
-        & (nw.col(quantity).cast(nw.Float64).abs() < 9.99e11)
-        & ~reduce(or_, (nw.col(name) == nw.lit(Decimal(1).scaleb(-scale - 1)) for name, scale in parts))
-    )
-    units = nw.when(fits).then(nw.col(quantity)).cast(nw.Decimal(*QUANTITY))
-    price = nw.when(fits).then(nw.col(unit_price)).cast(nw.Decimal(24, 8))
-    reduction = nw.when(fits).then(nw.col(discount)).cast(nw.Decimal(*MONEY))
-    whole = price.cast(nw.Decimal(16, 0))
-    rest = (price - whole).cast(nw.Decimal(15, _DECIMALS))
-    exact = (
-        (units * whole).cast(nw.Decimal(22, 6)).cast(nw.Decimal(31, _DECIMALS + 1))
-        + (units * rest).cast(nw.Decimal(31, _DECIMALS + 1))
-        - reduction
-    ).cast(nw.Decimal(31, _DECIMALS + 1))
-    away_from_zero = nw.when(exact < 0).then(nw.lit(-_NUDGE)).otherwise(nw.lit(_NUDGE))
-    rounded = rounded_to_currency((exact + away_from_zero).cast(nw.Decimal(32, _DECIMALS + 1)), nw.col(currency))
-    return nw.when(rounded.cast(nw.Float64).abs() < _LARGEST).then(rounded).cast(nw.Decimal(*MONEY))

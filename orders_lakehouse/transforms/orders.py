@@ -12,7 +12,7 @@ from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms import columns as c
-from orders_lakehouse.transforms.money import total_price
+from orders_lakehouse.transforms.money import with_total_price
 from orders_lakehouse.transforms.split import keeping_original, split
 from orders_lakehouse.transforms.versions import current_versions, effective_at
 
@@ -122,9 +122,8 @@ def cleanse_order_items(
             discount=nw.col("discount").fill_null("0"),
         )
         .with_columns(c.number("discount", MONEY))
-        .with_columns(total_price=total_price("quantity", "unit_price", "discount", "order_currency"))
     )
-    return split(_with_deletion(judged), ORDER_ITEMS, waivers)
+    return split(_with_deletion(with_total_price(judged)), ORDER_ITEMS, waivers)
 
 
 def cleanse_payments(

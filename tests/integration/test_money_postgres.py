@@ -9,7 +9,7 @@ import polars as pl
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.codes import CURRENCIES
-from orders_lakehouse.transforms.money import total_price
+from orders_lakehouse.transforms.money import with_total_price
 
 ROWS = 20_000
 # Quantities and prices from the everyday to the edge of what is counted; the halves that decide are frequent in all.
@@ -37,21 +37,22 @@ def test_totals_are_to_the_digit_those_of_postgres(postgres_url_factory: Callabl
             "quantity": pl.Decimal(20, 7),
             "unit_price": pl.Decimal(26, 9),
             "discount": pl.Decimal(20, 5),
-            "currency": pl.String,
+            "order_currency": pl.String,
         },
         orient="row",
     )
     decimals = {code: CURRENCIES[code].minor_units for code in _CURRENCIES}
-    ours = nw.from_native(lines.lazy()).with_columns(
-        found=total_price("quantity", "unit_price", "discount", "currency"),
-        decimals=nw.col("currency").replace_strict(decimals, return_dtype=nw.Int32),
+    ours = with_total_price(nw.from_native(lines.lazy())).select(
+        *lines.columns,
+        found="total_price",
+        decimals=nw.col("order_currency").replace_strict(decimals, return_dtype=nw.Int32),
     )
     frame: pl.DataFrame = ours.to_native().collect()
     assert frame["found"].null_count() < ROWS / 10
     with dbapi.connect(postgres_url_factory("money")) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("lines", frame.to_arrow(), mode="create")
         cursor.execute(
-            "SELECT quantity::text, unit_price::text, discount::text, currency, found::text, expected::text "
+            "SELECT quantity::text, unit_price::text, discount::text, order_currency, found::text, expected::text "
             "FROM lines, round(quantity * unit_price - discount, decimals) AS expected "
             "WHERE found != expected LIMIT 5"
         )

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.codes import CURRENCIES
-from orders_lakehouse.transforms.money import total_price
+from orders_lakehouse.transforms.money import with_total_price
 from tests.unit.conftest import Lazily, collected, on_polars
 
 Line = tuple[Decimal | None, Decimal | None, Decimal | None, str | None]
@@ -20,17 +20,13 @@ _SCHEMA = {
     "quantity": pl.Decimal(20, 7),
     "unit_price": pl.Decimal(26, 9),
     "discount": pl.Decimal(20, 5),
-    "currency": pl.String,
+    "order_currency": pl.String,
 }
 
 
 def _totals(lazily: Lazily, lines: list[Line]) -> list[Decimal | None]:
     frame = lazily(pl.DataFrame([(n, *line) for n, line in enumerate(lines)], schema=_SCHEMA, orient="row"))
-    made = collected(
-        frame.with_columns(total_price("quantity", "unit_price", "discount", "currency").alias("made")).select(
-            "n", "made"
-        )
-    )
+    made = collected(with_total_price(frame).select("n", made="total_price"))
     assert made.schema["made"] == pl.Decimal(18, 4)
     return made.sort("n")["made"].to_list()
 
