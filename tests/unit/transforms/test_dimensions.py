@@ -8,7 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_CUSTOMERS, RAW_PRODUCTS
+from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
 from tests.unit.calendars import calendar_in
 from tests.unit.conftest import collected, on_polars
@@ -175,3 +177,24 @@ def test_deleted_versions_are_marked_and_not_judged() -> None:
     good, bad = _products({**deleted, "unit_price": "NaN"})
     assert bad.is_empty()
     assert good.select("is_deleted", "unit_price").rows() == [(True, None)]
+
+
+def test_what_is_waived_is_kept_and_does_not_warn() -> None:
+    waiver = Waiver(
+        "customers",
+        "country_code_not_iso_3166",
+        "c1",
+        "An embassy",
+        "shop",
+        on("2020-01-01"),
+        on("2020-03-02"),
+        at("2020-03-03 00:00"),
+    )
+    strange = {"country_code": "XX", "email": "ada"}
+    versions = on_polars(rows(RAW_CUSTOMERS, strange, {**strange, "customer_id": "c2"}))
+    good, bad = cleanse_customers(versions, Calendar(on("2020-01-01"), "UTC"), [waiver])
+    assert collected(bad).is_empty()
+    assert collected(good).sort("customer_id").select("country_code", "email", "warnings").rows() == [
+        ("XX", None, "email_malformed"),
+        (None, None, "email_malformed, country_code_not_iso_3166"),
+    ]
