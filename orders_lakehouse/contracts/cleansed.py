@@ -4,23 +4,27 @@ A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps 
 nothing else rejects the row. `blank` and `warn` keep it: an attribute that is wrong does not cost the rest of its row.
 """
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from typing import Any, ClassVar
+from datetime import date
+from typing import ClassVar
 
 import narwhals as nw
 import pandera.polars as pa
 import polars as pl
 
-from orders_lakehouse.contracts.base import Contract, Outcome, named_rule, polars_schema, rule
+from orders_lakehouse.contracts.base import Contract, rule
 from orders_lakehouse.contracts.codes import COUNTRIES as COUNTRY_LIST
 from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
-from orders_lakehouse.contracts.codes import currencies_with
+from orders_lakehouse.contracts.column_rules import (
+    has_decimals,
+    has_happened,
+    no_unseen_characters,
+    out_of_range,
+    too_precise,
+    within,
+    without_bad_bytes,
+)
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Instant, Money, Price, Quantity
-from orders_lakehouse.encoding import BAD_BYTE
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
 PAYMENT_METHODS = ("card", "paypal", "voucher", "transfer", "cash", "other")
@@ -34,93 +38,13 @@ VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unkno
 ORDER_QUARANTINED = "order_quarantined"
 OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
 
-# A bad byte in a value that may have been put in upper or lower case since.
-_BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
 _YEAR_1900 = date(1900, 1, 1)
-_IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
 _NOT_BLANK = r"^\s*\S"
 _ISO_4217 = {"reason": "currency_not_iso_4217", "demand": "an ISO 4217 code", "codes": "currencies"}
-# White space around a key, and characters within it that nobody sees: control and format characters, and every space
-# but the usual one.
-_UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
 
 
 def _present(column: str) -> dict[str, str]:
     return {"reason": f"{column}_missing", "demand": "present and not blank"}
-
-
-def _has_happened(column: str) -> nw.Expr:
-    """Whether an instant lies between 1900 and the row's change, with a day of grace for clocks that disagree."""
-    return (nw.col(column) >= nw.lit(_IN_1900)) & (nw.col(column) <= nw.col("updated_at").dt.offset_by("24h"))
-
-
-def _has_decimals(column: str, most: int) -> nw.Expr:
-    return nw.col(column) == nw.col(column).round(most)
-
-
-def _within(column: str, kind: tuple[int, int]) -> nw.Expr:
-    limit = Decimal(10) ** (kind[0] - kind[1])
-    return nw.col(column).is_between(nw.lit(-limit), nw.lit(limit), closed="none")
-
-
-def _too_precise(
-    column: str, scale: int, currency: str | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
-) -> Any:
-    """The rule `<column>_too_precise`: as many decimals as the column holds, or as its currency has.
-
-    Args:
-        column: A decimal column.
-        scale: Decimals that it holds.
-        currency: Column of the currency; None where the number is no amount.
-        outcome: What becomes of a row that breaks the rule.
-        blanks: Columns that become null where the outcome is `blank`.
-    """
-    if currency is None:
-        valid = _has_decimals(column, scale)
-        description = f"{column} has at most {scale} decimals."
-    else:
-        code = nw.col(currency)
-        few, many = code.is_in(currencies_with(0)), code.is_in(currencies_with(3))
-        most = code.is_in(currencies_with(4)) | code.is_null()
-        valid = (
-            nw.when(few)
-            .then(_has_decimals(column, 0))
-            .otherwise(
-                _has_decimals(column, 2) | (many & _has_decimals(column, 3)) | (most & _has_decimals(column, scale))
-            )
-        )
-        description = f"{column} has no more decimals than the minor unit of its currency."
-    return named_rule(f"{column}_too_precise", description, valid, outcome=outcome, blanks=blanks)
-
-
-def _out_of_range(
-    column: str, number: tuple[int, int], *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
-) -> Any:
-    """The rule `<column>_out_of_range`: a finite number that has no more digits than the column holds."""
-    digits = number[0] - number[1]
-    return named_rule(
-        f"{column}_out_of_range",
-        f"{column} is a number of at most {digits} digits before the decimal point.",
-        _within(column, number),
-        outcome=outcome,
-        blanks=blanks,
-    )
-
-
-def _no_unseen_characters(column: str) -> Any:
-    return named_rule(
-        f"{column}_has_unseen_characters",
-        f"{column} has no white space around it and no character in it that nobody sees.",
-        ~nw.col(column).str.contains(_UNSEEN),
-        outcome="warn",
-    )
-
-
-def _without_bad_bytes(model: Any) -> nw.Expr:
-    # `warnings` is ours, and not there yet when a row is judged.
-    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String and name != "warnings"]
-    # A regular expression with a literal at its beginning costs as much as a search for that.
-    return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
 
 
 class Cleansed(Contract):
@@ -148,7 +72,7 @@ class Cleansed(Contract):
     @rule
     def text_not_utf8(cls) -> nw.Expr:
         """Every text of the row was valid UTF-8 in the shop."""
-        return _without_bad_bytes(cls)
+        return without_bad_bytes(cls)
 
     class Config(Contract.Config):
         """Since version 2, a row with text that was no UTF-8 is rejected."""
@@ -215,12 +139,12 @@ class Customers(Cleansed):
         },
     )
 
-    customer_id_has_unseen_characters = _no_unseen_characters("customer_id")
+    customer_id_has_unseen_characters = no_unseen_characters("customer_id")
 
     @rule(outcome="blank", blanks=("registered_at", "registration_date"))
     def registered_at_out_of_range(cls) -> nw.Expr:
         """registered_at is from 1900-01-01 to one day after updated_at; infinity is not."""
-        return _has_happened("registered_at")
+        return has_happened("registered_at")
 
     @rule(outcome="blank", blanks=("date_of_birth",))
     def date_of_birth_out_of_range(cls) -> nw.Expr:
@@ -259,9 +183,9 @@ class Products(Cleansed):
 
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
-    product_id_has_unseen_characters = _no_unseen_characters("product_id")
-    unit_price_out_of_range = _out_of_range("unit_price", PRICE, outcome="blank", blanks=("unit_price",))
-    unit_price_too_precise = _too_precise("unit_price", PRICE[1], outcome="blank", blanks=("unit_price",))
+    product_id_has_unseen_characters = no_unseen_characters("product_id")
+    unit_price_out_of_range = out_of_range("unit_price", PRICE, outcome="blank", blanks=("unit_price",))
+    unit_price_too_precise = too_precise("unit_price", PRICE[1], outcome="blank", blanks=("unit_price",))
 
     @rule(outcome="blank", blanks=("unit_price",))
     def unit_price_without_currency(cls) -> nw.Expr:
@@ -289,7 +213,7 @@ class Orders(Cleansed):
 
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
-    order_id_has_unseen_characters = _no_unseen_characters("order_id")
+    order_id_has_unseen_characters = no_unseen_characters("order_id")
 
     @rule
     def ordered_at_in_future(cls) -> nw.Expr:
@@ -304,12 +228,12 @@ class Orders(Cleansed):
     @rule(outcome="blank", blanks=("shipped_at",))
     def shipped_at_out_of_range(cls) -> nw.Expr:
         """shipped_at is from 1900-01-01 to one day after updated_at; infinity is not."""
-        return _has_happened("shipped_at")
+        return has_happened("shipped_at")
 
     @rule(outcome="blank", blanks=("delivered_at",))
     def delivered_at_out_of_range(cls) -> nw.Expr:
         """delivered_at is from 1900-01-01 to one day after updated_at; infinity is not."""
-        return _has_happened("delivered_at")
+        return has_happened("delivered_at")
 
     @rule(outcome="warn")
     def shipped_before_ordered(cls) -> nw.Expr:
@@ -355,18 +279,18 @@ class OrderItems(OfOrder):
 
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
-    quantity_out_of_range = _out_of_range("quantity", QUANTITY)
-    quantity_too_precise = _too_precise("quantity", QUANTITY[1])
-    unit_price_out_of_range = _out_of_range("unit_price", PRICE)
-    unit_price_too_precise = _too_precise("unit_price", PRICE[1])
-    discount_out_of_range = _out_of_range("discount", MONEY)
-    discount_too_precise = _too_precise("discount", MONEY[1], "order_currency")
+    quantity_out_of_range = out_of_range("quantity", QUANTITY)
+    quantity_too_precise = too_precise("quantity", QUANTITY[1])
+    unit_price_out_of_range = out_of_range("unit_price", PRICE)
+    unit_price_too_precise = too_precise("unit_price", PRICE[1])
+    discount_out_of_range = out_of_range("discount", MONEY)
+    discount_too_precise = too_precise("discount", MONEY[1], "order_currency")
 
     @rule
     def total_price_out_of_range(cls) -> nw.Expr:
         """total_price fits 14 digits before the decimal point wherever its parts can be used."""
         unusable = [
-            nw.col(name).is_null() | ~_within(name, kind) | ~_has_decimals(name, kind[1])
+            nw.col(name).is_null() | ~within(name, kind) | ~has_decimals(name, kind[1])
             for name, kind in (("quantity", QUANTITY), ("unit_price", PRICE), ("discount", MONEY))
         ]
         return nw.any_horizontal(*unusable, ignore_nulls=True) | ~nw.col("total_price").is_null()
@@ -392,9 +316,9 @@ class Payments(OfOrder):
 
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 
-    payment_id_has_unseen_characters = _no_unseen_characters("payment_id")
-    amount_out_of_range = _out_of_range("amount", MONEY)
-    amount_too_precise = _too_precise("amount", MONEY[1], "currency")
+    payment_id_has_unseen_characters = no_unseen_characters("payment_id")
+    amount_out_of_range = out_of_range("amount", MONEY)
+    amount_too_precise = too_precise("amount", MONEY[1], "currency")
 
     @rule(outcome="warn")
     def currency_not_of_order(cls) -> nw.Expr:
@@ -404,4 +328,4 @@ class Payments(OfOrder):
     @rule(outcome="blank", blanks=("paid_at",))
     def paid_at_out_of_range(cls) -> nw.Expr:
         """paid_at is from 1900-01-01 to one day after updated_at; infinity is not."""
-        return _has_happened("paid_at")
+        return has_happened("paid_at")

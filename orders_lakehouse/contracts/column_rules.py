@@ -1,0 +1,99 @@
+"""Rules that columns of several tables have alike. Nothing here names a table."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.base import Outcome, named_rule, polars_schema
+from orders_lakehouse.contracts.codes import currencies_with
+from orders_lakehouse.encoding import BAD_BYTE
+
+# A bad byte in a value that may have been put in upper or lower case since.
+_BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
+_IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
+# White space around a key, and characters within it that nobody sees: control and format characters, and every space
+# but the usual one.
+_UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
+
+
+def has_happened(column: str) -> nw.Expr:
+    """Whether an instant lies between 1900 and the row's change, with a day of grace for clocks that disagree."""
+    return (nw.col(column) >= nw.lit(_IN_1900)) & (nw.col(column) <= nw.col("updated_at").dt.offset_by("24h"))
+
+
+def has_decimals(column: str, most: int) -> nw.Expr:
+    """Whether a decimal has so many decimals at most, zeros at its end aside."""
+    return nw.col(column) == nw.col(column).round(most)
+
+
+def within(column: str, kind: tuple[int, int]) -> nw.Expr:
+    """Whether a decimal has no more digits before its point than a precision and scale leave."""
+    limit = Decimal(10) ** (kind[0] - kind[1])
+    return nw.col(column).is_between(nw.lit(-limit), nw.lit(limit), closed="none")
+
+
+def too_precise(
+    column: str, scale: int, currency: str | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
+    """The rule `<column>_too_precise`: as many decimals as the column holds, or as its currency has.
+
+    Args:
+        column: A decimal column.
+        scale: Decimals that it holds.
+        currency: Column of the currency; None where the number is no amount.
+        outcome: What becomes of a row that breaks the rule.
+        blanks: Columns that become null where the outcome is `blank`.
+    """
+    if currency is None:
+        valid = has_decimals(column, scale)
+        description = f"{column} has at most {scale} decimals."
+    else:
+        code = nw.col(currency)
+        few, many = code.is_in(currencies_with(0)), code.is_in(currencies_with(3))
+        most = code.is_in(currencies_with(4)) | code.is_null()
+        valid = (
+            nw.when(few)
+            .then(has_decimals(column, 0))
+            .otherwise(
+                has_decimals(column, 2) | (many & has_decimals(column, 3)) | (most & has_decimals(column, scale))
+            )
+        )
+        description = f"{column} has no more decimals than the minor unit of its currency."
+    return named_rule(f"{column}_too_precise", description, valid, outcome=outcome, blanks=blanks)
+
+
+def out_of_range(
+    column: str, number: tuple[int, int], *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
+) -> Any:
+    """The rule `<column>_out_of_range`: a finite number that has no more digits than the column holds."""
+    digits = number[0] - number[1]
+    return named_rule(
+        f"{column}_out_of_range",
+        f"{column} is a number of at most {digits} digits before the decimal point.",
+        within(column, number),
+        outcome=outcome,
+        blanks=blanks,
+    )
+
+
+def no_unseen_characters(column: str) -> Any:
+    """The rule `<column>_has_unseen_characters`, which warns: such a key looks like another one."""
+    return named_rule(
+        f"{column}_has_unseen_characters",
+        f"{column} has no white space around it and no character in it that nobody sees.",
+        ~nw.col(column).str.contains(_UNSEEN),
+        outcome="warn",
+    )
+
+
+def without_bad_bytes(model: Any) -> nw.Expr:
+    """Whether no text of a row has a byte that was none in the source's encoding."""
+    # `warnings` is ours, and not there yet when a row is judged.
+    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String and name != "warnings"]
+    # A regular expression with a literal at its beginning costs as much as a search for that.
+    return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)
