@@ -70,14 +70,16 @@ def _kept(rows: Frame, table: Table, waived: Mapping[str, nw.Expr]) -> Frame:
         for rule in rules_of(table.model)
         if rule.outcome in _WARN
     }
-    flagged = rows.with_columns(is_broken.alias(_BROKEN + reason) for reason, (_, is_broken) in broken.items())
+    flags = [is_broken.alias(_BROKEN + reason) for reason, (_, is_broken) in broken.items()]
+    # Spark Connect adds at least one column, and not every table has such a rule.
+    flagged = rows.with_columns(*flags) if flags else rows
     blanked: dict[str, list[nw.Expr]] = {}
     for rule, _ in broken.values():
         for column in rule.blanks:
             blanked.setdefault(column, []).append(nw.col(_BROKEN + rule.reason))
     warnings = _as_text({reason: nw.col(_BROKEN + reason) for reason in broken})
     judged = flagged.with_columns(
-        *(nw.when(~reduce(or_, flags)).then(nw.col(column)).alias(column) for column, flags in blanked.items()),
+        *(nw.when(~reduce(or_, by)).then(nw.col(column)).alias(column) for column, by in blanked.items()),
         warnings=nw.when(warnings != "").then(warnings),
     )
     schema = nw.from_native(pl.DataFrame(schema=table.schema)).schema
