@@ -3,6 +3,7 @@
 import polars as pl
 from rich.bar import Bar
 
+from orders_lakehouse.contracts.codes import CURRENCIES
 from orders_lakehouse.terminal.grids import console, grid
 
 _MONTHS = 24
@@ -36,9 +37,10 @@ def show_revenue(daily_sales: pl.DataFrame) -> None:
         table.add_column("month")
         table.add_column("", width=_BAR_WIDTH)
         table.add_column("revenue", justify="right")
+        decimals = CURRENCIES[str(currency)].minor_units
         highest = float(rows["net"].max() or 0) or 1.0  # type: ignore[arg-type]
         for _, month, net in rows.iter_rows():
             bar = Bar(highest, 0, float(net), width=_BAR_WIDTH, color="green")
-            table.add_row(month, bar, f"{net:,}")
+            table.add_row(month, bar, f"{net:,.{decimals}f}")
         title = f"\n[bold]Revenue by month, {currency}, without cancelled and returned orders[/]"
         console().print(title, table, sep="\n")

@@ -13,8 +13,9 @@ from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, RAW_CUSTOMERS
 from orders_lakehouse.defs.metadata import sample_of
 from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date, bars_by_name
+from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.lake.delta import Lake
-from tests.unit.rows import rows
+from tests.unit.rows import at, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
@@ -135,8 +136,11 @@ def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp
 
     lake = Lake(str(tmp_path / "lake"), "UTC")
     days = [FIRST, FIRST + timedelta(days=1)]
-    bad = {"email": "nobody at nowhere"}
-    captured = [{**bad, "country_code": "UK", "captured_on": days[0]}, {**bad, "captured_on": days[1]}]
+    bad = {"email": f"nobody{BAD_BYTE}eb@example.org"}
+    captured = [
+        {**bad, "updated_at": at("2020-03-03 14:00"), "captured_on": days[0]},
+        {**bad, "captured_on": days[1]},
+    ]
     lake.append(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *captured))
     told: list[dict[str, Any]] = []
     # Each date in a run of its own: what is told is the whole table's all the same.
@@ -151,16 +155,16 @@ def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp
             {name: value.value for name, value in event.metadata.items()} | {"quarantine_sample": sample.records}
         )
     first, last = told
-    assert first["quarantined_by_reason"] == {"country_code_not_iso_3166": 1, "email_malformed": 1}
-    assert last["quarantined_by_reason"] == {"email_malformed": 1}
+    assert first["quarantined_by_reason"] == {"updated_at_in_future": 1, "text_not_utf8": 1}
+    assert last["quarantined_by_reason"] == {"text_not_utf8": 1}
     by_reason = base64.b64decode(last["quarantine_by_reason"].partition("base64,")[2][:-1]).decode()
-    assert _texts(by_reason) == ["email_malformed", "2", "country_code_not_iso_3166", "1"]
+    assert _texts(by_reason) == ["text_not_utf8", "2", "updated_at_in_future", "1"]
     by_date = base64.b64decode(last["by_date"].partition("base64,")[2][:-1]).decode()
-    assert "quarantine: email_malformed" in _texts(by_date)
+    assert "quarantine: text_not_utf8" in _texts(by_date)
     record, other = last["quarantine_sample"]
     assert [row.data["reasons"] for row in (record, other)] == [
-        "email_malformed",
-        "email_malformed, country_code_not_iso_3166",
+        "text_not_utf8",
+        "updated_at_in_future, text_not_utf8",
     ]
     assert list(record.data)[:3] == ["customer_id", "reasons", "captured_on"]
     assert (record.data["email"], record.data["full_name"]) == ("•••", "•••")

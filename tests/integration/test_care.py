@@ -19,6 +19,7 @@ from deltalake.exceptions import CommitFailedError
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CHECK_RESULTS, DAILY_SALES, KEY_DATES, RAW_ORDERS, Table
+from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.lake import care, delta, storage
 from orders_lakehouse.lake.capture import capture
 from orders_lakehouse.lake.care import care_for
@@ -60,7 +61,7 @@ def _derive(lake: Lake, first: date, last: date, run_id: str = "") -> None:
     """A row for each order: what it is derived from is seen in it."""
 
     def sales(source: Lake) -> list[nw.LazyFrame[Any]]:
-        one, nothing = nw.lit(1).cast(nw.Int64), nw.lit(0).cast(nw.Decimal(18, 2))
+        one, nothing = nw.lit(1).cast(nw.Int64), nw.lit(0).cast(nw.Decimal(*MONEY_SUM))
         orders = source.scan(RAW_ORDERS, between=(first, last))
         return [
             orders.select(
@@ -68,7 +69,7 @@ def _derive(lake: Lake, first: date, last: date, run_id: str = "") -> None:
                 nw.col("order_id").alias("currency"),
                 orders=one,
                 lines=one,
-                units=one,
+                units=one.cast(nw.Decimal(*QUANTITY_SUM)),
                 gross=nothing,
                 net=nothing,
             )

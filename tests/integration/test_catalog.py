@@ -25,6 +25,7 @@ from orders_lakehouse.contracts.tables import (
     TABLES,
     Table,
 )
+from orders_lakehouse.contracts.types import MONEY, MONEY_SUM, PRICE, QUANTITY, QUANTITY_SUM
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake import catalog, storage
 from orders_lakehouse.lake.care import care_for
@@ -93,9 +94,9 @@ def test_a_table_is_registered_as_readers_of_delta_look_for_it(lake: Lake, glue:
         ("currency", "string", "Currency, ISO 4217"),
         ("orders", "bigint", "Orders with at least one valid line"),
         ("lines", "bigint", "Order lines"),
-        ("units", "bigint", "Units sold; in units"),
-        ("gross", "decimal(18,2)", "Sum of total_price; in currency"),
-        ("net", "decimal(18,2)", "Sum of total_price of orders neither cancelled nor returned; in currency"),
+        ("units", "decimal(38,6)", "Units sold; in units"),
+        ("gross", "decimal(38,4)", "Sum of total_price; in currency"),
+        ("net", "decimal(38,4)", "Sum of total_price of orders neither cancelled nor returned; in currency"),
     ]
 
 
@@ -128,7 +129,7 @@ def test_registered_twice_nothing_changes_not_even_when_there_are_new_rows(
     assert versions(glue, database) == 1
 
 
-class DailySalesSince2(curated.DailySales):
+class DailySalesSince3(curated.DailySales):
     """One row per date and currency."""
 
     returned: pl.Int64 = pa.Field(nullable=True, description="Orders that came back")
@@ -136,7 +137,7 @@ class DailySalesSince2(curated.DailySales):
     class Config(curated.DailySales.Config):
         """The next contract."""
 
-        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+        metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
 
 def test_a_column_that_the_contract_got_is_registered_once_the_table_has_it_and_what_others_said_stays(
@@ -148,7 +149,7 @@ def test_a_column_that_the_contract_got_is_registered_once_the_table_has_it_and_
     said = {**known["Parameters"], "team": "sales", "lakehouse.personal_columns": "of an older contract"}
     glue.update_table(DatabaseName=database, TableInput={**told, "Owner": "sales", "Parameters": said})
 
-    newer = replace(DAILY_SALES, model=DailySalesSince2)
+    newer = replace(DAILY_SALES, model=DailySalesSince3)
     monkeypatch.setattr(catalog, "REGISTERED", (newer,))
     monkeypatch.setitem(VALID, newer.path, {**VALID[newer.path], "returned": 1})
     lake.append(newer, rows(newer, {"currency": "USD"}))
@@ -301,7 +302,8 @@ def test_the_job_registers_and_says_how_many(
 
 
 # Athena's types of columns, and of those of partitions the only one there is.
-READ = {"string", "bigint", "int", "boolean", "date", "timestamp", "decimal(18,2)", "decimal(18,4)"}
+DECIMALS = {f"decimal({digits},{scale})" for digits, scale in (MONEY, PRICE, QUANTITY, MONEY_SUM, QUANTITY_SUM)}
+READ = {"string", "bigint", "int", "boolean", "date", "timestamp", *DECIMALS}
 ADVANCED = ("delta.enableDeletionVectors", "delta.columnMapping.mode", "delta.enableChangeDataFeed")
 
 

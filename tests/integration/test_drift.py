@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import polars as pl
@@ -122,7 +123,7 @@ class TestColumnsBesideTheContract:
         self, lakehouse: Lakehouse, type_: str, wider: str, annotation: str, field: str, stored: object
     ) -> None:
         class Config(raw.Contract.Config):
-            metadata: ClassVar[dict[str, str]] = {"version": "2"}
+            metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
         lakehouse.shop(SHOP)
         lakehouse.shop(f"ALTER TABLE shop.customers ADD loyalty {type_} DEFAULT 7")
@@ -204,13 +205,17 @@ class TestColumnsBesideTheContract:
 
 
 class TestWiderTypes:
+    NARROW = """
+        ALTER TABLE shop.order_items ALTER quantity TYPE integer, ALTER line_number TYPE integer,
+          ALTER unit_price TYPE numeric(12, 4), ALTER discount TYPE numeric(12, 2);
+    """
     WIDER = """
         ALTER TABLE shop.order_items ALTER quantity TYPE bigint, ALTER line_number TYPE bigint,
-          ALTER unit_price TYPE numeric(20, 6), ALTER discount TYPE numeric;
+          ALTER unit_price TYPE numeric(20, 9), ALTER discount TYPE numeric;
     """
 
     def test_what_does_not_fit_is_in_quarantine_with_a_reason(self, lakehouse: Lakehouse) -> None:
-        lakehouse.shop(SHOP)
+        lakehouse.shop(f"{self.NARROW}; {SHOP}")
         items = 'key:"raw/orders" or key:"cleansed/orders" or key:"raw/order_items" or key:"cleansed/order_items"'
         assert failures(lakehouse.run("2017-01-01", "2017-01-10", select=items)) == []
         lakehouse.shop(self.WIDER)
@@ -218,27 +223,32 @@ class TestWiderTypes:
             INSERT INTO shop.order_items VALUES
               ('o', 3000000000, 'tea', 1, 1, 0, '2017-01-03', null),
               ('o', 4000000000, 'tea', 1, 1, 0, '2017-01-03', null),
-              ('o', 2, 'tea', 3000000000, 1, 0, '2017-01-03', null),
-              ('o', 3, 'tea', 1, 1.123456, 0, '2017-01-03', null),
-              ('o', 4, 'tea', 2147483647, 1, 0, '2017-01-03', null)
+              ('o', 2, 'tea', 1000000000000, 1, 0, '2017-01-03', null),
+              ('o', 3, 'tea', 1, 1.123456789, 0, '2017-01-03', null),
+              ('o', 4, 'tea', 1, 1, 0.001, '2017-01-03', null),
+              ('o', 5, 'tea', 3000000000, 1.12345678, 0, '2017-01-03', null)
         """)
         result = lakehouse.run("2017-01-01", "2017-01-10", select=items)
         assert result.success, failures(result)
         rejected = lakehouse.lake_rows(QUARANTINE_OF["order_items"])
         assert rejected.select("line_number", "quantity", "unit_price", "reasons").rows() == [
-            (2, 3_000_000_000, "1.000000", "quantity_missing"),
-            (3, 1, "1.123456", "unit_price_missing"),
-            (3_000_000_000, 1, "1.000000", "line_number_missing"),
-            (4_000_000_000, 1, "1.000000", "line_number_missing"),
+            (2, "1000000000000", "1.000000000", "quantity_out_of_range"),
+            (3, "1", "1.123456789", "unit_price_too_precise"),
+            (4, "1", "1.000000000", "discount_too_precise"),
+            (3_000_000_000, "1", "1.000000000", "line_number_missing"),
+            (4_000_000_000, "1", "1.000000000", "line_number_missing"),
         ]
-        assert lakehouse.lake_rows(ORDER_ITEMS).select("line_number", "quantity").rows() == [(1, 2), (4, 2**31 - 1)]
+        assert lakehouse.lake_rows(ORDER_ITEMS).select("line_number", "quantity", "total_price").rows() == [
+            (1, 2, Decimal("2.5")),
+            (5, 3_000_000_000, Decimal("3370370340")),
+        ]
         found = said(lakehouse, RAW_ORDER_ITEMS)
         assert (found["passed"], found["severity"]) == (False, "WARN")
         assert [part.split(" since")[0] for part in found["found"].split("; ")] == [
             "discount: numeric",
             "line_number: bigint",
             "quantity: bigint",
-            "unit_price: numeric(20,6)",
+            "unit_price: numeric(20,9)",
         ]
         assert "unit_price: numeric(12,4)" in found["expected"]
 
@@ -256,7 +266,7 @@ class TestWiderTypes:
     def test_a_text_without_a_limit_is_followed_until_the_contract_accepts_it(self, lakehouse: Lakehouse) -> None:
         class Accepting(raw.Orders):
             class Config(raw.Contract.Config):
-                metadata: ClassVar[dict[str, str]] = {"version": "2"}
+                metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
         lakehouse.shop(SHOP)
         lakehouse.shop("ALTER TABLE shop.orders ALTER status TYPE varchar(9)")

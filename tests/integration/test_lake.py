@@ -22,6 +22,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.raw import BEFORE
 from orders_lakehouse.contracts.tables import (
     CUSTOMER_PROFILE,
     DAILY_SALES,
@@ -33,6 +34,7 @@ from orders_lakehouse.contracts.tables import (
     TABLES,
     Table,
 )
+from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.dates import days
 from orders_lakehouse.lake import delta, storage
 from orders_lakehouse.lake.capture import capture
@@ -609,7 +611,9 @@ def test_every_table_gives_back_what_was_written(lake: Lake, table: Table) -> No
     lake.append(table, frame)
     stored = lake.scan(table).to_native().collect()
     assert stored.schema == table.schema
-    assert stored.sort(table.columns).equals(frame.sort(table.columns))
+    # What raw has had since its second version reads as its rows of before.
+    known = {name: pl.col(name).fill_null(value) for name, value in BEFORE.items() if name in table.columns}
+    assert stored.sort(table.columns).equals(frame.with_columns(**known).sort(table.columns))
 
 
 def _value(dtype: pl.DataType) -> Any:
@@ -742,14 +746,13 @@ def _append_upstream_and_derive(url: str, aws: dict[str, str], number: int, day:
 
 
 def _one_row_for_each_order(lake: Lake, day: date) -> nw.LazyFrame[Any]:
-    one = nw.lit(1).cast(nw.Int64)
-    nothing = nw.lit(0).cast(nw.Decimal(18, 2))
+    one, nothing = nw.lit(1).cast(nw.Int64), nw.lit(0).cast(nw.Decimal(*MONEY_SUM))
     return lake.scan(RAW_ORDERS, dates=[day]).select(
         nw.col("captured_on").alias("order_date"),
         nw.col("order_id").alias("currency"),
         orders=one,
         lines=one,
-        units=one,
+        units=one.cast(nw.Decimal(*QUANTITY_SUM)),
         gross=nothing,
         net=nothing,
     )

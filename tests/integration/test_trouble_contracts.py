@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import narwhals as nw
 import pandera.polars as pa
@@ -16,8 +17,9 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.curated import DailySales
 from orders_lakehouse.contracts.raw import OrderItems
 from orders_lakehouse.contracts.tables import DAILY_SALES, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_PRODUCTS, Table
-from orders_lakehouse.lake import delta
-from orders_lakehouse.lake.delta import Lake, LakeError
+from orders_lakehouse.lake import schema_evolution, storage
+from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError
+from orders_lakehouse.lake.schema_evolution import Migrated
 from orders_lakehouse.lake.touched import touched_dates
 from tests.unit.rows import on, rows
 
@@ -30,7 +32,7 @@ class WithReturns(DailySales):
     returns: int = pa.Field(nullable=True)
 
     class Config(Contract.Config):
-        metadata = {"version": "2"}  # noqa: RUF012 (as in the contract)
+        metadata = {"version": "3"}  # noqa: RUF012 (as in the contract)
 
 
 class Retyped(DailySales):
@@ -39,7 +41,7 @@ class Retyped(DailySales):
     orders: pl.Int32 = pa.Field()
 
     class Config(Contract.Config):
-        metadata = {"version": "2"}  # noqa: RUF012 (as in the contract)
+        metadata = {"version": "3"}  # noqa: RUF012 (as in the contract)
 
 
 NEWER, RETYPED = replace(DAILY_SALES, model=WithReturns), replace(DAILY_SALES, model=Retyped)
@@ -74,7 +76,7 @@ def test_a_newer_program_follows_an_older_table(lake: Lake) -> None:
 
     replace_date(lake, NEWER, SECOND, RETURNS)
     assert returns(lake) == {FIRST: None, SECOND: 3}
-    assert lake.open(NEWER).metadata().description == "timezone=UTC contract=2"
+    assert lake.open(NEWER).metadata().description == "timezone=UTC contract=3"
     assert lake.open(NEWER).metadata().id == DeltaTable(f"{lake.url}/{NEWER.path}", version=0).metadata().id
 
 
@@ -83,7 +85,7 @@ def test_a_merge_follows_an_older_table(lake: Lake) -> None:
         weight: int = pa.Field(nullable=True)
 
         class Config(Contract.Config):
-            metadata = {"version": "2"}  # noqa: RUF012 (as in the contract)
+            metadata = {"version": "3"}  # noqa: RUF012 (as in the contract)
 
     known = rows(RAW_PRODUCTS, {"product_id": "tea"})
     assert lake.insert_new(RAW_PRODUCTS, known, ["product_id", "updated_at"]) == 1
@@ -106,7 +108,7 @@ def test_a_merge_follows_an_older_table(lake: Lake) -> None:
 def test_an_older_program_leaves_a_newer_table_alone(lake: Lake, use: Callable[[Lake], object]) -> None:
     replace_date(lake, NEWER, SECOND, RETURNS)
     before = log_of(lake, NEWER)
-    with pytest.raises(LakeError, match=r"curated/daily_sales .*version 2 .* expects version 1 .*upgrade the program"):
+    with pytest.raises(LakeError, match=r"curated/daily_sales .*version 3 .* expects version 2 .*upgrade the program"):
         use(lake)
     assert log_of(lake, NEWER) == before
     assert returns(lake) == {SECOND: 3}
@@ -116,7 +118,7 @@ def test_an_older_program_that_is_overtaken_does_not_write(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
 
     def overtaken(_: Lake) -> list[nw.LazyFrame[pl.LazyFrame]]:
-        if lake.open(NEWER).metadata().description != "timezone=UTC contract=2":
+        if lake.open(NEWER).metadata().description != "timezone=UTC contract=3":
             replace_date(lake, NEWER, SECOND, RETURNS)
         return [nw.from_native(SALES.clear().lazy())]
 
@@ -129,7 +131,11 @@ def test_a_table_without_a_version_is_of_the_first(lake: Lake) -> None:
     lake.open(DAILY_SALES).alter.set_table_description("timezone=UTC")
     before = log_of(lake, DAILY_SALES)
     replace_date(lake, DAILY_SALES, FIRST, SALES)
-    assert len(log_of(lake, DAILY_SALES)) == len(before) + 1
+    # It has all that the second one has, and gets its stamp with the first write.
+    assert len(log_of(lake, DAILY_SALES)) == len(before) + 2
+    assert lake.open(DAILY_SALES).metadata().description == "timezone=UTC contract=2"
+    replace_date(lake, DAILY_SALES, SECOND, SALES.with_columns(order_date=SECOND))
+    assert len(log_of(lake, DAILY_SALES)) == len(before) + 3
     replace_date(lake, NEWER, SECOND, RETURNS)
     assert returns(lake) == {FIRST: None, SECOND: 3}
 
@@ -137,7 +143,7 @@ def test_a_table_without_a_version_is_of_the_first(lake: Lake) -> None:
 def test_a_column_that_changed_its_type_is_refused(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
     before = log_of(lake, DAILY_SALES)
-    with pytest.raises(LakeError, match=r"does not fit version 2: orders: expected Int32, found Int64"):
+    with pytest.raises(LakeError, match=r"does not fit that: orders: expected Int32, found Int64.* Point LAKE_URL"):
         replace_date(lake, RETYPED, FIRST, SALES.cast({"orders": pl.Int32}))
     assert log_of(lake, DAILY_SALES) == before
 
@@ -154,60 +160,83 @@ class Narrow(OrderItems):
 
 IDENTITY = ["order_id", "line_number", "updated_at"]
 NARROW = replace(RAW_ORDER_ITEMS, model=Narrow)
-OLD = pl.concat([rows(NARROW, {"line_number": number, "captured_on": FIRST}) for number in (1, 2)])
+OLD = pl.concat([rows(NARROW, {"line_number": number, "quantity": 2, "captured_on": FIRST}) for number in (1, 2)])
 BIG = rows(RAW_ORDER_ITEMS, {"line_number": 3_000_000_000, "captured_on": SECOND})
+REFUSED = (
+    r"order_items was written under version 1 .* expects version 3: line_number: expected Int64, found Int32; "
+    r"quantity: expected String, found Int32\. Nothing was read or written\. Run `lakehouse migrate`"
+)
+RETYPED_LINES = ["line_number Int32 → Int64", "quantity Int32 → String"]
 
 
-def numbers(lake: Lake) -> list[int]:
+def lines(lake: Lake) -> list[tuple[int, str]]:
     found = lake.scan(RAW_ORDER_ITEMS).to_native().collect()
     assert found.schema == RAW_ORDER_ITEMS.schema
-    return sorted(found["line_number"])
+    return sorted(found.select("line_number", "quantity").rows())
 
 
-def test_integers_that_got_wider_are_followed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delta, "_REWRITTEN", 1)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda lake: lake.scan(RAW_ORDER_ITEMS),
+        lambda lake: lake.latest_date(RAW_ORDER_ITEMS),
+        lambda lake: lake.append(RAW_ORDER_ITEMS, BIG),
+        lambda lake: lake.insert_new(RAW_ORDER_ITEMS, BIG, IDENTITY),
+    ],
+)
+def test_a_table_of_other_types_is_left_alone_until_it_is_migrated(lake: Lake, use: Callable[[Lake], object]) -> None:
+    lake.insert_new(NARROW, OLD, IDENTITY)
+    before = log_of(lake, RAW_ORDER_ITEMS)
+    with pytest.raises(LakeError, match=REFUSED):
+        use(lake)
+    assert log_of(lake, RAW_ORDER_ITEMS) == before
+
+
+def test_types_that_changed_are_migrated_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_evolution, "_REWRITTEN", 1)
     other_date = OLD.with_columns(captured_on=pl.lit(SECOND)).head(1)
     lake.insert_new(NARROW, pl.concat([OLD, other_date]), IDENTITY)
-    before = lake.find(RAW_ORDER_ITEMS)
+    before = DeltaTable(lake.location(RAW_ORDER_ITEMS))
 
-    # Reading changes nothing.
-    assert numbers(lake) == [1, 1, 2]
-    assert lake.find(RAW_ORDER_ITEMS).version() == before.version()
-
-    # Neither does what is there already become another version.
-    assert lake.insert_new(RAW_ORDER_ITEMS, pl.concat([OLD.select(BIG.columns).cast(BIG.schema), BIG]), IDENTITY) == 1
-    assert numbers(lake) == [1, 1, 2, 3_000_000_000]
+    assert lake.migrate(RAW_ORDER_ITEMS) == Migrated(RAW_ORDER_ITEMS, 1, RETYPED_LINES, [])
+    assert lines(lake) == [(1, "2"), (1, "2"), (2, "2")]
     after = lake.find(RAW_ORDER_ITEMS)
     assert after.metadata().partition_columns == ["captured_on"]
-    assert (after.metadata().id, after.metadata().description) == (before.metadata().id, "timezone=UTC contract=2")
+    assert (after.metadata().id, after.metadata().description) == (before.metadata().id, "timezone=UTC contract=3")
+    assert lake.migrate(RAW_ORDER_ITEMS) is None
+    assert lake.find(RAW_ORDER_ITEMS).version() == after.version()
+
+    # What is there already does not become another version.
+    assert lake.insert_new(RAW_ORDER_ITEMS, pl.concat([OLD.select(BIG.columns).cast(BIG.schema), BIG]), IDENTITY) == 1
+    assert lines(lake) == [(1, "2"), (1, "2"), (2, "2"), (3_000_000_000, "2")]
     # An earlier version is read as ever, and differs by the new row alone.
-    assert (
-        lake.snapshot({RAW_ORDER_ITEMS.path: before.version()}).scan(RAW_ORDER_ITEMS).to_native().collect().height == 3
-    )
     since = {RAW_ORDER_ITEMS.path: before.version()}
+    assert lines(lake.snapshot(since)) == [(1, "2"), (1, "2"), (2, "2")]
     assert touched_dates(lake, since, Calendar(FIRST, "UTC")) == [SECOND]
     with pytest.raises(LakeError, match="upgrade the program"):
         lake.insert_new(NARROW, OLD, IDENTITY)
 
 
-def test_a_table_that_is_written_to_while_it_gets_wider_loses_nothing(
+def test_a_table_that_is_written_to_while_it_is_migrated_loses_nothing(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.insert_new(NARROW, OLD, IDENTITY)
     late = [OLD.head(1).with_columns(line_number=pl.lit(3, pl.Int32))]
-    files_of = delta.files_of
+    scan = storage.scan
 
-    def overtaken(*arguments: object) -> pl.DataFrame:
+    def overtaken(*arguments: Any) -> pl.LazyFrame:
         if late:
             lake.insert_new(NARROW, late.pop(), IDENTITY)
-        return files_of(*arguments)  # type: ignore[arg-type]
+        return scan(*arguments)
 
-    monkeypatch.setattr(delta, "files_of", overtaken)
-    assert lake.insert_new(RAW_ORDER_ITEMS, BIG, IDENTITY) == 1
-    assert numbers(lake) == [1, 2, 3, 3_000_000_000]
+    monkeypatch.setattr(storage, "scan", overtaken)
+    with pytest.raises(StorageUnavailableError, match=r"raw/order_items was written while it was migrated"):
+        lake.migrate(RAW_ORDER_ITEMS)
+    assert lake.migrate(RAW_ORDER_ITEMS) == Migrated(RAW_ORDER_ITEMS, 1, RETYPED_LINES, [])
+    assert lines(lake) == [(1, "2"), (2, "2"), (3, "2")]
 
 
-def test_quarantine_gets_wider_with_raw(lake: Lake) -> None:
+def test_quarantine_is_migrated_as_raw_is(lake: Lake) -> None:
     quarantine = QUARANTINE_OF["order_items"]
     verdict = [
         pl.col("captured_on").alias("order_date"),
@@ -216,5 +245,8 @@ def test_quarantine_gets_wider_with_raw(lake: Lake) -> None:
         pl.lit(1, pl.Int64).alias("versions"),
     ]
     replace_date(lake, replace(quarantine, model=Narrow), FIRST, OLD.with_columns(verdict))
+    with pytest.raises(LakeError, match=REFUSED):
+        replace_date(lake, quarantine, SECOND, BIG.with_columns(verdict))
+    assert lake.migrate(quarantine) == Migrated(quarantine, 1, RETYPED_LINES, [])
     replace_date(lake, quarantine, SECOND, BIG.with_columns(verdict))
     assert sorted(lake.scan(quarantine).to_native().collect()["line_number"]) == [1, 2, 3_000_000_000]

@@ -237,7 +237,7 @@ class TestApply:
         evening = {"registered_at": at("2026-12-01 07:10")}
         captured(RAW_CUSTOMERS, lake, "2027-02-02", {"registered_at": at("2026-12-01 12:00")})
         captured(RAW_CUSTOMERS, lake, "2027-02-03", {"customer_id": "c3", **evening})
-        # Rejected in any case, and as of another date.
+        # Born after the registration in any case, and by one of the calendars alone.
         captured(RAW_CUSTOMERS, lake, "2027-02-04", {"customer_id": "c4", "date_of_birth": on("2026-12-04"), **evening})
         captured(RAW_CUSTOMERS, lake, "2027-02-05", {"customer_id": "c5", "date_of_birth": on("2026-11-30"), **evening})
         derived(lake)
@@ -254,7 +254,7 @@ class TestApply:
         for _ in range(2):
             assert [str(day) for day in dates_to_run(lake)] == [
                 *("2026-11-20", "2026-11-21", "2026-12-31", "2027-01-01"),
-                *("2027-02-03", "2027-02-05"),
+                *("2027-02-03", "2027-02-04", "2027-02-05"),
             ]
         calendar = calendar_of(lake)
         assert calendar.midnights.equals(calendar_in(ZONE).midnights)

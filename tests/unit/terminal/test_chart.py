@@ -57,13 +57,16 @@ def test_each_currency_has_a_chart_with_bars_as_long_as_its_revenue(capsys: pyte
             ("2017-02-01", "USD", "500000.00"),
             ("2017-03-01", "USD", "0.00"),
             ("2017-02-01", "EUR", "7.00"),
+            ("2017-02-01", "JPY", "1500"),
         )
     )
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    euro, dollar = (
-        next(number for number, line in enumerate(lines) if f", {currency}," in line) for currency in ("EUR", "USD")
+    euro, yen, dollar = (
+        next(number for number, line in enumerate(lines) if f", {currency}," in line)
+        for currency in ("EUR", "JPY", "USD")
     )
     assert lines[euro + 3] == "2017-02  " + "█" * 40 + "     7.00"
+    assert lines[yen + 3] == "2017-02  " + "█" * 40 + "    1,500"
     assert lines[dollar + 3 :] == [
         "2017-01  " + "█" * 40 + "  1,000,000.00",
         "2017-02  " + "█" * 20 + " " * 20 + "    500,000.00",

@@ -43,12 +43,12 @@ def test_contracts_are_published_compared_and_published_again_with_a_new_version
         refused = run(*arguments)
         assert refused.exit_code == 1
         assert (
-            "curated/daily_sales: type of column net was Decimal(precision=18, scale=2), is Float64" in refused.output
+            "curated/daily_sales: type of column net was Decimal(precision=38, scale=4), is Float64" in refused.output
         )
     assert "Nothing was written: 1 found, expected none." in refused.output
     assert contracts.PUBLISHED.read_text() == as_published
 
-    now["curated/daily_sales"]["version"] = "2"
+    now["curated/daily_sales"]["version"] = "3"
     stale = run()
     assert (stale.exit_code, "Other than published: curated/daily_sales." in stale.output) == (1, True)
     assert (run("--write").exit_code, run().exit_code) == (0, 0)
@@ -56,7 +56,7 @@ def test_contracts_are_published_compared_and_published_again_with_a_new_version
 
 def test_what_is_read_and_not_offered_is_refused_whatever_the_version(now: dict[str, Any]) -> None:
     assert run("--write").exit_code == 0
-    now["cleansed/payments"] |= {"version": "2"}
+    now["cleansed/payments"] |= {"version": "3"}
     del now["cleansed/payments"]["columns"]["method"]
     refused = run("--write")
     assert refused.exit_code == 1

@@ -57,7 +57,7 @@ def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> Non
     pages = dictionary.pages()
     row = next(line for line in pages["cleansed.md"].splitlines() if 'id="order_items.quantity"' in line)
     assert row == (
-        '| <a id="order_items.quantity"></a>`quantity` | `Int32`<br>in units | no | '
+        '| <a id="order_items.quantity"></a>`quantity` | `Decimal(18, 6)`<br>in units | no | '
         "Units sold<br>`quantity_missing`: present<br>`quantity_not_positive`: greater than 0 | "
         "raw.order_items: [quantity](raw.md#order_items.quantity) | "
         "curated.order_lines: [quantity](curated.md#order_lines.quantity) |"
@@ -131,7 +131,7 @@ def test_the_terminal_shows_all_tables_or_the_columns_of_one(
     assert {entry.path for entry in dictionary.entries()} <= set(listed)
     dictionary.show("cleansed/order_items")
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert "Int32, not null" in shown["quantity"]
+    assert "Decimal(18, 6), not null" in shown["quantity"]
     assert "Units sold; in units; greater than 0" in shown["quantity"]
     dictionary.show("marts.fct_orders")
     said = " ".join(capsys.readouterr().out.split())

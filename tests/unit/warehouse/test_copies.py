@@ -8,6 +8,7 @@ import pytest
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, PRODUCTS, RAW_OF, Table
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
 from orders_lakehouse.warehouse.copies import COPIES
+from tests.unit.calendars import calendar_in
 from tests.unit.conftest import collected, on_polars
 from tests.unit.rows import at, rows
 
@@ -16,7 +17,7 @@ COPY = {copy.name: copy for copy in COPIES}
 
 @pytest.mark.parametrize(
     ("table", "cleanse"),
-    [(CUSTOMERS, lambda versions: cleanse_customers(versions, "UTC")), (PRODUCTS, cleanse_products)],
+    [(CUSTOMERS, lambda versions: cleanse_customers(versions, calendar_in("UTC"))), (PRODUCTS, cleanse_products)],
     ids=["customers", "products"],
 )
 def test_a_copy_takes_deleted_rows_whatever_they_lack(table: Table, cleanse: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """dbt's models as plain data: what their tests demand, and that columns are made of what their SQL reads."""
 
 import copy
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlglot.expressions import Table
 from sqlglot.lineage import lineage
 
 from orders_lakehouse.contracts import tables as lake
+from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS, currencies_with
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.models import columns_of, demands, document, node_of, origins
@@ -79,7 +81,8 @@ def test_a_column_is_made_of_what_its_sql_reads(node_id: str) -> None:
 def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
     payments = "stg_lake__payments"
     orders = _read_by("model.orders_lakehouse.fct_orders")
-    assert orders["paid_amount"] == {(payments, "amount"), (payments, "status")}
+    of_order = ("stg_lake__orders", "currency")
+    assert orders["paid_amount"] == {(payments, "amount"), (payments, "status"), (payments, "currency"), of_order}
     assert _read_by(CUSTOMERS)["valid_to"] == {
         ("stg_lake__customers", "updated_at"),
         # The window runs over the versions of a customer.
@@ -114,7 +117,8 @@ def test_what_the_tests_demand_is_told_in_words() -> None:
         "customer_key": {"relationships": "one of `dim_customers.customer_key` (on the dates of a run)"},
         "product_key": {"relationships": "one of `dim_products.product_key` (on the dates of a run)"},
         None: {
-            "holds": "`total_price = round(quantity * unit_price - discount, 2)` (on the dates of a run)",
+            "total_price_of_line": "`total_price = quantity * unit_price - discount`, rounded to the minor unit of "
+            "`currency` (on the dates of a run)",
             "same_rows_by_date": "as many rows on each date as `stg_lake__order_lines` has (on the dates of a run)",
             "unique_combination": "`order_id`, `line_number` together, in no two rows (on the dates of a run)",
         },
@@ -168,7 +172,7 @@ def test_primary_keys_indexes_and_references_are_those_that_are_declared() -> No
 
 def test_a_column_says_its_type_unit_and_whom_it_names() -> None:
     assert document(PARSED, FACT)["columns"]["discount"] == {
-        "type": "numeric(18,2)",
+        "type": "numeric(18,4)",
         "nullable": False,
         "description": "Discount on the whole line, zero or more, in `currency`.",
         "unit": "currency",
@@ -204,3 +208,16 @@ def test_a_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
     test["test_metadata"]["name"] = "looks_nice"
     with pytest.raises(NotImplementedError, match="'looks_nice' of fct_order_lines has no words"):
         demands(parsed, FACT)
+
+
+@pytest.mark.parametrize("decimals", [0, 3, 4])
+def test_the_warehouse_rounds_each_currency_as_the_lake_does(decimals: int) -> None:
+    sql = (DBT_PROJECT / "macros" / "minor_units.sql").read_text()
+    (listed,) = re.findall(rf"in \(([^)]*)\) then {decimals}\b", sql)
+    assert re.findall(r"'(\w+)'", listed) == currencies_with(decimals)
+
+
+def test_every_other_currency_of_the_warehouse_has_two_decimals() -> None:
+    sql = (DBT_PROJECT / "macros" / "minor_units.sql").read_text()
+    assert re.findall(r"(?:then|else) (\d+)", sql) == ["0", "3", "4", str(USUAL_MINOR_UNITS)]
+    assert {currency.minor_units for currency in CURRENCIES.values()} == {0, 2, 3, 4}
