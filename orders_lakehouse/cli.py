@@ -338,6 +338,18 @@ def recapture(table: str, day: datetime) -> None:
 
 
 @cli.command()
+def migrate() -> None:
+    """Bring the tables of a lake that an older version made up to the present contracts, once.
+
+    Run it with nothing else at work. It writes tables anew whose columns have other types, each in one commit, and says
+    which dates to derive afterwards. There is nothing to do where it says so.
+    """
+    from orders_lakehouse.terminal.migrate import migrate as bring_up
+
+    bring_up()
+
+
+@cli.command()
 @click.option(
     "--layer",
     type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),

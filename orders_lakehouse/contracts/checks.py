@@ -8,7 +8,7 @@ from orders_lakehouse.contracts.types import Instant
 
 SEVERITIES = ("ERROR", "WARN")
 STANDS_ONCE, KEY_STANDS_ONCE, KEEPS_UP = "stands_once", "key_stands_once", "keeps_up"
-SENSORS_GET_THROUGH = "sensors_get_through"
+SENSORS_GET_THROUGH, NO_WARNINGS = "sensors_get_through", "no_warnings"
 # What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
 VOLUME_AS_USUAL = "volume_as_usual"
 # Checks that tell people and hold nothing back, whatever their severity; every other one stops its run. Dagster's
@@ -20,6 +20,7 @@ NOT_BLOCKING = frozenset(
         KEEPS_UP,
         KEY_STANDS_ONCE,
         "method_mix_as_usual",
+        NO_WARNINGS,
         "repair_changes_nothing",
         "schema_drift",
         SENSORS_GET_THROUGH,

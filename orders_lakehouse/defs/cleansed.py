@@ -10,6 +10,7 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
+from orders_lakehouse.contracts.checks import NO_WARNINGS
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, Table
 from orders_lakehouse.defs.derived import derived
 from orders_lakehouse.defs.metadata import (
@@ -17,14 +18,17 @@ from orders_lakehouse.defs.metadata import (
     SAMPLE_ROWS,
     days_shown,
     describe,
+    key_of,
     report_rows_by_date,
     report_state,
     sample_of,
 )
 from orders_lakehouse.defs.pictures import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.results import report
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.quarantine import by_reason, has_reason, quarantined
+from orders_lakehouse.lake.warnings import warnings_by_date
 from orders_lakehouse.partitions import DAILY, run_dates
 
 # Reasons whose rows are drawn by date.
@@ -40,10 +44,20 @@ lakehouse quarantine replay --table {table}    # after a waiver
 
 
 def _cleansed(table: Table) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec(
+        NO_WARNINGS,
+        asset=key_of(table),
+        description=(
+            "No row stands with a warning: a value that was left out, or is kept and is not as it should be, or a code "
+            "on a date on which it was not valid."
+        ),
+    )
+
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[check],
     )
     def cleansed(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         first, last = run_dates(context)
@@ -60,12 +74,41 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
             }
             report_state(context, lake, table, good.sample, began, told, _trends(standing))
             _report_quarantine(context, table, in_quarantine, standing, shown)
+            warned = warnings_by_date(lake, table, first, last)
+            severity = dg.AssetCheckSeverity.WARN
+            warns = report(context, lake, check.key, verdicts_on(warned, table), (first, last), severity=severity)
         report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
         _report_reasons_by_date(context, standing.filter(pl.col("date").is_between(first, last)))
-        return dg.MaterializeResult()
+        return dg.MaterializeResult(check_results=[warns])
 
     asset: dg.AssetsDefinition = cleansed
     return asset
+
+
+def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """What the check says of the dates on which rows of a cleansed table warn.
+
+    Args:
+        warned: date, warning, rows, sample (keys).
+        table: The table.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date.
+    """
+    keys = pl.col("sample").list.join(", ")
+    found = warned.group_by("date").agg(
+        passed=pl.lit(value=False),
+        expected=pl.lit("no row with a warning"),
+        found=pl.format("{}: {} rows", "warning", "rows").str.join("; "),
+        detail=pl.format("{} ({})", "warning", keys).str.join("; "),
+    )
+    return found.with_columns(
+        detail=pl.format(
+            '{}. The rows: lakehouse sql "select * from cleansed.{} where warnings is not null"',
+            "detail",
+            pl.lit(table.name),
+        )
+    ).sort("date")
 
 
 def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
