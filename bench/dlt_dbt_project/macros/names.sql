@@ -20,7 +20,10 @@
     end
 {%- endmacro %}
 
-{#- An amount rounded to the minor unit of its currency, half away from zero; to two decimals without one. -#}
+{#-
+    An amount rounded to the minor unit of its currency, half away from zero; to two decimals without one. Each branch is
+    cast by itself: of decimals of 38 digits, DuckDB takes the scale of the first branch for all.
+-#}
 {% macro rounded(amount, currency) -%}
     case
         {%- for units in [0, 3, 4] %}
@@ -28,10 +31,10 @@
             {%- for code, of_code in var('minor_units').items() if of_code == units -%}
             {{ "" if loop.first else ", " }}'{{ code }}'
             {%- endfor -%}
-        ) then round({{ amount }}, {{ units }})
+        ) then round({{ amount }}, {{ units }})::decimal(18, 4)
         {%- endfor %}
-        else round({{ amount }}, 2)
-    end::decimal(18, 4)
+        else round({{ amount }}, 2)::decimal(18, 4)
+    end
 {%- endmacro %}
 
 {#- A column that becomes null where it does not hold; a deleted row is not judged. -#}
