@@ -7,7 +7,8 @@ a second time, and a crash leaves whatever stands. It relies on what only a bare
 schema.sql, and each of its rows is met once.
 
 One pass: the lines stream in while those before them are cleansed, written and copied; nothing is read back. It imports
-nothing of the package and says its rules in its own words, so that equal tables say something of both.
+nothing of the package, only its lists of codes, and says its rules in its own words, so that equal tables say something
+of both. Text that is no UTF-8 is no case of its own: a shop that knows its encoding has none.
 
 FILE then holds, as JSON: `spans`, when each stage began and ended in seconds since the epoch (they overlap), and
 `lines`, how many of the shop's were read.
@@ -31,7 +32,6 @@ from zoneinfo import ZoneInfo
 
 import holidays
 import polars as pl
-import pycountry
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
@@ -42,51 +42,70 @@ _WRITERS = 8
 # Two statements are at work at once, which is faster on two cores than one with helpers.
 _SESSION = ("work_mem = '256MB'", "maintenance_work_mem = '256MB'", "max_parallel_workers_per_gather = 0")
 _INSTANT = pl.Datetime("us", "UTC")
-_MONEY, _PRICE = pl.Decimal(18, 2), pl.Decimal(18, 4)
-_CURRENCIES = [currency.alpha_3 for currency in pycountry.currencies]
-_COUNTRIES = [country.alpha_2 for country in pycountry.countries]
+_MONEY, _PRICE, _QUANTITY = pl.Decimal(18, 4), pl.Decimal(24, 8), pl.Decimal(18, 6)
+_MONEY_SUM, _QUANTITY_SUM = pl.Decimal(38, 4), pl.Decimal(38, 6)
+_CODES = Path(__file__).parents[1] / "orders_lakehouse" / "contracts" / "codes"
+_MINOR_UNITS = dict(pl.read_csv(_CODES / "currencies.csv").select("code", "minor_units").iter_rows())
+_COUNTRIES = pl.read_csv(_CODES / "countries.csv")["code"].to_list()
+_ALIASES = dict(pl.read_csv(_CODES / "aliases.csv").select("alias", "code").iter_rows())
+_CURRENCIES = list(_MINOR_UNITS)
 _ORDER_STATUSES = ["placed", "paid", "shipped", "delivered", "cancelled", "returned"]
 _PAYMENT_STATUSES = ["authorised", "captured", "refunded", "failed"]
 _METHODS = ["card", "paypal", "voucher", "transfer", "cash", "other"]
 _REVERSED = ["cancelled", "returned"]
-# An amount beyond this is out of range.
-_LARGEST = 4.0e14
+# A total price beyond this is out of range, and so is one whose parts are beyond these.
+_LARGEST, _LARGEST_PRICE, _LARGEST_QUANTITY = 9.9e13, 9.9e15, 9.99e11
+# Spaces around a key, and characters within it, that nobody sees.
+_UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
+
+
+def _clamped(column: str, kind: str = "timestamptz") -> str:
+    """An instant or a date of the shop, which knows infinity and years that nothing else does."""
+    earliest, latest = f"'0001-01-01'::{kind}", f"'9999-12-31'::{kind}"
+    return (
+        f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END "
+        f"AS {column}"
+    )
+
 
 # How the shop is read: keys are never null, numbers are text.
 _READ = {
-    "customers": "coalesce(customer_id, '') AS customer_id, full_name, email, date_of_birth, registered_at, address, "
-    "city, state, postal_code, country_code",
+    "customers": "coalesce(customer_id, '') AS customer_id, full_name, email, "
+    f"{_clamped('date_of_birth', 'date')}, {_clamped('registered_at')}, address, city, state, "
+    "postal_code, country_code",
     "products": "coalesce(product_id, '') AS product_id, product_name, category, manufacturer, "
     "unit_price::text AS unit_price, currency",
-    "orders": "coalesce(order_id, '') AS order_id, customer_id, ordered_at, status, currency, shipped_at, delivered_at",
+    "orders": f"coalesce(order_id, '') AS order_id, customer_id, {_clamped('ordered_at')}, status, currency, "
+    f"{_clamped('shipped_at')}, {_clamped('delivered_at')}",
     "order_items": "coalesce(order_id, '') AS order_id, line_number::bigint AS line_number, product_id, "
-    "quantity::bigint AS quantity, unit_price::text AS unit_price, discount::text AS discount",
+    "quantity::text AS quantity, unit_price::text AS unit_price, discount::text AS discount",
     "payments": "coalesce(payment_id, '') AS payment_id, order_id, method, amount::text AS amount, currency, status, "
-    "paid_at",
+    f"{_clamped('paid_at')}",
 }
 # What every cleansed table ends with.
-_KEPT = ("is_deleted", "versions", "updated_at", "captured_on", "captured_at")
+_KEPT = ("is_deleted", "versions", "candidates", "warnings", "updated_at", "captured_on", "captured_at")
 _CLEANSED = {
     "customers": "customer_id full_name email date_of_birth registered_at registration_date address city state "
     "postal_code country_code",
     "products": "product_id product_name category manufacturer unit_price currency",
     "orders": "order_id order_date customer_id ordered_at business_date status currency shipped_at delivered_at",
-    "order_items": "order_id line_number product_id quantity unit_price discount total_price order_date order_state",
-    "payments": "payment_id order_id method amount currency status paid_at order_date order_state",
+    "order_items": "order_id line_number product_id quantity unit_price discount total_price order_date order_state "
+    "order_currency",
+    "payments": "payment_id order_id method amount currency status paid_at order_date order_state order_currency",
 }
 _COPIES = {
     "customers": "customer_id text, full_name text, email text, date_of_birth date, registered_at timestamptz, "
     "registration_date date, address text, city text, state text, postal_code text, country_code text, "
     "is_deleted boolean, updated_at timestamptz, captured_on date, captured_at timestamptz",
-    "products": "product_id text, product_name text, category text, manufacturer text, unit_price numeric(18,2), "
+    "products": "product_id text, product_name text, category text, manufacturer text, unit_price numeric(24,8), "
     "currency text, is_deleted boolean, updated_at timestamptz, captured_on date, captured_at timestamptz",
     "orders": "order_id text, order_date date, customer_id text, ordered_at timestamptz, status text, currency text, "
     "shipped_at timestamptz, delivered_at timestamptz, updated_at timestamptz",
-    "payments": "payment_id text, order_id text, method text, amount numeric(18,2), currency text, status text, "
+    "payments": "payment_id text, order_id text, method text, amount numeric(18,4), currency text, status text, "
     "paid_at timestamptz, order_date date",
     "order_lines": "order_id text, line_number integer, order_date date, ordered_at timestamptz, order_status text, "
-    "customer_id text, product_id text, quantity integer, unit_price numeric(18,4), discount numeric(18,2), "
-    "total_price numeric(18,2), currency text",
+    "customer_id text, product_id text, quantity numeric(18,6), unit_price numeric(24,8), discount numeric(18,4), "
+    "total_price numeric(18,4), currency text",
     "calendar": "date date, is_holiday boolean, holiday_name text",
 }
 _OF_ORDER_LINE = (
@@ -240,6 +259,9 @@ def _read(job: Job, table: str) -> Iterator[pl.DataFrame]:
             "captured_at": pl.lit(now, _INSTANT),
             "run_id": pl.lit("bare"),
             "source": pl.lit("shop"),
+            "change": pl.lit("clock"),
+            "sequence": pl.lit(0, pl.Int64),
+            "namespace": pl.lit("shop"),
         }
         for chunk in _chunks(cursor):
             yield chunk.with_columns(pl.selectors.datetime().cast(_INSTANT)).with_columns(**lineage)
@@ -274,9 +296,58 @@ def _key(column: str) -> pl.Expr:
     return pl.when(pl.col(column).str.strip_chars() != "").then(pl.col(column))
 
 
-def _number(column: str, dtype: pl.DataType) -> pl.Expr:
-    """The shop's numbers have two decimals; what is none (NaN) is null."""
-    return pl.col(column).cast(dtype, strict=False)
+def _code(column: str) -> pl.Expr:
+    return _trimmed(column).str.to_uppercase().replace(_ALIASES)
+
+
+def _number(column: str, dtype: pl.Decimal) -> pl.Expr:
+    """A number of a raw column, null where it does not fit."""
+    return pl.when(~_is_longer(column, dtype)).then(pl.col(column).cast(dtype, strict=False))
+
+
+def _is_longer(column: str, dtype: pl.Decimal) -> pl.Expr:
+    """Whether a number, as text, would fit but for its decimals."""
+    digits, scale = (dtype.precision or 0) - dtype.scale, dtype.scale
+    pattern = rf"^-?[0-9]{{1,{digits}}}\.[0-9]{{{scale}}}[0-9]*[1-9]$"
+
+    def judged(text: pl.Series) -> pl.Series:
+        # No text of a chunk is long enough, as a rule; lengths are there, a search is not.
+        if int(text.str.len_bytes().max() or 0) <= scale + 2:  # type: ignore[arg-type]
+            return pl.repeat(value=False, n=len(text), eager=True)
+        return text.str.contains(pattern).fill_null(value=False)
+
+    return pl.col(column).map_batches(judged, return_dtype=pl.Boolean, is_elementwise=True)
+
+
+def _readable(column: str, dtype: pl.Decimal) -> dict[str, pl.Expr]:
+    """The rules that a number can be read."""
+    raw = f"raw {column}"
+    is_longer = _is_longer(raw, dtype)
+    return {
+        f"{column}_out_of_range": pl.col(column).is_not_null() | pl.col(raw).is_null() | is_longer,
+        f"{column}_too_precise": ~is_longer,
+    }
+
+
+def _has_happened(column: str) -> pl.Expr:
+    return (pl.col(column) >= datetime(1900, 1, 1, tzinfo=UTC)) & (
+        pl.col(column) <= pl.col("updated_at") + pl.duration(days=1)
+    )
+
+
+def _no_unseen_characters(key: str) -> dict[str, tuple[pl.Expr, tuple[str, ...]]]:
+    return {f"{key}_has_unseen_characters": (~pl.col(key).str.contains(_UNSEEN), ())}
+
+
+def _step(currency: str) -> pl.Expr:
+    """The minor unit of a currency, in ten-thousandths; of any other, that of most."""
+    units = {code: 10 ** (4 - decimals) for code, decimals in _MINOR_UNITS.items() if decimals != 2}
+    return pl.col(currency).replace_strict(units, default=100, return_dtype=pl.Int64)
+
+
+def _units(column: str) -> pl.Expr:
+    """A decimal as the whole number of its smallest units."""
+    return pl.col(column).to_physical()
 
 
 def _integer(column: str) -> pl.Expr:
@@ -294,6 +365,7 @@ def _split(
     changed: Mapping[str, pl.Expr],
     made: Mapping[str, pl.Expr],
     rules: Mapping[str, pl.Expr],
+    softer: Mapping[str, tuple[pl.Expr, tuple[str, ...]]],
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Rows that hold the rules, and the original ones of the others with what they break.
 
@@ -304,6 +376,7 @@ def _split(
         changed: Columns whose values change.
         made: Columns made of these.
         rules: Reason to what must hold; null holds.
+        softer: Reason to what should hold, and the columns that become null where it does not.
     """
     kept = [*_CLEANSED[name].split(), *_KEPT]
     ahead = {"updated_at_in_future": pl.col("updated_at") <= pl.col("captured_at") + pl.duration(days=1)}
@@ -314,6 +387,7 @@ def _split(
             *(pl.col(column).alias(f"raw {column}") for column in changed),
             is_deleted=pl.col("deleted_at").is_not_null(),
             versions=pl.lit(1, pl.Int64),
+            candidates=pl.lit(1, pl.Int64),
         )
         .with_columns(**changed)
         .with_columns(**made)
@@ -324,10 +398,29 @@ def _split(
         *(pl.col(f"raw {column}").alias(column) if column in changed else column for column in original),
         *(["order_date"] if "order_date" in kept else []),
         reasons=pl.concat_str(*reasons, separator=", ", ignore_nulls=True),
-        contract_version=pl.lit("1"),
+        contract_version=pl.lit("2"),
         versions="versions",
     )
-    return judged.filter(~pl.col("is_rejected")).select(kept), quarantined
+    return _softened(judged.filter(~pl.col("is_rejected")), softer).select(kept), quarantined
+
+
+def _softened(rows: pl.LazyFrame, softer: Mapping[str, tuple[pl.Expr, tuple[str, ...]]]) -> pl.LazyFrame:
+    """Rows with their warnings, and without what these blank."""
+    if not softer:
+        return rows.with_columns(warnings=pl.lit(None, pl.String))
+    blanked: dict[str, list[str]] = {}
+    for reason, (_, columns) in softer.items():
+        for column in columns:
+            blanked.setdefault(column, []).append(f"breaks {reason}")
+    texts = (pl.when(f"breaks {reason}").then(pl.lit(reason)) for reason in softer)
+    warnings = pl.concat_str(*texts, separator=", ", ignore_nulls=True)
+    is_kept = ~pl.col("is_deleted")
+    return rows.with_columns(
+        (~holds.fill_null(value=True) & is_kept).alias(f"breaks {reason}") for reason, (holds, _) in softer.items()
+    ).with_columns(
+        *(pl.when(~pl.any_horizontal(broken)).then(column).alias(column) for column, broken in blanked.items()),
+        warnings=pl.when(warnings != "").then(warnings),
+    )
 
 
 def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
@@ -337,14 +430,20 @@ def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
         "customers",
         raw.columns,
         {name: _trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")}
-        | {"email": _trimmed("email").str.to_lowercase(), "country_code": _trimmed("country_code").str.to_uppercase()},
+        | {"email": _trimmed("email").str.to_lowercase(), "country_code": _code("country_code")},
         {"registration_date": pl.col("registered_at").dt.convert_time_zone(job.timezone).dt.date()},
         {
             "customer_id_missing": pl.col("customer_id").str.strip_chars() != "",
-            "email_malformed": pl.col("email").str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s]+$"),
-            "country_code_not_iso_3166": pl.col("country_code").is_in(_COUNTRIES),
-            "registered_at_out_of_range": pl.col("registered_at") <= pl.col("updated_at") + pl.duration(days=1),
-            "date_of_birth_out_of_range": (born >= date(1900, 1, 1)) & (registered.is_null() | (born <= registered)),
+        },
+        {
+            "email_malformed": (pl.col("email").str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s]+$"), ("email",)),
+            "country_code_not_iso_3166": (pl.col("country_code").is_in(_COUNTRIES), ("country_code",)),
+            **_no_unseen_characters("customer_id"),
+            "registered_at_out_of_range": (_has_happened("registered_at"), ("registered_at", "registration_date")),
+            "date_of_birth_out_of_range": (
+                (born >= date(1900, 1, 1)) & (registered.is_null() | (born <= registered)),
+                ("date_of_birth",),
+            ),
         },
     )
     return _written(job, "customers", *pl.collect_all(split))
@@ -356,22 +455,29 @@ def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
         "products",
         raw.columns,
         {name: _trimmed(name) for name in ("product_name", "category", "manufacturer")}
-        | {"currency": _trimmed("currency").str.to_uppercase(), "unit_price": _number("unit_price", _MONEY)},
+        | {"currency": _code("currency"), "unit_price": _number("unit_price", _PRICE)},
         {},
         {
             "product_id_missing": pl.col("product_id").str.strip_chars() != "",
-            **_present("unit_price"),
-            "unit_price_negative": pl.col("unit_price") >= 0,
-            **_present("currency"),
-            "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
+        },
+        {
+            "unit_price_negative": (pl.col("unit_price") >= 0, ("unit_price",)),
+            "currency_not_iso_4217": (pl.col("currency").is_in(_CURRENCIES), ("currency", "unit_price")),
+            **_no_unseen_characters("product_id"),
+            **{rule: (holds, ("unit_price",)) for rule, holds in _readable("unit_price", _PRICE).items()},
+            "unit_price_without_currency": (
+                pl.col("raw unit_price").is_null() | pl.col("currency").is_not_null(),
+                ("unit_price",),
+            ),
         },
     )
     return _written(job, "products", *pl.collect_all(split))
 
 
 def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Cleansed orders, and what became of every order: order_id, order_date, order_state."""
+    """Cleansed orders, and what became of every order: order_id, order_date, order_state, order_currency, step."""
     business, captured = pl.col("business_date"), pl.col("captured_on")
+    ordered, shipped, delivered = (pl.col(name) for name in ("ordered_at", "shipped_at", "delivered_at"))
     in_range = (business >= job.start) & (business <= captured.dt.offset_by("1d"))
     dated = (
         raw.lazy()
@@ -385,7 +491,7 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         {
             "customer_id": _key("customer_id"),
             "status": _trimmed("status"),
-            "currency": _trimmed("currency").str.to_uppercase(),
+            "currency": _code("currency"),
         },
         {},
         {
@@ -397,21 +503,32 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             "ordered_at_in_future": pl.col("ordered_at") <= pl.col("updated_at") + pl.duration(days=1),
             "ordered_at_out_of_range": business == pl.col("order_date"),
         },
+        {
+            **_no_unseen_characters("order_id"),
+            "shipped_at_out_of_range": (_has_happened("shipped_at"), ("shipped_at",)),
+            "delivered_at_out_of_range": (_has_happened("delivered_at"), ("delivered_at",)),
+            "shipped_before_ordered": (shipped >= ordered, ()),
+            "delivered_before_shipped": (
+                (shipped.is_null() | (delivered >= shipped)) & (ordered.is_null() | (delivered >= ordered)),
+                (),
+            ),
+        },
     )
     elsewhere = dated.filter(~pl.col("order_date").is_between(job.first, job.last))
     orders, rejected, others = pl.collect_all([good, bad, elsewhere])
     state = pl.when("is_deleted").then(pl.lit("deleted")).otherwise(pl.lit("valid"))
     states = [
-        orders.select("order_id", "order_date", order_state=state),
-        rejected.select("order_id", "order_date", order_state=pl.lit("quarantined")),
+        orders.select("order_id", "order_date", order_state=state, order_currency="currency"),
+        rejected.select("order_id", "order_date", order_state=pl.lit("quarantined"), order_currency=_code("currency")),
         # Its lines count where it does, and that is not here.
-        others.select("order_id", "order_date", order_state=pl.lit("valid")),
+        others.select("order_id", "order_date", order_state=pl.lit("valid"), order_currency="currency"),
     ]
-    return _written(job, "orders", orders, rejected), pl.concat(states)
+    stepped = pl.concat(states).with_columns(step=_step("order_currency"))
+    return _written(job, "orders", orders, rejected), stepped
 
 
 def _of_orders(job: Job, rows: pl.DataFrame, states: pl.DataFrame) -> pl.LazyFrame:
-    """Lines or payments with order_date and order_state, those of the dates."""
+    """Lines or payments with order_date, order_state, order_currency and its step, those of the dates."""
     joined = rows.lazy().join(states.lazy(), on="order_id", how="left", maintain_order="left")
     return joined.with_columns(
         pl.col("order_state").fill_null("unknown"), pl.coalesce("order_date", "captured_on").alias("order_date")
@@ -425,7 +542,13 @@ _OF_ORDER = {
 _DELETED = {"is_deleted": pl.col("is_deleted") | (pl.col("order_state") == "deleted")}
 
 
+def _is_whole(amount: str, currency: str, step: pl.Expr) -> pl.Expr:
+    """Whether an amount has no more decimals than its currency; without one, as many as it holds."""
+    return pl.col(currency).is_null() | (_units(amount) % step == 0).fill_null(value=True)
+
+
 def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
+    readable = _readable("amount", _MONEY)
     split = _split(
         _of_orders(job, raw, states),
         "payments",
@@ -434,7 +557,7 @@ def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
             "order_id": _key("order_id"),
             "method": _trimmed("method"),
             "status": _trimmed("status"),
-            "currency": _trimmed("currency").str.to_uppercase(),
+            "currency": _code("currency"),
             "amount": _number("amount", _MONEY),
         },
         _DELETED,
@@ -442,31 +565,52 @@ def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
             "payment_id_missing": pl.col("payment_id").str.strip_chars() != "",
             **_present("method"),
             "method_not_in_list": pl.col("method").is_in(_METHODS),
-            **_present("amount"),
+            "amount_missing": pl.col("raw amount").is_not_null(),
             "amount_negative": pl.col("amount") >= 0,
             **_present("currency"),
             "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
             **_present("status"),
             "status_not_in_list": pl.col("status").is_in(_PAYMENT_STATUSES),
+            "amount_out_of_range": readable["amount_out_of_range"],
+            "amount_too_precise": readable["amount_too_precise"] & _is_whole("amount", "currency", _step("currency")),
             **_OF_ORDER,
+        },
+        {
+            **_no_unseen_characters("payment_id"),
+            "currency_not_of_order": (pl.col("currency") == pl.col("order_currency"), ()),
+            "paid_at_out_of_range": (_has_happened("paid_at"), ("paid_at",)),
         },
     )
     _written(job, "payments", *pl.collect_all(split))
 
 
 def _total_price() -> pl.Expr:
-    """round(quantity * unit_price - discount, 2), half away from zero, counted in ten-thousandths."""
-    quantity, price, discount = pl.col("quantity"), pl.col("unit_price"), pl.col("discount")
-    gross = quantity.cast(pl.Float64) * price.cast(pl.Float64)
-    fits = (gross.abs() < _LARGEST) & (discount.cast(pl.Float64).abs() < _LARGEST)
-    ten_thousandths = (price * 10_000).cast(pl.Int64) * quantity - (discount * 10_000).cast(pl.Int64)
-    cents = (ten_thousandths.abs() + 50) // 100 * ten_thousandths.sign()
-    return pl.when(fits).then((cents.cast(pl.Decimal(20, 2)) / 100).cast(_MONEY))
+    """Quantity * unit_price - discount, rounded half away from zero to the minor unit, counted in 14 decimals."""
+    sizes = (pl.col(name).cast(pl.Float64).abs() for name in ("quantity", "unit_price", "discount"))
+    quantity, price, discount = sizes
+    fits = (
+        (quantity * price < _LARGEST)
+        & (discount < _LARGEST)
+        & (price < _LARGEST_PRICE)
+        & (quantity < _LARGEST_QUANTITY)
+    )
+    ten_thousandth = pl.lit(10**10, pl.Int128)
+    step = pl.col("step").fill_null(100).cast(pl.Int128)
+    exact = pl.when(fits).then(_units("quantity") * _units("unit_price") - _units("discount") * ten_thousandth)
+    steps = (exact.abs() + step * (ten_thousandth // 2)) // (step * ten_thousandth) * exact.sign()
+    total = ((steps * step).cast(pl.Decimal(22, 4)) / 10_000).cast(_MONEY, strict=False)
+    return pl.when(total.cast(pl.Float64).abs() < _LARGEST).then(total)
 
 
 def _cleansed_lines(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     parts_missing = pl.any_horizontal(pl.col("quantity", "unit_price", "discount").is_null())
     discount = pl.when(pl.col("discount").is_not_null()).then(_number("discount", _MONEY)).otherwise(pl.lit(0, _MONEY))
+    readable = {
+        reason: holds
+        for name, dtype in (("quantity", _QUANTITY), ("unit_price", _PRICE), ("discount", _MONEY))
+        for reason, holds in _readable(name, dtype).items()
+    }
+    readable["discount_too_precise"] &= _is_whole("discount", "order_currency", pl.col("step"))
     return _split(
         _of_orders(job, raw, states),
         "order_items",
@@ -474,22 +618,24 @@ def _cleansed_lines(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> tuple[
         {
             "line_number": _integer("line_number"),
             "product_id": _key("product_id"),
-            "quantity": _integer("quantity"),
+            "quantity": _number("quantity", _QUANTITY),
             "unit_price": _number("unit_price", _PRICE),
             "discount": discount,
         },
         {"total_price": _total_price(), **_DELETED},
         {
-            **_present("line_number", "product_id", "quantity"),
+            **_present("line_number", "product_id"),
+            "quantity_missing": pl.col("raw quantity").is_not_null(),
             "quantity_not_positive": pl.col("quantity") > 0,
-            **_present("unit_price"),
+            "unit_price_missing": pl.col("raw unit_price").is_not_null(),
             "unit_price_negative": pl.col("unit_price") >= 0,
-            **_present("discount"),
             "discount_negative": pl.col("discount") >= 0,
             "total_price_negative": pl.col("total_price") >= 0,
+            **readable,
             "total_price_out_of_range": parts_missing | pl.col("total_price").is_not_null(),
             **_OF_ORDER,
         },
+        {},
     )
 
 
@@ -529,8 +675,8 @@ def _lines(
         one = pl.col("order_date", "currency", "customer_id", "order_status").first()
         sums = (
             pl.len().cast(pl.Int64).alias("lines"),
-            pl.col("quantity").cast(pl.Int64).sum().alias("units"),
-            pl.col("total_price").sum(),
+            pl.col("quantity").cast(_QUANTITY_SUM).sum().alias("units"),
+            pl.col("total_price").cast(_MONEY_SUM).sum(),
         )
         cleansed, rejected, curated, summed = pl.collect_all(
             [good, bad, lines, lines.group_by("order_id").agg(one, *sums)]
@@ -557,9 +703,9 @@ def _summed(job: Job, by_order: pl.DataFrame) -> None:
     sales = whole.group_by("order_date", "currency").agg(
         orders=pl.len().cast(pl.Int64),
         lines=pl.col("lines").sum(),
-        units=pl.col("units").sum(),
-        gross=price.sum().cast(_MONEY),
-        net=price.filter(kept).sum().cast(_MONEY),
+        units=pl.col("units").sum().cast(_QUANTITY_SUM),
+        gross=price.sum().cast(_MONEY_SUM),
+        net=price.filter(kept).sum().cast(_MONEY_SUM),
     )
     day, recency = pl.col("order_date"), pl.col("recency_days")
     bought = (
@@ -567,8 +713,8 @@ def _summed(job: Job, by_order: pl.DataFrame) -> None:
         .group_by("customer_id", "currency")
         .agg(
             orders=pl.len().cast(pl.Int64),
-            units=pl.col("units").sum(),
-            spend=price.sum().cast(_MONEY),
+            units=pl.col("units").sum().cast(_QUANTITY_SUM),
+            spend=price.sum().cast(_MONEY_SUM),
             first_order_on=day.min(),
             last_order_on=day.max(),
         )
@@ -661,25 +807,16 @@ def _execute(job: Job, *statements: str) -> None:
 
 
 def _members(copy: str, named: str, key: str, surrogate: str, columns: str) -> str:
-    """The versions of a dimension with their intervals, the members that facts name alone, and the unknown one."""
-    start = "'1900-01-01 00:00:00+00'::timestamptz"
-    digits = "to_char(valid_from AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
+    """The one version of each row, which is always valid; the members that facts name alone, and the unknown one."""
     return f"""
         SELECT
-            CASE WHEN {key} IS NULL THEN repeat('0', 32) ELSE md5({key} || '|' || {digits}) END AS {surrogate},
-            {key}, {columns}, valid_from, valid_to, is_current,
+            CASE WHEN {key} IS NULL THEN repeat('0', 32) ELSE md5({key} || '|1900-01-01T00:00:00.000000') END
+                AS {surrogate},
+            {key}, {columns}, '1900-01-01 00:00:00+00'::timestamptz AS valid_from,
+            '9999-12-31 00:00:00+00'::timestamptz AS valid_to, true AS is_current,
             coalesce(is_deleted, false) AS is_deleted, {key} IS NOT NULL AND updated_at IS NULL AS is_inferred
-        FROM (
-            SELECT *,
-                CASE WHEN lag(updated_at) OVER clock IS NULL THEN {start} ELSE updated_at END AS valid_from,
-                coalesce(lead(updated_at) OVER clock, '9999-12-31 00:00:00+00'::timestamptz) AS valid_to,
-                lead(updated_at) OVER clock IS NULL AS is_current
-            FROM (
-                SELECT DISTINCT ON ({key}, updated_at) * FROM lake.{copy} ORDER BY {key}, updated_at, captured_at DESC
-            ) AS versions
-            FULL JOIN (SELECT DISTINCT {key} FROM lake.{named} UNION SELECT NULL) AS named USING ({key})
-            WINDOW clock AS (PARTITION BY {key} ORDER BY updated_at)
-        ) AS members
+        FROM lake.{copy}
+        FULL JOIN (SELECT DISTINCT {key} FROM lake.{named} UNION SELECT NULL) AS named USING ({key})
     """
 
 
@@ -771,27 +908,36 @@ _FCT_ORDER_LINES = (
 _FCT_ORDERS = (
     f"""
     CREATE TABLE marts.fct_orders AS
+    WITH payments AS (
+        SELECT payments.*, payments.currency = orders.currency AS is_of_order
+        FROM lake.payments AS payments JOIN lake.orders AS orders USING (order_id)
+    )
     SELECT
         orders.order_id, date_id, {_CUSTOMER_KEY.format("orders")}, payment_method_key,
-        coalesce(lines, 0)::integer AS lines, coalesce(units, 0) AS units,
-        coalesce(total_price, 0)::numeric(18, 2) AS total_price,
-        coalesce(paid_amount, 0)::numeric(18, 2) AS paid_amount,
+        coalesce(lines, 0)::integer AS lines, coalesce(units, 0)::numeric(38, 6) AS units,
+        coalesce(total_price, 0)::numeric(38, 4) AS total_price,
+        coalesce(paid_amount, 0)::numeric(38, 4) AS paid_amount,
+        coalesce(payments_in_other_currencies, 0)::integer AS payments_in_other_currencies,
         currency, status, ordered_at, shipped_at, delivered_at,
-        (extract(epoch FROM shipped_at - ordered_at) / 3600)::numeric(12, 2) AS hours_to_ship,
-        (extract(epoch FROM delivered_at - ordered_at) / 3600)::numeric(12, 2) AS hours_to_deliver
+        CASE WHEN shipped_at >= ordered_at
+            THEN (extract(epoch FROM shipped_at - ordered_at) / 3600)::numeric(12, 2) END AS hours_to_ship,
+        CASE WHEN delivered_at >= ordered_at
+            THEN (extract(epoch FROM delivered_at - ordered_at) / 3600)::numeric(12, 2) END AS hours_to_deliver
     FROM lake.orders AS orders
     LEFT JOIN (
         SELECT order_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price
         FROM lake.order_lines GROUP BY order_id
     ) AS of_lines ON of_lines.order_id = orders.order_id
     LEFT JOIN (
-        SELECT order_id, sum(CASE status WHEN 'captured' THEN amount WHEN 'refunded' THEN -amount ELSE 0 END)
-            AS paid_amount
-        FROM lake.payments GROUP BY order_id
+        SELECT order_id, sum(CASE WHEN NOT is_of_order THEN 0 WHEN status = 'captured' THEN amount
+            WHEN status = 'refunded' THEN -amount ELSE 0 END) AS paid_amount,
+            count(*) FILTER (WHERE NOT is_of_order AND status IN ('captured', 'refunded'))
+                AS payments_in_other_currencies
+        FROM payments GROUP BY order_id
     ) AS paid ON paid.order_id = orders.order_id
     LEFT JOIN (
-        SELECT DISTINCT ON (order_id) order_id, method FROM lake.payments WHERE status = 'captured'
-        ORDER BY order_id, amount DESC, payment_id COLLATE "C"
+        SELECT DISTINCT ON (order_id) order_id, method FROM payments WHERE status = 'captured'
+        ORDER BY order_id, is_of_order DESC, amount DESC, payment_id COLLATE "C"
     ) AS main_methods ON main_methods.order_id = orders.order_id
     LEFT JOIN marts.dim_date AS dates ON dates.date = orders.order_date
     LEFT JOIN marts.dim_customers AS customers

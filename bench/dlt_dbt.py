@@ -11,6 +11,7 @@ FILE then holds, as JSON: `spans`, when each stage began and ended in seconds si
 `python bench/dlt_dbt.py export FOLDER` writes the marts as Parquet files, to be compared.
 """
 
+import csv
 import json
 import os
 import sys
@@ -29,6 +30,7 @@ _QUIET = {
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
 }
 _PROJECT = Path(__file__).with_name("dlt_dbt_project")
+_CODES = _PROJECT.parents[1] / "orders_lakehouse" / "contracts" / "codes"
 _TABLES = {
     "customers": "customer_id",
     "products": "product_id",
@@ -91,17 +93,22 @@ def _codes(last: date) -> Iterator[Any]:
     """What the rules and the calendar need beside the shop: currencies, countries, public holidays."""
     import dlt
     import holidays
-    import pycountry
 
     years = range(_start().year, last.year + 2)
     known = holidays.country_holidays(os.environ["LAKEHOUSE_HOLIDAYS_COUNTRY"], years=years)
     rows: dict[str, list[dict[str, object]]] = {
-        "currencies": [{"code": currency.alpha_3} for currency in pycountry.currencies],
-        "countries": [{"code": country.alpha_2} for country in pycountry.countries],
+        "currencies": [{"code": row["code"]} for row in _listed("currencies")],
+        "countries": [{"code": row["code"]} for row in _listed("countries")],
         "holidays": [{"date": day, "holiday_name": name} for day, name in known.items()],
     }
     for name, of_name in rows.items():
         yield dlt.resource(of_name, name=name, table_format="delta", write_disposition="replace")
+
+
+def _listed(name: str) -> list[dict[str, str]]:
+    """The rows of one of the lakehouse's lists of codes."""
+    with (_CODES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _start() -> date:
@@ -125,6 +132,8 @@ def _build(last: date) -> None:
         "start": str(_start()),
         "last": str(last),
         "timezone": os.environ["LAKEHOUSE_TIMEZONE"],
+        "aliases": {row["alias"]: row["code"] for row in _listed("aliases")},
+        "minor_units": {row["code"]: int(row["minor_units"]) for row in _listed("currencies")},
     }
     folders = ["--project-dir", str(_PROJECT), "--profiles-dir", str(_PROJECT), "--target-path", str(target)]
     done = dbtRunner().invoke(["build", *folders, "--log-path", str(target), "--vars", json.dumps(variables)])

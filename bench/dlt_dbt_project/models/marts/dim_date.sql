@@ -8,7 +8,13 @@ select
     extract(isodow from day) >= 6 as is_weekend,
     holiday_name is not null as is_holiday,
     extract(quarter from day)::integer as quarter,
+    strftime(day, '%Y-%m') as year_month,
+    date_trunc('month', day)::date as first_day_of_month,
+    last_day(day) as last_day_of_month,
+    extract(isoyear from day)::integer as iso_year,
     extract(week from day)::integer as iso_week,
+    strftime(day, '%G-W%V') as year_week,
+    strftime(day, '%B') as month_name,
     holiday_name
 from (
     select unnest(generate_series(

@@ -1,1 +1,3 @@
-{{ versions(ref("stg_products"), "product_id") }}
+{{ versions(ref("stg_products"), "product_id", [
+    "product_name", "category", "manufacturer", "currency", "unit_price", "is_deleted",
+]) }}

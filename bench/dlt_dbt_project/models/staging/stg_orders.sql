@@ -1,6 +1,9 @@
 -- The last version of each order.
 select
-    *,
+    * replace (
+        {{ blanked("shipped_at", has_happened("shipped_at")) }},
+        {{ blanked("delivered_at", has_happened("delivered_at")) }}
+    ),
     {{ reasons({
         "order_id_missing": trimmed("order_id") ~ " is not null",
         "ordered_at_missing": "ordered_at is not null",
@@ -10,7 +13,15 @@ select
         "currency_not_iso_4217": "currency in (select code from " ~ source("raw", "currencies") ~ ")",
         "ordered_at_in_future": "ordered_at <= updated_at + interval 1 day",
         "ordered_at_out_of_range": "business_date = order_date",
-    }) }} as reasons
+    }) }} as reasons,
+    {{ warnings({
+        "order_id_has_unseen_characters": has_no_unseen_characters("order_id"),
+        "shipped_at_out_of_range": has_happened("shipped_at"),
+        "delivered_at_out_of_range": has_happened("delivered_at"),
+        "shipped_before_ordered": "shipped_at >= ordered_at",
+        "delivered_before_shipped":
+            "coalesce(delivered_at >= shipped_at, true) and coalesce(delivered_at >= ordered_at, true)",
+    }) }} as warnings
 from (
     select
         *,
@@ -26,7 +37,7 @@ from (
             (ordered_at at time zone '{{ var("timezone") }}')::date as business_date,
             greatest((updated_at at time zone '{{ var("timezone") }}')::date, date '{{ var("start") }}') as captured_on,
             {{ trimmed("status") }} as status,
-            upper({{ trimmed("currency") }}) as currency,
+            {{ code("currency") }} as currency,
             shipped_at,
             delivered_at,
             updated_at,
