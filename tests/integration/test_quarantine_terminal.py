@@ -144,7 +144,7 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
         "  unit_price_negative: unit_price is at least 0",
         "    unit_price is '-3.5000'",
         "  total_price_negative: total_price is at least 0",
-        "    quantity is 2",
+        "    quantity is '2'",
         "    unit_price is '-3.5000'",
     ]
     assert "  SELECT * FROM shop.order_items WHERE order_id = 'o''1' AND line_number = 1;" in lines
