@@ -84,8 +84,8 @@ def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.Dat
 @dg.asset_check(
     asset=key_of(ORDER_ITEMS),
     description=(
-        "The shop's own arithmetic, round(quantity * unit_price - discount, 2), comes to the total_price of each line "
-        "whose version is the same on both sides. Reads every line, on both sides."
+        "The shop's own arithmetic, quantity * unit_price - discount rounded to the minor unit of the currency, comes "
+        "to the total_price of each line whose version is the same on both sides. Reads every line, on both sides."
     ),
 )
 def total_price_as_in_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:

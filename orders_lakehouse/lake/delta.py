@@ -43,6 +43,8 @@ _CONFIGURATION = {"delta.checkpointInterval": "10"}
 _STRETCHES = 20
 # Of a stored row beside the new one; no column is named with a space.
 _STORED = " stored"
+# How many rows with the identity of a row there are beside it, itself included.
+_OFFERED = "offered at once"
 # A commit of more dates is put into the table's checkpoint at once: to open the table from there takes less time.
 _LARGE_COMMIT = 200
 # Rows that are in memory at once while a table without partitions becomes one file, and rows of a group in it: whoever
@@ -567,20 +569,25 @@ def _rows(handle: DeltaTable, table: Table, stretches: Sequence[tuple[date, date
 def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
     """Those of the rows that differ from the stored row of their identity and partition that was captured last.
 
-    A capture that comes late is compared with what was captured before it: its rows are older than the last ones.
+    A capture that comes late is compared with what was captured before it: its rows are older than the last ones. Where
+    a key was captured as another number of rows than it comes as now, its rows are new: a key that came twice is one
+    again once it is captured once.
     """
     on = [str(table.partitioned_by), *identity]
     content = [name for name in table.columns if name not in {*LINEAGE, *on}]
     compared = [_plain_number(name) if name in number_columns(table.model) else pl.col(name) for name in content]
     # Partitions that have nothing yet need no look.
     may_be_there = rows.lazy().with_row_index().filter(pl.col(on[0]).is_in(stored[on[0]].unique().implode()))
-    new = may_be_there.select("index", *on, *compared, "captured_at").collect()
+    offered = pl.len().over(on).alias(_OFFERED)
+    new = may_be_there.select("index", *on, *compared, "captured_at", offered).collect()
     known = stored.select(*on, *compared, "captured_at")
     pairs = new.join(known, on=on, how="inner", nulls_equal=True, suffix=_STORED)
     then, now = pl.col(f"captured_at{_STORED}"), pl.col("captured_at")
     last_before = pl.coalesce(then.filter(then <= now).max(), then.min()).over("index")
+    is_last = then == last_before
+    is_as_often = is_last.sum().over("index") == pl.col(_OFFERED)
     is_same = [pl.col(name).eq_missing(pl.col(f"{name}{_STORED}")) for name in content]
-    there = pairs.filter(then == last_before, *is_same)["index"].unique()
+    there = pairs.filter(is_last, is_as_often, *is_same)["index"].unique()
     return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(there.implode()))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import narwhals as nw
@@ -44,13 +45,13 @@ class Warehouse:
         """Replace all days by one order line on each of some."""
         self.write(ORDER_LINES, DAYS[0], DAYS[-1], *(line(day, quantity) for day in days))
 
-    def copied(self) -> dict[date, list[int]]:
+    def copied(self) -> dict[date, list[Decimal]]:
         """Quantities in the copy of the order lines, by date."""
         found = self.query(
             "SELECT order_date, array_to_string(array_agg(quantity ORDER BY quantity), ',') "
             "FROM lake.order_lines GROUP BY 1"
         )
-        return {day: [int(part) for part in parts.split(",")] for day, parts in found}
+        return {day: [Decimal(part) for part in parts.split(",")] for day, parts in found}
 
     def keys(self, name: str, key: str) -> tuple[dict[str, int], dict[str, int]]:
         """Keys and the numbers of their rows: as they are listed beside a copy, and as they stand in it."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from adbc_driver_postgresql import dbapi
+
+from orders_lakehouse import adbc
 
 Row = tuple[Any, ...]
 Rows = Callable[[str], list[Row]]
@@ -106,7 +107,7 @@ class Oracle:
 
     def look(self) -> None:
         """Remember the versions of customers and products that stand in the shop now."""
-        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT oracle.look()")
             cursor.fetchall()
             connection.commit()
@@ -130,7 +131,7 @@ class Oracle:
 
     def rows(self, view: str, columns: str = "*") -> list[Row]:
         """Rows of one of the oracle's views."""
-        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             # Of conditions on computed values the planner knows nothing: it takes them for rare, and would look for
             # each line of a large shop among all orders.
@@ -144,7 +145,7 @@ class Oracle:
         return {mart: differing for mart, differing in found.items() if differing is not None}
 
     def _execute(self, script: str) -> None:
-        with dbapi.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 

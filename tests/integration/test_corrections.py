@@ -6,7 +6,7 @@ from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUA
 from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, failures
-from tests.integration.test_pipeline import FIRST, LAST, REJECTED
+from tests.integration.test_pipeline import EXACT, FIRST, LAST, REJECTED
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,7 @@ def run(lakehouse: Lakehouse) -> None:
 
 def test_what_is_corrected_leaves_quarantine(lakehouse: Lakehouse) -> None:
     lakehouse.shop(edge_cases())
+    lakehouse.shop(EXACT)
     lakehouse.shop(TODAY)
     run(lakehouse)
     for table in CLEANSED:

@@ -36,15 +36,21 @@ IN_THE_LAKE = "group:cleansed or group:curated"
 MARTS = "group:warehouse or group:staging or group:marts"
 
 minutes = st.sampled_from([1, 20, 50, 300, 1500])
-orders, customers = st.sampled_from(["o1", "o2", "o3", "o4"]), st.sampled_from(["c1", "c2", "c3"])
+orders, customers = st.sampled_from(["o1", "o2", "o3", "ö4"]), st.sampled_from(["c1", "c2", "c3"])
 products, payments = st.sampled_from(["p1", "p2", "p3"]), st.sampled_from(["y1", "y2", "y3"])
-currency = st.sampled_from(["'EUR'", "'EUR'", "'EUR'", "' eur '", "'EURO'", "null"])
+# Currencies of two, no and three decimals; an order and its payments draw theirs apart.
+currency = st.sampled_from(["'EUR'", "'EUR'", "' eur '", "'JPY'", "'KWD'", "'EURO'", "null"])
+# Decimals within those of some of them, and beyond those of each.
+amounts = ["1", "2.50", "0.005", "1.0005"]
+quantities = ["1", "2", "4", "1.5", "0.000001", "-1", "0.0000001", "'NaN'"]
 # Business dates from before the first partition to after the clock.
 instant = st.builds(
     lambda day, hour: f"'{datetime(2016, 12, 31, tzinfo=UTC) + timedelta(days=day, hours=hour)}'",
     st.integers(0, 12),
     st.sampled_from([0, 9, 23]),
 )
+# What happened to an order or a customer; wrong in ways that keep the row.
+happened = st.one_of(instant, st.sampled_from(["null", "null", "'infinity'", "'-infinity'", "'1899-12-31'"]))
 maybe_deleted = st.sampled_from(["null", "null", "null", "{clock}"])
 
 
@@ -77,6 +83,8 @@ MUTATIONS = st.one_of(
             "ordered_at": st.one_of(instant, instant, instant, st.just("null")),
             "status": text("placed", "paid", "delivered", "cancelled", "nonsense"),
             "currency": currency,
+            "shipped_at": happened,
+            "delivered_at": happened,
         },
     ),
     upsert(
@@ -84,9 +92,9 @@ MUTATIONS = st.one_of(
         {"order_id": st.one_of(orders, st.just("never")), "line_number": st.integers(1, 2)},
         {
             "product_id": st.one_of(products.map("'{}'".format), st.just("null")),
-            "quantity": st.integers(-1, 4),
-            "unit_price": st.sampled_from(["1.0050", "2.5", "-1", "null"]),
-            "discount": st.sampled_from(["null", "0", "0.01"]),
+            "quantity": st.sampled_from(quantities),
+            "unit_price": st.sampled_from(["1.0050", "2.5", "0.00000001", "-1", "null"]),
+            "discount": st.sampled_from(["null", "0", *amounts]),
         },
     ),
     upsert(
@@ -95,20 +103,30 @@ MUTATIONS = st.one_of(
         {
             "order_id": st.one_of(orders.map("'{}'".format), text("never"), st.just("null")),
             "method": text("card", "cash", "shells"),
-            "amount": st.sampled_from(["1", "2.50", "null"]),
+            "amount": st.sampled_from([*amounts, "null"]),
             "currency": currency,
             "status": text("authorised", "captured", "refunded"),
+            "paid_at": happened,
         },
     ),
     upsert(
         "customers",
         {"customer_id": customers},
-        {"full_name": text("Ada", "Bea", " Cleo "), "country_code": text("GB", "it", "XXX")},
+        {
+            "full_name": text("Ada", "Zoë", " Cleo "),
+            "email": text("zoë@example.org", "nobody"),
+            "registered_at": happened,
+            "country_code": text("GB", "it", "XXX"),
+        },
     ),
     upsert(
         "products",
         {"product_id": products},
-        {"product_name": text("Tea", "Cup"), "unit_price": st.sampled_from(["1", "2.5", "null"]), "currency": currency},
+        {
+            "product_name": text("Käse", "Cup"),
+            "unit_price": st.sampled_from(["1", "2.5", "-1", "0.000000001", "'NaN'", "null"]),
+            "currency": currency,
+        },
     ),
 )
 
@@ -116,7 +134,7 @@ MUTATIONS = st.one_of(
 class Histories(RuleBasedStateMachine):
     """A shop, a lakehouse that follows it, and what can come between them."""
 
-    make_url: ClassVar[Callable[[str], str]]
+    make_url: ClassVar[Callable[..., str]]
     tried: ClassVar[Counter[str]]
     through_dbt: ClassVar[bool]
 
@@ -125,17 +143,15 @@ class Histories(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.home = Path(self.stack.enter_context(TemporaryDirectory(prefix="lakehouse-history-")))
         self.urls: list[str] = []
-        self.lakehouse = self.stack.enter_context(lakehouse_on(None, self.home, self._url))
-        self.daemon = Daemon(self.lakehouse)
+        self.encodings: dict[str, str] = {}
         self.now = datetime(2017, 1, 2, 8, tzinfo=UTC)
         # Writes until the process ends, and until the storage refuses one; none for what does not happen.
         self.lives: int | None = None
         self.patience: int | None = None
         self.marts = False
-        self.stack.enter_context(self._deaths())
 
     def _url(self, name: str) -> str:
-        self.urls.append(type(self).make_url(name))
+        self.urls.append(type(self).make_url(name, encoding=self.encodings.get(name, "")))
         return self.urls[-1]
 
     @contextmanager
@@ -173,10 +189,19 @@ class Histories(RuleBasedStateMachine):
             patch.setattr(pending, "_PAUSE", timedelta(0))
             yield
 
-    @initialize(marts=st.sampled_from([False, False, False, True]), what=st.lists(MUTATIONS, min_size=6, max_size=12))
-    def begin(self, marts: bool, what: list[str]) -> None:
+    @initialize(
+        encoding=st.sampled_from(["UTF8", "LATIN1"]),
+        marts=st.booleans(),
+        what=st.lists(MUTATIONS, min_size=6, max_size=12),
+    )
+    def begin(self, encoding: str, marts: bool, what: list[str]) -> None:
+        self.encodings = {"shop": encoding}
+        self.lakehouse = self.stack.enter_context(lakehouse_on(None, self.home, self._url))
+        self.daemon = Daemon(self.lakehouse)
+        self.stack.enter_context(self._deaths())
         self.marts = marts and self.through_dbt
         self.tried["histories"] += 1
+        self.tried[f"histories of a shop in {encoding}"] += 1
         if self.marts:
             self.daemon.through = f"({DERIVED}) or {MARTS}"
             self.tried["histories through dbt"] += 1
@@ -295,7 +320,7 @@ class Histories(RuleBasedStateMachine):
                 cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def play(make_url: Callable[[str], str], count: int, start: int, *, through_dbt: bool = False) -> Counter[str]:
+def play(make_url: Callable[..., str], count: int, start: int, *, through_dbt: bool = False) -> Counter[str]:
     """Play so many histories; returns what was tried."""
     tried = Counter[str]()
     attributes = {"make_url": staticmethod(make_url), "tried": tried, "through_dbt": through_dbt}

@@ -1,6 +1,7 @@
 """Monitors on a real shop: what stands twice, what is behind, and totals that the shop works out otherwise."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import narwhals as nw
@@ -10,12 +11,13 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import ORDER_LINES, RAW_ORDERS, RAW_PAYMENTS
+from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.defs import monitors
 from orders_lakehouse.lake.results import evaluations, failing_dates, latest
 from orders_lakehouse.sources.reconciliation import MISSED, compare_with_shop
 from orders_lakehouse.sources.waiting import Uncaptured, uncaptured
 from orders_lakehouse.transforms import orders
-from orders_lakehouse.transforms.money import total_price
+from orders_lakehouse.transforms.money import with_total_price
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import SHOP, changed, ran
 from tests.unit.rows import at, rows
@@ -76,11 +78,11 @@ def build_fact(lakehouse: Lakehouse) -> None:
         connection.commit()
 
 
-def rounded_down(quantity: str, unit_price: str, discount: str) -> nw.Expr:
-    """A total that is a cent too low where the half of one decides."""
-    is_half = nw.col(unit_price).cast(nw.String) == "1.0050"
-    cent = nw.when(is_half).then(nw.lit("0.01")).otherwise(nw.lit("0.00")).cast(nw.Decimal(18, 2))
-    return (total_price(quantity, unit_price, discount) - cent).cast(nw.Decimal(18, 2))
+def rounded_down(rows: Frame) -> Frame:
+    """Totals that are a cent too low where the half of one decides."""
+    is_half = nw.col("unit_price") == nw.lit(Decimal("1.005"))
+    cent = nw.when(is_half).then(nw.lit("0.01")).otherwise(nw.lit("0.00")).cast(nw.Decimal(18, 4))
+    return with_total_price(rows).with_columns(total_price=(nw.col("total_price") - cent).cast(nw.Decimal(18, 4)))
 
 
 def hours_later(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
@@ -97,7 +99,7 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
         UPDATE shop.order_items SET unit_price = 'NaN' WHERE order_id = 'spoilt'""",
     )
     with monkeypatch.context() as wrong:
-        wrong.setattr(orders, "total_price", rounded_down)
+        wrong.setattr(orders, "with_total_price", rounded_down)
         ran(lakehouse, FIRST, LAST, select=IN_THE_LAKE)
 
     # What has another version in the shop by now is not compared.
@@ -107,8 +109,8 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
     assert lakehouse.run_job("reconcile_job").success
     told = ["date", "severity", "expected", "found", "detail"]
     (said,) = in_force(lakehouse, "total_price_as_in_shop").select(told).rows()
-    assert said[:4] == (day("2017-01-02"), "ERROR", "7.01 over 2 lines", "7.00, 1 lines differ")
-    assert "payer / 1: 1.01, not 1.00" in said[4]
+    assert said[:4] == (day("2017-01-02"), "ERROR", "7.0100 over 2 lines", "7.0000, 1 lines differ")
+    assert "payer / 1: 1.0100, not 1.0000" in said[4]
 
     hours_later(lakehouse, monkeypatch, 2)
     assert behind(lakehouse) == {**ALL_THERE, "marts": (120, "5 dates wait: 2017-01-02 to 2017-01-06")}

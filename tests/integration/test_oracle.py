@@ -31,9 +31,9 @@ def nothing(_: pytest.MonkeyPatch) -> None:
 
 
 def rounds_half_to_even(monkeypatch: pytest.MonkeyPatch) -> None:
-    def total_price(quantity: str, unit_price: str, discount: str) -> nw.Expr:
+    def total_price(quantity: str, unit_price: str, discount: str, _currency: str) -> nw.Expr:
         exact = nw.col(quantity) * nw.col(unit_price) - nw.col(discount)
-        return exact.cast(nw.Decimal(18, 4)).round(2).cast(nw.Decimal(18, 2))
+        return exact.cast(nw.Decimal(18, 4)).round(2).cast(nw.Decimal(18, 4))
 
     monkeypatch.setattr(orders, "total_price", total_price)
 

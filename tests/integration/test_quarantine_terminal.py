@@ -63,7 +63,7 @@ def some_rows(lake: Lake) -> None:
         {"line_number": 3, "reasons": "order_unknown", "order_id": "o3"},
     )
     reject(lake, CUSTOMERS, {"email": SECRETS[1], "reasons": "email_malformed"})
-    write(lake, RAW_ORDER_ITEMS, {"order_id": "o'1", "quantity": 9}, {"order_id": "o'1", "unit_price": "-3.5000"})
+    write(lake, RAW_ORDER_ITEMS, {"order_id": "o'1", "quantity": "9"}, {"order_id": "o'1", "unit_price": "-3.5000"})
     entry = {"table_name": "order_items", "key": "o'1", "order_id": "o'1", "order_date": None}
     index = pl.DataFrame([{**entry, "captured_on": on("2020-03-02")}], schema=KEY_DATES.schema)
     write_deltalake(lake.open(KEY_DATES), index, mode="append")
@@ -144,7 +144,7 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
         "  unit_price_negative: unit_price is at least 0",
         "    unit_price is '-3.5000'",
         "  total_price_negative: total_price is at least 0",
-        "    quantity is 2",
+        "    quantity is '2'",
         "    unit_price is '-3.5000'",
     ]
     assert "  SELECT * FROM shop.order_items WHERE order_id = 'o''1' AND line_number = 1;" in lines

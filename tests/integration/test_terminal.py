@@ -278,11 +278,16 @@ class TestSql:
         "name", ["curated.daily_sales", '"curated"."daily_sales"', '"curated.daily_sales"', '"curated/daily_sales"']
     )
     def test_tables_go_by_the_names_that_people_type(self, command: Command, name: str) -> None:
-        assert answer(command, "sql", f"select sum(net) as net, count(*) as n from {name}") == [{"net": "0.30", "n": 2}]
+        assert answer(command, "sql", f"select sum(net) as net, count(*) as n from {name}") == [
+            {"net": "0.3000", "n": 2}
+        ]
 
     def test_tables_are_joined(self, command: Command) -> None:
         query = "select o.order_id, s.net from cleansed.orders o cross join curated.daily_sales s order by s.net desc"
-        assert answer(command, "sql", query) == [{"order_id": "o1", "net": "0.20"}, {"order_id": "o1", "net": "0.10"}]
+        assert answer(command, "sql", query) == [
+            {"order_id": "o1", "net": "0.2000"},
+            {"order_id": "o1", "net": "0.1000"},
+        ]
 
     def test_decimals_are_compared_exactly(self, command: Command) -> None:
         query = "select order_date from curated.daily_sales where net = 0.10"
@@ -295,13 +300,13 @@ class TestSql:
 
     def test_a_limit_says_that_there_is_more(self, command: Command) -> None:
         _, output, _ = command("sql", "select net from curated.daily_sales order by net", "--limit", "1")
-        assert lines_of(output)[2:] == ["0.10", "The first 1 rows; --limit shows more."]
+        assert lines_of(output)[2:] == ["0.1000", "The first 1 rows; --limit shows more."]
         _, output, _ = command("sql", "select net from curated.daily_sales order by net", "--limit", "2")
-        assert lines_of(output)[2:] == ["0.10", "0.20", "2 rows."]
+        assert lines_of(output)[2:] == ["0.1000", "0.2000", "2 rows."]
 
     def test_csv_is_whole(self, command: Command) -> None:
         _, output, _ = command("sql", "select order_date, net from curated.daily_sales order by net", "--csv")
-        assert output == "order_date,net\n2017-03-01,0.10\n2017-03-02,0.20\n"
+        assert output == "order_date,net\n2017-03-01,0.1000\n2017-03-02,0.2000\n"
 
     @pytest.mark.parametrize(
         ("query", "said"),
@@ -343,30 +348,30 @@ class TestRead:
 
     @pytest.mark.parametrize("name", ["curated.daily_sales", "curated/daily_sales", "daily_sales"])
     def test_a_version_shows_the_table_as_it_was(self, command: Command, name: str) -> None:
-        assert self.nets(command, name) == ["0.10", "0.20"]
-        assert self.nets(command, name, "--version", "2") == ["0.10", "0.20"]
-        assert self.nets(command, name, "--version", "1") == ["0.10"]
+        assert self.nets(command, name) == ["0.1000", "0.2000"]
+        assert self.nets(command, name, "--version", "2") == ["0.1000", "0.2000"]
+        assert self.nets(command, name, "--version", "1") == ["0.1000"]
         assert self.nets(command, name, "--version", "0") == []
 
     def test_an_instant_shows_what_was_there_then(self, command: Command, lake: Lake) -> None:
         commits = DeltaTable(f"{lake.url}/{DAILY_SALES.path}").history()
         first = next(commit["timestamp"] for commit in commits if commit["version"] == 1)
         then = datetime.fromtimestamp(first / 1000, UTC)
-        assert self.nets(command, "daily_sales", "--as-of", then.isoformat()) == ["0.10"]
-        assert self.nets(command, "daily_sales", "--as-of", f"{then:%Y-%m-%dT%H:%M:%S.%f}") == ["0.10"]
-        assert self.nets(command, "daily_sales", "--as-of", "2999-01-01") == ["0.10", "0.20"]
+        assert self.nets(command, "daily_sales", "--as-of", then.isoformat()) == ["0.1000"]
+        assert self.nets(command, "daily_sales", "--as-of", f"{then:%Y-%m-%dT%H:%M:%S.%f}") == ["0.1000"]
+        assert self.nets(command, "daily_sales", "--as-of", "2999-01-01") == ["0.1000", "0.2000"]
         at_home = (then + timedelta(hours=2)).replace(tzinfo=None).isoformat() + "+02:00"
-        assert self.nets(command, "daily_sales", "--as-of", at_home) == ["0.10"]
+        assert self.nets(command, "daily_sales", "--as-of", at_home) == ["0.1000"]
 
     def test_a_date_shows_its_partition(self, command: Command) -> None:
-        assert self.nets(command, "daily_sales", "--date", "2017-03-02") == ["0.20"]
+        assert self.nets(command, "daily_sales", "--date", "2017-03-02") == ["0.2000"]
         assert self.nets(command, "daily_sales", "--date", "2017-03-03") == []
 
     def test_a_table_says_which_version_it_is(self, command: Command) -> None:
         _, output, _ = command("read", "daily_sales", "--version", "1")
         lines = lines_of(output)
         assert lines[0] == "curated/daily_sales, version 1"
-        assert lines[3].endswith("0.10")
+        assert lines[3].endswith("0.1000")
         assert lines[4] == "1 row."
 
     @pytest.mark.parametrize(
