@@ -585,7 +585,7 @@ def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity:
     then, now = pl.col(f"captured_at{_STORED}"), pl.col("captured_at")
     last_before = pl.coalesce(then.filter(then <= now).max(), then.min()).over("index")
     is_last = then == last_before
-    is_as_often = is_last.sum().over("index") == pl.col(_OFFERED)
+    is_as_often = (then == now) | (is_last.sum().over("index") == pl.col(_OFFERED))
     is_same = [pl.col(name).eq_missing(pl.col(f"{name}{_STORED}")) for name in content]
     there = pairs.filter(is_last, is_as_often, *is_same)["index"].unique()
     return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(there.implode()))
