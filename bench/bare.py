@@ -301,30 +301,33 @@ def _code(column: str) -> pl.Expr:
 
 
 def _number(column: str, dtype: pl.Decimal) -> pl.Expr:
-    """A number of a raw column, null where it does not fit."""
-    return pl.when(~_is_longer(column, dtype)).then(pl.col(column).cast(dtype, strict=False))
+    """A number of a raw column, null where it does not fit; beside its `_told_longer`."""
+    return pl.when(~pl.col(f"longer {column}")).then(pl.col(column).cast(dtype, strict=False))
 
 
-def _is_longer(column: str, dtype: pl.Decimal) -> pl.Expr:
-    """Whether a number, as text, would fit but for its decimals."""
-    digits, scale = (dtype.precision or 0) - dtype.scale, dtype.scale
-    pattern = rf"^-?[0-9]{{1,{digits}}}\.[0-9]{{{scale}}}[0-9]*[1-9]$"
+def _told_longer(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
+    """Whether a number of a raw column, as text, would fit but for its decimals: `longer` and the column's name."""
+    told = []
+    for column, dtype in dtypes.items():
+        digits, scale = (dtype.precision or 0) - dtype.scale, dtype.scale
+        pattern = rf"^-?[0-9]{{1,{digits}}}\.[0-9]{{{scale}}}[0-9]*[1-9]$"
 
-    def judged(text: pl.Series) -> pl.Series:
-        # No text of a chunk is long enough, as a rule; lengths are there, a search is not.
-        if int(text.str.len_bytes().max() or 0) <= scale + 2:  # type: ignore[arg-type]
-            return pl.repeat(value=False, n=len(text), eager=True)
-        return text.str.contains(pattern).fill_null(value=False)
+        def judged(text: pl.Series, pattern: str = pattern, shortest: int = scale + 2) -> pl.Series:
+            # No text of a chunk is long enough, as a rule; lengths are there, a search is not.
+            if int(text.str.len_bytes().max() or 0) <= shortest:  # type: ignore[arg-type]
+                return pl.repeat(value=False, n=len(text), eager=True)
+            return text.str.contains(pattern).fill_null(value=False)
 
-    return pl.col(column).map_batches(judged, return_dtype=pl.Boolean, is_elementwise=True)
+        is_longer = pl.col(column).map_batches(judged, return_dtype=pl.Boolean, is_elementwise=True)
+        told.append(is_longer.alias(f"longer {column}"))
+    return told
 
 
-def _readable(column: str, dtype: pl.Decimal) -> dict[str, pl.Expr]:
+def _readable(column: str) -> dict[str, pl.Expr]:
     """The rules that a number can be read."""
-    raw = f"raw {column}"
-    is_longer = _is_longer(raw, dtype)
+    is_longer = pl.col(f"longer {column}")
     return {
-        f"{column}_out_of_range": pl.col(column).is_not_null() | pl.col(raw).is_null() | is_longer,
+        f"{column}_out_of_range": pl.col(column).is_not_null() | pl.col(f"raw {column}").is_null() | is_longer,
         f"{column}_too_precise": ~is_longer,
     }
 
@@ -451,7 +454,7 @@ def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
 
 def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
     split = _split(
-        raw.lazy(),
+        raw.lazy().with_columns(_told_longer({"unit_price": _PRICE})),
         "products",
         raw.columns,
         {name: _trimmed(name) for name in ("product_name", "category", "manufacturer")}
@@ -464,7 +467,7 @@ def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
             "unit_price_negative": (pl.col("unit_price") >= 0, ("unit_price",)),
             "currency_not_iso_4217": (pl.col("currency").is_in(_CURRENCIES), ("currency", "unit_price")),
             **_no_unseen_characters("product_id"),
-            **{rule: (holds, ("unit_price",)) for rule, holds in _readable("unit_price", _PRICE).items()},
+            **{rule: (holds, ("unit_price",)) for rule, holds in _readable("unit_price").items()},
             "unit_price_without_currency": (
                 pl.col("raw unit_price").is_null() | pl.col("currency").is_not_null(),
                 ("unit_price",),
@@ -548,9 +551,9 @@ def _is_whole(amount: str, currency: str, step: pl.Expr) -> pl.Expr:
 
 
 def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
-    readable = _readable("amount", _MONEY)
+    readable = _readable("amount")
     split = _split(
-        _of_orders(job, raw, states),
+        _of_orders(job, raw, states).with_columns(_told_longer({"amount": _MONEY})),
         "payments",
         raw.columns,
         {
@@ -606,13 +609,13 @@ def _cleansed_lines(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> tuple[
     parts_missing = pl.any_horizontal(pl.col("quantity", "unit_price", "discount").is_null())
     discount = pl.when(pl.col("discount").is_not_null()).then(_number("discount", _MONEY)).otherwise(pl.lit(0, _MONEY))
     readable = {
-        reason: holds
-        for name, dtype in (("quantity", _QUANTITY), ("unit_price", _PRICE), ("discount", _MONEY))
-        for reason, holds in _readable(name, dtype).items()
+        reason: holds for name in ("quantity", "unit_price", "discount") for reason, holds in _readable(name).items()
     }
     readable["discount_too_precise"] &= _is_whole("discount", "order_currency", pl.col("step"))
     return _split(
-        _of_orders(job, raw, states),
+        _of_orders(job, raw, states).with_columns(
+            _told_longer({"quantity": _QUANTITY, "unit_price": _PRICE, "discount": _MONEY})
+        ),
         "order_items",
         raw.columns,
         {
