@@ -120,14 +120,14 @@ select
     orders.delivered_at,
 
     -- durations
-    case
+    (case
         when orders.shipped_at >= orders.ordered_at
-            then ({{ hours_between('orders.ordered_at', 'orders.shipped_at') }})::numeric(12, 2)
-    end as hours_to_ship,
-    case
+            then {{ hours_between('orders.ordered_at', 'orders.shipped_at') }}
+    end)::numeric(12, 2) as hours_to_ship,
+    (case
         when orders.delivered_at >= orders.ordered_at
-            then ({{ hours_between('orders.ordered_at', 'orders.delivered_at') }})::numeric(12, 2)
-    end as hours_to_deliver
+            then {{ hours_between('orders.ordered_at', 'orders.delivered_at') }}
+    end)::numeric(12, 2) as hours_to_deliver
 
 from orders
 left join lines on orders.order_id = lines.order_id
