@@ -5,6 +5,7 @@ from collections.abc import Callable
 import narwhals as nw
 import pytest
 
+from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.transforms import curated, orders
 from tests.integration.conftest import Lakehouse, failures
 from tests.integration.oracle import Differences, compare
@@ -31,11 +32,11 @@ def nothing(_: pytest.MonkeyPatch) -> None:
 
 
 def rounds_half_to_even(monkeypatch: pytest.MonkeyPatch) -> None:
-    def total_price(quantity: str, unit_price: str, discount: str, _currency: str) -> nw.Expr:
-        exact = nw.col(quantity) * nw.col(unit_price) - nw.col(discount)
-        return exact.cast(nw.Decimal(18, 4)).round(2).cast(nw.Decimal(18, 4))
+    def with_total_price(rows: Frame) -> Frame:
+        exact = nw.col("quantity") * nw.col("unit_price") - nw.col("discount")
+        return rows.with_columns(total_price=exact.cast(nw.Decimal(18, 4)).round(2).cast(nw.Decimal(18, 4)))
 
-    monkeypatch.setattr(orders, "total_price", total_price)
+    monkeypatch.setattr(orders, "with_total_price", with_total_price)
 
 
 def forgets_that_a_line_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
