@@ -75,9 +75,12 @@ def last_versions(versions: Frame, key: str) -> Frame:
     Returns:
         One row for each key, with the columns of `versions`.
     """
-    content = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
+    columns = versions.collect_schema().names()
+    # Cleansed rows have no sequence.
+    order = [name for name in _ORDER if name in columns]
+    content = [name for name in columns if name not in (key, *order)]
     number = nw.len().over(key)
-    several = versions.filter(number > 1).unique(subset=[key], keep="last", order_by=[*_CLOCK, *content])
+    several = versions.filter(number > 1).unique(subset=[key], keep="last", order_by=[*order, *content])
     return nw.concat([versions.filter(number == 1), several])
 
 
