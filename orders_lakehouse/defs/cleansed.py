@@ -28,7 +28,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import report
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.quarantine import by_reason, has_reason, quarantined
-from orders_lakehouse.lake.warnings import warnings_by_date
+from orders_lakehouse.lake.warnings import can_warn, warnings_by_date
 from orders_lakehouse.partitions import DAILY, run_dates
 
 # Reasons whose rows are drawn by date.
@@ -57,7 +57,7 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[check],
+        check_specs=[check] if can_warn(table) else [],
     )
     def cleansed(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         first, last = run_dates(context)
@@ -74,15 +74,20 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
             }
             report_state(context, lake, table, good.sample, began, told, _trends(standing))
             _report_quarantine(context, table, in_quarantine, standing, shown)
-            warned = warnings_by_date(lake, table, first, last)
-            severity = dg.AssetCheckSeverity.WARN
-            warns = report(context, lake, check.key, verdicts_on(warned, table), (first, last), severity=severity)
+            warns = [_warns(context, lake, table, check.key)] if can_warn(table) else []
         report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
         _report_reasons_by_date(context, standing.filter(pl.col("date").is_between(first, last)))
-        return dg.MaterializeResult(check_results=[warns])
+        return dg.MaterializeResult(check_results=warns)
 
     asset: dg.AssetsDefinition = cleansed
     return asset
+
+
+def _warns(context: dg.AssetExecutionContext, lake: Lake, table: Table, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
+    """What the check says of the run's dates."""
+    dates = run_dates(context)
+    verdicts = verdicts_on(warnings_by_date(lake, table, *dates), table)
+    return report(context, lake, check, verdicts, dates, severity=dg.AssetCheckSeverity.WARN)
 
 
 def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:

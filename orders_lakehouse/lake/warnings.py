@@ -1,6 +1,7 @@
 """What stands in a cleansed table with a warning: by the rules that do not reject a row, and by codes out of date."""
 
 from datetime import date
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -20,6 +21,12 @@ _SCHEMA: dict[str, pl.DataType] = {
     "rows": pl.Int64(),
     "sample": pl.List(pl.String),
 }
+
+
+def can_warn(table: Table) -> bool:
+    """Whether a row of a cleansed table can stand with a warning: some rule does not reject it, or it has a code."""
+    codes = any(_code_list(column) for column in table.model.to_schema().columns.values())
+    return codes or any(rule.outcome != "reject" for rule in rules_of(table.model))
 
 
 def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
@@ -44,10 +51,15 @@ def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.Da
         each = rows_of(warned).with_columns(warning=pl.col("warnings").str.split(", ")).explode("warning")
         found.append(_counted(each))
     for name, column in table.model.to_schema().columns.items():
-        of_list = (column.metadata or {}).get("codes")
+        of_list = _code_list(column)
         if of_list is not None:
             found.append(_outside_of_dates(rows, table, name, of_list, day))
     return pl.concat(found).sort("date", "warning")
+
+
+def _code_list(column: Any) -> str | None:
+    found: str | None = (column.metadata or {}).get("codes")
+    return found
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:

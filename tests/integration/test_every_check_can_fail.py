@@ -58,6 +58,7 @@ FIRST, BUILT, LAST = "2017-01-01", "2017-01-09", "2017-02-28"
 # Checks that fail for their own job or asset alone, and the test in which they do.
 _UPKEEP = "tests/integration/test_upkeep.py"
 OTHERWISE = {
+    "no_warnings": "tests/integration/test_pipeline.py::test_what_warns_is_told_by_a_check",
     "sensors_get_through": "tests/integration/test_in_vain.py::test_dates_that_are_asked_for_in_vain_are_told",
     "repair_changes_nothing": f"{_UPKEEP}::test_a_repair_changes_nothing_but_what_was_not_derived",
 }
@@ -306,7 +307,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callab
             lakehouse.run(FIRST, BUILT),
             *(lakehouse.run_job(job) for job in ("reconcile_job", "freshness_job")),
         ):
-            assert failures(result) == []
+            # Some of the edge cases stand with a warning.
+            assert [failure for failure in failures(result) if "check no_warnings" not in failure] == []
         yield lakehouse
 
 

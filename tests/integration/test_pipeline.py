@@ -31,6 +31,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.lake.accounts import Accounts, accounts
+from orders_lakehouse.lake.results import latest
 from orders_lakehouse.postgres import parse_url
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.shop.edge_cases import edge_cases
@@ -362,6 +363,14 @@ def test_quarantine_says_every_reason_and_the_contract(done: Lakehouse, table: T
 def test_what_is_wrong_and_not_rejected_stands_with_a_warning(done: Lakehouse, table: Table) -> None:
     rows = done.lake_rows(table).filter(pl.col("warnings").is_not_null())
     assert dict(rows.select(table.key[0], "warnings").rows()) == WARNS.get(table, {})
+
+
+def test_what_warns_is_told_by_a_check(done: Lakehouse) -> None:
+    told = latest(done.lake, check_name="no_warnings").filter(~pl.col("passed"))
+    assert set(told["asset"]) == {table.path for table in WARNS}
+    assert set(told["severity"]) == {"WARN"}
+    of_orders = told.filter(asset=ORDERS.path, date=day("2017-01-08"))["found"].item()
+    assert "shipped_before_ordered: 2 rows" in of_orders
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
