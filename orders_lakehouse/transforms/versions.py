@@ -75,10 +75,7 @@ def last_versions(versions: Frame, key: str) -> Frame:
     Returns:
         One row for each key, with the columns of `versions`.
     """
-    columns = versions.collect_schema().names()
-    # Cleansed rows have no sequence.
-    order = [name for name in _ORDER if name in columns]
-    content = [name for name in columns if name not in (key, *order)]
+    order, content = _order_and_content(versions, key)
     number = nw.len().over(key)
     several = versions.filter(number > 1).unique(subset=[key], keep="last", order_by=[*order, *content])
     return nw.concat([versions.filter(number == 1), several])
@@ -99,13 +96,13 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
         The first version of each member, with `valid_from` (null: from the beginning of time) and `valid_to` (null:
         until further notice), half open.
     """
-    columns = [name for name in versions.collect_schema().names() if name not in (key, *_CLOCK)]
+    order, content = _order_and_content(versions, key)
     clock, number = nw.col("updated_at"), nw.len().over(key)
     always = nw.when(nw.lit(value=False)).then(clock)
     known = versions.filter(~nw.col(key).is_null(), ~clock.is_null())
     # Most rows have one version; only the others are worth sorting.
     single = known.filter(number == 1).with_columns(valid_from=always, valid_to=always)
-    winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*_CLOCK[1:], *columns])
+    winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*order[1:], *content])
     # One window and a join, where a window for each attribute would sort the versions as often.
     place = nw.col(_PLACE)
     placed = winners.with_columns(clock.cum_count().over(key, order_by="updated_at").cast(nw.Int64).alias(_PLACE))
@@ -116,6 +113,13 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
         valid_from=nw.when(place > 1).then(clock), valid_to=clock.shift(-1).over(key, order_by="updated_at")
     )
     return nw.concat([single, several.select(single.collect_schema().names())])
+
+
+def _order_and_content(versions: Frame, key: str) -> tuple[list[str], list[str]]:
+    """By which columns versions follow one another, and those that break ties; cleansed rows have no sequence."""
+    columns = versions.collect_schema().names()
+    order = [name for name in _ORDER if name in columns]
+    return order, [name for name in columns if name not in (key, *order)]
 
 
 def _differs(name: str) -> nw.Expr:

@@ -69,7 +69,7 @@ def names(lakehouse: Lakehouse) -> list[str]:
     return lakehouse.lake_rows(CUSTOMERS)["full_name"].to_list()
 
 
-@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "SQL_ASCII"])
+@pytest.mark.parametrize("encoding", ["LATIN1", pytest.param("WIN1252", marks=pytest.mark.thorough), "SQL_ASCII"])
 def test_a_shop_of_any_encoding_means_the_same_text(make: Callable[..., Lakehouse], encoding: str) -> None:
     lakehouse = make(encoding)
     lakehouse.shop(SHOP)
@@ -100,6 +100,7 @@ def role(postgres_url_factory: Callable[..., str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_what_a_role_or_the_environment_says_of_the_client_changes_no_text(
     make: Callable[..., Lakehouse], role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,6 @@ def test_dates_that_are_asked_for_in_vain_are_told(built: Lakehouse, tmp_path: P
 def _dates_are_told(built: Lakehouse) -> None:
     daemon = Daemon(built)
     daemon.settle()
-    assert {sensor: passed for sensor, (passed, *_) in judged(daemon).items()} == dict.fromkeys(ASSETS.values(), True)
     changed(built, BROKEN)
     asked = 0
     while asked < 3:
@@ -102,7 +101,6 @@ def _dates_are_told(built: Lakehouse) -> None:
     remembered_by_dagster(daemon, InstigatorStatus.STOPPED)
     assert built.run_job("freshness_job").get_asset_check_evaluations()
     assert latest(built.lake, check_name="sensors_get_through").filter(~pl.col("passed")).is_empty()
-
     for _ in range(3):
         daemon.tick(touched_dates_sensor)
     assert judged(daemon)["touched_dates_sensor"][:2] == (False, "ERROR")

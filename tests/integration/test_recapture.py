@@ -1,6 +1,7 @@
 """A damaged file of raw: whoever meets it is told the way out, and the way out leads back to a lake that is whole."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -25,8 +26,10 @@ from orders_lakehouse.lake import recapture as module
 from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.recapture import recapture
-from tests.integration.conftest import Command, Lakehouse, failures
+from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_on
 from tests.unit.rows import at, on, rows
+
+pytestmark = pytest.mark.xdist_group("recapture")
 
 DAY, LATER = "2017-01-02", "2017-01-03"
 IN_THE_LAKE = "group:raw or group:cleansed"
@@ -45,17 +48,26 @@ def placed(number: int, at: str) -> str:
     """
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
+    """Two files for a date: one of the rows 1 and 2, one of row 3; and row 1 has changed since. Not to be changed."""
+    with lakehouse_on(None, tmp_path_factory.mktemp("standing"), postgres_url_factory) as made:
+        for change in (placed(1, f"{DAY} 10:00") + placed(2, f"{DAY} 11:00"), placed(3, f"{DAY} 12:00")):
+            made.shop(change)
+            assert failures(made.run(DAY, select="group:raw")) == []
+        for table in ("customers", "orders", "order_items", "payments"):
+            key = {"customers": "customer_id = 'c1'", "payments": "payment_id = 'y1'"}.get(table, "order_id = 'o1'")
+            made.shop(f"UPDATE shop.{table} SET updated_at = '{LATER} 10:00' WHERE {key}")
+        assert failures(made.run("2017-01-01", LATER, select=IN_THE_LAKE)) == []
+        yield made
+
+
 @pytest.fixture
-def lakehouse(lakehouse: Lakehouse) -> Lakehouse:
-    """Two files for a date: one of the rows 1 and 2, one of row 3; and row 1 has changed since."""
-    for change in (placed(1, f"{DAY} 10:00") + placed(2, f"{DAY} 11:00"), placed(3, f"{DAY} 12:00")):
-        lakehouse.shop(change)
-        assert failures(lakehouse.run(DAY, select="group:raw")) == []
-    for table in ("customers", "orders", "order_items", "payments"):
-        key = {"customers": "customer_id = 'c1'", "payments": "payment_id = 'y1'"}.get(table, "order_id = 'o1'")
-        lakehouse.shop(f"UPDATE shop.{table} SET updated_at = '{LATER} 10:00' WHERE {key}")
-    assert failures(lakehouse.run("2017-01-01", LATER, select=IN_THE_LAKE)) == []
-    return lakehouse
+def lakehouse(standing: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
+    """A lakehouse like `standing`, of a test's own."""
+    shutil.copytree(standing.lake.url, tmp_path / "lake")
+    with lakehouse_on(None, tmp_path, postgres_url_factory, standing.shop_url) as made:
+        yield made
 
 
 def file_with(lakehouse: Lakehouse, table: Table, key: str) -> Path:
