@@ -107,6 +107,7 @@ def test_what_the_lake_has_decides_everywhere_until_newer_data_is_applied(far: L
     assert "Every date begins at the same instant in both, and has the same holiday." in again.stdout
 
 
+@pytest.mark.thorough
 def test_a_lake_that_was_made_without_a_calendar_goes_on(far: Lakehouse) -> None:
     shutil.rmtree(Path(far.lake.location(CALENDAR)))
     assert far.run("2017-01-01", "2017-01-04").success

@@ -134,6 +134,7 @@ def run_started(lakehouse: Lakehouse, run_id: str | None) -> Any:
     return record.create_timestamp
 
 
+@pytest.mark.thorough
 def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) -> None:
     daemon = Daemon(lakehouse)
     changed(lakehouse, SHOP)
