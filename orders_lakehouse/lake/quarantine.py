@@ -9,6 +9,7 @@ import polars as pl
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, Table
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
+from orders_lakehouse.transforms.split import SEPARATOR
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def quarantined(lake: Lake, table: Table, chosen: Chosen | None = None) -> pl.La
 
 def has_reason(reason: str, column: str = "reasons") -> pl.Expr:
     """Whether `reasons`, or another such column, names a reason."""
-    return pl.col(column).fill_null("").str.split(", ").list.contains(reason)
+    return pl.col(column).fill_null("").str.split(SEPARATOR).list.contains(reason)
 
 
 def by_reason(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:

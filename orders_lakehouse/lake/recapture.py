@@ -74,7 +74,7 @@ def recapture(
         day: The capture date.
         rows: What the shop has of the date, columns of the raw table.
         extras: What the shop has beside these columns, row by row, under its names.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
 
     Returns:
         What was kept, taken and lost. The date stands in one commit; when that fails, nothing has changed.
@@ -114,7 +114,7 @@ def touched_by(lake: Lake, table: Table, day: date, done: Recaptured, calendar: 
         table: The raw table.
         day: The capture date.
         done: What became of it.
-        calendar: First partition and time zone.
+        calendar: First partition, and when dates begin.
     """
     now = pl.concat([done.kept, done.taken])
     if table in BY_ORDER:

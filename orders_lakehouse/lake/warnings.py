@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.codes import CODE_LISTS, Code
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.transforms.split import key_of_row
+from orders_lakehouse.transforms.split import SEPARATOR, key_of_row
 
 # Keys that a warning names for each date.
 _SAMPLE = 5
@@ -26,7 +26,7 @@ _SCHEMA: dict[str, pl.DataType] = {
 def can_warn(table: Table) -> bool:
     """Whether a row of a cleansed table can stand with a warning: some rule does not reject it, or it has a code."""
     codes = any(_code_list(column) for column in table.model.to_schema().columns.values())
-    return codes or any(rule.outcome != "reject" for rule in rules_of(table.model))
+    return codes or _has_rules_that_warn(table)
 
 
 def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
@@ -46,15 +46,19 @@ def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.Da
     found = [pl.DataFrame(schema=_SCHEMA)]
     rows = lake.scan(table, between=(first, last)).filter(~nw.col("is_deleted"))
     day = nw.col(str(table.partitioned_by)).alias("date")
-    if any(rule.outcome != "reject" for rule in rules_of(table.model)):
+    if _has_rules_that_warn(table):
         warned = rows.filter(~nw.col("warnings").is_null()).select(day, "warnings", key=key_of_row(table))
-        each = rows_of(warned).with_columns(warning=pl.col("warnings").str.split(", ")).explode("warning")
+        each = rows_of(warned).with_columns(warning=pl.col("warnings").str.split(SEPARATOR)).explode("warning")
         found.append(_counted(each))
     for name, column in table.model.to_schema().columns.items():
         of_list = _code_list(column)
         if of_list is not None:
             found.append(_outside_of_dates(rows, table, name, of_list, day))
     return pl.concat(found).sort("date", "warning")
+
+
+def _has_rules_that_warn(table: Table) -> bool:
+    return any(rule.outcome != "reject" for rule in rules_of(table.model))
 
 
 def _code_list(column: Any) -> str | None:

@@ -20,7 +20,8 @@ from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver
 
 _ORIGINAL = "original__"
 _IS_REJECTED, _BROKEN = "is_rejected__", "broken__"
-_SEPARATOR = ", "
+# Between the names in `reasons` and in `warnings`.
+SEPARATOR = ", "
 # A deletion whose clock ran ahead would stay the newest version for as long; one that the source offers beside another
 # row of its key may not be one.
 _EVEN_OF_TOMBSTONES = {"updated_at_in_future", "key_not_unique"}
@@ -183,4 +184,4 @@ def _as_text(by_reason: Mapping[str, nw.Expr]) -> nw.Expr:
     if not by_reason:
         return nw.lit("")
     named = [nw.when(holds).then(nw.lit(reason)).alias(reason) for reason, holds in by_reason.items()]
-    return nw.concat_str(*named, separator=_SEPARATOR, ignore_nulls=True)
+    return nw.concat_str(*named, separator=SEPARATOR, ignore_nulls=True)

@@ -61,7 +61,7 @@ def _explained(character: str, rows: pl.DataFrame, key: Sequence[str], target: s
     texts = (name for name, dtype in rows.schema.items() if dtype == pl.String)
     holding = ((name, rows.filter(pl.col(name).str.contains(character, literal=True)).head(1)) for name in texts)
     column, row = next(((name, found) for name, found in holding if found.height), (None, rows.head(0)))
-    where = "a row"
+    where = "some row: it"
     if column is not None:
         where = f"the row {KEY_SEPARATOR.join(str(row[name][0]) for name in key)}: its column {column}"
     return (

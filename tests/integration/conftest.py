@@ -211,6 +211,14 @@ def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str],
     settings.cache_clear()
 
 
+@contextmanager
+def lakehouse_like(standing: Lakehouse, home: Path, make_url: Callable[..., str]) -> Iterator[Lakehouse]:
+    """A lakehouse on copies of the shop and the lake of one on disk that is not to be changed."""
+    shutil.copytree(standing.lake.url, home / "lake")
+    with lakehouse_on(None, home, make_url, standing.shop_url) as made:
+        yield made
+
+
 @pytest.fixture
 def lakehouse(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_url_factory: Callable[[str], str]
@@ -249,8 +257,7 @@ def late_shop(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Ca
 @pytest.fixture
 def built(late_shop: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
     """A lakehouse like `late_shop`, of a test's own."""
-    shutil.copytree(late_shop.lake.url, tmp_path / "lake")
-    with lakehouse_on(None, tmp_path, postgres_url_factory, late_shop.shop_url) as made:
+    with lakehouse_like(late_shop, tmp_path, postgres_url_factory) as made:
         yield made
 
 

@@ -1,6 +1,5 @@
 """A damaged file of raw: whoever meets it is told the way out, and the way out leads back to a lake that is whole."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from orders_lakehouse.lake import recapture as module
 from orders_lakehouse.lake.accounts import accounts
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.recapture import recapture
-from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_on
+from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like, lakehouse_on
 from tests.unit.rows import at, on, rows
 
 pytestmark = pytest.mark.xdist_group("recapture")
@@ -65,8 +64,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Cal
 @pytest.fixture
 def lakehouse(standing: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
     """A lakehouse like `standing`, of a test's own."""
-    shutil.copytree(standing.lake.url, tmp_path / "lake")
-    with lakehouse_on(None, tmp_path, postgres_url_factory, standing.shop_url) as made:
+    with lakehouse_like(standing, tmp_path, postgres_url_factory) as made:
         yield made
 
 
