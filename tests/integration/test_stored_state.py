@@ -21,6 +21,7 @@ from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.copies import SCHEMA
 from tests.integration.conftest import MARTS, Lakehouse, Terminal, failures, lakehouse_on
+from tests.integration.copies import Warehouse
 from tests.integration.oracle import compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stored")]
@@ -125,6 +126,25 @@ def test_the_marts_are_those_of_a_fresh_lakehouse(derived: Lakehouse, fresh: Lak
         f"FROM information_schema.columns WHERE table_schema IN ('marts', '{SCHEMA}') ORDER BY 1, 2, 3"
     )
     assert derived.warehouse_rows(columns) == fresh.warehouse_rows(columns)
+
+
+@pytest.mark.thorough
+def test_a_view_on_a_fact_of_before_stands_and_is_named(derived: Lakehouse, stored: Terminal) -> None:
+    by_day = "SELECT date_id, sum(paid_amount) AS paid FROM marts.fct_orders GROUP BY 1"
+    warehouse = Warehouse(derived.warehouse_url, derived.lake)
+    warehouse.run(
+        "ALTER TABLE marts.fct_orders ALTER paid_amount TYPE numeric(18, 2); CREATE SCHEMA analyst; "
+        f"CREATE VIEW analyst.paid_by_day AS {by_day}"
+    )
+    marts = ("backfill", FIRST, LAST, "--job", "refresh_marts_job")
+    refused = stored.run(*marts, **_lake(stored))
+    assert refused.returncode == 1
+    assert "rule _RETURN on view analyst.paid_by_day depends on column" in refused.stdout + refused.stderr
+    assert derived.warehouse_rows("SELECT count(*) > 0 FROM analyst.paid_by_day") == [(True,)]
+
+    warehouse.run("DROP SCHEMA analyst CASCADE")
+    done = stored.run(*marts, **_lake(stored))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_version_of_before_can_still_be_read(derived: Lakehouse, stored: Terminal) -> None:
