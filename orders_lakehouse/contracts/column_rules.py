@@ -15,6 +15,8 @@ from orders_lakehouse.encoding import BAD_BYTE
 
 # A bad byte in a value that may have been put in upper or lower case since.
 _BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
+# Text that the source's row does not have: ours, not there yet when a row is judged, or judged with the row's order.
+_NOT_OF_THE_ROW = {"warnings", "order_state", "order_currency"}
 _IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
 # White space around a key, and characters within it that nobody sees: control and format characters, and every space
 # but the usual one.
@@ -93,7 +95,6 @@ def no_unseen_characters(column: str) -> Any:
 
 def without_bad_bytes(model: Any) -> nw.Expr:
     """Whether no text of a row has a byte that was none in the source's encoding."""
-    # `warnings` is ours, and not there yet when a row is judged.
-    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String and name != "warnings"]
+    texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String and name not in _NOT_OF_THE_ROW]
     # A regular expression with a literal at its beginning costs as much as a search for that.
     return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)

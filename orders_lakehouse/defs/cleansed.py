@@ -16,6 +16,7 @@ from orders_lakehouse.defs.derived import derived
 from orders_lakehouse.defs.metadata import (
     ROW_COUNT,
     SAMPLE_ROWS,
+    add_metadata_by_date,
     days_shown,
     describe,
     key_of,
@@ -118,9 +119,11 @@ def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
     counted = standing.sort("date", "rows", "reason", descending=[False, True, False])
-    for (day,), of_day in counted.group_by("date", maintain_order=True):
-        told = dict(of_day.select("reason", "rows").iter_rows())
-        context.add_asset_metadata({"quarantined_by_reason": dg.MetadataValue.json(told)}, partition_key=str(day))
+    by_date = {
+        str(day): {"quarantined_by_reason": dg.MetadataValue.json(dict(of_day.select("reason", "rows").iter_rows()))}
+        for (day,), of_day in counted.group_by("date", maintain_order=True)
+    }
+    add_metadata_by_date(context, by_date)
 
 
 def _trends(standing: pl.DataFrame) -> list[Series]:

@@ -62,7 +62,7 @@ def capture(
     # The index first: an entry without its version is harmless, a version without its entry would not be found.
     record_key_dates(lake, table, rows, calendar)
     new = lake.insert_new(table, dated.drop(_COUNTS_ON), identity)
-    present = lake.present(table, dated, identity)
+    present = lake.present(table, dated.select(str(table.partitioned_by), *identity, _COUNTS_ON), identity)
     counted = present.group_by(date=_COUNTS_ON).agg(rows=pl.len().cast(pl.Int64))
     return Captured(new, counted, {name: column for name, (column, _) in beside.items()})
 

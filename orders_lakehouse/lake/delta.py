@@ -254,8 +254,7 @@ class Lake:
             new = _not_there(table, rows, stored, identity).select(*table.columns, *beside)
             if new.height:
                 claims = _claiming(handle, "captured", map(str, dates), {})
-                ordered = new.sort(str(table.partitioned_by))
-                _write(handle, ordered, mode="append", schema_mode="merge", commit_properties=claims)
+                _write(handle, _in_order(new, table), mode="append", schema_mode="merge", commit_properties=claims)
                 _checkpoint_if_large(handle, len(dates))
                 handles.give(self.location(table), handle)
             return new.height
@@ -588,6 +587,8 @@ def _not_there(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identity:
     is_as_often = (then == now) | (is_last.sum().over("index") == pl.col(_OFFERED))
     is_same = [pl.col(name).eq_missing(pl.col(f"{name}{_STORED}")) for name in content]
     there = pairs.filter(is_last, is_as_often, *is_same)["index"].unique()
+    if there.is_empty():
+        return rows
     return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(there.implode()))
 
 
@@ -741,8 +742,7 @@ def _conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     """Columns in the table's order; an exact type or an error, never a silent cast (nulls of no type aside)."""
     ordered = rows.select(table.columns)
     if table.partitioned_by is not None:
-        # A writer that meets its partitions one after the other holds one open file, not one for each date.
-        ordered = ordered.sort(table.partitioned_by)
+        ordered = _in_order(ordered, table)
     wrong = [
         f"{name}: expected {expected}, found {found}"
         for (name, expected), found in zip(table.schema.items(), ordered.dtypes, strict=True)
@@ -751,6 +751,12 @@ def _conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     if wrong:
         raise LakeError(f"rows for {table.path} do not fit its contract: {'; '.join(wrong)}")
     return ordered.cast({name: dtype for name, dtype in table.schema.items() if ordered.schema[name] == pl.Null})
+
+
+def _in_order(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Rows by partition: a writer that meets one after the other holds one open file, not one for each date."""
+    partition = str(table.partitioned_by)
+    return rows if rows[partition].is_sorted() else rows.sort(partition)
 
 
 def _again_on_conflict(work: Callable[[], Result]) -> Result:

@@ -31,12 +31,18 @@ def lower(column: str) -> nw.Expr:
     return trimmed(column).str.to_lowercase().alias(column)
 
 
-def code(column: str, aliases: Mapping[str, str]) -> nw.Expr:
-    """A code in upper case; an alias that shops use for another code becomes that one."""
-    found = upper(column)
-    for alias, meant in aliases.items():
-        found = nw.when(found == alias).then(nw.lit(meant)).otherwise(found)
-    return found.alias(column)
+def without_alias(column: str, aliases: Mapping[str, str]) -> nw.Expr:
+    """A code as `upper` makes it; an alias that shops use for another code becomes that one.
+
+    Args:
+        column: A column, not an expression: it stands in this one as often as there are aliases, and an engine computes
+            it each time.
+        aliases: Alias to the code that is meant.
+    """
+    written = meant = nw.col(column)
+    for alias, code in aliases.items():
+        meant = nw.when(written == alias).then(nw.lit(code)).otherwise(meant)
+    return meant.alias(column)
 
 
 def number(column: str, kind: tuple[int, int]) -> nw.Expr:

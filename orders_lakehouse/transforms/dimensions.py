@@ -28,8 +28,9 @@ def cleanse_customers(versions: Frame, calendar: Calendar, waivers: Iterable[Wai
     judged = _versions(versions, CUSTOMERS).with_columns(
         *(c.trimmed(name) for name in ("full_name", "address", "city", "state", "postal_code")),
         c.lower("email"),
-        c.code("country_code", COUNTRY_ALIASES),
+        c.upper("country_code"),
     )
+    judged = judged.with_columns(c.without_alias("country_code", COUNTRY_ALIASES))
     dated = c.with_local_date(judged, "registration_date", "registered_at", calendar)
     return split(dated, CUSTOMERS, waivers)
 
@@ -46,9 +47,10 @@ def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[F
     """
     judged = _versions(versions, PRODUCTS).with_columns(
         *(c.trimmed(name) for name in ("product_name", "category", "manufacturer")),
-        c.code("currency", CURRENCY_ALIASES),
+        c.upper("currency"),
         c.number("unit_price", PRICE),
     )
+    judged = judged.with_columns(c.without_alias("currency", CURRENCY_ALIASES))
     return split(judged, PRODUCTS, waivers)
 
 

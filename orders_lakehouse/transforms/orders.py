@@ -56,9 +56,10 @@ def cleanse_orders(
         .with_columns(
             c.key_or_null("customer_id"),
             c.trimmed("status"),
-            c.code("currency", CURRENCY_ALIASES),
+            c.upper("currency"),
             is_deleted=~nw.col("deleted_at").is_null(),
         )
+        .with_columns(c.without_alias("currency", CURRENCY_ALIASES))
     )
     return split(judged, ORDERS, waivers)
 
@@ -75,17 +76,13 @@ def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
     """
     clock = ["updated_at", "captured_at"]
     state = nw.when(nw.col("is_deleted")).then(nw.lit(DELETED)).otherwise(nw.lit(VALID))
+    as_written = quarantined.with_columns(c.upper("currency"), order_state=nw.lit(QUARANTINED))
+    judged = [
+        cleansed.with_columns(order_state=state),
+        as_written.with_columns(c.without_alias("currency", CURRENCY_ALIASES)),
+    ]
     states = nw.concat(
-        [
-            cleansed.select("order_id", "order_date", *clock, order_state=state, order_currency="currency"),
-            quarantined.select(
-                "order_id",
-                "order_date",
-                *clock,
-                order_state=nw.lit(QUARANTINED),
-                order_currency=c.code("currency", CURRENCY_ALIASES),
-            ),
-        ]
+        [orders.select("order_id", "order_date", *clock, "order_state", order_currency="currency") for orders in judged]
     )
     # An order that moved stands at both dates until the date it left is derived again; its newest version counts.
     newest = states.with_columns(effective_at=effective_at()).unique(
@@ -142,12 +139,16 @@ def cleanse_payments(
         Rows of `cleansed/payments` and of `quarantine/payments`.
     """
     current = with_order(current_versions(versions, PAYMENTS.key), states, first, last)
-    judged = keeping_original(current, PAYMENTS).with_columns(
-        c.key_or_null("order_id"),
-        c.trimmed("method"),
-        c.trimmed("status"),
-        c.code("currency", CURRENCY_ALIASES),
-        c.number("amount", MONEY),
+    judged = (
+        keeping_original(current, PAYMENTS)
+        .with_columns(
+            c.key_or_null("order_id"),
+            c.trimmed("method"),
+            c.trimmed("status"),
+            c.upper("currency"),
+            c.number("amount", MONEY),
+        )
+        .with_columns(c.without_alias("currency", CURRENCY_ALIASES))
     )
     return split(_with_deletion(judged), PAYMENTS, waivers)
 
