@@ -40,7 +40,8 @@ def with_total_price(rows: Frame) -> Frame:
     parts = {"quantity": QUANTITY, "unit_price": PRICE, "discount": MONEY}
     quantity, price, discount = (nw.col(name).cast(nw.Float64) for name in parts)
     unreadable = (nw.col(name) == nw.lit(Decimal(1).scaleb(-scale - 1)) for name, (_, scale) in parts.items())
-    fits = ((quantity * price).abs() < _LARGEST) & (discount.abs() < _LARGEST) & ~reduce(or_, unreadable)
+    total = quantity * price - discount
+    fits = (total.abs() < _LARGEST) & (discount.abs() < _LARGEST) & ~reduce(or_, unreadable)
     fits = fits & (quantity.abs() < _LARGEST_QUANTITY) & (price.abs() < _LARGEST_PRICE)
     units, whole, exact = nw.col(_UNITS), nw.col(_WHOLE), nw.col(_EXACT)
     in_digits = nw.Decimal(32, _DECIMALS + 1)
@@ -56,12 +57,7 @@ def with_total_price(rows: Frame) -> Frame:
         .with_columns(nw.col(_PRICE).cast(nw.Decimal(16, 0)).alias(_WHOLE))
         .with_columns((products - nw.col("discount")).cast(in_digits).alias(_EXACT))
         .with_columns((exact + nudge).cast(in_digits).alias(_NUDGED))
-        .with_columns(total_price=rounded)
-        .with_columns(
-            total_price=nw.when(nw.col("total_price").cast(nw.Float64).abs() < _LARGEST)
-            .then(nw.col("total_price"))
-            .cast(nw.Decimal(*MONEY))
-        )
+        .with_columns(total_price=rounded.cast(nw.Decimal(*MONEY)))
         .drop(_FITS, _UNITS, _PRICE, _WHOLE, _EXACT, _NUDGED)
     )
 
