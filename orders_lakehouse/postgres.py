@@ -227,7 +227,8 @@ def _lock_holders(database: Database) -> list[str]:
     # Reading is kept waiting by one mode alone; loads and builds, which replace tables, by anyone who reads them.
     in_the_way = "l.mode = 'AccessExclusiveLock'"
     if database == "warehouse":
-        in_the_way += " OR c.relnamespace::regnamespace::text IN ('lake', 'staging', 'marts')"
+        ours = (settings().lake_schema, settings().staging_schema, settings().marts_schema)
+        in_the_way += f" OR c.relnamespace::regnamespace::text IN {ours}"
     query = f"""
         SELECT format(
             '%s has %s since %s, held by pid %s (user %s, application %s): %s', c.oid::regclass, l.mode,

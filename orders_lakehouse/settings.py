@@ -24,6 +24,8 @@ _PREFIX = "LAKEHOUSE_"
 _NO_PLACE = {"Factory", "localtime", "posixrules"}
 # The same zones counted with leap seconds, which no other clock here has: their midnights would be half a minute off.
 _WITH_LEAP_SECONDS = "right/"
+# What Postgres takes for the same name with and without quotes.
+_PLAIN_NAME = "[a-z_][a-z0-9_]{0,62}"
 _KMS = ("aws:kms", "aws:kms:dsse")
 
 
@@ -57,6 +59,26 @@ class Settings(BaseSettings):
         validation_alias="WAREHOUSE_DATABASE_URL",
         repr=False,
         description="Postgres URL of the warehouse. Default: the embedded server's database `warehouse`.",
+    )
+    lake_schema: str = Field(
+        default="lake",
+        validation_alias="LAKEHOUSE_LAKE_SCHEMA",
+        description="Schema of the warehouse for the copies of lake tables.",
+    )
+    staging_schema: str = Field(
+        default="staging",
+        validation_alias="LAKEHOUSE_STAGING_SCHEMA",
+        description="Schema of the warehouse for dbt's staging views.",
+    )
+    marts_schema: str = Field(
+        default="marts",
+        validation_alias="LAKEHOUSE_MARTS_SCHEMA",
+        description="Schema of the warehouse for the dimensions and facts.",
+    )
+    readers: str = Field(
+        default="",
+        validation_alias="LAKEHOUSE_READERS",
+        description="Roles of the warehouse, with commas between them, that may read the dimensions and facts.",
     )
     start_date: date = Field(
         default=date(2017, 1, 1),
@@ -209,6 +231,28 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("lake_schema", "staging_schema", "marts_schema")
+    @classmethod
+    def _schema_name(cls, value: str) -> str:
+        if re.fullmatch(_PLAIN_NAME, value) is None or value.startswith("pg_") or value == "information_schema":
+            raise ValueError(
+                "no name of a schema that needs no quotes; expected at most 63 lower-case letters, digits and "
+                "underscores, not beginning with a digit or pg_"
+            )
+        return value
+
+    @field_validator("readers")
+    @classmethod
+    def _role_names(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        wrong = [name for name in names if re.fullmatch(_PLAIN_NAME, name) is None]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: no name of a role that needs no quotes; expected names of lower-case letters, "
+                "digits and underscores, with commas between them"
+            )
+        return ",".join(names)
+
     @field_validator("shop_database_url", "warehouse_database_url")
     @classmethod
     def _postgres_url(cls, value: str | None) -> str | None:
@@ -231,6 +275,16 @@ class Settings(BaseSettings):
         if unknown:
             choices = ", ".join(sorted(name for name in known if name.startswith(_PREFIX)))
             raise ValueError(f"unknown setting {', '.join(unknown)}; the settings are {choices}")
+        return self
+
+    @model_validator(mode="after")
+    def _three_schemas(self) -> "Settings":
+        schemas = (self.lake_schema, self.staging_schema, self.marts_schema)
+        if len(set(schemas)) < len(schemas):
+            raise ValueError(
+                f"LAKEHOUSE_LAKE_SCHEMA, LAKEHOUSE_STAGING_SCHEMA and LAKEHOUSE_MARTS_SCHEMA are {', '.join(schemas)}; "
+                "expected three schemas, each another one"
+            )
         return self
 
     @model_validator(mode="after")

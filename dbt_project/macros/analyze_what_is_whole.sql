@@ -1,6 +1,7 @@
 {#-
     The post-hook of a mart: what was made whole has no statistics yet, and whoever joins or tests it would be planned
-    as if it were small (a year of facts took three times as long). Later the server keeps them by itself.
+    as if it were small (a year of facts took three times as long). Later, and of a dimension whose rows are replaced, the
+    server keeps them by itself.
 -#}
 {% macro analyze_what_is_whole() -%}
     {{ return(adapter.dispatch('analyze_what_is_whole')()) }}
@@ -8,7 +9,8 @@
 
 {#- Redshift takes this one, and has the same statement. -#}
 {% macro postgres__analyze_what_is_whole() -%}
-    {%- if not is_incremental() -%}
+    {%- set merged = config.get('materialized') == 'dimension' and load_cached_relation(this) is not none -%}
+    {%- if not is_incremental() and not merged -%}
         analyze {{ this }}
     {%- endif -%}
 {%- endmacro %}

@@ -47,7 +47,7 @@ class Translator(DagsterDbtTranslator):
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """Layer and name; sources say in their yml which asset they are."""
         if dbt_resource_props["resource_type"] == "model":
-            return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+            return dg.AssetKey([models.layer_of(dbt_resource_props), dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
@@ -71,8 +71,8 @@ class Translator(DagsterDbtTranslator):
         )
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The schema: staging or marts."""
-        return str(dbt_resource_props["schema"])
+        """The layer: staging or marts."""
+        return models.layer_of(dbt_resource_props)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
         """Whoever owns the lake."""

@@ -62,6 +62,10 @@ def warehouse_for_dbt() -> dict[str, str]:
         "DBT_WAREHOUSE_USER": parts.get("user", "postgres"),
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
         "DBT_WAREHOUSE_DBNAME": parts.get("dbname", "postgres"),
+        "DBT_LAKE_SCHEMA": settings().lake_schema,
+        "DBT_STAGING_SCHEMA": settings().staging_schema,
+        "DBT_MARTS_SCHEMA": settings().marts_schema,
+        "DBT_READERS": settings().readers,
         "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{postgres.LOCK_SECONDS}s",
         "DBT_WAREHOUSE_SSLMODE": parts.get("sslmode", "prefer"),
         # dbt has no setting for it: libpq reads it here, and it wins over that of the role and of the database.

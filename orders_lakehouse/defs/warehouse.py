@@ -13,7 +13,7 @@ from orders_lakehouse.lake.calendar import days_with_holidays
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.calendar import load_calendar
-from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
+from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.load import load
 from orders_lakehouse.warehouse.models import manifest
 
@@ -26,7 +26,7 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
         kinds={"postgres"},
         owners=OWNERS,
         deps=[key_of(copy.table)],
-        metadata=copied(copy.table, copy.types, f"{SCHEMA}.{copy.name}"),
+        metadata=copied(copy.table, copy.types, f"{lake_schema()}.{copy.name}"),
         op_tags=priority(copy.table),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -53,7 +53,7 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
     backfill_policy=dg.BackfillPolicy.single_run(),
     deps=[key_of(ORDERS)],
     metadata={
-        "dagster/table_name": f"{SCHEMA}.calendar",
+        "dagster/table_name": f"{lake_schema()}.calendar",
         "dagster/column_schema": model_schema(manifest(), "source.orders_lakehouse.lake.calendar"),
     },
 )

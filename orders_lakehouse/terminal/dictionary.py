@@ -240,7 +240,7 @@ def _in_the_lake(manifest: models.Manifest, node_id: str, column: str) -> str:
             name: f"{copy.table.layer}.{copy.table.name}" for copy in COPIES for name in (copy.name, copy.keys) if name
         }
         return f"{tables.get(node['name'], 'warehouse.' + node['name'])}.{column}"
-    if node["schema"] == "marts":
+    if node["resource_type"] == "model" and models.layer_of(node) == "marts":
         return f"marts.{node['name']}.{column}"
     ((source, shown),) = models.origins(manifest, node_id)[column]
     return _in_the_lake(manifest, source, shown)

@@ -131,10 +131,11 @@ def _warehouse_not_running() -> str | None:
 def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
     # A host that does not answer at all is given up soon.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+    schema = settings().marts_schema
     with connect("warehouse") as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, reltuples::bigint FROM pg_class "
-            "WHERE relnamespace = to_regnamespace('marts') AND relkind IN ('r', 'p', 'v', 'm')"
+            f"WHERE relnamespace = to_regnamespace('{schema}') AND relkind IN ('r', 'p', 'v', 'm')"
         )
         estimated = dict(cursor.fetchall())
         for name in _MARTS:
@@ -154,12 +155,13 @@ def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
 
 
 def _dates_of_fact(fact: str) -> str:
+    marts = settings().marts_schema
     # From one date to the next by the index: no row is read.
     return f"""
         WITH RECURSIVE dates AS (
-          SELECT min(date_id) AS date_id FROM marts.{fact}
+          SELECT min(date_id) AS date_id FROM {marts}.{fact}
           UNION ALL
-          SELECT (SELECT min(date_id) FROM marts.{fact} AS later WHERE later.date_id > dates.date_id)
+          SELECT (SELECT min(date_id) FROM {marts}.{fact} AS later WHERE later.date_id > dates.date_id)
           FROM dates WHERE date_id IS NOT NULL
         )
         SELECT
@@ -170,10 +172,10 @@ def _dates_of_fact(fact: str) -> str:
 
 def _extent_of_mart(mart: str) -> str:
     if mart not in _FACTS:
-        return f"SELECT count(*), NULL, NULL, NULL FROM marts.{mart}"
+        return f"SELECT count(*), NULL, NULL, NULL FROM {settings().marts_schema}.{mart}"
     # Grouped first: counting distinct dates would sort all rows.
     return f"""
-        WITH dates AS (SELECT date_id, count(*) AS rows FROM marts.{mart} GROUP BY 1)
+        WITH dates AS (SELECT date_id, count(*) AS rows FROM {settings().marts_schema}.{mart} GROUP BY 1)
         SELECT
           coalesce(sum(rows), 0)::bigint, count(*),
           to_date(min(date_id)::text, 'YYYYMMDD'), to_date(max(date_id)::text, 'YYYYMMDD')

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.settings import settings
 
-SCHEMA = "lake"
+
+def lake_schema() -> str:
+    """The schema of the copies."""
+    return settings().lake_schema
 
 
 def _postgres_type(dtype: pl.DataType) -> str:

@@ -3,7 +3,7 @@
 import yaml
 
 from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.warehouse.copies import COPIES, SCHEMA
+from orders_lakehouse.warehouse.copies import COPIES
 
 _SOURCES = DBT_PROJECT / "models" / "staging" / "_lake__sources.yml"
 
@@ -17,4 +17,4 @@ def columns_read_by_dbt() -> dict[str, dict[str, list[str]]]:
     (lake,) = yaml.safe_load(_SOURCES.read_text())["sources"]
     named = {source["name"]: [column["name"] for column in source["columns"]] for source in lake["tables"]}
     read = [copy for copy in COPIES if copy.name in named]
-    return {f"dbt source {SCHEMA}.{copy.name}": {copy.table.path: named[copy.name]} for copy in read}
+    return {f"dbt source lake.{copy.name}": {copy.table.path: named[copy.name]} for copy in read}

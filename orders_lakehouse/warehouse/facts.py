@@ -13,15 +13,19 @@ from orders_lakehouse.contracts.types import MONEY, MONEY_SUM
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.log import find
 from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.settings import settings
 
-_FACT = "marts.fct_order_lines"
 _TOTAL = pl.Decimal(*MONEY_SUM)
+
+
+def _fact() -> str:
+    return f"{settings().marts_schema}.fct_order_lines"
 
 
 def unbuilt_dates(lake: Lake) -> set[date]:
     """Dates at which the fact has another number of lines than curated; all that the lake has, before it is built."""
     built = _of_fact(
-        f"SELECT date_id, count(*) AS lines FROM {_FACT} GROUP BY date_id", pl.Schema({"lines": pl.Int64()})
+        f"SELECT date_id, count(*) AS lines FROM {_fact()} GROUP BY date_id", pl.Schema({"lines": pl.Int64()})
     )
     if built is None:
         return {day for table in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, table)}
@@ -37,7 +41,7 @@ def fact_totals(first: date, last: date) -> pl.DataFrame:
         order_date, lines, total (of total_price); no row before the fact is built.
     """
     query = (
-        f"SELECT date_id, count(*) AS lines, sum(total_price)::text AS total FROM {_FACT} "
+        f"SELECT date_id, count(*) AS lines, sum(total_price)::text AS total FROM {_fact()} "
         f"WHERE date_id BETWEEN {first:%Y%m%d} AND {last:%Y%m%d} GROUP BY date_id"
     )
     schema = pl.Schema({"lines": pl.Int64(), "total": _TOTAL})
@@ -52,7 +56,7 @@ def fact_totals_by_status() -> pl.DataFrame:
     """
     query = (
         "SELECT date_id, order_status, count(*) AS lines, sum(total_price)::text AS total "
-        f"FROM {_FACT} GROUP BY date_id, order_status"
+        f"FROM {_fact()} GROUP BY date_id, order_status"
     )
     schema = pl.Schema({"order_status": pl.String(), "lines": pl.Int64(), "total": _TOTAL})
     return _or_empty(_of_fact(query, schema), schema)
@@ -67,7 +71,7 @@ def fact_lines(dates: Collection[date]) -> pl.DataFrame:
     listed = ", ".join(f"{day:%Y%m%d}" for day in dates) or "0"
     query = (
         "SELECT date_id, order_status, order_id, line_number, total_price::text AS total_price "
-        f"FROM {_FACT} WHERE date_id IN ({listed})"
+        f"FROM {_fact()} WHERE date_id IN ({listed})"
     )
     money = pl.Decimal(*MONEY)
     schema = pl.Schema(
@@ -79,7 +83,7 @@ def fact_lines(dates: Collection[date]) -> pl.DataFrame:
 def _of_fact(query: str, schema: pl.Schema) -> pl.DataFrame | None:
     """Rows of a query whose first column is date_id: order_date, and what the schema says; None without the fact."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, f"SELECT to_regclass('{_FACT}')::text") is None:
+        if value_of(cursor, f"SELECT to_regclass('{_fact()}')::text") is None:
             return None
         cursor.execute(query)
         rows = pl.DataFrame(cursor.fetch_arrow_table())

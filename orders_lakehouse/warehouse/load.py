@@ -25,8 +25,16 @@ from orders_lakehouse.lake.log import dates_changed_since
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.postgres import connect, value_of, wait_for_turn
-from orders_lakehouse.warehouse.copies import COPIES, SCHEMA, Copy
+from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.ingest import ingest
+from orders_lakehouse.warehouse.ownership import (
+    LOADED,
+    beside,
+    drop_views_of_ours_on,
+    register,
+    require_no_dependents,
+    require_ours,
+)
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
@@ -83,15 +91,16 @@ def load(lake: Lake, copy: Copy) -> Loaded:
             _count_keys(cursor, copy, pl.concat([_no_keys(), *copied.keys]))
         if dates is None:
             # An index that is made of all rows at once takes a third of the time.
-            cursor.execute(f"CREATE INDEX {copy.name}_{copy.partition} ON {SCHEMA}.{copy.name} ({copy.partition})")
-        cursor.execute(f"DELETE FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+            cursor.execute(f"CREATE INDEX {_index(copy)} ON {lake_schema()}.{copy.name} ({copy.partition})")
+        cursor.execute(f"DELETE FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
         cursor.execute(
-            f"INSERT INTO {SCHEMA}.loaded VALUES ('{copy.name}', '{handle.metadata().id}', {handle.version()}, now())"
+            f"INSERT INTO {lake_schema()}.{LOADED} "
+            f"VALUES ('{copy.name}', '{handle.metadata().id}', {handle.version()}, now())"
         )
         connection.commit()
         if dates is None:
             # After the load: within it, the server would take the rows for new ones and do it once more by itself.
-            cursor.execute(f"ANALYZE {SCHEMA}.{copy.name}")
+            cursor.execute(f"ANALYZE {lake_schema()}.{copy.name}")
             connection.commit()
         return Loaded(copied.rows, None if dates is None else len(dates), handle.version())
 
@@ -99,16 +108,17 @@ def load(lake: Lake, copy: Copy) -> Loaded:
 def loaded_versions() -> dict[str, int]:
     """Version of each Delta table that the warehouse holds."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, f"SELECT to_regclass('{SCHEMA}.loaded')::text") is None:
+        if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{LOADED}')::text") is None:
             return {}
-        cursor.execute(f"SELECT table_name, delta_version FROM {SCHEMA}.loaded")
+        cursor.execute(f"SELECT table_name, delta_version FROM {lake_schema()}.{LOADED}")
         return dict(cursor.fetchall())
 
 
 def load_lost(lake: Lake) -> list[str]:
     """Load the copies that are empty for want of a load, as all are after a crash of the server.
 
-    Whatever is made from the copies asks for this first: from an empty one, it would lose its rows.
+    Whatever is made from the copies asks for this first: from an empty one, it would lose its rows. It may not write
+    where others have put something, either.
 
     Args:
         lake: The lake.
@@ -117,9 +127,12 @@ def load_lost(lake: Lake) -> list[str]:
         Their names; none, as a rule.
 
     Raises:
-        DatabaseError: The warehouse refuses a statement.
+        DatabaseError: The warehouse refuses a statement, or has something of others under one of our names.
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        require_ours(cursor)
+        connection.commit()
     loaded = loaded_versions()
     lost = [copy for copy in COPIES if copy.name not in loaded]
     for copy in lost:
@@ -128,41 +141,51 @@ def load_lost(lake: Lake) -> list[str]:
 
 
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
-    """Make the schema and the table when they are not there, and wait for another load of the same table."""
-    # Two sessions that create the same schema at once collide, so this is one at a time for all tables.
-    wait_for_turn(cursor, SCHEMA)
-    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-    cursor.execute(
-        f"CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.loaded (table_name text PRIMARY KEY, delta_id text NOT NULL, "
-        "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
-    )
+    """Make the table when it is not there, and wait for another load of the same table.
+
+    Raises:
+        DatabaseError: Something of the warehouse's is not ours and has one of our names, or depends on a table that
+            has to be made anew.
+    """
+    require_ours(cursor)
+    schema = lake_schema()
+    if value_of(cursor, f"SELECT to_regclass('{schema}.{LOADED}')::text") is None:
+        cursor.execute(
+            f"CREATE UNLOGGED TABLE {schema}.{LOADED} (table_name text PRIMARY KEY, delta_id text NOT NULL, "
+            "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
+        )
+        register(cursor, schema, LOADED)
     made = {copy.name: copy.columns}
     if copy.keys and copy.counted:
         made[copy.keys] = {copy.counted: f"{copy.types[copy.counted]} NOT NULL", "rows": "bigint NOT NULL"}
     if {name: _standing_columns(cursor, name) for name in made} != made:
-        cursor.execute(f"DELETE FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+        cursor.execute(f"DELETE FROM {schema}.{LOADED} WHERE table_name = '{copy.name}'")
         for name, columns in made.items():
-            cursor.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{name} CASCADE")
+            if _standing_columns(cursor, name):
+                require_no_dependents(cursor, schema, name)
+                drop_views_of_ours_on(cursor, schema, name)
+                cursor.execute(f"DROP TABLE {schema}.{name}")
             described = ", ".join(f"{column} {kind}" for column, kind in columns.items())
-            cursor.execute(f"CREATE UNLOGGED TABLE {SCHEMA}.{name} ({described})")
+            cursor.execute(f"CREATE UNLOGGED TABLE {schema}.{name} ({described})")
+            register(cursor, schema, name)
         if copy.keys:
-            cursor.execute(f"ALTER TABLE {SCHEMA}.{copy.keys} ADD PRIMARY KEY ({copy.counted})")
+            cursor.execute(f"ALTER TABLE {schema}.{copy.keys} ADD PRIMARY KEY ({copy.counted})")
     connection.commit()
-    wait_for_turn(cursor, f"{SCHEMA}.{copy.name}")
+    wait_for_turn(cursor, f"{schema}.{copy.name}")
 
 
 def _standing_columns(cursor: "Cursor", name: str) -> dict[str, str]:
     """Columns and types of a table as it stands; empty when there is none."""
     cursor.execute(
         "SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END "
-        f"FROM pg_attribute WHERE attrelid = to_regclass('{SCHEMA}.{name}') AND attnum > 0 AND NOT attisdropped "
+        f"FROM pg_attribute WHERE attrelid = to_regclass('{lake_schema()}.{name}') AND attnum > 0 AND NOT attisdropped "
         "ORDER BY attnum"
     )
     return dict(cursor.fetchall())
 
 
 def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | None:
-    cursor.execute(f"SELECT delta_id, delta_version FROM {SCHEMA}.loaded WHERE table_name = '{copy.name}'")
+    cursor.execute(f"SELECT delta_id, delta_version FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
     found = cursor.fetchone()
     if found is None or found[0] != str(handle.metadata().id) or found[1] > handle.version():
         return None
@@ -179,10 +202,20 @@ class _Copied:
 
 def _load_whole(cursor: "Cursor", lake: Lake, copy: Copy, handle: DeltaTable) -> _Copied:
     """Replace all rows of a copy, and leave it without its index."""
-    cursor.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{copy.name}_{copy.partition}")
-    cursor.execute(f"TRUNCATE {', '.join(f'{SCHEMA}.{name}' for name in (copy.name, copy.keys) if name)}")
+    cursor.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index "
+        f"WHERE indexrelid = to_regclass('{lake_schema()}.{_index(copy)}') "
+        f"AND indrelid = '{lake_schema()}.{copy.name}'::regclass"
+    )
+    for (index,) in cursor.fetchall():
+        cursor.execute(f"DROP INDEX {index}")
+    cursor.execute(f"TRUNCATE {', '.join(f'{lake_schema()}.{name}' for name in (copy.name, copy.keys) if name)}")
     chunks = [lake.scan_at(handle, copy.table, chunk) for chunk in _chunks(copy, [handle])]
     return (_copy_by_two if len(chunks) > 1 else _copy)(cursor, chunks, copy)
+
+
+def _index(copy: Copy) -> str:
+    return f"{copy.name}_{copy.partition}"
 
 
 def _load_changes(
@@ -212,7 +245,7 @@ def _load_changes(
         keys.append(_ingest(cursor, new, copy))
         copied += new.height
         if _rows_by_date(cursor, copy, chunk) != dict(rows.group_by(copy.partition).len().iter_rows()):
-            log.warning("Somebody has added or removed rows of %s.%s: loading it whole", SCHEMA, copy.name)
+            log.warning("Somebody has added or removed rows of %s.%s: loading it whole", lake_schema(), copy.name)
             return None
     return _Copied(copied, keys)
 
@@ -287,7 +320,7 @@ def _remove(cursor: "Cursor", copy: Copy, source: str) -> pl.DataFrame:
 
 
 def _standing(copy: Copy) -> str:
-    return f"{SCHEMA}.{copy.name} AS standing"
+    return f"{lake_schema()}.{copy.name} AS standing"
 
 
 def _of_dates(copy: Copy, dates: Sequence[date]) -> str:
@@ -311,7 +344,7 @@ def _as_copied(rows: Frame, copy: Copy) -> pl.DataFrame:
 def _ingest(cursor: "Cursor", rows: pl.DataFrame, copy: Copy, target: str | None = None) -> pl.DataFrame:
     """Add rows to the table of a copy, or to another one of the same columns; returns their counted keys: key, rows."""
     if not rows.is_empty():
-        ingest(cursor, target or copy.name, rows, copy.table.key, mode="append", db_schema_name=SCHEMA)
+        ingest(cursor, target or copy.name, rows, copy.table.key, mode="append", db_schema_name=lake_schema())
     if not copy.counted:
         return _no_keys()
     return rows.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls().collect()
@@ -333,23 +366,24 @@ def _copy_by_two(cursor: "Cursor", chunks: Sequence[Frame], copy: Copy) -> _Copi
     What a transaction has not committed no other one can add to: the second half goes to a table of its own, and from
     there, within the server, to where it belongs.
     """
-    beside = f"{copy.name}_beside"
+    second_table = beside(copy.name)
 
     def second_half() -> _Copied:
         with connect("warehouse") as connection, connection.cursor() as other:
             # Of a load that was killed; the lock on the copy keeps others out.
-            other.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{beside}")
+            other.execute(f"DROP TABLE IF EXISTS {lake_schema()}.{second_table}")
             columns = ", ".join(f"{name} {kind}" for name, kind in copy.columns.items())
-            other.execute(f"CREATE UNLOGGED TABLE {SCHEMA}.{beside} ({columns})")
-            copied = _copy(other, chunks[1::2], copy, beside)
+            other.execute(f"CREATE UNLOGGED TABLE {lake_schema()}.{second_table} ({columns})")
+            register(other, lake_schema(), second_table)
+            copied = _copy(other, chunks[1::2], copy, second_table)
             connection.commit()
             return copied
 
-    with ThreadPoolExecutor(1, thread_name_prefix=beside) as thread:
+    with ThreadPoolExecutor(1, thread_name_prefix=second_table) as thread:
         second = thread.submit(second_half)
         halves = _copy(cursor, chunks[::2], copy), second.result()
-    cursor.execute(f"INSERT INTO {SCHEMA}.{copy.name} SELECT * FROM {SCHEMA}.{beside}")
-    cursor.execute(f"DROP TABLE {SCHEMA}.{beside}")
+    cursor.execute(f"INSERT INTO {lake_schema()}.{copy.name} SELECT * FROM {lake_schema()}.{second_table}")
+    cursor.execute(f"DROP TABLE {lake_schema()}.{second_table}")
     return _Copied(sum(half.rows for half in halves), [keys for half in halves for keys in half.keys])
 
 
@@ -365,8 +399,8 @@ def _count_keys(cursor: "Cursor", copy: Copy, counts: pl.DataFrame) -> None:
         return
     ingest(cursor, "changed_keys", changed, ["key"], mode="create", temporary=True)
     cursor.execute(
-        f"INSERT INTO {SCHEMA}.{copy.keys} AS listed SELECT key, rows FROM changed_keys "
+        f"INSERT INTO {lake_schema()}.{copy.keys} AS listed SELECT key, rows FROM changed_keys "
         f"ON CONFLICT ({copy.counted}) DO UPDATE SET rows = listed.rows + excluded.rows"
     )
-    cursor.execute(f"DELETE FROM {SCHEMA}.{copy.keys} WHERE rows = 0")
+    cursor.execute(f"DELETE FROM {lake_schema()}.{copy.keys} WHERE rows = 0")
     cursor.execute("DROP TABLE changed_keys")

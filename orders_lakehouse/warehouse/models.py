@@ -50,13 +50,18 @@ def node_of(parsed: Manifest, node_id: str) -> Node:
     return found
 
 
-def models(parsed: Manifest, schema: str) -> list[str]:
-    """The models of a schema, by name."""
+def models(parsed: Manifest, layer: str) -> list[str]:
+    """The models of a layer, by name."""
     return sorted(
         node_id
         for node_id, node in parsed["nodes"].items()
-        if node["resource_type"] == "model" and node["schema"] == schema
+        if node["resource_type"] == "model" and layer_of(node) == layer
     )
+
+
+def layer_of(node: Node) -> str:
+    """The layer of a model, staging or marts, whatever its schema is called in the warehouse."""
+    return str(node["fqn"][1])
 
 
 def document(parsed: Manifest, node_id: str) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+{{ config(unique_key='customer_key') }}
+
 with
 
 versions as (

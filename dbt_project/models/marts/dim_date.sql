@@ -1,3 +1,5 @@
+{{ config(unique_key='date_id') }}
+
 with
 
 calendar as (

@@ -1,3 +1,5 @@
+{{ config(unique_key='payment_method_key') }}
+
 -- The list is that of the payments' contract: a method that is missing here fails fct_orders instead of passing
 -- as unknown.
 with

@@ -1,3 +1,5 @@
+{{ config(unique_key='product_key') }}
+
 with
 
 versions as (
