@@ -163,8 +163,8 @@ def _build(
 # say who somebody is. Of these details only the view is told that stands in the way of a new type.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
-    r"See test failures|DETAIL:(?!\s+rule \S+ on (?:materialized )?view )|Database Error$|Is the server running|"
-    r"This probably means|before or while processing|LINE \d+:)"
+    r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"
+    r"HINT:\s+Use DROP|This probably means|before or while processing|LINE \d+:)"
 )
 
 

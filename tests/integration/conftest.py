@@ -189,10 +189,14 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str], shop: str = "") -> Iterator[Lakehouse]:
-    """A lakehouse on an empty shop, or a copy of `shop`; its lake is on disk, or in a bucket of the S3 server."""
-    shop_url = make_url("shop", shop) if shop else make_url("shop")
-    warehouse_url = make_url("warehouse")
+def lakehouse_on(
+    endpoint: str | None, home: Path, make_url: Callable[..., str], shop: str = "", warehouse: str = ""
+) -> Iterator[Lakehouse]:
+    """A lakehouse on an empty shop, or a copy of `shop`; its lake is on disk, or in a bucket of the S3 server.
+
+    Its warehouse is empty, or a copy of `warehouse`.
+    """
+    shop_url, warehouse_url = make_url("shop", shop), make_url("warehouse", warehouse)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
         monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
@@ -213,9 +217,9 @@ def lakehouse_on(endpoint: str | None, home: Path, make_url: Callable[..., str],
 
 @contextmanager
 def lakehouse_like(standing: Lakehouse, home: Path, make_url: Callable[..., str]) -> Iterator[Lakehouse]:
-    """A lakehouse on copies of the shop and the lake of one on disk that is not to be changed."""
+    """A lakehouse on copies of the databases and the lake of one on disk that is not to be changed."""
     shutil.copytree(standing.lake.url, home / "lake")
-    with lakehouse_on(None, home, make_url, standing.shop_url) as made:
+    with lakehouse_on(None, home, make_url, standing.shop_url, standing.warehouse_url) as made:
         yield made
 
 
