@@ -19,7 +19,7 @@ from polars.testing import assert_frame_equal
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.settings import settings
-from orders_lakehouse.warehouse.copies import SCHEMA
+from orders_lakehouse.warehouse.copies import lake_schema
 from tests.integration.conftest import MARTS, Lakehouse, Terminal, failures, lakehouse_on
 from tests.integration.copies import Warehouse
 from tests.integration.oracle import compare
@@ -123,7 +123,7 @@ def test_the_marts_are_those_of_a_fresh_lakehouse(derived: Lakehouse, fresh: Lak
         assert compare(fresh.warehouse_rows(rows), derived.warehouse_rows(rows)) is None, mart
     columns = (
         "SELECT table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale "
-        f"FROM information_schema.columns WHERE table_schema IN ('marts', '{SCHEMA}') ORDER BY 1, 2, 3"
+        f"FROM information_schema.columns WHERE table_schema IN ('marts', '{lake_schema()}') ORDER BY 1, 2, 3"
     )
     assert derived.warehouse_rows(columns) == fresh.warehouse_rows(columns)
 
