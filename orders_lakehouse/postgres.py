@@ -96,6 +96,28 @@ def connect(database: Database) -> Iterator["Connection"]:
         raise _failed(error, database, url) from error
 
 
+@contextmanager
+def attempt(cursor: "Cursor", database: Database) -> Iterator[None]:
+    """Run statements of which a refused one leaves the transaction and its snapshot usable.
+
+    Raises:
+        DatabaseUnavailableError: A lock was not to be had, or the statement was cancelled.
+        DatabaseError: A statement is refused.
+        Error: The connection does not work any more; `connect` says what that means.
+    """
+    from adbc_driver_manager import Error
+
+    cursor.execute("SAVEPOINT attempt")
+    try:
+        yield
+    except Error as error:
+        try:
+            cursor.execute("ROLLBACK TO SAVEPOINT attempt")
+        except Error:
+            raise error from None
+        raise _failed(error, database, database_url(database)) from error
+
+
 def batches(cursor: "Cursor") -> Iterator[Any]:
     """The result of a statement in Arrow's record batches; a connection that breaks is an error of the database."""
     from adbc_driver_manager import AdbcStatusCode, OperationalError
