@@ -134,8 +134,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
         shape = Shape({name: column.written for name, column in offered.items()}, now)
-        if offered["updated_at"].may_be_null:
-            _refuse_missing_clocks(cursor, table)
+        _refuse_missing_clocks(cursor, table, offered["updated_at"])
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
         day = captured_on(window, now)
@@ -182,9 +181,13 @@ def _read_schema(table: Table) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in table.schema.items() if name not in LINEAGE}
 
 
-def _refuse_missing_clocks(cursor: "Cursor", table: Table) -> None:
+def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> None:
     """A row without a change clock falls in no window; where the source allows one, it is an error, not a loss."""
-    missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE updated_at IS NULL'))
+    if clock.is_not_null and not clock.is_foreign:
+        return
+    # Postgres takes IS NULL for false where a foreign table declares NOT NULL.
+    is_missing = "num_nulls(updated_at) = 1" if clock.is_not_null else "updated_at IS NULL"
+    missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE {is_missing}'))
     if missing:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} has {missing:,} rows without updated_at, which no window would find. Expected the "

@@ -33,11 +33,12 @@ _COLUMNS = """
         END,
         has_schema_privilege(s.oid, 'USAGE'),
         has_column_privilege(c.oid, a.attnum, 'SELECT'),
-        -- A foreign table promises NOT NULL and checks nothing; nor does a constraint that is not validated.
-        NOT (a.attnotnull OR d.typnotnull) OR c.relkind = 'f' OR EXISTS (
+        -- Rows from before a constraint that is not validated may break it.
+        (a.attnotnull OR d.typnotnull) AND NOT EXISTS (
             SELECT FROM pg_constraint AS n
             WHERE n.conrelid = c.oid AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated
-        )
+        ),
+        c.relkind = 'f'
     FROM pg_namespace AS s
     INNER JOIN pg_class AS c ON s.oid = c.relnamespace
     INNER JOIN pg_attribute AS a ON c.oid = a.attrelid
@@ -59,14 +60,16 @@ class Column:
         written: Its type as Postgres writes it.
         may_use_schema: Whether this user has USAGE on its schema.
         is_granted: Whether this user has SELECT on it.
-        may_be_null: Whether rows without a value are possible.
+        is_not_null: Whether it is declared NOT NULL.
+        is_foreign: Whether its table is a foreign one, of which Postgres believes NOT NULL and never checks it.
     """
 
     type: str
     written: str
     may_use_schema: bool
     is_granted: bool
-    may_be_null: bool
+    is_not_null: bool
+    is_foreign: bool
 
     @property
     def is_readable(self) -> bool:
