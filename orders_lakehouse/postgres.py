@@ -97,8 +97,11 @@ def connect(database: Database) -> Iterator["Connection"]:
 
 
 @contextmanager
-def attempt(cursor: "Cursor", database: Database) -> Iterator[None]:
-    """Run statements of which a refused one leaves the transaction and its snapshot usable.
+def read_alone(connection: "Connection", database: Database) -> Iterator[None]:
+    """Read in a snapshot of its own, so that a statement that is refused leaves the connection usable.
+
+    ADBC sends nothing to a savepoint once a statement has failed, so each attempt is a transaction. Commit before the
+    first one: a rollback takes back what `connect` has set.
 
     Raises:
         DatabaseUnavailableError: A lock was not to be had, or the statement was cancelled.
@@ -107,15 +110,23 @@ def attempt(cursor: "Cursor", database: Database) -> Iterator[None]:
     """
     from adbc_driver_manager import Error
 
-    cursor.execute("SAVEPOINT attempt")
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         yield
     except Error as error:
         try:
-            cursor.execute("ROLLBACK TO SAVEPOINT attempt")
+            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            connection.commit()
         except Error:
             raise error from None
         raise _failed(error, database, database_url(database)) from error
+    except ExpectedError:
+        connection.rollback()
+        raise
+    connection.commit()
 
 
 def batches(cursor: "Cursor") -> Iterator[Any]:

@@ -10,7 +10,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.in_vain import REFUSED
-from orders_lakehouse.postgres import attempt, connect, value_of
+from orders_lakehouse.postgres import connect, read_alone, value_of
 from orders_lakehouse.sources.shop import TOLERANCE, Window, captured_on, clamped
 from orders_lakehouse.sources.shop_columns import SCHEMA, Column, columns_of, readable, require_readable
 
@@ -51,10 +51,10 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     found: set[date] = set()
     after: dict[str, Mapping[str, Any]] = {}
     with connect("shop") as connection, connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        cursor.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
         now: datetime = value_of(cursor, "SELECT now()")
         offered = columns_of(cursor, RAW)
+        connection.commit()
         for table in RAW:
             mark, columns = marks.get(table.name), offered[table.name]
             if not _has_clock(columns):
@@ -63,8 +63,8 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
                 continue
             known = mark if mark and "dates" in mark else None
             try:
-                require_readable(cursor, table, columns)
-                with attempt(cursor, "shop"):
+                with read_alone(connection, "shop"):
+                    require_readable(cursor, table, columns)
                     dates, after[table.name] = _look(cursor, table, readable(columns), known, in_raw, (calendar, now))
                 found.update(dates)
             except ExpectedError as error:

@@ -7,7 +7,7 @@ from orders_lakehouse.contracts.tables import RAW
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.clock import newest_change
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.postgres import attempt, connect, value_of
+from orders_lakehouse.postgres import connect, read_alone, value_of
 from orders_lakehouse.sources.shop_columns import SCHEMA, columns_of, require_readable
 
 
@@ -41,16 +41,16 @@ def uncaptured(lake: Lake) -> Uncaptured:
     first: list[datetime] = []
     newest: list[datetime] = []
     with connect("shop") as connection, connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         now: datetime = value_of(cursor, "SELECT now()")
         until = f"updated_at <= '{now.isoformat()}'"
         offered = columns_of(cursor, RAW)
+        connection.commit()
         for table in RAW:
             known = newest_change(lake, table, now)
             newer = f"updated_at > '{known.isoformat()}'" if known else "true"
             try:
-                require_readable(cursor, table, offered[table.name])
-                with attempt(cursor, "shop"):
+                with read_alone(connection, "shop"):
+                    require_readable(cursor, table, offered[table.name])
                     cursor.execute(
                         f"SELECT count(*), greatest(min(updated_at), '0001-01-01'), max(updated_at) "
                         f'FROM {SCHEMA}."{table.name}" WHERE {until} AND {newer}'
