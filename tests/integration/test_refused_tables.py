@@ -22,7 +22,7 @@ from orders_lakehouse.sources import shop_changes
 from orders_lakehouse.sources.shop_changes import Marks, changed_dates
 from orders_lakehouse.sources.waiting import uncaptured
 from orders_lakehouse.terminal.status import look, show_tables
-from tests.integration.conftest import Command, Lakehouse, failures
+from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import Daemon
 from tests.integration.reader import READER, reader_of
 from tests.integration.test_in_vain import judged
@@ -228,19 +228,17 @@ def test_a_run_and_a_reconciliation_fail_on_the_refused_table_alone(restricted: 
     assert set(agreeing) == {f"raw/{name}" for name in OTHERS}
 
 
-def test_the_command_prints_what_differs_and_then_what_could_not_be_compared(
-    restricted: Lakehouse, command: Command
-) -> None:
+def test_the_command_prints_what_differs_and_then_what_could_not_be_compared(restricted: Lakehouse) -> None:
     assert failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw")) == []
     restricted.shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 'moves'")
     restricted.shop(REVOKED)
-    status, output, errors = command("reconcile", COLUMNS="200")
-    assert status == 1
-    assert "raw/orders on 2017-01-02: 1 otherwise than captured (moves)" in output
-    assert f"GRANT SELECT (amount) ON shop.payments TO {READER};" in errors
+    done = command_line(["reconcile"])
+    assert done.returncode == 1
+    assert "raw/orders on 2017-01-02: 1 otherwise than captured (moves)" in done.stdout, done.stderr
+    assert f"GRANT SELECT (amount) ON shop.payments TO {READER};" in done.stderr
 
     restricted.shop("UPDATE shop.orders SET status = 'paid' WHERE order_id = 'moves'")
-    status, output, errors = command("reconcile", COLUMNS="200")
-    assert status == 1
-    assert "agree" not in output
-    assert "shop.payments" in errors
+    done = command_line(["reconcile"])
+    assert done.returncode == 1
+    assert "agree" not in done.stdout
+    assert "shop.payments" in done.stderr
