@@ -1,15 +1,16 @@
 """Dates that a sensor asks for again and again because each run fails: what people are told of it.
 
-The sensor's cursor knows them (`pending.py`). A file for each sensor in LAKEHOUSE_HOME says the same to commands that
-only look and do not import Dagster; it stands as long as there is something to tell.
+The sensor's cursor knows them (`pending.py`), and the tables that it cannot look at. Files in LAKEHOUSE_HOME say the
+same to commands that only look and do not import Dagster; each stands as long as there is something to tell.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from orders_lakehouse.dates import days, in_words
 from orders_lakehouse.pending import Pending
@@ -17,6 +18,8 @@ from orders_lakehouse.settings import settings
 
 # The sensors, and the job that each of them asks for.
 SENSORS = {"shop_changes_sensor": "capture_changes_job", "touched_dates_sensor": "derive_dates_job"}
+# Under which name the mark of a table says since when, and why, the shop refuses to have it looked at.
+REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,37 @@ class InVain:
         )
 
 
+@dataclass(frozen=True)
+class RefusedTable:
+    """A table of the shop that a sensor cannot look at; it follows the others.
+
+    Attributes:
+        table: Name in the shop.
+        since: When that was met first, by the shop's clock.
+        error: Why it was refused the last time.
+    """
+
+    table: str
+    since: datetime
+    error: str
+
+    @property
+    def in_words(self) -> str:
+        """Which table is not followed, since when, and why."""
+        return f"{self.table} is not followed since {self.since:%Y-%m-%d %H:%M} UTC: {self.error}"
+
+
+def refused_tables(state: Pending) -> list[RefusedTable]:
+    """The tables of the shop that a sensor could not look at the last time, by what it remembers."""
+    refused = {
+        table: mark[REFUSED] for table, mark in state.marks.items() if isinstance(mark, Mapping) and REFUSED in mark
+    }
+    return [
+        RefusedTable(table, datetime.fromisoformat(mark["since"]), mark["error"])
+        for table, mark in sorted(refused.items())
+    ]
+
+
 def asked_in_vain(sensor: str, state: Pending) -> list[InVain]:
     """What a sensor asks for in vain, by what it remembers; nothing as soon as a run of the dates succeeds."""
     return [
@@ -68,33 +102,51 @@ def asked_in_vain(sensor: str, state: Pending) -> list[InVain]:
 
 def keep(sensor: str, found: Sequence[InVain]) -> None:
     """Note what a sensor asks for in vain, or that there is nothing any more, for those who only look."""
-    path = _file(sensor)
-    if not found:
-        path.unlink(missing_ok=True)
-        return
-    said = json.dumps([asdict(one) for one in found], default=str, indent=1)
-    if path.exists() and path.read_text() == said:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Whoever reads meanwhile finds the one or the other.
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(said)
-    beside.replace(path)
+    _write(_file(sensor), found)
 
 
 def kept() -> list[InVain]:
     """What sensors asked for in vain when they last looked."""
     found = []
     for sensor in SENSORS:
-        try:
-            said = json.loads(_file(sensor).read_text())
-        except FileNotFoundError:
-            continue
-        for one in said:
+        for one in _read(_file(sensor)):
             dates = {name: date.fromisoformat(one[name]) for name in ("first", "last")}
             found.append(InVain(**{**one, **dates, "since": datetime.fromisoformat(one["since"])}))
     return found
 
 
-def _file(sensor: str) -> Path:
-    return settings().home / "sensors" / f"{sensor}.json"
+def keep_refused(sensor: str, found: Sequence[RefusedTable]) -> None:
+    """Note which tables a sensor cannot look at, or that there are none any more, for those who only look."""
+    _write(_file(f"{sensor}.{REFUSED}"), found)
+
+
+def kept_refused() -> list[RefusedTable]:
+    """The tables that sensors could not look at the last time."""
+    found = [one for sensor in SENSORS for one in _read(_file(f"{sensor}.{REFUSED}"))]
+    return [RefusedTable(one["table"], datetime.fromisoformat(one["since"]), one["error"]) for one in found]
+
+
+def _write(path: Path, found: Sequence[InVain] | Sequence[RefusedTable]) -> None:
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    text = json.dumps([asdict(one) for one in found], default=str, indent=1)
+    if path.exists() and path.read_text() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader finds the old file or the new one, never a part.
+    beside = path.with_suffix(f".{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return []
+    return found
+
+
+def _file(name: str) -> Path:
+    return settings().home / "sensors" / f"{name}.json"

@@ -96,6 +96,39 @@ def connect(database: Database) -> Iterator["Connection"]:
         raise _failed(error, database, url) from error
 
 
+@contextmanager
+def read_alone(connection: "Connection", database: Database) -> Iterator[None]:
+    """Read in a snapshot of its own, so that a statement that is refused leaves the connection usable.
+
+    ADBC sends nothing to a savepoint once a statement has failed, so each attempt is a transaction. Commit before the
+    first one: a rollback takes back what `connect` has set.
+
+    Raises:
+        DatabaseUnavailableError: A lock was not to be had, or the statement was cancelled.
+        DatabaseError: A statement is refused.
+        Error: The connection does not work any more; `connect` says what that means.
+    """
+    from adbc_driver_manager import Error
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        yield
+    except Error as error:
+        try:
+            connection.rollback()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            connection.commit()
+        except Error:
+            raise error from None
+        raise _failed(error, database, database_url(database)) from error
+    except ExpectedError:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
 def batches(cursor: "Cursor") -> Iterator[Any]:
     """The result of a statement in Arrow's record batches; a connection that breaks is an error of the database."""
     from adbc_driver_manager import AdbcStatusCode, OperationalError

@@ -3,7 +3,8 @@
 Their thresholds are a matter of judgement; the arithmetic is in `transforms/anomalies.py` and `lake/waiting.py`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -248,16 +249,31 @@ def _last_complete(lake: Lake, last: date, settled_after: int) -> date:
     return last if running is None else min(last, running - _ONE_DAY - timedelta(days=settled_after))
 
 
-def _keeps_up(
-    asset: dg.AssetKey, layer: str, what: str, look: Callable[[Lake], tuple[timedelta, str, str]]
-) -> dg.AssetChecksDefinition:
+@dataclass(frozen=True)
+class _Behind:
+    """How far a layer is behind.
+
+    Attributes:
+        behind: Since when something waits.
+        lacks: What waits; empty for nothing.
+        remedy: What to do.
+        refused: Tables of the shop of which that is not known, and why.
+    """
+
+    behind: timedelta
+    lacks: str
+    remedy: str
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def _keeps_up(asset: dg.AssetKey, layer: str, what: str, look: Callable[[Lake], _Behind]) -> dg.AssetChecksDefinition:
     """A check that a layer is not far behind.
 
     Args:
         asset: Table of the layer that bears the check.
         layer: Name of the layer.
         what: What is measured.
-        look: How far the layer is behind, what it lacks (empty: nothing) and what to do.
+        look: How far the layer is behind.
     """
     name = KEEPS_UP
     limit = timedelta(minutes=settings().freshness_minutes)
@@ -269,38 +285,42 @@ def _keeps_up(
     @dg.asset_check(asset=asset, name=name, description=description)
     def keeps_up(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
-            behind, lacks, remedy = look(lake.snapshot())
-            minutes = round(behind.total_seconds() / 60)
-            told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": lacks} if lacks else {})}
+            found = look(lake.snapshot())
+            minutes = round(found.behind.total_seconds() / 60)
+            told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": found.lacks} if found.lacks else {})}
+            is_late = found.behind > limit
+            refused = [f"{table} is refused" for table in found.refused]
+            remedies = [found.remedy] if is_late else []
+            remedies += [f"{table}: {error}" for table, error in found.refused.items()]
             verdict = {
                 "date": None,
-                "passed": behind <= limit,
+                "passed": not is_late and not refused,
                 "expected": f"at most {limit.total_seconds() / 60:.0f} minutes behind",
-                "found": f"{minutes} minutes behind" + (f": {lacks}" if lacks else ""),
-                "detail": remedy if behind > limit else None,
+                "found": f"{minutes} minutes behind{': ' if found.lacks or refused else ''}"
+                + "; ".join([*([found.lacks] if found.lacks else []), *refused]),
+                "detail": "\n".join(remedies) or None,
             }
-            severity = _ERROR if behind > limit * _FAR_BEHIND else _WARN
+            severity = _ERROR if found.behind > limit * _FAR_BEHIND else _WARN
             return report_what_is_new(context, lake, dg.AssetCheckKey(asset, name), verdict, severity, told)
 
     return keeps_up
 
 
-def _raw_waits(lake: Lake) -> tuple[timedelta, str, str]:
+def _raw_waits(lake: Lake) -> _Behind:
     found = uncaptured(lake)
     lacks = ", ".join(f"{rows} rows of {table}" for table, rows in found.rows.items())
-    return found.behind, lacks, "is shop_changes_sensor on, and does it run? What it captures: capture_changes_job"
+    remedy = "is shop_changes_sensor on, and does it run? What it captures: capture_changes_job"
+    return _Behind(found.behind, lacks, remedy, found.refused)
 
 
-def _dates_wait(waiting: Waiting, job: str) -> tuple[timedelta, str, str]:
+def _dates_wait(waiting: Waiting, job: str) -> _Behind:
     behind = shop_now() - waiting.since if waiting.since else timedelta()
     lacks = f"{len(waiting.dates)} dates wait: {_few(waiting.dates)}" if waiting.dates else ""
-    return (
+    return _Behind(
         behind,
         lacks,
-        (
-            "`lakehouse checks --failed` tells whether a check holds them back; if not: is touched_dates_sensor on, "
-            f"and do its runs succeed? To run them by hand: {job}"
-        ),
+        "`lakehouse checks --failed` tells whether a check holds them back; if not: is touched_dates_sensor on, "
+        f"and do its runs succeed? To run them by hand: {job}",
     )
 
 

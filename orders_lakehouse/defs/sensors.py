@@ -16,7 +16,14 @@ import polars as pl
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.metadata import FEW
-from orders_lakehouse.in_vain import InVain, asked_in_vain, keep
+from orders_lakehouse.in_vain import (
+    InVain,
+    RefusedTable,
+    asked_in_vain,
+    keep,
+    keep_refused,
+    refused_tables,
+)
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
@@ -61,7 +68,9 @@ def _tick(
     settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now, failed)
     in_vain = asked_in_vain(context.sensor_name, settled)
     keep(context.sensor_name, in_vain)
-    told = _told(in_vain)
+    refused = refused_tables(settled)
+    keep_refused(context.sensor_name, refused)
+    told = _told(in_vain, refused)
     if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
         return dg.SensorResult(skip_reason=f"the shop's changes are being captured{told}", cursor=settled.to_json())
     after, asked = settled.ask(now, context.sensor_name)
@@ -70,15 +79,16 @@ def _tick(
         working = f", {len(after.asked)} runs at work" if after.asked else ""
         return dg.SensorResult(skip_reason=waiting + working + told, cursor=after.to_json())
     if told:
-        context.log.warning("asks for %d ranges of dates again%s", len(asked), told)
+        context.log.warning("asks for %d ranges of dates%s", len(asked), told)
     return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
 
 
-def _told(in_vain: Sequence[InVain]) -> str:
-    """What a tick says of dates that are asked for in vain, behind what it says anyway."""
+def _told(in_vain: Sequence[InVain], refused: Sequence[RefusedTable]) -> str:
+    """What a tick says of dates that are asked for in vain and of refused tables, behind what it says anyway."""
+    tables = [f"; {one.in_words}" for one in refused]
     found = [f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain[:FEW]]
     more = [f"; and {len(in_vain) - FEW} more stretches of dates"] if len(in_vain) > FEW else []
-    return "".join([*found, *more])
+    return "".join([*tables, *found, *more])
 
 
 def _request(run: Asked) -> dg.RunRequest:

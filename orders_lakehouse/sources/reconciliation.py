@@ -12,13 +12,14 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, Table
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, RAW_ORDER_ITEMS, Table
 from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.postgres import batches, connect
-from orders_lakehouse.sources.shop import SCHEMA, Window, as_bytes, clamped, codec_of_bytes, read_versions
+from orders_lakehouse.sources.shop import Window, as_bytes, clamped, codec_of_bytes, read_versions
 from orders_lakehouse.sources.shop_changes import OVERLAP
+from orders_lakehouse.sources.shop_columns import SCHEMA, columns_of, require_readable
 from orders_lakehouse.transforms.versions import current_versions
 
 GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
@@ -125,6 +126,8 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     }
     parts = [pl.DataFrame(schema=none)]
     with connect("shop") as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
+        require_readable(cursor, RAW_ORDER_ITEMS, columns_of(cursor, [RAW_ORDER_ITEMS])[RAW_ORDER_ITEMS.name])
         codec = codec_of_bytes(cursor)
         order_id = as_bytes("order_id::text") if codec else "order_id::text"
         # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.

@@ -2,7 +2,7 @@
 
 Everything is read in one snapshot, in Arrow batches of bounded size. Columns are cast to what raw holds, nothing is
 rejected; a source whose shape does not fit is an error that names table, column, what was found and what to do. What
-the shop has beside the columns of the contract is read with them.
+the shop has beside the columns of the contract is read with them, as far as this user may read it.
 """
 
 import re
@@ -21,11 +21,11 @@ from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
+from orders_lakehouse.sources.shop_columns import SCHEMA, Column, columns_of, readable, require_readable
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-SCHEMA = "shop"
 # Rows of a batch, which becomes one commit; there are two in memory, one that is read and one that is captured.
 BATCH_ROWS = 300_000
 # A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
@@ -79,7 +79,8 @@ class Shape:
     """The columns of a table of the shop.
 
     Attributes:
-        types: Column to its type as Postgres writes it, such as `numeric(12,2)`; an array's begins with _.
+        types: Column that this user may read to its type as Postgres writes it, such as `numeric(12,2)`; an array's
+            begins with _.
         seen_at: The source's now() when they were seen.
     """
 
@@ -125,13 +126,15 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     """
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        offered = _offered(cursor, table)
+        columns_in_shop = columns_of(cursor, [table])[table.name]
+        require_readable(cursor, table, columns_in_shop)
+        offered = readable(columns_in_shop)
         codec = codec_of_bytes(cursor)
         columns = _select_list(offered, table, in_bytes=codec is not None)
         extras = _extras(offered, table)
         now: datetime = value_of(cursor, "SELECT now()")
         shape = Shape({name: column.written for name, column in offered.items()}, now)
-        _refuse_missing_clocks(cursor, table)
+        _refuse_missing_clocks(cursor, table, offered["updated_at"])
         where = _condition(window, now)
         source = f'{SCHEMA}."{table.name}"'
         day = captured_on(window, now)
@@ -178,16 +181,13 @@ def _read_schema(table: Table) -> dict[str, pl.DataType]:
     return {name: dtype for name, dtype in table.schema.items() if name not in LINEAGE}
 
 
-def _refuse_missing_clocks(cursor: "Cursor", table: Table) -> None:
+def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> None:
     """A row without a change clock falls in no window; where the source allows one, it is an error, not a loss."""
-    nullable = value_of(
-        cursor,
-        "SELECT is_nullable FROM information_schema.columns WHERE column_name = 'updated_at' "
-        f"AND table_schema = '{SCHEMA}' AND table_name = '{table.name}'",
-    )
-    if nullable == "NO":
+    if clock.is_not_null and not clock.is_foreign:
         return
-    missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE updated_at IS NULL'))
+    # Postgres takes IS NULL for false where a foreign table declares NOT NULL.
+    is_missing = "num_nulls(updated_at) = 1" if clock.is_not_null else "updated_at IS NULL"
+    missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE {is_missing}'))
     if missing:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} has {missing:,} rows without updated_at, which no window would find. Expected the "
@@ -228,28 +228,6 @@ def captured_on(window: Window, now: datetime) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A column of the shop: its type as information_schema calls it, and as Postgres writes it."""
-
-    type: str
-    written: str
-
-
-def _offered(cursor: "Cursor", table: Table) -> dict[str, _Column]:
-    """The columns that the shop has for a table, in its order."""
-    cursor.execute(
-        "SELECT column_name, data_type, CASE "
-        "WHEN data_type IN ('USER-DEFINED', 'ARRAY') THEN udt_name "
-        "WHEN data_type = 'numeric' AND numeric_precision IS NOT NULL "
-        "THEN format('numeric(%s,%s)', numeric_precision, numeric_scale) "
-        "WHEN character_maximum_length IS NOT NULL THEN format('%s(%s)', data_type, character_maximum_length) "
-        "ELSE data_type END FROM information_schema.columns "
-        f"WHERE table_schema = '{SCHEMA}' AND table_name = '{table.name}' ORDER BY ordinal_position"
-    )
-    return {name: _Column(type_, written) for name, type_, written in cursor.fetchall()}
-
-
 def raw_type(written: str) -> pl.DataType:
     """In which type raw holds a column of the shop of which the contract says nothing.
 
@@ -266,19 +244,14 @@ def _beside(number: int) -> str:
     return f"beside {number}"
 
 
-def _select_list(offered: Mapping[str, _Column], table: Table, *, in_bytes: bool) -> str:
+def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool) -> str:
     """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit.
 
     Args:
-        offered: Columns of the shop.
+        offered: Columns of the shop that this user may read.
         table: The raw table.
         in_bytes: Whether text is read as the bytes that it is.
     """
-    if not offered:
-        raise DatabaseError(
-            f"the shop has no table {SCHEMA}.{table.name} that this user may read. Expected a table or view of that "
-            f"name with the columns {', '.join(_read_schema(table))}; SHOP_DATABASE_URL names the database."
-        )
     problems, expressions = [], []
     for name, dtype in _read_schema(table).items():
         kind = "number" if name in number_columns(table.model) else _KINDS[dtype]
@@ -305,7 +278,7 @@ def _select_list(offered: Mapping[str, _Column], table: Table, *, in_bytes: bool
     return ", ".join(expressions)
 
 
-def _extras(offered: Mapping[str, _Column], table: Table) -> dict[str, pl.DataType]:
+def _extras(offered: Mapping[str, Column], table: Table) -> dict[str, pl.DataType]:
     """What the shop has beside the columns of raw, and in which types raw holds it."""
     return {name: raw_type(column.written) for name, column in offered.items() if name not in _read_schema(table)}
 

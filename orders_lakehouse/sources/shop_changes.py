@@ -8,22 +8,25 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW, Table
-from orders_lakehouse.postgres import connect, value_of
-from orders_lakehouse.sources.shop import SCHEMA, TOLERANCE, Window, captured_on, clamped
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.in_vain import REFUSED
+from orders_lakehouse.postgres import connect, read_alone, value_of
+from orders_lakehouse.sources.shop import TOLERANCE, Window, captured_on, clamped
+from orders_lakehouse.sources.shop_columns import SCHEMA, Column, columns_of, readable, require_readable
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 # A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
 OVERLAP = timedelta(hours=1)
+# How long a look waits for a lock on a table: Dagster gives all of them together a minute.
+_LOCK_SECONDS = 8
+_CLOCK = "timestamp with time zone"
 
-# No column is called so.
-_ROW = '"the whole row"'
 # By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
-# sum of their hashes.
+# sum of their hashes. Of a table that could not be looked at, these stay as they were, and REFUSED says since when and
+# why; one without a change clock has nothing else.
 Marks = Mapping[str, Mapping[str, Any]]
-# The mark of a table that is not followed.
-_NOT_FOLLOWED: dict[str, Any] = {"followed": False}
 # By capture date: rows, and the sum of their clocks in microseconds.
 Clocks = Mapping[date, tuple[int, int]]
 
@@ -37,38 +40,59 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
         calendar: First partition, and when dates begin.
 
     Returns:
-        Dates in order, and the marks for the next look. A table without a change clock cannot be followed: it is news
-        of today, once, so that its capture says what is wrong, and the others are followed as ever.
+        Dates in order, and the marks for the next look. A table that is refused keeps nobody else waiting: its mark
+        says so, and what it changes meanwhile is found once it can be looked at again. A table without a change clock
+        is news of today, once, so that its capture says what is wrong.
 
     Raises:
-        DatabaseError: A statement is refused.
+        DatabaseError: The shop refuses the user or the database's name.
         DatabaseUnavailableError: The shop cannot be reached.
     """
     found: set[date] = set()
-    after: dict[str, dict[str, Any]] = {}
+    after: dict[str, Mapping[str, Any]] = {}
     with connect("shop") as connection, connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        cursor.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
         now: datetime = value_of(cursor, "SELECT now()")
-        cursor.execute(
-            "SELECT table_name FROM information_schema.columns WHERE column_name = 'updated_at' "
-            f"AND data_type = 'timestamp with time zone' AND table_schema = '{SCHEMA}'"
-        )
-        with_clock = {name for (name,) in cursor.fetchall()}
+        offered = columns_of(cursor, RAW)
+        connection.commit()
         for table in RAW:
-            mark = marks.get(table.name)
-            if table.name in with_clock:
-                known = None if mark == _NOT_FOLLOWED else mark
-                dates, after[table.name] = _look(cursor, table, known, in_raw, (calendar, now))
+            mark, columns = marks.get(table.name), offered[table.name]
+            if not _has_clock(columns):
+                after[table.name] = _refused({}, mark, now, _without_clock(table))
+                found.update((calendar.date_of(now),) if mark is None or "dates" in mark else ())
+                continue
+            known = mark if mark and "dates" in mark else None
+            try:
+                with read_alone(connection, "shop"):
+                    require_readable(cursor, table, columns)
+                    dates, after[table.name] = _look(cursor, table, readable(columns), known, in_raw, (calendar, now))
                 found.update(dates)
-            else:
-                after[table.name] = _NOT_FOLLOWED
-                found.update(() if mark == _NOT_FOLLOWED else (calendar.date_of(now),))
+            except ExpectedError as error:
+                after[table.name] = _refused(known or {}, mark, now, str(error))
     return sorted(found), after
+
+
+def _has_clock(columns: Mapping[str, Column]) -> bool:
+    return "updated_at" in columns and columns["updated_at"].type == _CLOCK
+
+
+def _without_clock(table: Table) -> str:
+    return (
+        f"the shop has no table {SCHEMA}.{table.name} with an updated_at of type timestamptz, by which it is followed; "
+        f"a capture of {table.path} says what it has"
+    )
+
+
+def _refused(known: Mapping[str, Any], mark: Mapping[str, Any] | None, now: datetime, error: str) -> Mapping[str, Any]:
+    """The mark of a table that could not be looked at: what is known of it, since when that is so, and why."""
+    before = (mark or {}).get(REFUSED)
+    return {**known, REFUSED: {"since": before["since"] if before else now.isoformat(), "error": error}}
 
 
 def _look(
     cursor: "Cursor",
     table: Table,
+    columns: Mapping[str, Column],
     mark: Mapping[str, Any] | None,
     in_raw: Callable[[Table], Clocks],
     today: tuple[Calendar, datetime],
@@ -85,8 +109,9 @@ def _look(
     first = calendar.date_of(datetime.fromisoformat(since)) if since else calendar.start
     window = Window(first, calendar.date_of(now + TOLERANCE), calendar)
     # A row that changes twice within the overlap is as many rows as before, on the same date: its hash tells. Whatever
-    # the row consists of: which columns it should have, a capture says.
-    hashes = f"sum(hashtextextended({_ROW}::text, 0))"
+    # of the row this user may read: which columns it should have, a capture says.
+    row = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    hashes = f"sum(hashtextextended(ROW({row})::text, 0))"
     # A view may offer rows without a clock; whoever captures them says what to do about it.
     clock = clamped("updated_at", "instant")
     clocks = f"coalesce(sum((extract(EPOCH FROM {clock}) * 1000000)::numeric(38, 0)), 0)"
@@ -94,7 +119,7 @@ def _look(
         f"SELECT {captured_on(window, now)} AS date, count(*) AS rows, "
         f"{hashes if mark else clocks}::text AS sum, "
         f"count(*) FILTER ({_from(until)}) AS recent, ({hashes} FILTER ({_from(until)}))::text AS recent_sum "
-        f"FROM {source} AS {_ROW} {_from(since)} GROUP BY 1"
+        f"FROM {source} {_from(since)} GROUP BY 1"
     )
     looked = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date})
     there = {on: (rows, int(total)) for on, rows, total in looked.select("date", "rows", "sum").iter_rows()}

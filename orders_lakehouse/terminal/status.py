@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.in_vain import InVain, kept
+from orders_lakehouse.in_vain import InVain, RefusedTable, kept, kept_refused
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
@@ -67,11 +67,13 @@ class Status:
         tables: Those that have been made.
         marts_unknown: Why nothing is known of the marts, where that is so.
         asked_in_vain: Dates that sensors ask for again and again, as every run fails.
+        refused_tables: Tables of the shop that sensors cannot look at.
     """
 
     tables: list[TableStatus]
     marts_unknown: str | None = None
     asked_in_vain: Sequence[InVain] = ()
+    refused_tables: Sequence[RefusedTable] = ()
 
 
 def status(*, as_json: bool = False) -> None:
@@ -97,8 +99,8 @@ def look(lake: Lake) -> Status:
         unreachable = _warehouse_not_running()
         marts = [] if unreachable else list(_marts(results))
     except ExpectedError as error:
-        return Status(found, str(error), kept())
-    return Status([*found, *marts], unreachable, kept())
+        return Status(found, str(error), kept(), kept_refused())
+    return Status([*found, *marts], unreachable, kept(), kept_refused())
 
 
 def _extent(lake: Lake, table: Table) -> Extent | None:
@@ -234,6 +236,8 @@ def show_tables(found: Status) -> None:
 
 def _show_in_vain(found: Status) -> None:
     terminal = console()
+    for refused in found.refused_tables:
+        terminal.print(f"{MARKS[FAILED]} shop.{escape(refused.in_words)}")
     for one in found.asked_in_vain:
         terminal.print(f"{MARKS[FAILED]} {one.sensor} asks in vain for {escape(one.in_words)}")
         terminal.print(Padding(Text(f"{one.error}\n{one.remedy(program())}"), (0, 0, 0, 4)))

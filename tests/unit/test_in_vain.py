@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.in_vain import InVain, asked_in_vain, keep, kept
+from orders_lakehouse.in_vain import (
+    InVain,
+    RefusedTable,
+    asked_in_vain,
+    keep,
+    keep_refused,
+    kept,
+    kept_refused,
+    refused_tables,
+)
 from orders_lakehouse.pending import Failure, Pending
 from orders_lakehouse.settings import settings
 
@@ -58,3 +67,23 @@ def test_what_is_noted_already_is_not_written_again(home: Path) -> None:
     before = file.stat().st_mtime_ns, file.stat().st_ino
     keep(SENSOR, [ONE])
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
+
+
+def test_tables_that_are_refused_are_read_from_the_marks_of_either_sensor() -> None:
+    mark = {"refused": {"since": SINCE.isoformat(), "error": "permission denied"}}
+    # A table that is followed, one of an older cursor, and a version of a table of the lake.
+    marks = {"orders": {"since": None, "dates": {}}, "products": {"followed": False}, "raw/orders": ["id", 3]}
+    assert refused_tables(Pending(marks=marks)) == []
+    (refused,) = refused_tables(Pending(marks={**marks, "payments": mark}))
+    assert refused == RefusedTable("payments", SINCE, "permission denied")
+    assert refused.in_words == "payments is not followed since 2017-06-01 12:00 UTC: permission denied"
+
+
+def test_refused_tables_are_there_for_who_looks_beside_what_is_in_vain(home: Path) -> None:
+    refused = RefusedTable("payments", SINCE, "permission denied")
+    keep(SENSOR, [ONE])
+    keep_refused("shop_changes_sensor", [refused])
+    assert (kept(), kept_refused()) == ([ONE], [refused])
+    keep_refused("shop_changes_sensor", [])
+    assert (kept(), kept_refused()) == ([ONE], [])
+    assert [path.name for path in (home / "sensors").iterdir()] == [f"{SENSOR}.json"]
