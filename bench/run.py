@@ -21,8 +21,8 @@ from adbc_driver_postgresql import dbapi
 from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
 from bench.processes import ObservedProcess, cpu_of_children, cpu_of_family, sampling
+from orders_lakehouse.embedded import embedded_server, stop_embedded_server
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT, Settings
 from orders_lakehouse.shop.sample import load_sample_shop
 

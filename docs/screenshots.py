@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psutil
 from websockets.sync.client import ClientConnection, connect
 
-from orders_lakehouse.postgres import embedded_server, stop_embedded_server
+from orders_lakehouse.embedded import embedded_server, stop_embedded_server
 from orders_lakehouse.shop.sample import load_sample_shop
 
 PROJECT = Path(__file__).resolve().parents[1]

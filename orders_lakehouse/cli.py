@@ -419,7 +419,7 @@ def dev(port: int) -> None:
 @cli.command()
 def stop() -> None:
     """Stop the embedded Postgres server."""
-    from orders_lakehouse.postgres import stop_embedded_server
+    from orders_lakehouse.embedded import stop_embedded_server
 
     stopped = stop_embedded_server(settings().home)
     click.echo("The embedded Postgres is stopped." if stopped else "The embedded Postgres was not running.")
