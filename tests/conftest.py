@@ -48,10 +48,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     home = Path(os.environ["PYTEST_" + _POSTGRES])
-    if (home / "postgres" / "postmaster.pid").exists():
-        from orders_lakehouse.embedded import stop_embedded_server
+    if (home / "postgres.lock").exists():
+        from orders_lakehouse.embedded import remove_embedded_server
 
-        stop_embedded_server(home)
+        remove_embedded_server(home)
     shutil.rmtree(home, ignore_errors=True)
 
 
