@@ -4,11 +4,13 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orders_lakehouse.private import keep_private
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
 
 if TYPE_CHECKING:
@@ -401,19 +403,20 @@ def demo() -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
 def dev(port: int) -> None:
     """Start Dagster's UI and daemon for this lakehouse."""
     from orders_lakehouse.instance import prepare_instance
 
     prepare_instance()
-    executable = Path(sys.executable).with_name("dg")
-    if not executable.exists():
+    if find_spec("dagster_dg_cli") is None:
         raise click.ClickException("`dg` is not installed; install it with: pip install dagster-dg-cli")
     os.chdir(PROJECT)
     os.environ["VIRTUAL_ENV"] = sys.prefix
-    os.environ["PATH"] = f"{executable.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execv(executable, [str(executable), "dev", "--port", str(port)])  # noqa: S606 (our own environment's program)
+    programs = Path(sys.executable).parent
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [sys.executable, "-m", "orders_lakehouse.user_interface", "dev", "--port", str(port)]
+    os.execv(sys.executable, command)  # noqa: S606 (our own environment's program)
 
 
 @cli.command()
@@ -429,6 +432,7 @@ def main() -> None:
     """Entry point; expected failures end with their message and status 1."""
     from orders_lakehouse.errors import ExpectedError
 
+    keep_private()
     try:
         cli(standalone_mode=True)
     except (ExpectedError, SettingsError) as error:

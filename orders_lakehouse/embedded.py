@@ -217,6 +217,8 @@ def _prepare_data(home: Path, user: _User) -> Path:
     """Return the folder of the data, which is made where there is none."""
     data = data_directory(home)
     _let_pass(home, user)
+    if _place(home) is not None:
+        _make_place(home, user)
     if (data / "PG_VERSION").exists():
         stays = not user.is_other or _server_process(data) is not None or _can_enter(user, data)
         return data if stays else _move_elsewhere(home, data, user)
@@ -284,9 +286,9 @@ def _place(home: Path) -> Path | None:
         found, of = place.lstat(), (place / "home").read_text().strip()
     except (FileNotFoundError, NotADirectoryError, PermissionError, UnicodeDecodeError, ValueError):
         return None
-    is_private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o067
+    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     # A home that was moved keeps its place; of two homes after a copy, the first one does.
-    return place if is_private and (of == str(home) or not Path(of).exists()) else None
+    return place if is_own and (of == str(home) or not Path(of).exists()) else None
 
 
 def _make_place(home: Path, user: _User) -> Path:
@@ -295,6 +297,7 @@ def _make_place(home: Path, user: _User) -> Path:
         place = _first_folder(_ELSEWHERE)
         (home / "postgres.place").write_text(f"{place}\n")
     (place / "home").write_text(f"{home}\n")
+    place.chmod(0o700)
     if user.is_other:
         # Where the group is not the user's alone, its members pass, and find only folders of mode 0700.
         os.chown(place, -1, user.gid)
@@ -325,12 +328,16 @@ def _programs(home: Path, user: _User) -> Path:
     copied = place / f"programs-{version(_PACKAGE)}"
     if not copied.exists():
         new = Path(tempfile.mkdtemp(prefix="programs-", dir=place))
-        shutil.copytree(packaged.parent, new, symlinks=True, dirs_exist_ok=True)
+        # A wheel has the libraries of its programs beside the package, where the programs look for them.
+        package = packaged.parents[1]
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                shutil.copytree(folder, new / folder.name, symlinks=True)
         for path in (new, *new.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
         new.rename(copied)
-    return copied / "bin"
+    return copied / packaged.relative_to(packaged.parents[2])
 
 
 def _can_run(user: _User, programs: Path) -> bool:
@@ -377,7 +384,18 @@ def _close_old_socket_directory(data: Path, user: _User) -> None:
 def _start(home: Path, data: Path, user: _User) -> None:
     folder = _socket_directory(home, data, user)
     options = f"-h '' -k {shlex.quote(str(folder))} -c unix_socket_permissions=0700"
-    arguments = ["-D", data, "-o", options, "-l", data / "log", "-w", "-t", str(_START_SECONDS), "start"]
+    arguments: list[str | Path] = [
+        "-D",
+        data,
+        "-o",
+        options,
+        "-l",
+        data / "log",
+        "-w",
+        "-t",
+        str(_START_SECONDS),
+        "start",
+    ]
     _call(_programs(home, user) / "pg_ctl", *arguments, user=user)
 
 
@@ -454,13 +472,20 @@ def _call(program: Path, *arguments: str | Path, user: _User) -> None:
     Raises:
         CalledProcessError: It fails; `stderr` is what it printed there.
     """
-    others: dict[str, object] = {"user": user.uid, "group": user.gid, "extra_groups": []} if user.is_other else {}
     # A file instead of a pipe: the server that pg_ctl starts would hold a pipe open.
     with tempfile.TemporaryFile("w+") as said:
         command = [str(program), *map(str, arguments)]
         # The folder that the command was called in may be closed to the server's user.
         done = subprocess.run(  # noqa: S603 (the package's own program)
-            command, check=False, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, **others
+            command,
+            check=False,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            user=user.uid if user.is_other else None,
+            group=user.gid if user.is_other else None,
+            extra_groups=[] if user.is_other else None,
         )
         said.seek(0)
         if done.returncode:

@@ -129,6 +129,14 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_SENSORS",
         description="Whether sensors and schedules run from the start; the UI switches each of them.",
     )
+    ui_hosts: str = Field(
+        default="localhost",
+        validation_alias="LAKEHOUSE_UI_HOSTS",
+        description=(
+            "Names, with commas between them, by which a browser may call the UI of `lakehouse dev`; localhost, "
+            "127.0.0.1 and [::1] always are among them."
+        ),
+    )
     repair_days: int = Field(
         default=90,
         ge=1,
@@ -269,6 +277,11 @@ class Settings(BaseSettings):
         if separator and (scheme != "s3" or not rest.strip("/")):
             raise ValueError(f"LAKE_URL is {self.lake_url!r}; expected a directory or s3://bucket/prefix")
         return self
+
+    @property
+    def ui_host_names(self) -> list[str]:
+        """Names by which the UI may be called."""
+        return [name.strip().strip("[]") for name in self.ui_hosts.split(",") if name.strip()]
 
     @property
     def spark_endpoint(self) -> str:

