@@ -1,8 +1,8 @@
 """Dagster's UI, for requests that name this machine alone.
 
 A page of another site can have its own name resolve to 127.0.0.1 and then read and start runs as if it were the UI
-(DNS rebinding). `python -m orders_lakehouse.user_interface dev ...` is `dg dev ...` with a webserver that answers 400 to
-a Host or an Origin that it does not know.
+(DNS rebinding). `python -m orders_lakehouse.user_interface dev ...` is `dg dev ...` with a webserver that answers 400
+to a Host or an Origin that it does not know.
 """
 
 import sys

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import click
@@ -35,6 +36,10 @@ from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
+
+# What a spreadsheet takes for a formula gets a quote before it, and so does what already has quotes before such a sign:
+# one quote less is the value, and a value without a formula is never changed.
+_FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
 
 _WAIT, _FIX, _FIX_OR_WAIVE = "wait", "fix", "fix, waive"
 _MEANING = {
@@ -352,12 +357,15 @@ def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if form == "csv":
-            rows.write_csv(path)
-        elif form == "json":
-            rows.write_json(path)
-        else:
-            rows.write_parquet(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A new file, which nobody else can read, whatever the mode of the one that it replaces.
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+            if form == "csv":
+                rows.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'${0}")).write_csv(new)
+            elif form == "json":
+                rows.write_json(new)
+            else:
+                rows.write_parquet(new)
+        Path(new.name).replace(path)
     except OSError as error:
         raise QuarantineError(f"{path} cannot be written: {error}") from error

@@ -75,6 +75,7 @@ class Webserver:
     """A webserver and a daemon on a lakehouse of their own."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, query: str, **variables: Any) -> Any:
