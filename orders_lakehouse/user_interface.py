@@ -7,6 +7,7 @@ to a Host or an Origin that it does not know.
 
 import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,8 +59,7 @@ def _name_in(url: str) -> str | None:
 
 def serve() -> None:
     """Run Dagster's webserver with the arguments of this process."""
-    from dagster_webserver import cli
-
+    cli: Any = import_module("dagster_webserver.cli")
     make = cli.create_app_from_workspace_process_context
     cli.create_app_from_workspace_process_context = lambda *arguments, **options: KnownHosts(
         make(*arguments, **options), settings().ui_host_names
@@ -69,9 +69,8 @@ def serve() -> None:
 
 def develop() -> None:
     """Run `dg` with the arguments of this process; the webserver that it starts is the one above."""
-    from dagster._cli import dev
-    from dagster_dg_cli.cli import main
-
+    # Dagster has no setting for the program of its webserver.
+    dev: Any = import_module("dagster._cli.dev")
     start = dev.open_ipc_subprocess
 
     def start_ours(command: list[str], **options: Any) -> Any:
@@ -80,7 +79,7 @@ def develop() -> None:
         return start([*ours, *command[len(module) :]] if command[: len(module)] == module else command, **options)
 
     dev.open_ipc_subprocess = start_ours
-    main()
+    import_module("dagster_dg_cli.cli").main()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # One character for one, so that columns stay in line.
 _PLAIN = str.maketrans("✓✗·…─━│▏▎▍▌▋▊▉█", "+x..--|########")
 _HANDLER = "orders_lakehouse.plain"
+_ASCII = "orders_lakehouse_ascii"
 
 
 def safe(text: str) -> str:
@@ -35,9 +36,27 @@ def safe_json(text: str, *, ascii_only: bool = False) -> str:
 def accept_every_character() -> None:
     """Let this process's output write a plain sign, or an escape, for what its encoding does not have."""
     codecs.register_error(_HANDLER, _replace)
+    codecs.register(_ascii_codec)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors=_HANDLER)
+            is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding=_ASCII if is_ascii else None, errors=_HANDLER)
+
+
+def _ascii_codec(name: str) -> codecs.CodecInfo | None:
+    """ASCII by a name that click does not know: it takes ASCII for a mistake, and writes UTF-8 instead."""
+    if name != _ASCII:
+        return None
+    found = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        found.encode,
+        found.decode,
+        found.streamreader,
+        found.streamwriter,
+        found.incrementalencoder,
+        found.incrementaldecoder,
+        name=_ASCII,
+    )
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
