@@ -360,12 +360,13 @@ def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A new file, which nobody else can read, whatever the mode of the one that it replaces.
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
-            if form == "csv":
-                rows.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'${0}")).write_csv(new)
-            elif form == "json":
-                rows.write_json(new)
-            else:
-                rows.write_parquet(new)
-        Path(new.name).replace(path)
+            file = Path(new.name)
+        if form == "csv":
+            rows.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'${0}")).write_csv(file)
+        elif form == "json":
+            rows.write_json(file)
+        else:
+            rows.write_parquet(file)
+        file.replace(path)
     except OSError as error:
         raise QuarantineError(f"{path} cannot be written: {error}") from error
