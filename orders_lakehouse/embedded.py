@@ -186,7 +186,7 @@ def _server_user(home: Path) -> _User:
     if data.exists() and (os.geteuid() != 0 or data.stat().st_uid != 0):
         return _owner(data)
     if os.geteuid() != 0:
-        return _user(pwd.getpwuid(os.geteuid()))
+        return _user_with(os.geteuid())
     try:
         return _user(pwd.getpwnam(SERVER_USER))
     except KeyError:
@@ -202,11 +202,17 @@ def _server_user(home: Path) -> _User:
 
 
 def _owner(folder: Path) -> _User:
-    uid = folder.stat().st_uid
+    return _user_with(folder.stat().st_uid)
+
+
+def _user_with(uid: int) -> _User:
     try:
         return _user(pwd.getpwuid(uid))
     except KeyError:
-        raise DatabaseError(f"{folder} belongs to user {uid}, which this machine does not know") from None
+        raise DatabaseError(
+            f"Postgres runs for users that have a name, and this machine knows none of user {uid}; add the user to "
+            "/etc/passwd, or set SHOP_DATABASE_URL and WAREHOUSE_DATABASE_URL"
+        ) from None
 
 
 def _user(entry: pwd.struct_passwd) -> _User:
@@ -350,7 +356,7 @@ def _can_run(user: _User, programs: Path) -> bool:
 
 def _restrict(data: Path, user: _User) -> None:
     """Let in by the kernel's word who this user and the server's are, also to data that trusted everybody before."""
-    names = dict.fromkeys([pwd.getpwuid(os.geteuid()).pw_name, user.name])
+    names = dict.fromkeys([_user_with(os.geteuid()).name, user.name])
     lines = [f'{_MAP} "{name.replace(chr(34), chr(34) * 2)}" {SUPERUSER}\n' for name in names]
     changed = [
         _replace(data / name, text, user) for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", "".join(lines)))

@@ -8,8 +8,20 @@ _OTHERS = 0o077
 _STICKY = 0o1000
 # Entries of LAKEHOUSE_HOME that the lakehouse makes. A folder with others in it is somebody's, and keeps its mode.
 _OWN_ENTRIES = frozenset(
-    ("postgres", "postgres.lock", "postgres.place", "postgres.new", "lake", "logs", "dagster", "dbt", "sensors")
-    + ("demo.lock", "pr-checks", "pr_checks.lock")
+    [
+        "postgres",
+        "postgres.lock",
+        "postgres.place",
+        "postgres.new",
+        "lake",
+        "logs",
+        "dagster",
+        "dbt",
+        "sensors",
+        "demo.lock",
+        "pr-checks",
+        "pr_checks.lock",
+    ]
 )
 
 

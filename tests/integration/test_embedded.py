@@ -23,6 +23,7 @@ from orders_lakehouse.embedded import (
     remove_embedded_server,
     stop_embedded_server,
 )
+from orders_lakehouse.errors import DatabaseError
 from tests.integration.conftest import rows_of
 
 pytestmark = pytest.mark.slow
@@ -242,3 +243,9 @@ def test_bytes_that_are_no_text_are_no_server(folder: Path) -> None:
     (folder / "postgres").mkdir()
     (folder / "postgres" / "postmaster.pid").write_bytes(b"\xff\xfe\x80")
     assert not embedded_server_runs(folder)
+
+
+def test_a_user_without_a_name_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 2_000_000_000)
+    with pytest.raises(DatabaseError, match="this machine knows none of user 2000000000; add the user"):
+        embedded_server(folder / "home")
