@@ -40,6 +40,7 @@ Format = Literal["csv", "json", "parquet"]
 # What a spreadsheet takes for a formula gets a quote before it, and so does what already has quotes before such a sign:
 # one quote less is the value, and a value without a formula is never changed.
 _FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
+_NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
 
 _WAIT, _FIX, _FIX_OR_WAIVE = "wait", "fix", "fix, waive"
 _MEANING = {
@@ -355,6 +356,14 @@ def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     return explained.select(*first, pl.exclude(first)).sort(str(table.partitioned_by), *table.key)
 
 
+def _guarded(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows for a spreadsheet, which takes no text of theirs for a formula."""
+    text = pl.col(pl.String)
+    return rows.with_columns(
+        pl.when(text.str.contains(_NEGATIVE_NUMBER)).then(text).otherwise(text.str.replace(_FORMULA, "'${0}"))
+    )
+
+
 def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -362,7 +371,7 @@ def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
             file = Path(new.name)
         if form == "csv":
-            rows.with_columns(pl.col(pl.String).str.replace(_FORMULA, "'${0}")).write_csv(file)
+            _guarded(rows).write_csv(file)
         elif form == "json":
             rows.write_json(file)
         else:

@@ -13,7 +13,6 @@ from deltalake.exceptions import TableNotFoundError
 from polars.exceptions import PolarsError
 
 from orders_lakehouse.contracts.tables import TABLES, Table
-from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
@@ -76,12 +75,11 @@ def instant(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except ValueError:
         raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
-    # An instant of the first day or the last that there is may have no counterpart in UTC.
-    if found.year not in YEARS:
-        raise QueryError(f"{text!r} is no instant of a lake; expected one of the years {YEARS_IN_WORDS}")
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise QueryError(f"{text!r} is no instant in UTC; expected one of the years 1 to 9999 there") from None
 
 
 def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:

@@ -152,8 +152,8 @@ def test_a_number_beyond_numbers_is_no_setting(
     ("words", "said"),
     [
         (["backfill", "0001-01-01", "9999-12-31"], "'0001-01-01' is no date of a lake; expected one of the years 1900"),
-        (["read", "orders", "--as-of", "0001-01-01T00:00:00+14:00"], "is no instant of a lake; expected one of the"),
-        (["read", "orders", "--as-of", "9999-12-31T23:59:59-14:00"], "is no instant of a lake; expected one of the"),
+        (["read", "orders", "--as-of", "0001-01-01T00:00:00+14:00"], "is no instant in UTC; expected one of the years"),
+        (["read", "orders", "--as-of", "9999-12-31T23:59:59-14:00"], "is no instant in UTC; expected one of the years"),
     ],
 )
 def test_dates_at_the_ends_of_time_are_refused_by_name(
