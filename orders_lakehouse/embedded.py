@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -112,6 +113,7 @@ def embedded_server(home: Path) -> str:
     _packaged_programs()
     data = data_directory(home)
     try:
+        _end_trusting_server(data)
         make_home(home)
         with (home / "postgres.lock").open("w") as lock:
             # One at a time: a server that is about to start has a file that says nothing yet.
@@ -119,9 +121,7 @@ def embedded_server(home: Path) -> str:
             user = _server_user(home)
             data = _prepare_data(home, user)
             _restrict(data, user)
-            if embedded_server_runs(home):
-                _close_old_socket_directory(data, user)
-            else:
+            if not embedded_server_runs(home):
                 _wait_until_gone(data)
                 for left in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
                     left.unlink(missing_ok=True)
@@ -151,14 +151,25 @@ def embedded_server_runs(home: Path) -> bool:
 def stop_embedded_server(home: Path) -> bool:
     """Stop the embedded server; return whether it ran."""
     data = data_directory(home)
-    if not embedded_server_runs(home):
+    process = _server_process(data)
+    if process is None:
         return False
-    try:
-        _call(_programs(home, _server_user(home)) / "pg_ctl", "-D", data, "-w", "-m", "fast", "stop", user=_owner(data))
-    except subprocess.CalledProcessError as error:
-        raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error.stderr.strip()}") from error
+    _shut_down(process, data)
     embedded_server.cache_clear()
     return True
+
+
+def _shut_down(process: int, data: Path) -> None:
+    """End a server as `pg_ctl stop -m fast` does, which could not pass to data in a folder that was closed."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        server = psutil.Process(process)
+        try:
+            server.send_signal(signal.SIGINT)
+            server.wait(_START_SECONDS)
+        except psutil.Error as error:
+            raise DatabaseError(f"the embedded Postgres in {data} does not stop: {error}") from error
 
 
 def remove_embedded_server(home: Path) -> None:
@@ -380,11 +391,11 @@ def _replace(path: Path, text: str, user: _User) -> bool:
     return True
 
 
-def _close_old_socket_directory(data: Path, user: _User) -> None:
-    """Close the folder in which an earlier version, started by root, put a socket with a long path: mode 0777."""
-    folder = Path(_socket_directory_of(data))
-    if folder != data and folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.geteuid():
-        _make_folder(folder, user)
+def _end_trusting_server(data: Path) -> None:
+    """End a server that an earlier version started. It has root's group, and could not pass to its own files soon."""
+    process, rules = _server_process(data), data / "pg_hba.conf"
+    if process is not None and rules.exists() and rules.read_text(errors="replace") != _HBA:
+        _shut_down(process, data)
 
 
 def _start(home: Path, data: Path, user: _User) -> None:

