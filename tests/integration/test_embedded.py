@@ -25,6 +25,7 @@ from orders_lakehouse.embedded import (
     stop_embedded_server,
 )
 from orders_lakehouse.errors import DatabaseError
+from orders_lakehouse.server_user import SERVER_USER, user_of_entry
 from tests.integration.conftest import rows_of
 
 pytestmark = pytest.mark.slow
@@ -106,7 +107,7 @@ def test_no_parent_of_the_home_is_opened(folder: Path, mode: int) -> None:
     assert (outside is None) is (mode == 0o755)
     assert stat.S_IMODE(data_directory(home).stat().st_mode) == 0o700
     assert stat.S_IMODE(home.stat().st_mode) == 0o710
-    assert home.group() == home.stat().st_gid or home.group() == embedded.SERVER_USER
+    assert home.group() == home.stat().st_gid or home.group() == SERVER_USER
     if outside is not None:
         assert Path((home / "postgres.place").read_text().strip()) == outside.parent
         assert stat.S_IMODE(outside.parent.stat().st_mode) == 0o710
@@ -188,7 +189,7 @@ def test_an_ordinary_user_has_everything_at_home(folder: Path) -> None:
     home = folder / "home"
     os.chown(folder, entry.pw_uid, entry.pw_gid)
     programs = embedded._packaged_programs()
-    if not embedded._can_run(embedded._user(entry), programs):
+    if not embedded._can_run(user_of_entry(entry), programs):
         pytest.skip(f"{NOBODY} cannot pass to {programs}")
     # What the child needs is imported before it is somebody else, who may not read this environment.
     rows_of(embedded_url("shop", embedded_server(folder / "of_root")), "SELECT 1")
