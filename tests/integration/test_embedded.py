@@ -26,7 +26,7 @@ from orders_lakehouse.embedded import (
 )
 from orders_lakehouse.errors import DatabaseError
 from orders_lakehouse.server_user import SERVER_USER, user_of_entry
-from tests.integration.conftest import rows_of
+from tests.integration.conftest import command_line, rows_of
 
 pytestmark = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -107,7 +107,9 @@ def test_no_parent_of_the_home_is_opened(folder: Path, mode: int) -> None:
     assert (outside is None) is (mode == 0o755)
     assert stat.S_IMODE(data_directory(home).stat().st_mode) == 0o700
     assert stat.S_IMODE(home.stat().st_mode) == 0o710
-    assert home.group() == home.stat().st_gid or home.group() == SERVER_USER
+    assert home.group() == SERVER_USER
+    shown = "".join(command_line(["config"], LAKEHOUSE_HOME=str(home)).stdout.split())
+    assert (f"TheembeddedPostgresisin{outside}:" in shown) is (outside is not None)
     if outside is not None:
         assert Path((home / "postgres.place").read_text().strip()) == outside.parent
         assert stat.S_IMODE(outside.parent.stat().st_mode) == 0o710
