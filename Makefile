@@ -15,7 +15,7 @@ READY := $(INSTALLED) $(MANIFEST)
 # Whose tests derive dates: they hold on either engine.
 DERIVING := pipeline touched late_changes corrections histories quarantine every_check_can_fail repair_page upkeep monitors \
 	sample_shop drift check_results cluster
-PIN := --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
+PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: help install demo dev backfill bench test test-all test-spark torture check pr-checks format docs pictures lock stop clean
 
@@ -79,18 +79,20 @@ docs: $(READY) ## Write docs/configuration.md from the settings, docs/dictionary
 pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium)
 	@$(BIN)/python docs/screenshots.py
 
-lock: $(INSTALLED) ## Pin the requirements anew
+lock: $(INSTALLED) ## Pin the requirements anew, with the hash of every file
 	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra dev $(PIN) --upgrade -o requirements-dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.txt $(PIN) --upgrade -o requirements.txt
+	@echo uv | $(BIN)/uv pip compile - --constraint requirements-dev.txt $(PIN) --upgrade -o requirements-uv.txt
 
 stop: ## Stop the embedded Postgres
 	@test ! -x $(BIN)/lakehouse || $(BIN)/lakehouse stop
 
 clean: stop ## Remove .lakehouse, .venv and everything generated
+	@test ! -f .lakehouse/postgres.place || rm -rf "$$(cat .lakehouse/postgres.place)"
 	rm -rf .lakehouse .make.lock $(VENV) dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
 
 # One at a time: two calls of make on a fresh clone would install into the same folder.
-$(INSTALLED): requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt requirements-uv.txt pyproject.toml
 	@flock .make.lock $(MAKE) --no-print-directory venv
 
 .PHONY: venv
@@ -100,10 +102,10 @@ venv:
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "The venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements-dev.txt \
-		|| $(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.txt \
+		|| $(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(INSTALLED)
 
 $(MANIFEST): $(DBT_SOURCES) | $(INSTALLED)

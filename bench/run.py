@@ -21,8 +21,8 @@ from adbc_driver_postgresql import dbapi
 from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
 from bench.processes import ObservedProcess, cpu_of_children, cpu_of_family, sampling
+from orders_lakehouse.embedded import data_directory, embedded_server, remove_embedded_server
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT, Settings
 from orders_lakehouse.shop.sample import load_sample_shop
 
@@ -243,7 +243,7 @@ class Bench:
         return dict(rows(self.warehouse_url, _TABLE_BYTES))
 
     def _postmaster(self) -> int:
-        return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
+        return int((data_directory(self.home) / "postmaster.pid").read_text().split()[0])
 
 
 @contextmanager
@@ -259,7 +259,7 @@ def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
                 load_sample_shop(bench.shop_url, copies=copies)
             yield bench
         finally:
-            stop_embedded_server(home)
+            remove_embedded_server(home)
 
 
 # What is done, run by run, and what the first size of a call alone does: it says nothing of how cost grows.

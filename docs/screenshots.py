@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psutil
 from websockets.sync.client import ClientConnection, connect
 
-from orders_lakehouse.postgres import embedded_server, stop_embedded_server
+from orders_lakehouse.embedded import embedded_server, remove_embedded_server, stop_embedded_server
 from orders_lakehouse.shop.sample import load_sample_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -244,6 +244,7 @@ def main() -> None:
     finally:
         stop_embedded_server(home)
         if given.home is None and not given.keep:
+            remove_embedded_server(home)
             shutil.rmtree(home, ignore_errors=True)
 
 

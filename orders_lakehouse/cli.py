@@ -4,18 +4,37 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
+from orders_lakehouse.private import keep_private
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
+from orders_lakehouse.terminal.plain_text import accept_every_character, safe_lines
 
 if TYPE_CHECKING:
     from orders_lakehouse.terminal.quarantine import Format
     from orders_lakehouse.terminal.query import Form
 
-_DATE = click.DateTime(formats=["%Y-%m-%d"])
+
+class _Date(click.DateTime):
+    """A date that a lake may have."""
+
+    def __init__(self) -> None:
+        super().__init__(formats=["%Y-%m-%d"])
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> datetime:
+        """Read a date."""
+        found: datetime = super().convert(value, parameter, context)
+        if found.year not in YEARS:
+            self.fail(f"{value!r} is no date of a lake; expected one of the years {YEARS_IN_WORDS}", parameter, context)
+        return found
+
+
+_DATE = _Date()
 
 
 @click.group()
@@ -47,7 +66,13 @@ def shop() -> None:
 
 
 @shop.command("load")
-@click.option("--copies", type=click.IntRange(min=1), default=1, show_default=True, help="A shop so many times as big.")
+@click.option(
+    "--copies",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="A shop so many times as big.",
+)
 def load_shop(copies: int) -> None:
     """Fill the embedded shop with the sample: a year of real orders. A shop that has orders stays as it is."""
     from orders_lakehouse.terminal.demo import load_shop_if_embedded
@@ -56,10 +81,10 @@ def load_shop(copies: int) -> None:
 
 
 @shop.command("simulate")
-@click.option("--days", type=click.IntRange(min=1), required=True, metavar="N", help="Days that go by in the shop.")
+@click.option("--days", type=click.IntRange(1, 36_500), required=True, metavar="N", help="Days that go by in the shop.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=1_000_000),
     default=10,
     show_default=True,
     metavar="X",
@@ -136,7 +161,7 @@ def checks(
         raise SystemExit(1)
 
 
-_LIMIT = click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Rows at most; 50 in a table.")
+_LIMIT = click.option("--limit", type=click.IntRange(0, 2**31), metavar="N", help="Rows at most; 50 in a table.")
 _JSON = click.option(
     "--json", "form", flag_value="json", help="Print a JSON list of records; decimals are strings, to stay exact."
 )
@@ -168,7 +193,7 @@ def sql(query: str, limit: int | None, form: "Form") -> None:
 
 @cli.command()
 @click.argument("table")
-@click.option("--version", type=click.IntRange(min=0), metavar="N", help="Version of the table; the latest by default.")
+@click.option("--version", type=click.IntRange(0, 2**53), metavar="N", help="Version; the latest by default.")
 @click.option("--as-of", metavar="T", help="The version at an instant: 2017-03-01T12:00:00Z; in UTC by default.")
 @click.option("--date", "day", type=_DATE, metavar="DATE", help="One partition.")
 @_LIMIT
@@ -401,25 +426,26 @@ def demo() -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI.")
 def dev(port: int) -> None:
     """Start Dagster's UI and daemon for this lakehouse."""
     from orders_lakehouse.instance import prepare_instance
 
     prepare_instance()
-    executable = Path(sys.executable).with_name("dg")
-    if not executable.exists():
+    if find_spec("dagster_dg_cli") is None:
         raise click.ClickException("`dg` is not installed; install it with: pip install dagster-dg-cli")
     os.chdir(PROJECT)
     os.environ["VIRTUAL_ENV"] = sys.prefix
-    os.environ["PATH"] = f"{executable.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.execv(executable, [str(executable), "dev", "--port", str(port)])  # noqa: S606 (our own environment's program)
+    programs = Path(sys.executable).parent
+    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
+    command = [sys.executable, "-m", "orders_lakehouse.user_interface", "dev", "--port", str(port)]
+    os.execv(sys.executable, command)  # noqa: S606 (our own environment's program)
 
 
 @cli.command()
 def stop() -> None:
     """Stop the embedded Postgres server."""
-    from orders_lakehouse.postgres import stop_embedded_server
+    from orders_lakehouse.embedded import stop_embedded_server
 
     stopped = stop_embedded_server(settings().home)
     click.echo("The embedded Postgres is stopped." if stopped else "The embedded Postgres was not running.")
@@ -429,8 +455,20 @@ def main() -> None:
     """Entry point; expected failures end with their message and status 1."""
     from orders_lakehouse.errors import ExpectedError
 
+    keep_private()
+    accept_every_character()
     try:
         cli(standalone_mode=True)
     except (ExpectedError, SettingsError) as error:
-        click.secho(f"Error: {error}", fg="red", err=True, color=False if os.environ.get("NO_COLOR") else None)
-        raise SystemExit(1) from None
+        _end(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A folder that is a file, a name that is too long, a disk that is full: the environment's, not the code's.
+        _end(f"{os.fsdecode(error.filename)}: {error.strerror}")
+
+
+def _end(message: str) -> NoReturn:
+    color = False if os.environ.get("NO_COLOR") else None
+    click.secho(f"Error: {safe_lines(message)}", fg="red", err=True, color=color)
+    raise SystemExit(1) from None

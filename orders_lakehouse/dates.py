@@ -5,6 +5,9 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 _DAY = timedelta(days=1)
+# Years that a date or an instant of a lake may be of: what is added to them stays within Python's and Delta's.
+YEARS = range(1900, 2200)
+YEARS_IN_WORDS = f"{YEARS[0]} to {YEARS[-1]}"
 
 
 def days(first: date, last: date) -> list[date]:

@@ -7,3 +7,11 @@ class ExpectedError(RuntimeError):
 
 class TransientError(ExpectedError):
     """A failure that may pass by itself; worth another try."""
+
+
+class DatabaseError(ExpectedError):
+    """A database does not do what is asked; trying again does not help."""
+
+
+class DatabaseUnavailableError(TransientError):
+    """A database cannot be reached at the moment; trying again may help."""

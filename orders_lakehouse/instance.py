@@ -17,6 +17,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.executor import execute_here
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
 from orders_lakehouse.outcome import STEP_EVENTS, Outcome, read_events
+from orders_lakehouse.private import make_home
 from orders_lakehouse.settings import settings
 
 _POLL_SECONDS = 0.5
@@ -31,8 +32,9 @@ class BackfillError(ExpectedError):
 
 def prepare_instance() -> str:
     """Make Dagster's home with its configuration and pools; returns it, and sets DAGSTER_HOME for this process."""
+    make_home(settings().home)
     home = settings().dagster_home
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
     configuration = home / "dagster.yaml"
     if not configuration.exists():

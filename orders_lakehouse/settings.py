@@ -17,6 +17,8 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
+
 PROJECT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
         default=0.5,
         ge=0,
         le=1,
+        allow_inf_nan=False,
         validation_alias="LAKEHOUSE_QUARANTINE_LIMIT",
         description="Share of a date's rows that may be in quarantine before the date counts as broken, 0 to 1.",
     )
@@ -132,6 +135,8 @@ class Settings(BaseSettings):
     memory_gb: float | None = Field(
         default=None,
         ge=1,
+        le=1_000_000,
+        allow_inf_nan=False,
         validation_alias="LAKEHOUSE_MEMORY_GB",
         description=(
             "Memory (GB) that a run's process may use; a range of dates that needs more is worked through in portions. "
@@ -151,21 +156,32 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_SENSORS",
         description="Whether sensors and schedules run from the start; the UI switches each of them.",
     )
+    ui_hosts: str = Field(
+        default="localhost",
+        validation_alias="LAKEHOUSE_UI_HOSTS",
+        description=(
+            "Names, with commas between them, by which a browser may call the UI of `lakehouse dev`; localhost, "
+            "127.0.0.1 and [::1] always are among them."
+        ),
+    )
     repair_days: int = Field(
         default=90,
         ge=1,
+        le=36_500,
         validation_alias="LAKEHOUSE_REPAIR_DAYS",
         description="How many of the last dates the weekly repair derives anew.",
     )
     retention_days: int = Field(
         default=30,
         ge=7,
+        le=36_500,
         validation_alias="LAKEHOUSE_RETENTION_DAYS",
         description="How many days the older versions of a table can be read, at least 7.",
     )
     freshness_minutes: int = Field(
         default=60,
         ge=1,
+        le=1_000_000,
         validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
         description="How far a layer may be behind the shop before a check warns; four times as far is an error.",
     )
@@ -196,7 +212,14 @@ class Settings(BaseSettings):
     @field_validator("home", "waivers", "emr_job")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().resolve() if value else None
+        return _followed(value) if value else None
+
+    @field_validator("lake_url_given")
+    @classmethod
+    def _path_or_url(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            _followed(Path(value))
+        return value
 
     @field_validator("timezone")
     @classmethod
@@ -215,6 +238,8 @@ class Settings(BaseSettings):
     def _after_the_beginning_of_time(cls, value: date) -> date:
         if value.year <= 1900:
             raise ValueError(f"{value} is too early; expected a date after 1900, where dimension history begins")
+        if value.year not in YEARS:
+            raise ValueError(f"{value} is too late; expected a date of the years {YEARS_IN_WORDS}")
         return value
 
     @field_validator("holidays_country")
@@ -325,6 +350,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def ui_host_names(self) -> list[str]:
+        """Names by which the UI may be called."""
+        return [name.strip().strip("[]") for name in self.ui_hosts.split(",") if name.strip()]
+
+    @property
     def spark_endpoint(self) -> str:
         """Where the cluster is, without the parameters of its URL, of which a token may be one."""
         return (self.spark_remote or "").partition("/;")[0]
@@ -345,7 +375,16 @@ class Settings(BaseSettings):
     @property
     def dagster_home(self) -> Path:
         """Directory of Dagster's instance."""
-        return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster")
+        # Dagster demands an absolute path.
+        return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster").absolute()
+
+
+def _followed(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        # A user's folder that there is none of, or links in a circle.
+        raise ValueError(f"no path that can be followed: {error}") from error
 
 
 @lru_cache(maxsize=1)
@@ -357,6 +396,8 @@ def settings() -> Settings:
     """
     try:
         found = Settings()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"the file .env cannot be read: {error}; expected UTF-8") from None
     except ValidationError as error:
         problems = "\n".join(
             f"  {'.'.join(str(part) for part in problem['loc']) or 'environment'}: {problem['msg']}"

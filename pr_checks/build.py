@@ -19,8 +19,8 @@ from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.embedded import embedded_server
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import embedded_server
 from orders_lakehouse.settings import PROJECT
 from pr_checks.commits import unpack
 from pr_checks.impact import places

@@ -48,10 +48,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     home = Path(os.environ["PYTEST_" + _POSTGRES])
-    if (home / "postgres" / "postmaster.pid").exists():
-        from orders_lakehouse.postgres import stop_embedded_server
+    if (home / "postgres.lock").exists():
+        from orders_lakehouse.embedded import remove_embedded_server
 
-        stop_embedded_server(home)
+        remove_embedded_server(home)
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -60,7 +60,7 @@ def postgres_server() -> str:
     """Directory of the socket of the session's server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from orders_lakehouse.postgres import embedded_server
+        from orders_lakehouse.embedded import embedded_server
 
         return embedded_server(Path(os.environ["PYTEST_" + _POSTGRES]))
 

@@ -7,6 +7,7 @@ import click
 from pydantic.fields import FieldInfo
 from rich.text import Text
 
+from orders_lakehouse.embedded import data_elsewhere
 from orders_lakehouse.postgres import without_password
 from orders_lakehouse.settings import PROJECT, Settings, settings
 from orders_lakehouse.terminal.grids import console, grid
@@ -45,6 +46,9 @@ def show() -> None:
             cell = Text(f"{value} (default)", style="dim")
         table.add_row(str(field.validation_alias), cell)
     console().print(table)
+    outside = data_elsewhere(in_force.home)
+    if outside is not None:
+        click.echo(f"\nThe embedded Postgres is in {outside}: its user cannot pass to LAKEHOUSE_HOME.")
 
 
 def _in_force(asked: Settings, name: str) -> str:

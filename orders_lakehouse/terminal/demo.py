@@ -10,11 +10,13 @@ from datetime import date, datetime, timedelta
 import click
 
 from orders_lakehouse.contracts.tables import DAILY_SALES, RAW
+from orders_lakehouse.embedded import data_elsewhere
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import rows_of
 from orders_lakehouse.postgres import connect, database_url, value_of, without_password
+from orders_lakehouse.private import make_home
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.backfill import backfill
 from orders_lakehouse.terminal.chart import show_revenue
@@ -80,7 +82,7 @@ def _tell_of_day(day: date, changed: Counter[str]) -> None:
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """A second demo waits until the first has finished."""
-    settings().home.mkdir(parents=True, exist_ok=True)
+    make_home(settings().home)
     with (settings().home / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,9 +120,11 @@ def last_whole_month(first: date, last: date) -> tuple[date, date]:
 def _next_steps(first: date, last: date) -> str:
     start, end = last_whole_month(first, last)
     lakehouse = program()
+    outside = data_elsewhere(settings().home)
+    postgres = f"\nPostgres   {outside}" if outside else ""
     return f"""
 Lake       {settings().lake_url}
-Warehouse  {without_password(database_url("warehouse"))}
+Warehouse  {without_password(database_url("warehouse"))}{postgres}
 
 Things to try next:
   make dev

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 from datetime import date
@@ -17,13 +16,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from orders_lakehouse.terminal.plain_text import safe as safe
+
 _WIDTH = 80
 _WIDEST_CELL = 32
 _GAP = 2
 # So few rows are shown one below the other, with all their columns, when they are too wide for a table.
 _FEW_ROWS = 3
-# What moves a cursor or turns the writing round is shown, not obeyed.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NULL = "null"
 
 
@@ -115,11 +114,6 @@ def _texts(values: pl.Series) -> list[str | None]:
         # Delta keeps instants in UTC.
         values = values.dt.to_string("%Y-%m-%d %H:%M:%S%.f" + ("Z" if values.dtype.time_zone else ""))
     return [None if text is None else safe(text) for text in values.cast(pl.String)]
-
-
-def safe(text: str) -> str:
-    """A text without characters that a terminal would obey."""
-    return _CONTROL.sub("·", text)
 
 
 def _cell(text: str | None) -> Text:

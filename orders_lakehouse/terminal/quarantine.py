@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import click
@@ -35,6 +36,11 @@ from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
+
+# What a spreadsheet takes for a formula gets a quote before it, and so does what already has quotes before such a sign:
+# one quote less is the value, and a value without a formula is never changed.
+_FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
+_NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
 
 _WAIT, _FIX, _FIX_OR_WAIVE = "wait", "fix", "fix, waive"
 _MEANING = {
@@ -350,14 +356,26 @@ def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     return explained.select(*first, pl.exclude(first)).sort(str(table.partitioned_by), *table.key)
 
 
+def _guarded(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows for a spreadsheet, which takes no text of theirs for a formula."""
+    text = pl.col(pl.String)
+    return rows.with_columns(
+        pl.when(text.str.contains(_NEGATIVE_NUMBER)).then(text).otherwise(text.str.replace(_FORMULA, "'${0}"))
+    )
+
+
 def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A new file, which nobody else can read, whatever the mode of the one that it replaces.
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+            file = Path(new.name)
         if form == "csv":
-            rows.write_csv(path)
+            _guarded(rows).write_csv(file)
         elif form == "json":
-            rows.write_json(path)
+            rows.write_json(file)
         else:
-            rows.write_parquet(path)
+            rows.write_parquet(file)
+        file.replace(path)
     except OSError as error:
         raise QuarantineError(f"{path} cannot be written: {error}") from error

@@ -1,6 +1,7 @@
 """`lakehouse sql` and `lakehouse read`: rows of the Delta tables, now or as they were."""
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -12,22 +13,18 @@ from deltalake.exceptions import TableNotFoundError
 from polars.exceptions import PolarsError
 
 from orders_lakehouse.contracts.tables import TABLES, Table
-from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake import storage
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import at
 from orders_lakehouse.lake.trouble import storage_trouble
 from orders_lakehouse.terminal.grids import program, show_rows
+from orders_lakehouse.terminal.plain_text import safe_json, safe_lines
+from orders_lakehouse.terminal.readonly_sql import QueryError, check
 
 Form = Literal["table", "json", "csv"]
 # Rows of a table on the terminal, unless more are asked for; what goes to a program is whole.
 ROWS_SHOWN = 50
-_CHANGES = re.compile(r"\s*(insert|update|delete|truncate|merge|create|alter|drop)\b", re.IGNORECASE)
-
-
-class QueryError(ExpectedError):
-    """A question that cannot be answered as it is put."""
 
 
 def sql(query: str, limit: int | None, form: Form) -> None:
@@ -36,8 +33,7 @@ def sql(query: str, limit: int | None, form: Form) -> None:
     Raises:
         QueryError: The query is not understood, or names what is not there; the message says what is.
     """
-    if _CHANGES.match(query):
-        raise QueryError("tables are read here, not changed; expected a query: select ...")
+    check(query)
     lake = configured_lake()
     named = [table for table in TABLES if _names(query, table)]
     frames = {table: storage.scan(_opened(lake, table)) for table in named}
@@ -79,9 +75,11 @@ def instant(text: str) -> datetime:
     """
     try:
         found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except ValueError:
         raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise QueryError(f"{text!r} is no instant in UTC; expected one of the years 1 to 9999 there") from None
 
 
 def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
@@ -93,12 +91,22 @@ def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
         found = plan.collect(engine="streaming")
     shown = found if limit is None else found.head(limit)
     if form == "json":
-        click.echo(shown.write_json())
+        _write(safe_json(shown.write_json(), ascii_only=not _writes_unicode()) + "\n")
     elif form == "csv":
-        click.echo(shown.write_csv(), nl=False)
+        # A program reads the values as they are; a terminal would obey what it finds in them.
+        _write(safe_lines(shown.write_csv()) if sys.stdout.isatty() else shown.write_csv())
     else:
         show_rows(shown)
         click.echo(_counted(shown.height, more=found.height > shown.height))
+
+
+def _writes_unicode() -> bool:
+    return not sys.stdout.isatty() or str(sys.stdout.encoding).lower().startswith("utf")
+
+
+def _write(text: str) -> None:
+    """Write a text for a program in UTF-8, whatever the terminal is set to."""
+    click.echo(text if sys.stdout.isatty() else text.encode(), nl=False)
 
 
 def _counted(rows: int, *, more: bool) -> str:

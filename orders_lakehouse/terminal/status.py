@@ -12,13 +12,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.embedded import embedded_server_runs
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.in_vain import InVain, RefusedTable, kept, kept_refused
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.log import Extent, extent, find
 from orders_lakehouse.lake.results import evaluations, in_force
-from orders_lakehouse.postgres import connect, embedded_server_runs
+from orders_lakehouse.postgres import connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.terminal.grids import console, grid, program, show_json
 

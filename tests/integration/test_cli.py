@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orders_lakehouse.embedded import remove_embedded_server
 from orders_lakehouse.partitions import DAILY
 from tests.integration.conftest import Command, command_line, rows_of
 
@@ -81,6 +82,7 @@ def test_without_urls_the_embedded_server_starts_and_stops(tmp_path: Path) -> No
         stopped = command_line(["stop"], **home)
     assert stopped.stdout == "The embedded Postgres is stopped.\n"
     assert command_line(["stop"], **home).stdout == "The embedded Postgres was not running.\n"
+    remove_embedded_server(tmp_path)
 
 
 @pytest.mark.parametrize(

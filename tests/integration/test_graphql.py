@@ -1,6 +1,7 @@
 """The way of the UI: a range launched over the webserver's GraphQL, executed by the daemon."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -74,6 +75,7 @@ class Webserver:
     """A webserver and a daemon on a lakehouse of their own."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, query: str, **variables: Any) -> Any:
@@ -196,3 +198,23 @@ def test_a_range_launched_in_the_ui_succeeds_and_its_dates_show_as_materialized(
     targets = {tuple(one["assetKey"]["path"]): one for one in found["assetBackfillStatuses"]}
     assert set(targets) == {tuple(node["assetKey"]["path"]) for node in nodes}
     assert {targets[tuple(key["path"])]["numPartitionsTargeted"] for key in partitioned} == {len(DATES)}
+
+
+@pytest.mark.slow
+def test_the_ui_answers_to_names_of_this_machine_and_keeps_its_files_private(
+    webserver: Webserver, tmp_path: Path
+) -> None:
+    body = json.dumps({"query": "{ version }"})
+
+    def status(**headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", webserver.port, timeout=30)
+        connection.request("POST", "/graphql", body, {"Content-Type": "application/json", **headers})
+        return connection.getresponse().status
+
+    for name in ("localhost", "127.0.0.1", "[::1]"):
+        assert status(Host=f"{name}:{webserver.port}") == 200
+    assert status(Host=f"shop.example:{webserver.port}") == 400
+    assert status(Origin="http://shop.example") == 400
+    # `dev.log` is the test's own.
+    readable = [path for path in tmp_path.rglob("*") if path.name != "dev.log" and path.stat().st_mode & 0o077]
+    assert readable == []

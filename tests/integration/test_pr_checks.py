@@ -13,7 +13,7 @@ import psutil
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.postgres import stop_embedded_server
+from orders_lakehouse.embedded import remove_embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT
 from pr_checks.build import Build, copy_warehouse
 from pr_checks.commits import sides, unpack
@@ -61,6 +61,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     yield change
     assert not stop_embedded_server(home), "the server of the checks was left running"
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(home) in str(process.info["cmdline"])]
+    remove_embedded_server(home)
     shutil.rmtree(home)
 
 

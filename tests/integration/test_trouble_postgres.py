@@ -17,7 +17,7 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse import postgres
 from orders_lakehouse.defs import resources
-from orders_lakehouse.postgres import embedded_server, stop_embedded_server
+from orders_lakehouse.embedded import embedded_server, remove_embedded_server
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures
 from tests.integration.test_late_changes import IN_THE_LAKE, SHOP
 
@@ -111,7 +111,7 @@ def own_server() -> Iterator[Path]:
         home = Path(directory)
         embedded_server(home)
         yield home
-        stop_embedded_server(home)
+        remove_embedded_server(home)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def test_values_are_exact_and_nulls_are_seen(capsys: pytest.CaptureFixture[str])
 
 def test_what_a_terminal_would_obey_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pl.DataFrame({"text": ["\x1b[31mred\x1b[0m", "two\nlines", "[bold]markup[/]", "\u202eright to left"]})
-    assert shown(rows, capsys)[2:] == ["·[31mred·[0m", "two·lines", "[bold]markup[/]", "·right to left"]
+    assert shown(rows, capsys)[2:] == [r"\x1b[31mred\x1b[0m", r"two\nlines", "[bold]markup[/]", r"\u202eright to left"]
 
 
 def test_a_few_wide_rows_are_shown_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:
