@@ -178,7 +178,8 @@ _DISK_FULL = "53100"
 _CANCELLED = "57014"
 _REFUSED = re.compile(
     r"authentication failed|no pg_hba.conf entry|does not exist|permission denied|no password supplied|"
-    r"not permitted to log in|unrecognized configuration parameter|certificate|private key|SSL was required|(?:channel binding|GSSAPI).* required",
+    r"not permitted to log in|unrecognized configuration parameter|certificate|private key|SSL was required|"
+    r"(?:channel binding|GSSAPI).* required",
     re.IGNORECASE,
 )
 # A server that is there, and lets nobody in just now: all its connections are taken, it starts, or it shuts down.

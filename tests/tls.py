@@ -42,6 +42,7 @@ CREATE ROLE alone LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 1;
 CREATE ROLE hurried LOGIN PASSWORD '{PASSWORD}';
 ALTER ROLE hurried SET statement_timeout = '200ms';
 CREATE DATABASE warehouse OWNER loader;
+CREATE DATABASE shop OWNER loader;
 """
 
 
@@ -103,10 +104,10 @@ class Server:
     port: int = 0
     connections: list[bool] = field(default_factory=list)
 
-    def url(self, user: str = "loader", password: str = PASSWORD, **parts: str) -> str:
-        """URL of the warehouse by TCP."""
+    def url(self, user: str = "loader", password: str = PASSWORD, database: str = "warehouse", **parts: str) -> str:
+        """URL of a database by TCP."""
         secret = f":{quote(password, safe='')}" if password else ""
-        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/warehouse?{urlencode(parts, quote_via=quote)}"
+        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}?{urlencode(parts, quote_via=quote)}"
 
     def present(self, certificate: tuple[Path, Path], *, client_must_too: bool = False) -> None:
         """Show a certificate from the next connection on, and maybe let in nobody who has none."""
