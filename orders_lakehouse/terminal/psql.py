@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from psycopg2.extensions import make_dsn
 
@@ -67,7 +66,7 @@ def psql(database: Database, arguments: Sequence[str]) -> None:
         parts = {name: value for name, value in parts.items() if name in ("host", "port", "dbname", "user")}
     told, named = connection(parts)
     variables = environment.for_psql(told, alone=alone)
-    os.execve(program, [Path(program).name, *named, *arguments], variables)  # noqa: S606 (found on the PATH)
+    os.execve(program, [program, *named, *arguments], variables)  # noqa: S606 (found on the PATH)
 
 
 def connection(parts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from tests.integration.conftest import SHOP_SCHEMA, Terminal, command_line
+from tests.integration.conftest import SHOP_SCHEMA, Command, Terminal, command_line
 from tests.integration.test_late_changes import SHOP
 from tests.tls import PASSWORD, Server, tls_server
 
@@ -94,7 +94,7 @@ def test_the_watch_sees_a_secret(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"\0password=pass-w0rd\0")
     assert left_behind(tmp_path) == [f"{tmp_path / 'kept'}: pass-w0rd"]
     with watched() as shown:
-        subprocess.run(["sh", "-c", "sleep 1; true wr0ng-w0rd"], check=True)
+        subprocess.run(["/bin/sh", "-c", "sleep 1; true wr0ng-w0rd"], check=True)
     assert any("wr0ng-w0rd" in line for line in shown)
 
 
@@ -157,13 +157,11 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("url", MALFORMED)
-def test_a_malformed_url_is_not_shown(tmp_path: Path, url: str) -> None:
-    terminal = Terminal(tmp_path, url, url)
-    for command in (["config"], ["psql", "warehouse"], ["reconcile"], ["demo"], ["shop", "simulate", "--days", "1"]):
-        done = terminal.run(*command)
-        assert_nothing_shown(done)
-        assert "Traceback" not in done.stderr
-        assert command == ["config"] or done.returncode == 1
+def test_a_malformed_url_is_not_shown(command: Command, url: str) -> None:
+    for arguments in (["config"], ["psql", "warehouse"], ["reconcile"], ["demo"], ["shop", "simulate", "--days", "1"]):
+        status, out, err = command(*arguments, SHOP_DATABASE_URL=url, WAREHOUSE_DATABASE_URL=url)
+        assert "pass-w0rd" not in out + err
+        assert status == 1 or (arguments == ["config"] and "cannot be read" in out)
 
 
 def test_psql_connects_and_shows_no_password(server: Server, tmp_path: Path) -> None:
