@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from orders_lakehouse import environment
 from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
 from orders_lakehouse.private import keep_private
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
@@ -46,9 +47,26 @@ def cli() -> None:
 @click.argument("what", type=click.Choice(["shop", "warehouse", "lake"]))
 def url(what: str) -> None:
     """Print the URL in force; an embedded server is started."""
-    from orders_lakehouse.postgres import database_url
+    from orders_lakehouse.postgres import shown_url
 
-    click.echo(settings().lake_url if what == "lake" else database_url("shop" if what == "shop" else "warehouse"))
+    click.echo(settings().lake_url if what == "lake" else shown_url("shop" if what == "shop" else "warehouse"))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("database", type=click.Choice(["shop", "warehouse"]))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PSQL ARGUMENTS]")
+def psql(database: str, arguments: tuple[str, ...]) -> None:
+    """Open psql in the database in force; its password stands on no command line.
+
+    \b
+    lakehouse psql warehouse
+    lakehouse psql warehouse -- -c "select count(*) from marts.fct_orders"
+
+    An embedded server is started, and its own psql serves where none is installed.
+    """  # noqa: D301 (the escape tells click to keep the lines)
+    from orders_lakehouse.terminal.psql import psql as become
+
+    become("shop" if database == "shop" else "warehouse", arguments)
 
 
 @cli.command()
@@ -439,7 +457,7 @@ def dev(port: int) -> None:
     programs = Path(sys.executable).parent
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [sys.executable, "-m", "orders_lakehouse.user_interface", "dev", "--port", str(port)]
-    os.execv(sys.executable, command)  # noqa: S606 (our own environment's program)
+    os.execve(sys.executable, command, environment.for_dagster())  # noqa: S606 (our own environment's program)
 
 
 @cli.command()

@@ -71,9 +71,24 @@ _TUNING = {
 }
 
 
+# Each parameter that libpq would take from the environment, which means the databases that are configured.
+NO_DEFAULTS = (
+    "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable&"
+    "require_auth=&requirepeer=&target_session_attrs=any&load_balance_hosts=disable&options="
+)
+
+
 def embedded_url(database: str, socket_directory: str) -> str:
     """URL of a database of the embedded server."""
-    return f"postgresql://{SUPERUSER}@/{database}?host={quote(socket_directory, safe='/')}"
+    return f"postgresql://{SUPERUSER}@/{database}?host={quote(socket_directory, safe='/')}&{NO_DEFAULTS}"
+
+
+def server_program(name: str) -> str | None:
+    """Path of a program that comes with the embedded server; None where that is not installed."""
+    try:
+        return str(_packaged_programs() / name)
+    except DatabaseError:
+        return None
 
 
 def data_directory(home: Path) -> Path:

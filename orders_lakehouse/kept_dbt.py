@@ -23,12 +23,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from orders_lakehouse import environment
 
 # The executable; `-P`: dbt imports what begins with `dbt_`, and ought not to find it in the current folder.
 COMMAND = (sys.executable, "-P", "-m", "orders_lakehouse.kept_dbt")
 # By which the executable finds the process.
 ADDRESS = "KEPT_DBT_ADDRESS"
+# URL of the warehouse, by which dbt connects in the place of its profile; dbt hides what is named so in its logs.
+WAREHOUSE_URL = "DBT_ENV_SECRET_WAREHOUSE_URL"
 # How the executable ends when the process is gone; dbt ends with 0, 1 or 2.
 _GONE = 3
 # How long dbt may take to cancel its queries when its run is gone.
@@ -55,13 +59,20 @@ class KeptDbt:
                 pass_fds=[listener.fileno()],
                 # A pipe whose other end closes with this process, also when it is killed.
                 stdin=subprocess.PIPE,
+                env=environment.for_dbt(os.environ),
                 # What interrupts this process reaches a build by the executable, and once.
                 start_new_session=True,
             )
 
-    def tell(self, environment: Mapping[str, str]) -> None:
-        """What the builds from now on have in their environment, beside that of the executable."""
-        _told(self.address).write_text(json.dumps(dict(environment)))
+    def tell(self, more: Mapping[str, str]) -> None:
+        """Give the builds from now on more in their environment, beside that of the executable.
+
+        It passes by the socket and stays in memory: passwords are among it.
+        """
+        # The executable finds out, and says, that the process is gone.
+        with socket.socket(socket.AF_UNIX) as telling, suppress(OSError):
+            telling.connect(self.address)
+            _send(telling, dict(more))
 
     @property
     def lives(self) -> bool:
@@ -76,19 +87,13 @@ class KeptDbt:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _told(address: str) -> Path:
-    return Path(address).with_name("told.json")
-
-
 def _ask(address: str, arguments: Sequence[str]) -> int:
     """Have the process build, with the environment, the folder and the output of this one; returns how that ended."""
-    told = json.loads(_told(address).read_text()) if _told(address).exists() else {}
-    request = json.dumps([arguments, {**os.environ, **told}, os.getcwd()]).encode()
+    request = [arguments, environment.for_dbt(os.environ), os.getcwd()]
     with socket.socket(socket.AF_UNIX) as asked:
         try:
             asked.connect(address)
-            socket.send_fds(asked, [_NUMBER.pack(len(request))], [sys.stdout.fileno(), sys.stderr.fileno()])
-            asked.sendall(request)
+            _send(asked, request, [sys.stdout.fileno(), sys.stderr.fileno()])
             (builder,) = _NUMBER.unpack(_read(asked, _NUMBER.size))
             # dbt cancels its queries when it is interrupted.
             signal.signal(signal.SIGINT, lambda *_: os.kill(builder, signal.SIGINT))
@@ -110,17 +115,23 @@ def _serve(listener: socket.socket) -> None:
     gc.disable()
     from dbt.cli.main import cli
 
+    _connect_by_url()
     # What is imported stays: nobody has to look for garbage among it.
     gc.freeze()
     gc.enable()
     imported.set()
+    more: dict[str, str] = {}
     while not ended.is_set():
         asking, _ = listener.accept()
         with asking, suppress(OSError):  # who asked may be gone
             size, outputs, _, _ = socket.recv_fds(asking, _NUMBER.size, 2)
-            arguments, environment, folder = json.loads(_read(asking, *_NUMBER.unpack(size)))
+            request = json.loads(_read(asking, *_NUMBER.unpack(size)))
+            if not outputs:
+                more = request
+                continue
+            arguments, own, folder = request
             asking.sendall(_NUMBER.pack(os.getpid()))
-            with _as(environment, folder, outputs):
+            with _as({**own, **more}, folder, outputs):
                 sys.argv = ["dbt", *arguments]
                 try:
                     cli(prog_name="dbt")
@@ -141,14 +152,14 @@ def _end_with_stdin(imported: threading.Event, ended: threading.Event) -> NoRetu
 
 
 @contextmanager
-def _as(environment: Mapping[str, str], folder: str, outputs: Sequence[int]) -> Iterator[None]:
+def _as(variables: Mapping[str, str], folder: str, outputs: Sequence[int]) -> Iterator[None]:
     """Be in an environment and a folder, with outputs for stdout and stderr."""
     own = [os.dup(1), os.dup(2)]
     for output, number in zip(outputs, (1, 2), strict=True):
         os.dup2(output, number)
         os.close(output)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(variables)
     os.chdir(folder)
     try:
         yield
@@ -158,6 +169,31 @@ def _as(environment: Mapping[str, str], folder: str, outputs: Sequence[int]) -> 
             # Whoever reads the output of the build reads its end.
             os.dup2(output, number)
             os.close(output)
+
+
+def _connect_by_url() -> None:
+    """Have dbt connect by the URL that the loader connects by, where it is told one.
+
+    dbt's profile has a place for a dozen of libpq's parameters, and sets some that a URL leaves to the environment. The
+    same URL in the same environment means the same to each libpq: hosts, certificates, passwords, options.
+    """
+    import psycopg2
+
+    by_profile = psycopg2.connect
+
+    def connect(**profile: Any) -> Any:
+        url = os.environ.get(WAREHOUSE_URL)
+        # Text is UTF-8, whatever the role, the database or the URL say.
+        always = {"client_encoding": "UTF8", "fallback_application_name": "dbt"}
+        return by_profile(url, **always) if url else by_profile(**profile)
+
+    psycopg2.connect = connect
+
+
+def _send(asked: socket.socket, request: Any, outputs: Sequence[int] = ()) -> None:
+    written = json.dumps(request).encode()
+    socket.send_fds(asked, [_NUMBER.pack(len(written))], outputs)
+    asked.sendall(written)
 
 
 def _read(asked: socket.socket, size: int) -> bytes:
@@ -184,6 +220,7 @@ def main() -> None:
     else:
         from dbt.cli.main import cli
 
+        _connect_by_url()
         cli(prog_name="dbt")
 
 

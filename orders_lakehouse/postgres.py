@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from orders_lakehouse import adbc
-from orders_lakehouse.embedded import embedded_server, embedded_url
+from orders_lakehouse.embedded import NO_DEFAULTS, embedded_server, embedded_url
 from orders_lakehouse.errors import DatabaseError as DatabaseError
 from orders_lakehouse.errors import DatabaseUnavailableError as DatabaseUnavailableError
 from orders_lakehouse.errors import ExpectedError
@@ -29,6 +29,11 @@ def database_url(database: Database) -> str:
     return given if given is not None else embedded_url(database, embedded_server(settings().home))
 
 
+def is_embedded(database: Database) -> bool:
+    """Whether a database is the embedded server's."""
+    return (settings().shop_database_url if database == "shop" else settings().warehouse_database_url) is None
+
+
 @contextmanager
 def connect(database: Database) -> Iterator["Connection"]:
     """A connection to a database, in UTC and UTF-8, without autocommit; commit before the block ends.
@@ -39,9 +44,8 @@ def connect(database: Database) -> Iterator["Connection"]:
     """
     from adbc_driver_manager import Error, OperationalError
 
+    parts_of(database)
     url = database_url(database)
-    if parse_url(url) is None:
-        raise _unreadable(database)
     try:
         connection = adbc.connect(url)
     except OperationalError as error:
@@ -130,6 +134,27 @@ def without_password(url: str) -> str:
     return " ".join(f"{name}={parts[name]}" for name in shown if parts.get(name))
 
 
+def parts_of(database: Database) -> dict[str, str]:
+    """The parts of the URL in force as libpq reads them.
+
+    Raises:
+        DatabaseError: It cannot be read.
+    """
+    parts = parse_url(database_url(database))
+    if parts is None:
+        raise _unreadable(database)
+    return parts
+
+
+def database_name(database: Database) -> str:
+    """The name of a database; where the URL leaves it to libpq's defaults, the server is asked."""
+    given = parts_of(database).get("dbname")
+    if given:
+        return given
+    with connect(database) as connection, connection.cursor() as cursor:
+        return str(value_of(cursor, "SELECT current_database()"))
+
+
 def parse_url(url: str) -> dict[str, str] | None:
     """The parts of a URL as libpq reads them; None when it cannot, or when a part of a secret went astray."""
     import psycopg2
@@ -139,7 +164,8 @@ def parse_url(url: str) -> dict[str, str] | None:
         parts: dict[str, str] = parse_dsn(url)
     except psycopg2.ProgrammingError:
         return None
-    port_is_number = str(parts.get("port", "5432")).replace(",", "").isdigit()
+    # Several hosts may have a port each, or none.
+    port_is_number = str(parts.get("port") or "5432").replace(",", "0").isdigit()
     return parts if port_is_number and not any("@" in str(parts.get(name)) for name in ("host", "dbname")) else None
 
 
@@ -147,12 +173,22 @@ def parse_url(url: str) -> dict[str, str] | None:
 _TRANSIENT = re.compile(r"^(08|53|57|40001|40P01)")
 _LOCK_TIMEOUT = "55P03"
 _DISK_FULL = "53100"
-_REFUSED = re.compile(r"authentication failed|no pg_hba.conf entry|does not exist|permission denied", re.IGNORECASE)
+_CANCELLED = "57014"
+_REFUSED = re.compile(
+    r"authentication failed|no pg_hba.conf entry|does not exist|permission denied|no password supplied|"
+    r"not permitted to log in|unrecognized configuration parameter|certificate|private key|SSL was required|"
+    r"(?:channel binding|GSSAPI).* required",
+    re.IGNORECASE,
+)
+# A server that is there, and lets nobody in just now: all its connections are taken, it starts, or it shuts down.
+_FULL = re.compile(r"too many (?:connections|clients)|remaining connection slots")
+_NOT_NOW = re.compile(rf"{_FULL.pattern}|the database system is|not yet accepting connections")
 # The same, where all that there is of an error is its text.
 _SAID_OF_LOCKS = "due to lock timeout"
+_SAID_OF_STATEMENTS = "due to statement timeout"
 _SAID_IN_PASSING = re.compile(
     r"connection to server|server closed the connection|terminating connection|connection already closed|no connection|"
-    r"the database system is|could not (?:send|receive) data|deadlock detected|could not serialize"
+    rf"{_NOT_NOW.pattern}|could not (?:send|receive) data|deadlock detected|could not serialize"
 )
 
 
@@ -165,6 +201,13 @@ def _unreachable(error: Exception, database: Database, url: str) -> ExpectedErro
     said = re.sub(r' for user "[^"]*"', "", said)
     if _REFUSED.search(text):
         return DatabaseError(f"{where} refuses the connection: {said}. Correct {VARIABLE[database]}.")
+    if _FULL.search(text):
+        return DatabaseUnavailableError(
+            f"{where} has no connection to spare: {said}. Let others connect less, or raise the limit of the role, the "
+            "database (CONNECTION LIMIT) or the server (max_connections)."
+        )
+    if _NOT_NOW.search(text):
+        return DatabaseUnavailableError(f"{where} lets nobody in at the moment: {said}")
     return DatabaseUnavailableError(
         f"{where} cannot be reached: {said}. Is it running, and is {VARIABLE[database]} right?"
     )
@@ -176,6 +219,8 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     state, said = error.sqlstate, _said(str(error), url)
     if state == _LOCK_TIMEOUT:
         return _locked(database)
+    if state == _CANCELLED and _SAID_OF_STATEMENTS in said:
+        return _too_slow(database, said)
     if state == _DISK_FULL:
         return DatabaseError(f"{_where(database, url)} has no room left: {said}. Make room there, then run again.")
     if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
@@ -184,11 +229,21 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     return DatabaseError(f"{_where(database, url)} refuses a statement: {said}")
 
 
-def failure_in_words(database: Database, said: str) -> ExpectedError:
-    """The error of another program's session in a database, of which there is nothing but what it said."""
-    if _SAID_OF_LOCKS in said:
+def failure_in_words(database: Database, said: str, output: str = "") -> ExpectedError:
+    """The error of another program's session in a database, of which there is nothing but what it said.
+
+    Args:
+        database: In which the session was.
+        said: What it said, as it is shown.
+        output: The same in all its words, by which it is judged.
+    """
+    output = output or said
+    if _SAID_OF_LOCKS in output:
         return _locked(database, said)
-    return (DatabaseUnavailableError if _SAID_IN_PASSING.search(said) else DatabaseError)(said)
+    if _SAID_OF_STATEMENTS in output:
+        return _too_slow(database, said)
+    passes = _SAID_IN_PASSING.search(output) and not _REFUSED.search(output)
+    return (DatabaseUnavailableError if passes else DatabaseError)(said)
 
 
 def _said(text: str, url: str) -> str:
@@ -203,6 +258,15 @@ def _said(text: str, url: str) -> str:
 
 def _where(database: Database, url: str) -> str:
     return f"the {database} database ({without_password(url)})"
+
+
+def _too_slow(database: Database, said: str) -> DatabaseError:
+    variable = VARIABLE[database]
+    return DatabaseError(
+        f"{_where(database, database_url(database))} ended a statement that took longer than its statement_timeout: "
+        f"{said}. Set a longer one, or 0 for none, for the user (ALTER ROLE ... SET statement_timeout = '1h') or in "
+        f"{variable} (options=-c%20statement_timeout%3D1h), then run again."
+    )
 
 
 def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
@@ -260,10 +324,14 @@ def _unreadable(database: Database) -> DatabaseError:
     )
 
 
+def shown_url(database: Database) -> str:
+    """The URL in force for people and their tools: of the embedded server, its socket and database alone."""
+    return database_url(database).removesuffix(f"&{NO_DEFAULTS}")
+
+
 def _revived(database: Database) -> bool:
     """Start the embedded server again when a connection to it failed; false where the database is not embedded."""
-    given = settings().shop_database_url if database == "shop" else settings().warehouse_database_url
-    if given is not None:
+    if not is_embedded(database):
         return False
     embedded_server.cache_clear()
     embedded_server(settings().home)

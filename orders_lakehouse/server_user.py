@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from orders_lakehouse import environment
 from orders_lakehouse.errors import DatabaseError
 
 SERVER_USER = "embedded_postgres"
@@ -116,6 +117,8 @@ def call(program: Path, *arguments: str | Path, user: ServerUser) -> None:
             command,
             check=False,
             cwd="/",
+            # A server takes its port from PGPORT.
+            env=environment.for_postgres_server(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=said,

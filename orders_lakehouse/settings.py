@@ -29,6 +29,8 @@ _WITH_LEAP_SECONDS = "right/"
 # What Postgres takes for the same name with and without quotes.
 _PLAIN_NAME = "[a-z_][a-z0-9_]{0,62}"
 _KMS = ("aws:kms", "aws:kms:dsse")
+# Of Spark Connect: where it is, and parameters after a slash.
+_SPARK_REMOTE = re.compile(r"(sc://[^/\s;?@#]+)(?:/|/;.*)?")
 
 
 class SettingsError(ValueError):
@@ -314,12 +316,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _known_cluster(self) -> "Settings":
-        # Quoted up to its parameters: those have the token.
-        given, _, _ = (self.spark_remote or "nothing").partition(";")
-        if self.engine == "spark" and not re.fullmatch(r"sc://[^/\s]+/?", given):
+        if self.engine == "spark" and not _SPARK_REMOTE.fullmatch(self.spark_remote or ""):
+            # Not quoted: a token may stand anywhere in a URL that is written wrongly.
+            found = "something else" if self.spark_remote else "not set"
             raise ValueError(
-                f"LAKEHOUSE_ENGINE is spark, and SPARK_REMOTE is {given}; expected the URL of a Spark Connect "
-                "endpoint, sc://host:port"
+                f"LAKEHOUSE_ENGINE is spark, and SPARK_REMOTE is {found}; expected the URL of a Spark Connect "
+                "endpoint, sc://host:port, or with parameters sc://host:port/;token=..."
             )
         return self
 
@@ -346,7 +348,9 @@ class Settings(BaseSettings):
     def _known_store(self) -> "Settings":
         scheme, separator, rest = self.lake_url.partition("://")
         if separator and (scheme != "s3" or not rest.strip("/")):
-            raise ValueError(f"LAKE_URL is {self.lake_url!r}; expected a directory or s3://bucket/prefix")
+            # Keys of S3 do not belong there, and some write them there.
+            found = re.sub(r"://[^/@]*@", "://***@", self.lake_url)
+            raise ValueError(f"LAKE_URL is {found!r}; expected a directory or s3://bucket/prefix")
         return self
 
     @property
@@ -357,7 +361,8 @@ class Settings(BaseSettings):
     @property
     def spark_endpoint(self) -> str:
         """Where the cluster is, without the parameters of its URL, of which a token may be one."""
-        return (self.spark_remote or "").partition("/;")[0]
+        found = _SPARK_REMOTE.fullmatch(self.spark_remote or "")
+        return found[1] if found else "a URL that cannot be read"
 
     @property
     def lake_url(self) -> str:
@@ -394,6 +399,7 @@ def settings() -> Settings:
     Raises:
         SettingsError: A value or a name in the environment is not understood.
     """
+    _write_service_into_urls()
     try:
         found = Settings()
     except UnicodeDecodeError as error:
@@ -411,6 +417,20 @@ def settings() -> Settings:
         raise SettingsError(f"the environment cannot be read:\n{problems}") from None
     _export_aws_names()
     return found
+
+
+def _write_service_into_urls() -> None:
+    """Move PGSERVICE into the database URLs that are given, where it means the same, for this process and its children.
+
+    In the environment, libpq would look for the service in each connection to the embedded server, too.
+    """
+    service = os.environ.pop("PGSERVICE", None)
+    dotenv = Settings.model_config.get("env_file")
+    written = dotenv_values(str(dotenv)) if dotenv else {}
+    for name in ("SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL") if service else ():
+        url = os.environ.get(name) or written.get(name)
+        if url and not re.search(r"[?&]service=", url):
+            os.environ[name] = f"{url}{'&' if '?' in url else '?'}service={quote(str(service), safe='')}"
 
 
 def _export_aws_names() -> None:

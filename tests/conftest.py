@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
                     "DBT_",
                     "AWS_",
                     "SPARK_",
+                    "PG",
                 )
             ):
                 del os.environ[name]

@@ -183,4 +183,4 @@ def _raise_what_dbt_said(invocation: DbtCliInvocation) -> None:
     lines = (re.sub(r"^connection to server .+? failed: ", "", line.strip()) for line in plain.splitlines())
     said = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
     ended = f"it ended with status {invocation.process.returncode} and no word; its log is in {invocation.target_path}"
-    raise failure_in_words("warehouse", f"dbt failed: {said or ended}")
+    raise failure_in_words("warehouse", f"dbt failed: {said or ended}", plain)

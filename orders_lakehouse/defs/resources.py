@@ -15,14 +15,14 @@ import dagster as dg
 from packaging.version import Version
 from pydantic import PrivateAttr
 
-from orders_lakehouse import postgres
+from orders_lakehouse import environment, postgres
 from orders_lakehouse.defs.without_dbt import DbtCliInvocation, DbtCliResource
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.executor import threads_executor
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.liveness import signing
-from orders_lakehouse.postgres import database_url, parse_url
+from orders_lakehouse.postgres import database_url
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
 _RETRIES = 3
@@ -54,22 +54,24 @@ def dates_for_dbt(dates: tuple[date, date] | None, blocked: Sequence[date]) -> d
 
 
 def warehouse_for_dbt() -> dict[str, str]:
-    """Environment in which dbt's profile finds the warehouse in force."""
-    parts = parse_url(database_url("warehouse")) or {}
+    """Environment by which dbt finds the warehouse in force, and connects as the loader does.
+
+    Raises:
+        DatabaseError: The warehouse's URL cannot be read.
+    """
+    parts = postgres.parts_of("warehouse")
     return {
-        "DBT_WAREHOUSE_HOST": parts.get("host", "localhost"),
-        "DBT_WAREHOUSE_PORT": parts.get("port", "5432"),
-        "DBT_WAREHOUSE_USER": parts.get("user", "postgres"),
-        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
-        "DBT_WAREHOUSE_DBNAME": parts.get("dbname", "postgres"),
+        WAREHOUSE_URL: database_url("warehouse"),
+        # dbt writes the name into its statements.
+        "DBT_WAREHOUSE_DBNAME": postgres.database_name("warehouse"),
         "DBT_LAKE_SCHEMA": settings().lake_schema,
         "DBT_STAGING_SCHEMA": settings().staging_schema,
         "DBT_MARTS_SCHEMA": settings().marts_schema,
         "DBT_READERS": settings().readers,
         "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{postgres.LOCK_SECONDS}s",
-        "DBT_WAREHOUSE_SSLMODE": parts.get("sslmode", "prefer"),
-        # dbt has no setting for it: libpq reads it here, and it wins over that of the role and of the database.
-        "PGCLIENTENCODING": "UTF8",
+        # dbt hides them wherever it writes.
+        "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
+        "DBT_ENV_SECRET_WAREHOUSE_SSLPASSWORD": parts.get("sslpassword", ""),
     }
 
 
@@ -127,7 +129,7 @@ class Dbt(DbtCliResource):
         folders = ["--project-dir", self.project_dir, "--profiles-dir", str(self.profiles_dir)]
         return subprocess.Popen(  # noqa: S603 (our own command)
             [*COMMAND, "--quiet", "parse", *folders, "--target-path", target, "--log-path", target],
-            env={**os.environ, **told},
+            env={**environment.for_dbt(os.environ), **told},
             cwd=self.project_dir,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -142,6 +144,7 @@ class Dbt(DbtCliResource):
             self._stop()
             self._kept = KeptDbt()
             # Once, before there are threads that may read it: the environment of a process is not made for more.
+            environment.forget_dbt_options()
             os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(_dbt_folder())})
         return self._kept
 

@@ -22,8 +22,14 @@ set goes before it. A value that cannot be understood, or a `LAKEHOUSE_` name th
 {table}
 
 Besides, the standard names of others are understood: `AWS_*` ([S3](s3.md)), in `.env` too; and, in the environment
-alone, `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and those of Postgres' own library,
-such as `PGCONNECT_TIMEOUT`. What concerns Dagster alone (run queue, pools, retention, where logs go) is configured in
+alone, `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and those of Postgres' own library.
+
+A database URL may have every parameter of that library (`sslmode`, `sslrootcert`, `sslcert`, `options`, several hosts,
+a `service`, ...). What it leaves open comes from `PGSSLMODE`, `PGPASSWORD`, `PGSERVICE`, `~/.pgpass` and the like. The
+reader of the shop, the loader and dbt connect by the same parameters. The embedded server takes none of them. dbt's own
+`DBT_*` variables have no effect on a run.
+
+What concerns Dagster alone (run queue, pools, retention, where logs go) is configured in
 `dagster.yaml` in its home.
 
 <!-- Written by `make docs` from orders_lakehouse/settings.py. -->

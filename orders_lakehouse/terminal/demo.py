@@ -134,7 +134,7 @@ Things to try next:
   {lakehouse} sql "select category, sum(total_price) as revenue \\
       from curated.order_lines group by category order by revenue desc limit 7"
       what sells best, from the Delta tables
-  psql "$({lakehouse} url warehouse)" -c \\
+  {lakehouse} psql warehouse -- -c \\
     'select date_id, sum(total_price) from marts.fct_order_lines
      group by 1 order by 1 desc limit 7'
       a week of revenue, from the star schema in Postgres

@@ -5,13 +5,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orders_lakehouse.contracts.tables import CURATED, RAW
 from orders_lakehouse.defs.resources import warehouse_for_dbt
+from orders_lakehouse.kept_dbt import COMMAND
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
 
@@ -78,7 +78,7 @@ def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, mon
 
     done = subprocess.run(
         [
-            str(Path(sys.executable).with_name("dbt")),
+            *COMMAND,
             *("--quiet", "test", "--select", "test_type:unit"),
             *("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)),
             *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),

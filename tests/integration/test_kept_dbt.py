@@ -26,7 +26,11 @@ p:
   outputs:
     t: {{type: postgres, host: "{host}", port: {port}, user: {user}, password: "", dbname: {dbname}, schema: public}}
 """
-SLEEPS = ["show", "--inline", "select pg_sleep({{ env_var('SECONDS') }}), 'slept {{ env_var('SECONDS') }} s' as said"]
+SLEEPS = [
+    "show",
+    "--inline",
+    "select pg_sleep({{ env_var('DBT_SECONDS') }}), 'slept {{ env_var('DBT_SECONDS') }} s' as said",
+]
 # A process in the background, which is deaf to interrupts, that starts a kept one and builds with it.
 RUN = """
 import os, signal, subprocess, sys
@@ -101,7 +105,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
 
 def test_it_runs_in_the_folder_and_the_environment_of_who_asks(kept: KeptDbt, project: Path) -> None:
     for seconds in ("0", "0.1"):
-        status, said = run(SLEEPS, project, environment(kept, SECONDS=seconds))
+        status, said = run(SLEEPS, project, environment(kept, DBT_SECONDS=seconds))
         assert status == 0, said
         assert f"slept {seconds} s" in said
 
@@ -115,17 +119,17 @@ def test_a_failure_ends_and_is_told_as_dbt_does(kept: KeptDbt, tmp_path: Path) -
 
 def test_an_interrupt_cancels_the_query_and_the_next_build_runs(kept: KeptDbt, project: Path, url: str) -> None:
     asking = subprocess.Popen(
-        [*COMMAND, *SLEEPS], cwd=project, env=environment(kept, SECONDS="600"), stdout=subprocess.DEVNULL
+        [*COMMAND, *SLEEPS], cwd=project, env=environment(kept, DBT_SECONDS="600"), stdout=subprocess.DEVNULL
     )
     eventually(lambda: sleeping(url))
     asking.send_signal(signal.SIGINT)
     assert asking.wait(30) not in (0, None)
     eventually(lambda: not sleeping(url))
-    assert run(SLEEPS, project, environment(kept, SECONDS="0"))[0] == 0
+    assert run(SLEEPS, project, environment(kept, DBT_SECONDS="0"))[0] == 0
 
 
 def test_a_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
-    run = subprocess.Popen([sys.executable, "-c", RUN, *SLEEPS], cwd=project, env=environment(SECONDS="600"))
+    run = subprocess.Popen([sys.executable, "-c", RUN, *SLEEPS], cwd=project, env=environment(DBT_SECONDS="600"))
     eventually(lambda: sleeping(url))
     children = psutil.Process(run.pid).children(recursive=True)
     assert len(children) >= 2
@@ -185,7 +189,7 @@ def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
 
 
 def test_nothing_is_said_when_it_ends(project: Path) -> None:
-    environ = {**environment(), "SECONDS": "0"}
+    environ = {**environment(), "DBT_SECONDS": "0"}
     ended = subprocess.run(
         [sys.executable, "-c", BUILD_AND_STOP, *SLEEPS],
         cwd=project,

@@ -1,5 +1,6 @@
 """The environment: defaults, what is refused and how, and that no message ever shows a password."""
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -287,12 +288,19 @@ def test_a_name_that_glue_and_athena_do_not_agree_on_is_refused(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "remote", ["", "local[*]", "http://spark:15002", "sc://", "sc:///;token=s3cr3t", "sc:// spark"]
+    "remote",
+    [
+        *("", "local[*]", "http://spark:15002", "sc://", "sc:///;token=s3cr3t", "sc:// spark"),
+        *("sc://spark:15002;token=s3cr3t", "sc://me:s3cr3t@spark:15002", "sc://spark:15002?token=s3cr3t"),
+    ],
 )
 def test_an_engine_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_ENGINE="spark", SPARK_REMOTE=remote)
     assert "expected the URL of a Spark Connect endpoint, sc://host:port" in message
     assert SECRET not in message
+    # With another engine it is not read, and may be shown.
+    monkeypatch.setenv("LAKEHOUSE_ENGINE", "polars")
+    assert SECRET not in settings().spark_endpoint
 
 
 @pytest.mark.parametrize("remote", ["sc://spark:15002", "sc://spark.example.com:443/;token=s3cr3t;user_id=me"])
@@ -301,3 +309,29 @@ def test_an_endpoint_is_kept_with_what_it_asks_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SPARK_REMOTE", remote)
     assert settings().spark_remote == remote
     assert SECRET not in repr(settings())
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://h/d", "postgresql://h/d?service=loader%20one"),
+        ("postgresql://h/d?sslmode=require", "postgresql://h/d?sslmode=require&service=loader%20one"),
+        ("postgresql://h/d?service=own", "postgresql://h/d?service=own"),
+    ],
+)
+def test_a_service_means_the_databases_that_are_configured(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: str
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
+    monkeypatch.setenv("PGSERVICE", "loader one")
+    found = settings()
+    assert (found.warehouse_database_url, found.shop_database_url) == (expected, None)
+    # Processes that this one starts read the same; no connection to the embedded server looks for the service.
+    assert os.environ["WAREHOUSE_DATABASE_URL"] == expected
+    assert "PGSERVICE" not in os.environ
+
+
+def test_keys_in_the_url_of_the_lake_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = _refused(monkeypatch, LAKE_URL=f"s3a://key:{SECRET}@bucket/prefix")
+    assert SECRET not in message
+    assert "s3a://***@bucket/prefix" in message
