@@ -1,5 +1,6 @@
 """What all tests share: one embedded Postgres for the whole session, whichever worker asks first."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -63,7 +64,28 @@ def postgres_server() -> str:
         warnings.simplefilter("ignore")
         from orders_lakehouse.embedded import embedded_server
 
-        return embedded_server(Path(os.environ["PYTEST_" + _POSTGRES]))
+        home = Path(os.environ["PYTEST_" + _POSTGRES])
+        with (home / "roles.lock").open("w") as lock:
+            # Each worker starts the server, or finds it, which lets in its superuser alone.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            directory = embedded_server(home)
+            _let_every_role_in(home, directory)
+        return directory
+
+
+def _let_every_role_in(home: Path, socket_directory: str) -> None:
+    """Let whoever runs the tests connect as the roles that they make."""
+    from adbc_driver_postgresql import dbapi
+
+    from orders_lakehouse.embedded import data_directory
+
+    users = data_directory(home) / "pg_ident.conf"
+    lines = users.read_text().splitlines()
+    users.write_text("\n".join([*lines, *(f"{line.rpartition(' ')[0]} all" for line in lines), ""]))
+    url = f"postgresql://postgres@/postgres?host={quote(socket_directory, safe='/')}"
+    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_reload_conf()")
+        cursor.fetchall()
 
 
 @pytest.fixture(scope="session")
