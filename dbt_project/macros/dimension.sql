@@ -17,6 +17,10 @@
         {%- do create_indexes(target) -%}
     {%- else -%}
         {%- set made = make_temp_relation(target, '__made') -%}
+        {#- First, so that a build whose run was killed, and that waits, finds what is newer than it. -#}
+        {%- call statement('lock') -%}
+            {{ keep_other_writers_out(target) }}
+        {%- endcall -%}
         {#- With the constraints of the contract, so that what breaks it changes nothing. -#}
         {%- call statement('make') -%}
             {{ get_create_table_as_sql(True, made, sql) }}
@@ -46,7 +50,6 @@
     {%- set columns = adapter.get_columns_in_relation(made) | map(attribute='quoted') | list -%}
     {%- set others = columns | reject('equalto', adapter.quote(key)) | list -%}
     analyze {{ made }};
-    {{ keep_other_writers_out(target) }}
     delete from {{ target }} as standing
     where not exists (select 1 from {{ made }} as made where made.{{ key }} = standing.{{ key }});
     update {{ target }} as standing

@@ -196,7 +196,8 @@ def lakehouse_on(
 
     Its warehouse is empty, or a copy of `warehouse`.
     """
-    shop_url, warehouse_url = make_url("shop", shop), make_url("warehouse", warehouse)
+    shop_url = make_url("shop", shop) if shop else make_url("shop")
+    warehouse_url = make_url("warehouse", warehouse) if warehouse else make_url("warehouse")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LAKEHOUSE_HOME", str(home))
         monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)

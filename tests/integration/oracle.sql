@@ -179,7 +179,11 @@ WITH valid AS (
                 THEN date_of_birth
         END AS date_of_birth,
         oracle.day(
-            CASE WHEN is_deleted THEN registered_at ELSE oracle.happened(registered_at, updated_at) END
+            CASE
+                WHEN is_deleted AND registered_at IS NOT NULL
+                    THEN greatest(least(registered_at, '9999-12-31 00:00+00'), '0001-01-01 00:00+00')
+                ELSE oracle.happened(registered_at, updated_at)
+            END
         ) AS registration_date,
         oracle.trimmed(address) AS address,
         oracle.trimmed(city) AS city,
@@ -222,7 +226,7 @@ WITH valid AS (
         oracle.trimmed(manufacturer) AS manufacturer,
         CASE
             WHEN
-                oracle.is_number(unit_price, 16, 8)
+                oracle.is_number(CASE WHEN is_deleted THEN abs(unit_price) ELSE unit_price END, 16, 8)
                 AND (is_deleted OR oracle.currency(currency) IN (SELECT code FROM oracle.iso_4217))
                 THEN unit_price::numeric(24, 8)
         END AS unit_price,
