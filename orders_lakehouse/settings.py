@@ -275,8 +275,8 @@ class Settings(BaseSettings):
         wrong = [name for name in names if re.fullmatch(_PLAIN_NAME, name) is None]
         if wrong:
             raise ValueError(
-                f"{', '.join(wrong)}: no name of a role that needs no quotes; expected names of lower-case letters, "
-                "digits and underscores, with commas between them"
+                f"{', '.join(map(repr, wrong))}: no name of a role that needs no quotes; expected names of lower-case "
+                "letters, digits and underscores, with commas between them"
             )
         return ",".join(names)
 

@@ -390,8 +390,12 @@ def command(
         settings.cache_clear()
         monkeypatch.setattr(sys, "argv", ["lakehouse", *arguments])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
+        umask = os.umask(0o022)
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                cli.main()
+        finally:
+            os.umask(umask)
         captured = capsys.readouterr()
         return int(exit_.value.code or 0), captured.out, captured.err
 

@@ -98,7 +98,8 @@ def test_another_user_cannot_connect(folder: Path, length: int) -> None:
 @pytest.mark.parametrize("mode", [0o755, 0o700])
 def test_no_parent_of_the_home_is_opened(folder: Path, mode: int) -> None:
     parent = folder / "private"
-    parent.mkdir(mode=mode)
+    parent.mkdir()
+    parent.chmod(mode)
     home, before = parent / "home", modes(parent)
     embedded_server(home)
     assert modes(parent) == before

@@ -117,8 +117,12 @@ def in_warehouse(lakehouse: Lakehouse, script: str) -> None:
 
 def without_constraints(relation: str) -> str:
     """A plain table in place of a model that was built, which stays under the name `<relation>_built`."""
-    name = relation.split(".")[1]
-    return f"ALTER TABLE {relation} RENAME TO {name}_built; CREATE TABLE {relation} AS SELECT * FROM {relation}_built;"
+    schema, name = relation.split(".")
+    return (
+        f"ALTER TABLE {relation} RENAME TO {name}_built; CREATE TABLE {relation} AS SELECT * FROM {relation}_built; "
+        f"UPDATE lake.lakehouse_objects SET object_id = '{relation}'::regclass "
+        f"WHERE (schema_name, object_name) = ('{schema}', '{name}');"
+    )
 
 
 def one_more(relation: str, changes: Mapping[str, Any], where: str = "true") -> str:

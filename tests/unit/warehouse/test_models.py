@@ -23,6 +23,8 @@ CUSTOMERS = "model.orders_lakehouse.dim_customers"
 
 # What a model's SQL is put together with; the fact as it is built for the first time.
 _MACROS = "\n".join(path.read_text() for path in sorted((DBT_PROJECT / "macros").glob("*.sql")))
+# dbt's own tag, which Jinja does not know.
+_MACROS = re.sub(r"{% materialization .*?{%- endmaterialization %}", "", _MACROS, flags=re.DOTALL)
 _AROUND: dict[str, Any] = {
     "ref": lambda name: f"made.{name}",
     "source": lambda _, name: f"given.{name}",
