@@ -26,6 +26,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.thorough
 def test_a_run_does_with_them_what_it_does_without(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()

@@ -13,6 +13,9 @@ from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.warehouse.ownership import OWNED
 from tests.integration.conftest import MARTS, Lakehouse, failures, lakehouse_like
 
+# They share a warehouse that stands.
+pytestmark = pytest.mark.xdist_group("ownership")
+
 DATES = ("2017-01-01", "2017-01-10")
 WAREHOUSE = "group:warehouse or group:staging or group:marts"
 OF_OTHERS = """

@@ -154,6 +154,7 @@ def test_a_connection_that_is_cut_is_not_blamed_on_a_table(restricted: Lakehouse
     assert looked(marks)[0] == []
 
 
+@pytest.mark.thorough
 def test_the_sensor_goes_on_and_says_what_it_cannot_follow(
     restricted: Lakehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_the_watch_sees_a_secret(tmp_path: Path) -> None:
     assert any("wr0ng-w0rd" in line for line in shown)
 
 
+@pytest.mark.thorough
 def test_a_run_leaves_no_secret_whether_it_succeeds_fails_or_is_killed(
     server: Server, secretive: tuple[Terminal, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -232,6 +232,7 @@ def standby(tmp_path: Path) -> Iterator[str]:
         shutil.rmtree(home)
 
 
+@pytest.mark.thorough
 def test_a_hot_standby_is_a_source(
     standby: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url_factory: Callable[[str], str]
 ) -> None:
