@@ -160,7 +160,8 @@ def _build(
 
 
 # What dbt says around an error: that there was one, where the SQL lies, how many there were; and whole rows, which may
-# say who somebody is. Of these details only the view is told that stands in the way of a new type.
+# say who somebody is. Of these details only the view is told that stands in the way of another
+# column; what is not told is Postgres' advice to drop it, which is somebody's.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
     r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"

@@ -108,10 +108,14 @@ def load(lake: Lake, copy: Copy) -> Loaded:
 def loaded_versions() -> dict[str, int]:
     """Version of each Delta table that the warehouse holds."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{LOADED}')::text") is None:
-            return {}
-        cursor.execute(f"SELECT table_name, delta_version FROM {lake_schema()}.{LOADED}")
-        return dict(cursor.fetchall())
+        return _loaded_versions(cursor)
+
+
+def _loaded_versions(cursor: "Cursor") -> dict[str, int]:
+    if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{LOADED}')::text") is None:
+        return {}
+    cursor.execute(f"SELECT table_name, delta_version FROM {lake_schema()}.{LOADED}")
+    return dict(cursor.fetchall())
 
 
 def load_lost(lake: Lake) -> list[str]:
@@ -132,8 +136,8 @@ def load_lost(lake: Lake) -> list[str]:
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
         require_ours(cursor)
+        loaded = _loaded_versions(cursor)
         connection.commit()
-    loaded = loaded_versions()
     lost = [copy for copy in COPIES if copy.name not in loaded]
     for copy in lost:
         load(lake, copy)

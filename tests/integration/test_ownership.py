@@ -1,7 +1,9 @@
 """A warehouse that is shared: what others have there stands afterwards as it stood before."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -220,6 +222,23 @@ def test_views_and_grants_stand_and_rows_that_differ_are_replaced(complete: Lake
     assert unchanged == (before["dim_customers"], before["dim_date"])
     products = complete.warehouse_rows(PLACES.format("dim_products"))
     assert len(set(products) - set(before["dim_products"])) == 1
+
+
+def test_a_dimension_is_computed_once_it_is_its_turn(complete: Lakehouse) -> None:
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'marts.dim_products'::regclass AND NOT granted"
+    with dbapi.connect(complete.warehouse_url) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as thread:
+        # As the build of a run that was killed: its session works on for a while.
+        cursor.execute("LOCK TABLE marts.dim_products IN SHARE ROW EXCLUSIVE MODE")
+        build = thread.submit(complete.run, *DATES, select=DIMENSIONS)
+        until = time.monotonic() + 60
+        while complete.warehouse_rows(waiting) == [(0,)] and time.monotonic() < until and not build.done():
+            time.sleep(0.1)
+        assert not build.done()
+        _run(complete.warehouse_url, "UPDATE lake.products SET product_name = 'newer'")
+        other.rollback()
+        assert failures(build.result()) == []
+    names = "SELECT DISTINCT product_name FROM marts.dim_products WHERE NOT is_inferred AND product_id IS NOT NULL"
+    assert complete.warehouse_rows(names) == [("newer",)]
 
 
 @pytest.mark.thorough
