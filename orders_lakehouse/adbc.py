@@ -8,7 +8,10 @@ come, and a table with others could never be read again.
 """
 
 from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING
+
+from orders_lakehouse.imports import without
 
 if TYPE_CHECKING:
     from adbc_driver_manager import AdbcDatabase
@@ -60,14 +63,23 @@ _lock = Lock()
 _idle: dict[str, list[_Loan]] = {}
 
 
+def driver() -> ModuleType:
+    """The package `adbc_driver_postgresql`, imported at the first call; its `dbapi` is, too.
+
+    `pyarrow.dataset`, which it imports, would import pandas wherever that is installed.
+    """
+    with without("pandas"):
+        import adbc_driver_postgresql
+        import adbc_driver_postgresql.dbapi
+    return adbc_driver_postgresql
+
+
 def connect(url: str) -> "Connection":
     """Connect, without autocommit; like `adbc_driver_postgresql.dbapi.connect`, which raises the same errors.
 
     Args:
         url: Of a database.
     """
-    import adbc_driver_postgresql
-
     with _lock:
         idle = _idle.get(url)
         loan = idle.pop() if idle else None
@@ -79,7 +91,7 @@ def connect(url: str) -> "Connection":
             return connection
         loan.types = None
         connection.close()
-    loan = _Loan(url, adbc_driver_postgresql.connect(url), None)
+    loan = _Loan(url, driver().connect(url), None)
     connection = loan.connect()
     # What is newer than it was before is learned, and learned again the next time.
     prepared = _prepare(connection)

@@ -12,6 +12,7 @@ import click
 
 from orders_lakehouse import environment
 from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
+from orders_lakehouse.imports import collect_garbage_rarely
 from orders_lakehouse.private import keep_private
 from orders_lakehouse.settings import PROJECT, SettingsError, settings
 from orders_lakehouse.terminal.plain_text import accept_every_character, safe_lines
@@ -473,6 +474,7 @@ def main() -> None:
     """Entry point; expected failures end with their message and status 1."""
     from orders_lakehouse.errors import ExpectedError
 
+    collect_garbage_rarely()
     keep_private()
     accept_every_character()
     try:

@@ -25,6 +25,7 @@ from orders_lakehouse.defs import (
     upkeep,
     warehouse,
 )
+from orders_lakehouse.imports import collect_garbage_rarely
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
@@ -53,4 +54,5 @@ defs = dg.Definitions(
 )
 
 gc.freeze()
+collect_garbage_rarely()
 gc.enable()

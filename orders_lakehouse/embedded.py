@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from orders_lakehouse.adbc import driver
 from orders_lakehouse.errors import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.private import make_home
 from orders_lakehouse.server_user import (
@@ -413,14 +414,12 @@ def _wait_until_gone(data: Path) -> None:
 
 def _wait_until_started(url: str, data: Path) -> None:
     """Wait while the server recovers from a crash: it runs then, and refuses connections."""
-    from adbc_driver_manager import OperationalError
-    from adbc_driver_postgresql import dbapi
-
+    dbapi = driver().dbapi
     until = time.monotonic() + _START_SECONDS
     while True:
         try:
             dbapi.connect(url).close()
-        except OperationalError as error:
+        except dbapi.OperationalError as error:
             if time.monotonic() > until:
                 raise DatabaseUnavailableError(
                     f"the embedded Postgres in {data} does not let anybody in after {_START_SECONDS} s: "
@@ -432,9 +431,7 @@ def _wait_until_started(url: str, data: Path) -> None:
 
 
 def _make_databases(url: str) -> None:
-    from adbc_driver_postgresql import dbapi
-
-    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+    with driver().dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         # Two processes that start at once make each database once.
         cursor.execute("SELECT pg_advisory_lock(7021994)")
         cursor.execute("SELECT datname FROM pg_database")

@@ -10,7 +10,7 @@ import polars as pl
 
 from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.defs.metadata import key_of
+from orders_lakehouse.defs.metadata import FIRST, key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.defs.results import record_tests
@@ -92,6 +92,7 @@ TRANSLATOR = Translator(
     exclude="tag:partitioned",
     dagster_dbt_translator=TRANSLATOR,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=FIRST,
     pool=DBT_POOL,
 )
 def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
@@ -108,6 +109,7 @@ def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourcePar
     dagster_dbt_translator=TRANSLATOR,
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    op_tags=FIRST,
     pool=DBT_POOL,
 )
 def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:

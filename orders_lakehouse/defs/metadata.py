@@ -13,7 +13,16 @@ from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.document import OWNERS, demands, document
 from orders_lakehouse.contracts.lineage import UPSTREAM, origins
 from orders_lakehouse.contracts.personal import masked
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import (
+    CUSTOMER_PROFILE,
+    DAILY_SALES,
+    ORDER_ITEMS,
+    ORDER_LINES,
+    ORDERS,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
+    Table,
+)
 from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
@@ -27,6 +36,11 @@ SAMPLE_ROWS = 8
 FEW = 10
 # Demands that a column's constraints have names for.
 _SAID_OTHERWISE = ("present", "in no two rows")
+
+
+# Tags of a step that others wait for, and of one that none does.
+FIRST = {"dagster/priority": "1"}
+LAST = {"dagster/priority": "-1"}
 
 
 def key_of(table: Table) -> dg.AssetKey:
@@ -56,11 +70,13 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
 
 # The longest way from the shop to the facts, on which a step does not wait for those aside.
 _LONGEST = {RAW_ORDERS, RAW_ORDER_ITEMS, ORDERS, ORDER_ITEMS, ORDER_LINES}
+# What no fact is made of: it is made while dbt is at work, which no other step can be.
+_ASIDE = {DAILY_SALES, CUSTOMER_PROFILE}
 
 
 def priority(table: Table) -> dict[str, str]:
     """Tags of a step that has to do with a table, by which Dagster chooses among those that are ready."""
-    return {"dagster/priority": "1"} if table in _LONGEST else {}
+    return FIRST if table in _LONGEST else LAST if table in _ASIDE else {}
 
 
 def _contract_source(model: type[Contract]) -> dg.CodeReferencesMetadataValue:

@@ -24,7 +24,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.dates import in_words
-from orders_lakehouse.defs.metadata import FEW, few_of, key_of
+from orders_lakehouse.defs.metadata import FEW, LAST, few_of, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import Judged, report, report_what_is_new
 from orders_lakehouse.defs.sensor_checks import gets_through_checks
@@ -62,7 +62,7 @@ def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.As
     """A check of the run's dates that warns, unless a verdict says otherwise, and blocks nothing."""
 
     def decorate(judge: Callable[[Lake, date, date], Judged]) -> dg.AssetChecksDefinition:
-        @dg.asset_check(asset=key_of(table), name=name, description=description)
+        @dg.asset_check(asset=key_of(table), name=name, description=description, op_tags=LAST)
         def monitor(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context)
             with failures(context):

@@ -6,9 +6,9 @@ What in them is real and what is made up stands in `complete_journey.py`.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import polars as pl
-from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse import adbc
 from orders_lakehouse.shop.complete_journey import (
@@ -21,6 +21,9 @@ from orders_lakehouse.shop.complete_journey import (
 )
 from orders_lakehouse.shop.households import customers
 from orders_lakehouse.shop.order_events import order_events, orders, payments
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
 
 _logger = logging.getLogger(__name__)
 
@@ -129,7 +132,7 @@ def _copy(table: str, columns: Sequence[str], copies: int) -> str:
     )
 
 
-def _count_rows(cursor: dbapi.Cursor) -> dict[str, int]:
+def _count_rows(cursor: "Cursor") -> dict[str, int]:
     cursor.execute(_COUNT_ROWS)
     counts = cursor.fetch_arrow_table().to_pylist()[0]
     return {str(table): int(count) for table, count in counts.items()}
