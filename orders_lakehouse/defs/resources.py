@@ -122,14 +122,15 @@ class Dbt(DbtCliResource):
         # What is wrong with the warehouse's URL is said by the step that needs it.
         with suppress(ExpectedError):
             if not (_dbt_folder() / _PARSED).exists():
-                self._parsing = self._parse_ahead(kept, warehouse_for_dbt())
+                kept.tell(warehouse_for_dbt())
+                self._parsing = self._parse_ahead(kept)
 
-    def _parse_ahead(self, kept: KeptDbt, told: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    def _parse_ahead(self, kept: KeptDbt) -> "subprocess.Popen[bytes]":
         target = os.fspath(_target_ahead(kept))
         folders = ["--project-dir", self.project_dir, "--profiles-dir", str(self.profiles_dir)]
         return subprocess.Popen(  # noqa: S603 (our own command)
             [*COMMAND, "--quiet", "parse", *folders, "--target-path", target, "--log-path", target],
-            env={**environment.for_dbt(os.environ), **told},
+            env={**environment.for_dbt(os.environ), ADDRESS: kept.address},
             cwd=self.project_dir,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orders_lakehouse.defs.resources import RESOURCES, warehouse_for_dbt
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.postgres import parse_url
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import rows_of
@@ -35,13 +35,13 @@ SLEEPS = [
 RUN = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 os.environ[ADDRESS] = KeptDbt().address
 subprocess.run([*COMMAND, *sys.argv[1:]])
 """
 BUILD_AND_STOP = """
 import os, subprocess, sys
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
+from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 kept = KeptDbt()
 subprocess.run([*COMMAND, *sys.argv[1:]], env={**os.environ, ADDRESS: kept.address}, check=True)
 kept.stop()
@@ -166,7 +166,13 @@ def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
 def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build() -> None:
     for number in range(2):
         with dg.build_resources({"dbt": RESOURCES["dbt"]}) as resources:
-            assert (resources.dbt._parsing is not None) is (number == 0)
+            parsing = resources.dbt._parsing
+            assert (parsing is not None) is (number == 0)
+            if parsing is not None:
+                # To import dbt once more would take a core from the first steps, for seconds.
+                environment = psutil.Process(parsing.pid).environ()
+                assert environment[ADDRESS] == resources.dbt._kept.address
+                assert WAREHOUSE_URL not in environment
             built = resources.dbt.cli(["list"], warehouse_for_dbt(), raise_on_error=False)
             assert built.wait().is_successful()
         log = (built.target_path / "dbt.log").read_text()
