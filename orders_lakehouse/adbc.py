@@ -8,8 +8,7 @@ come, and a table with others could never be read again.
 """
 
 from threading import Lock
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orders_lakehouse.imports import without
 
@@ -63,7 +62,7 @@ _lock = Lock()
 _idle: dict[str, list[_Loan]] = {}
 
 
-def driver() -> ModuleType:
+def driver() -> Any:
     """The package `adbc_driver_postgresql`, imported at the first call; its `dbapi` is, too.
 
     `pyarrow.dataset`, which it imports, would import pandas wherever that is installed.
