@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import ExitStack, suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -81,6 +81,47 @@ class ThreadsExecutor(dg.Executor):
                 step_dependency_config=self.step_dependency_config,
             ),
         )
+
+
+class _Around(dg.Executor):
+    def __init__(self, executor: dg.Executor, before: "Before | None", after: "After") -> None:
+        self._executor, self._before, self._after = executor, before, after
+
+    @property
+    def retries(self) -> Any:  # Dagster names its type in private
+        return self._executor.retries
+
+    @property
+    def step_dependency_config(self) -> Any:
+        return self._executor.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
+        instance, run_id = plan_context.instance, plan_context.run_id
+        if self._before is not None:
+            self._before(instance, run_id)
+        yield from self._executor.execute(plan_context, execution_plan)
+        outputs = [output for step in execution_plan.steps for output in step.step_outputs]
+        keys = [output.properties.asset_check_key for output in outputs]
+        self._after(instance, run_id, {key for key in keys if key is not None})
+
+
+# Work before the first step of a run, and after its last one: instance, run, checks of its steps.
+Before = Callable[[dg.DagsterInstance, str], object]
+After = Callable[[dg.DagsterInstance, str, Collection[dg.AssetCheckKey]], object]
+
+
+def around(definition: dg.ExecutorDefinition, *, before: Before | None = None, after: After) -> dg.ExecutorDefinition:
+    """The same executor, with work before the first step of a run and after its last, whether or not it succeeded."""
+    create = definition.executor_creation_fn
+    if create is None:
+        raise TypeError(f"the executor {definition.name} cannot be made in this process")
+    return dg.ExecutorDefinition(
+        name=definition.name,
+        config_schema=definition.config_schema,  # type: ignore[arg-type]  # it takes what it gives
+        requirements=definition.get_requirements,
+        executor_creation_fn=lambda context: _Around(create(context), before, after),
+        description=definition.description,
+    )
 
 
 @dg.executor(name="threads")

@@ -7,44 +7,11 @@ machine whose process does not live any more is marked as failed, which frees it
 
 import os
 import socket
-from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 import psutil
 
 SIGNATURE = "orders_lakehouse/process"
-
-
-def signing(definition: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
-    """The same executor, which first signs the run with the process that it is executed by."""
-    create = definition.executor_creation_fn
-    if create is None:
-        raise TypeError(f"the executor {definition.name} cannot be made in this process")
-    return dg.ExecutorDefinition(
-        name=definition.name,
-        config_schema=definition.config_schema,  # type: ignore[arg-type]  # it takes what it gives
-        requirements=definition.get_requirements,
-        executor_creation_fn=lambda context: _Signing(create(context)),
-        description=definition.description,
-    )
-
-
-class _Signing(dg.Executor):
-    def __init__(self, executor: dg.Executor) -> None:
-        self._executor = executor
-
-    @property
-    def retries(self) -> Any:  # Dagster names its type in private
-        return self._executor.retries
-
-    @property
-    def step_dependency_config(self) -> Any:
-        return self._executor.step_dependency_config
-
-    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        sign_run(plan_context.instance, plan_context.run_id)
-        yield from self._executor.execute(plan_context, execution_plan)
 
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -79,8 +79,7 @@ def read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
                 outcome.errors[str(event.step_key)] = cause_of(event.step_failure_data)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
-            if check.partition is None:
-                outcome.checks[check.asset_key.to_user_string(), check.check_name] = _check_outcome(check)
+            outcome.checks[check.asset_key.to_user_string(), check.check_name] = _check_outcome(check)
 
 
 def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:

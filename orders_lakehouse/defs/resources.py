@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cached_property
@@ -16,12 +16,13 @@ from packaging.version import Version
 from pydantic import PrivateAttr
 
 from orders_lakehouse import environment, postgres
+from orders_lakehouse.defs.in_force import show_what_is_in_force
 from orders_lakehouse.defs.without_dbt import DbtCliInvocation, DbtCliResource
 from orders_lakehouse.errors import ExpectedError, TransientError
-from orders_lakehouse.executor import threads_executor
+from orders_lakehouse.executor import around, threads_executor
 from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.liveness import signing
+from orders_lakehouse.liveness import sign_run
 from orders_lakehouse.postgres import database_url
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
@@ -184,12 +185,23 @@ RESOURCES = {
         global_config_flags=list(COMMAND[1:]),
     ),
 }
+
+
+def _show_checks(instance: dg.DagsterInstance, run_id: str, checks: Collection[dg.AssetCheckKey]) -> None:
+    try:
+        show_what_is_in_force(instance, configured_lake(), run_id, checks)
+    except ExpectedError as error:
+        # What the run has done stands; the next one that judges the same checks tells.
+        run = instance.get_run_by_id(run_id)
+        instance.report_engine_event(f"Dagster was not told what checks found on all dates: {error}", dagster_run=run)
+
+
 # A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.
 _EXECUTORS = {
     "threads": threads_executor,
     "in_process": dg.in_process_executor,
     "multiprocess": dg.multiprocess_executor,
 }
-EXECUTOR = signing(_EXECUTORS[settings().executor])
+EXECUTOR = around(_EXECUTORS[settings().executor], before=sign_run, after=_show_checks)
 # Of a run that is executed where it is asked for; there are no other processes then.
-EXECUTOR_HERE = _EXECUTORS[settings().executor.replace("multiprocess", "threads")]
+EXECUTOR_HERE = around(_EXECUTORS[settings().executor.replace("multiprocess", "threads")], after=_show_checks)

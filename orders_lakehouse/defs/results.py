@@ -1,23 +1,22 @@
 """How the verdict of a check, date by date, reaches the lake and Dagster.
 
-A range of dates is one run, and Dagster keeps one result of it. So every date's verdict goes to `checks/results`; and
-Dagster gets an event of its own for each date that fails, or failed before, beside the summary of the run. The summary
-is what a table's page shows: it fails where a date of the run fails, and warns while a date of another run does.
+A range of dates is one run, and Dagster keeps one result of it. So every date's verdict goes to `checks/results`, and
+Dagster gets a summary: what fails over all dates. It stops the run only where a date of the run fails; `in_force` has
+Dagster show the worst in the end.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from orders_lakehouse.contracts.checks import NOT_BLOCKING
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
-from orders_lakehouse.dates import in_words
-from orders_lakehouse.defs.metadata import FEW, table_of
+from orders_lakehouse.defs.in_force import dates_told, last_good, what_fails, worst
 from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import failing, failing_dates, in_force, last_good_date, latest, of_check, record
-from orders_lakehouse.remedies import remedies
+from orders_lakehouse.lake.results import failing, failing_dates, latest, of_check, record
 
 # What a check says of a date. Where a failure does not mean the same on every date, verdicts have a column `severity`
 # (ERROR or WARN) beside.
@@ -67,22 +66,26 @@ def report(
     known = of_check(lake, check.asset_key.to_user_string(), check.name)
     results = _as_results(context, check, judged)
     record(lake, results)
-    now = in_force(pl.concat([known, results]))
-    told_before = in_force(known).filter(~pl.col("passed"))["date"].to_list()
-    _tell_dates(context, check, judged.filter(~pl.col("passed") | pl.col("date").is_in(told_before)))
-    broken = judged.filter(~pl.col("passed"))
-    failed = failing_dates(results)
-    warned = broken.filter(pl.col("severity") == _WARN)["date"].drop_nulls()
-    elsewhere = [day for day in failing_dates(now) if day not in failed]
+    evaluations = pl.concat([known, results])
+    broken = failing(evaluations)
+    in_run = judged.filter(~pl.col("passed"))
+    of_run = pl.col("date").is_in(in_run["date"].implode(), nulls_equal=True)
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
         check_name=check.name,
-        passed=broken.is_empty() and not elsewhere,
-        # What other dates were last found to be stops nobody, but is not forgotten.
-        severity=_worst(broken),
+        passed=broken.is_empty(),
+        # What other dates were last found to be does not stop this run; when it has ended, Dagster is told the worst.
+        severity=worst(broken if check.name in NOT_BLOCKING else in_run),
         metadata={
-            **_summary(dates, failed, warned, elsewhere, last_good_date(now)),
-            **_what_fails(failing(pl.concat([known, results]))),
+            **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
+            **dates_told(
+                failed_dates=failing_dates(results),
+                warned_dates=in_run.filter(severity=_WARN)["date"].drop_nulls().to_list(),
+                failing_on_other_dates=failing_dates(broken.filter(~of_run)),
+                warned_on_other_dates=broken.filter(~of_run, severity=_WARN)["date"].drop_nulls().sort().to_list(),
+            ),
+            **last_good(evaluations),
+            **what_fails(broken),
             **(metadata or {}),
         },
     )
@@ -163,58 +166,3 @@ def _every_date(
     return every.with_columns(pl.col("passed").fill_null(True), pl.col("severity").fill_null(severity.value)).sort(
         "date"
     )
-
-
-def _worst(broken: pl.DataFrame) -> dg.AssetCheckSeverity:
-    is_error = (broken["severity"] == dg.AssetCheckSeverity.ERROR.value).any()
-    return dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
-
-
-def _tell_dates(context: Context, check: dg.AssetCheckKey, verdicts: pl.DataFrame) -> None:
-    for row in verdicts.filter(pl.col("date").is_not_null()).iter_rows(named=True):
-        told = {name: row[name] for name in ("expected", "found", "detail") if row[name] is not None}
-        context.instance.report_dagster_event(
-            dg.DagsterEvent(
-                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
-                job_name=context.run.job_name,
-                event_specific_data=dg.AssetCheckEvaluation(
-                    asset_key=check.asset_key,
-                    check_name=check.name,
-                    passed=row["passed"],
-                    severity=dg.AssetCheckSeverity(row["severity"]),
-                    metadata=told,
-                    partition=str(row["date"]),
-                ),
-            ),
-            run_id=context.run.run_id,
-        )
-
-
-def _summary(
-    dates: tuple[date, date] | None,
-    failed: list[date],
-    warned: Iterable[date],
-    elsewhere: list[date],
-    good: date | None,
-) -> dict[str, Any]:
-    return {
-        **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
-        **({"failed_dates": in_words(failed)} if failed else {}),
-        **({"warned_dates": said} if (said := in_words(warned)) else {}),
-        **({"failing_on_other_dates": in_words(elsewhere)} if elsewhere else {}),
-        **({"last_good_date": str(good)} if good else {}),
-    }
-
-
-def _what_fails(found: pl.DataFrame) -> dict[str, Any]:
-    """What is wrong and where, since when, and what to do; the latest dates first."""
-    if found.is_empty():
-        return {}
-    shown = found.sort("date", descending=True, nulls_last=True).select(
-        date=pl.coalesce(pl.col("date").cast(pl.String), pl.lit("the whole table")),
-        since=pl.col("since").dt.strftime("%Y-%m-%d %H:%M UTC"),
-        expected=pl.col("expected").fill_null(""),
-        found=pl.col("found").fill_null(""),
-        detail=pl.col("detail").fill_null(""),
-    )
-    return {"fails": table_of(shown.head(FEW)), "to_do": "\n".join(remedies(found))}

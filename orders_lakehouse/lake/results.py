@@ -1,5 +1,6 @@
 """Results of checks by date, `checks/results`: what was found when, and what is in force now."""
 
+from collections.abc import Collection
 from datetime import date
 
 import narwhals as nw
@@ -48,6 +49,19 @@ def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
     """
     rows = lake.scan(CHECK_RESULTS)
     return rows_of(rows.filter(nw.col("asset") == asset, nw.col("check_name") == check_name))
+
+
+def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
+    """Every evaluation of every check of some tables.
+
+    Args:
+        lake: The lake.
+        assets: Their names, layer/name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("asset").is_in(sorted(assets))))
 
 
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:

@@ -31,21 +31,17 @@ INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_
 REPAIR = "UPDATE shop.order_items SET quantity = 1, updated_at = updated_at + interval '1 hour' WHERE quantity < 0"
 
 
-def told(lakehouse: Lakehouse, check: dg.AssetCheckKey) -> list[tuple[str | None, bool, str]]:
-    """Dagster's history of a check, the latest first: partition, passed, severity."""
+def told(lakehouse: Lakehouse, check: dg.AssetCheckKey) -> list[tuple[bool, str]]:
+    """Dagster's history of a check, the latest first: passed, severity."""
     assert lakehouse.instance is not None
     done = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
     records = lakehouse.instance.event_log_storage.get_asset_check_execution_history(check, limit=9, status=done)
     evaluations = [record.evaluation for record in records]
-    return [(found.partition, found.passed, found.severity.value) for found in evaluations if found is not None]
+    return [(found.passed, found.severity.value) for found in evaluations if found is not None]
 
 
 def summary_of(result: dg.ExecuteInProcessResult, check: dg.AssetCheckKey) -> dg.AssetCheckEvaluation:
-    (found,) = [
-        evaluation
-        for evaluation in result.get_asset_check_evaluations()
-        if evaluation.asset_check_key == check and evaluation.partition is None
-    ]
+    (found,) = [found for found in result.get_asset_check_evaluations() if found.asset_check_key == check]
     return found
 
 
@@ -74,7 +70,7 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     (fails,) = summary.metadata["fails"].records  # type: ignore[attr-defined]
     assert (fails.data["date"], fails.data["found"]) == (BAD, "25 of 30 rows rejected")
     assert f"lakehouse backfill {BAD} {BAD}" in str(metadata_of(summary, "to_do"))
-    assert told(lakehouse, CHECK) == [(None, False, "ERROR"), (BAD, False, "ERROR")]
+    assert told(lakehouse, CHECK) == [(False, "ERROR")]
     assert lakehouse.lake_rows(ORDER_LINES).is_empty()
 
     around = [
@@ -97,7 +93,7 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
 
     assert repaired.success
     assert failures(repaired) == []
-    assert told(lakehouse, CHECK)[:2] == [(None, True, "WARN"), (BAD, True, "ERROR")]
+    assert told(lakehouse, CHECK)[0] == (True, "WARN")
     assert "fails" not in summary_of(repaired, CHECK).metadata
     assert failing_dates(latest(lakehouse.lake)) == []
     assert lakehouse.wrong_curated() == {}
@@ -105,8 +101,7 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     again = lakehouse.run(FIRST, LAST, select=IN_THE_LAKE)
     assert again.success
     assert failures(again) == []
-    assert [passed for _, passed, _ in told(lakehouse, CHECK)[:3]] == [True, True, True]
-    assert [partition for partition, _, _ in told(lakehouse, CHECK)[:3]] == [None, None, BAD]
+    assert [passed for passed, _ in told(lakehouse, CHECK)] == [True, True, False, False, False]
 
 
 def test_rows_that_wait_for_their_order_are_not_held_against_a_date(lakehouse: Lakehouse) -> None:
