@@ -5,7 +5,13 @@ from datetime import date
 
 import polars as pl
 
-from orders_lakehouse.contracts.checks import KEEPS_UP, SENSORS_GET_THROUGH, STANDS_ONCE, VOLUME_AS_USUAL
+from orders_lakehouse.contracts.checks import (
+    KEEPS_UP,
+    LOSSES_ARE_FEW,
+    SENSORS_GET_THROUGH,
+    STANDS_ONCE,
+    VOLUME_AS_USUAL,
+)
 from orders_lakehouse.dates import spans
 from orders_lakehouse.lake.results import failing_dates
 
@@ -44,6 +50,14 @@ def remedies(failing: pl.DataFrame, program: str = "lakehouse") -> list[str]:
         found.append(f"{program} reconcile\nsays then whether the shop and raw agree.")
     if failing["check_name"].str.ends_with("_as_usual").any():
         found.append("What is unusual is for you to look at; there is nothing to run.")
+    if (failing["check_name"] == LOSSES_ARE_FEW).any():
+        found.append(
+            f"Look at the values that are named, and at `{program} quarantine list`.\n"
+            "Where the shop uses a word that the contract does not know, add it to the contract\n"
+            "(docs/contracts.md), or offer a view that says it in the contract's words.\n"
+            "Rows that wait for their order come with a capture of the dates on which it changed:\n"
+            f"  {program} backfill FIRST LAST, up to the shop's last change"
+        )
     whole = failing.filter(pl.col("date").is_null())["check_name"]
     by_schedule = [check for check in _QUARTER_HOURLY if (whole == check).any()]
     if by_schedule:

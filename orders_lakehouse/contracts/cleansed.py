@@ -35,8 +35,8 @@ COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
 
 # Reasons that say something of a child's order, not of the child; a row with such a reason alone comes back with it.
-ORDER_QUARANTINED = "order_quarantined"
-OF_THE_ORDER = ("order_unknown", ORDER_QUARANTINED)
+ORDER_UNKNOWN, ORDER_QUARANTINED = "order_unknown", "order_quarantined"
+OF_THE_ORDER = (ORDER_UNKNOWN, ORDER_QUARANTINED)
 
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"

@@ -1,4 +1,4 @@
-"""Asset checks, made by factories from the contracts and the accounts. All of them block.
+"""Asset checks, made by factories from the contracts and the accounts. All of them block, but that on losses.
 
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
@@ -13,19 +13,21 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import failure_cases, personal_columns
+from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, Judged, report, started
+from orders_lakehouse.defs.results import VERDICT, Judged, report, report_what_is_new, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.accounts import Accounts
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, collect, day_of, rows_of
 from orders_lakehouse.lake.history import places_of
 from orders_lakehouse.lake.log import Part, parts_of_run
+from orders_lakehouse.lake.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
 from orders_lakehouse.lake.portions import portions_of_versions
 from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
@@ -238,28 +240,83 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
     return no_row_lost
 
 
-def _rejected_share(table: Table) -> dg.AssetChecksDefinition:
-    limit = settings().quarantine_limit
-    description = (
-        f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
-        f"{_ENOUGH_ROWS} rows aside, and rows that wait for their order): more is a broken load rather than a few bad "
-        "rows, and a missing number is better than a wrong one."
+def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
+    """That few rows are rejected: on each date of the run, and by no rule of most of the table; in one step."""
+    limit, asset = settings().quarantine_limit, key_of(table)
+    share = dg.AssetCheckSpec(
+        "rejected_share",
+        asset=asset,
+        description=(
+            f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
+            f"{_ENOUGH_ROWS} rows aside, and rows that wait for their order): more is a broken load rather than a few "
+            "bad rows, and a missing number is better than a wrong one."
+        ),
+        blocking=True,
+    )
+    few = dg.AssetCheckSpec(
+        LOSSES_ARE_FEW,
+        asset=asset,
+        description=(
+            f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (from "
+            f"{ENOUGH_OF_DATES} rows on), or of the whole table (from {ENOUGH_OF_TABLE}). A row that waits for its "
+            "order counts once a day has gone by. Most often the shop says something in other words than the contract."
+        ),
     )
 
-    @_check(table, "rejected_share", description)
-    def rejected_share(parts: Sequence[Part]) -> Judged:
-        rejected = pl.concat(_rejected(lake, table, dates) for lake, dates in _dated(parts))
-        rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
-        verdicts = rejected.select(
-            "date",
-            passed=(pl.col("share") <= limit) | (pl.col("rows") < _ENOUGH_ROWS),
-            expected=pl.lit(f"at most {limit:.0%} rejected"),
-            found=pl.format("{} of {} rows rejected", "bad", "rows"),
-            detail=pl.lit(None, pl.String),
-        )
-        return verdicts, few_of(rejected.filter(~verdicts["passed"]))
+    @dg.multi_asset_check(
+        name=f"{'__'.join(asset.path)}_few_are_rejected",
+        specs=[share, few],
+        can_subset=True,
+        op_tags=priority(table),
+    )
+    def few_are_rejected(
+        context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+    ) -> Iterator[dg.AssetCheckResult]:
+        dates = run_dates(context)
+        with failures(context):
+            if share.key in context.selected_asset_check_keys:
+                parts = parts_of_run(lake, _written_with(table), context.run.run_id, started(context), dates)
+                rejected = pl.concat(_rejected(held, table, within) for held, within in _dated(parts))
+                verdicts, metadata = rejected_shares(rejected, limit)
+                yield report(context, lake, share.key, verdicts, dates, metadata=metadata)
+            if few.key in context.selected_asset_check_keys:
+                verdict, told = of_losses(losses(lake.snapshot(), table, limit), limit)
+                yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, told)
 
-    return rejected_share
+    return few_are_rejected
+
+
+def rejected_shares(rejected: pl.DataFrame, limit: float) -> Judged:
+    """Whether the rejected rows of dates are few enough.
+
+    Args:
+        rejected: date, bad, good, rows.
+        limit: The share of them that may be bad.
+
+    Returns:
+        A verdict for each date, and what the summary says.
+    """
+    rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
+    verdicts = rejected.select(
+        "date",
+        passed=(pl.col("share") <= limit) | (pl.col("rows") < _ENOUGH_ROWS),
+        expected=pl.lit(f"at most {limit:.0%} rejected"),
+        found=pl.format("{} of {} rows rejected", "bad", "rows"),
+        detail=pl.lit(None, pl.String),
+    )
+    return verdicts, few_of(rejected.filter(~verdicts["passed"]))
+
+
+def of_losses(found: Sequence[Loss], limit: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verdict on what a table loses, and what the summary says."""
+    verdict = {
+        "date": None,
+        "passed": not found,
+        "expected": f"no rule rejects more than {limit:.0%} of the rows",
+        "found": "; ".join(loss.in_words for loss in found) or None,
+        "detail": "; ".join(f"{loss.rule}: {loss.values}" for loss in found if loss.values) or None,
+    }
+    return verdict, {loss.rule: f"{loss.rejected:,} of {loss.rows:,} rows" for loss in found}
 
 
 def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFrame:
@@ -332,7 +389,7 @@ _TOTALS: Mapping[str, Callable[[Lake, date, date], pl.DataFrame]] = {
 
 contract_checks = [_contract(table) for table in (*CLEANSED, *CURATED)]
 account_checks = [_no_row_lost(table) for table in CLEANSED]
-share_checks = [_rejected_share(table) for table in CLEANSED]
+share_checks = [_few_are_rejected(table) for table in CLEANSED]
 total_price_checks = [
     _total_price_matches(
         ORDER_LINES,

@@ -103,7 +103,7 @@ def report_what_is_new(
     before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
     if verdict["passed"] and before.height and before["passed"].all():
         # A row every quarter of an hour would be the bulk of the results.
-        return dg.AssetCheckResult(passed=True, metadata=told)
+        return dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True, metadata=dict(told))
     verdicts = pl.DataFrame([verdict], schema=VERDICT)
     return report(context, lake, check, verdicts, None, severity=severity, metadata=told)
 

@@ -64,6 +64,19 @@ def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
     return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("asset").is_in(sorted(assets))))
 
 
+def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
+    """Every evaluation of the checks of a name, on whichever table.
+
+    Args:
+        lake: The lake.
+        check_name: The name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("check_name") == check_name))
+
+
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
     """What is in force: the last evaluation of each check and date.
 

@@ -10,11 +10,15 @@ from itertools import pairwise
 from typing import TextIO
 
 import click
+import polars as pl
 
+from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.tables import CLEANSED
 from orders_lakehouse.instance import BackfillError, run_range
 from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.results import failing, of_checks
 from orders_lakehouse.outcome import Outcome, causes, stopped_by
+from orders_lakehouse.remedies import remedies
 from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.request import Request, command
 from orders_lakehouse.terminal.status import look, show_tables
@@ -30,7 +34,8 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
         as_json: Print the summary as a JSON object; the progress goes to stderr.
 
     Raises:
-        BackfillError: The request cannot be run, or a run failed; the message names the steps, checks and dates.
+        BackfillError: The request cannot be run, a run failed, or most of a table is lost on the way; the message names
+            the steps, checks, dates and values.
     """
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
@@ -44,6 +49,9 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
         _summary(outcomes)
     if not outcomes[-1].success:
         raise BackfillError(explain_failure(request, outcomes[-1]))
+    lost = failing(of_checks(configured_lake(), LOSSES_ARE_FEW))
+    if lost.height:
+        raise BackfillError(explain_losses(lost))
 
 
 def ranges(request: Request) -> list[tuple[date, date]]:
@@ -105,6 +113,21 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
     return message + (
         f"\n`make dev` and run {outcome.run_id} show the details; "
         "once the cause is fixed, the same backfill again repairs the tables."
+    )
+
+
+def explain_losses(lost: pl.DataFrame) -> str:
+    """What is lost though the run succeeded, for which values, and what to do about it.
+
+    Args:
+        lost: Results of `losses_are_few` that do not hold: asset, found, detail, and what `remedies` needs.
+    """
+    lines = []
+    for row in lost.iter_rows(named=True):
+        lines += [f"{row['asset']}: {row['found']}", *(f"  {row['detail']}" for _ in range(bool(row["detail"])))]
+    said = "\n  ".join(lines)
+    return f"the run succeeded, and most of a table is lost on the way.\n  {said}\n" + "\n".join(
+        remedies(lost, program())
     )
 
 

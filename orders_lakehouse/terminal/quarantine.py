@@ -42,11 +42,14 @@ Format = Literal["csv", "json", "parquet"]
 _FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
 _NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
 
-_WAIT, _FIX, _FIX_OR_WAIVE = "wait", "fix", "fix, waive"
+_WAIT, _FIX, _FIX_OR_WAIVE, _WORD = "wait", "fix", "fix, waive", "word"
+# How the reasons of rows end that say something in a word that the contract does not list.
+_UNKNOWN_WORD = "_not_in_list"
 _MEANING = {
     _WAIT: "goes away by itself, when the order comes or leaves quarantine",
     _FIX: "correct it in the shop, then run its date again",
     _FIX_OR_WAIVE: "correct it in the shop, or waive the rule for the row",
+    _WORD: "the contract does not know the word: add it there (docs/contracts.md), or offer a view with one it knows",
 }
 _MEANING_OF_STATE = {
     State.IN_FORCE: "rows stand by it",
@@ -160,6 +163,8 @@ def _record(one: Standing) -> dict[str, Any]:
 def _to_do(reason: str) -> str:
     if reason in OF_THE_ORDER:
         return _WAIT
+    if reason.endswith(_UNKNOWN_WORD):
+        return _WORD
     return _FIX_OR_WAIVE if reason in WAIVABLE else _FIX
 
 
@@ -292,6 +297,9 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     days = rows[str(table.partitioned_by)].unique().sort()
     if set(reasons) <= set(OF_THE_ORDER):
         return _show_its_order(rows, reasons)
+    if any(reason.endswith(_UNKNOWN_WORD) for reason in reasons):
+        click.echo(f"\nThe shop may be right: {_MEANING[_WORD]}. Then derive its date again:")
+        click.echo(f"  {program()} backfill {days[0]} {days[-1]} --job {DERIVE_JOB}")
     click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
     if table in CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")

@@ -58,6 +58,7 @@ FIRST, BUILT, LAST = "2017-01-01", "2017-01-09", "2017-02-28"
 # Checks that fail for their own job or asset alone, and the test in which they do.
 _UPKEEP = "tests/integration/test_upkeep.py"
 OTHERWISE = {
+    "losses_are_few": "tests/integration/test_losses.py::test_a_shop_with_other_words_is_told_which_words",
     "no_warnings": "tests/integration/test_pipeline.py::test_what_warns_is_told_by_a_check",
     "sensors_get_through": "tests/integration/test_in_vain.py::test_dates_that_are_asked_for_in_vain_are_told",
     "repair_changes_nothing": f"{_UPKEEP}::test_a_repair_changes_nothing_but_what_was_not_derived",
