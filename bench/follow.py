@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import psutil
@@ -50,7 +51,7 @@ def follow(environment: Mapping[str, str], changes: int) -> list[float]:
     Raises:
         FollowError: It took ten minutes.
     """
-    with _daemon(environment) as instance:
+    with running_daemon(environment) as instance:
         return [_followed(environment, instance, days=30 + number) for number in range(changes + 1)][1:]
 
 
@@ -66,19 +67,19 @@ def _followed(environment: Mapping[str, str], instance: dg.DagsterInstance, days
         with dbapi.connect(environment["WAREHOUSE_DATABASE_URL"]) as connection, connection.cursor() as cursor:
             cursor.execute(fact)
             stands = cursor.fetchone()
-        if stands == (quantity,) and not instance.get_runs_count(_UNFINISHED):
+        if stands == (quantity,) and not instance.get_runs_count(UNFINISHED):
             return time.monotonic() - began
     raise FollowError(f"line {line_number} of order {order_id} did not reach the facts in {_TOO_LONG} s")
 
 
-_UNFINISHED = dg.RunsFilter(
+UNFINISHED = dg.RunsFilter(
     statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 )
 
 
 @contextmanager
-def _daemon(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
-    """What `make dev` starts, with its sensors running; stopped at the end."""
+def running_daemon(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """Start what `make dev` starts, with its sensors running, and stop it at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,12 +90,11 @@ def _daemon(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    os.environ["DAGSTER_HOME"] = environment["DAGSTER_HOME"]
+    home = {"DAGSTER_HOME": environment["DAGSTER_HOME"]}
     try:
-        with dg.DagsterInstance.get() as instance:
+        with patch.dict(os.environ, home), dg.DagsterInstance.get() as instance:
             yield instance
     finally:
-        del os.environ["DAGSTER_HOME"]
         _stop(process)
 
 

@@ -109,6 +109,15 @@ class Server:
         secret = f":{quote(password, safe='')}" if password else ""
         return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}?{urlencode(parts, quote_via=quote)}"
 
+    def owner_url(self, database: str) -> str:
+        """URL of a database for the superuser, by the socket, past TLS."""
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    @property
+    def log(self) -> str:
+        """Text of the server's log so far."""
+        return (self.folder / "data" / "log").read_text()
+
     def present(self, certificate: tuple[Path, Path], *, client_must_too: bool = False) -> None:
         """Show a certificate from the next connection on, and maybe let in nobody who has none."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -173,8 +182,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def tls_server() -> Iterator[Server]:
-    """A server that runs until the block ends."""
+def tls_server(*options: str) -> Iterator[Server]:
+    """A server with these options that runs until the block ends."""
     with tempfile.TemporaryDirectory(prefix="lakehouse-tls-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -189,13 +198,13 @@ def tls_server() -> Iterator[Server]:
         _call("initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync")
         (folder / "data" / "pg_hba.conf").write_text(_HBA)
         server.present(server.authority.issue("localhost"))
-        server.start()
+        server.start(*options)
         loop, ready = asyncio.new_event_loop(), threading.Event()
         listening = loop.create_task(server.listen(ready))
         threading.Thread(target=loop.run_forever, daemon=True).start()
         try:
             ready.wait()
-            url = f"postgresql://postgres@/postgres?host={folder}"
+            url = server.owner_url("postgres")
             with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
                 for statement in filter(str.strip, _ROLES.split(";")):
                     cursor.execute(statement)

@@ -299,14 +299,14 @@ def failures(result: dg.ExecuteInProcessResult) -> list[str]:
     return found
 
 
-def command_line(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def command_line(arguments: list[str], *, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the `lakehouse` command to its end, as a person would."""
     return subprocess.run(
         [LAKEHOUSE, *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         check=False,
     )
 

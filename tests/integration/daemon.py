@@ -27,7 +27,7 @@ class Daemon:
         skipped: Why each sensor skipped its last tick, if it did.
         asked: Job, first and last date of each run, in order.
         dying: How many of the next runs end before they begin.
-        through: What a run that derives consists of.
+        through: What a run that derives consists of; None stands for the whole job.
     """
 
     lakehouse: Lakehouse
@@ -35,7 +35,7 @@ class Daemon:
     skipped: dict[str, str | None] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     dying: int = 0
-    through: str = DERIVED
+    through: str | None = DERIVED
 
     def tick(self, sensor: dg.SensorDefinition) -> bool:
         """One tick of a sensor; returns whether it asked for something."""

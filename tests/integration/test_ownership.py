@@ -11,9 +11,10 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.adbc import connect
-from orders_lakehouse.settings import PROJECT, settings
+from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.ownership import OWNED
 from tests.integration.conftest import MARTS, Lakehouse, failures, lakehouse_like
+from tests.integration.reader import DATABASE, LOADER, LOADER_SCRIPT
 
 # They share a warehouse that stands.
 pytestmark = pytest.mark.xdist_group("ownership")
@@ -308,10 +309,9 @@ def test_a_user_with_the_rights_of_the_documentation_builds_the_warehouse(
     settings.cache_clear()
     told = "\n".join(failures(built.run(*DATES, select="group:warehouse")))
     assert f"CREATE SCHEMA lake AUTHORIZATION {role}" in told
-    documented = (PROJECT / "docs" / "warehouse.md").read_text().partition("```sql\n")[2].partition("```")[0]
-    _, _, rights = documented.partition(";")
-    of_role = re.sub(r"\blakehouse;", f"{role};", rights)
-    _run(built.warehouse_url, of_role.replace("DATABASE warehouse", f"DATABASE {database}"))
+    _, _, rights = LOADER_SCRIPT.partition(";")
+    of_role = re.sub(rf"\b{LOADER};", f"{role};", rights)
+    _run(built.warehouse_url, of_role.replace(f"DATABASE {DATABASE}", f"DATABASE {database}"))
     assert failures(built.run(*DATES, select=WAREHOUSE)) == []
     assert built.wrong_marts() == {}
     with connect(url) as connection, connection.cursor() as cursor:

@@ -131,17 +131,16 @@ def test_a_run_leaves_no_secret_whether_it_succeeds_fails_or_is_killed(
 
 
 def dbt_is_at_work(server: Server) -> bool:
-    admin = f"postgresql://postgres@/postgres?host={server.folder}"
-    with dbapi.connect(admin) as connection, connection.cursor() as cursor:
+    with dbapi.connect(server.owner_url("postgres")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbt'")
         return cursor.fetchall() != [(0,)]
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(holds: Callable[[], bool], seconds: float = 120, every: float = 0.02) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 MALFORMED = [
