@@ -1,12 +1,14 @@
 """What the shop has changed and raw does not have yet, by the shop's own clock."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from orders_lakehouse.contracts.tables import RAW
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import RAW, RAW_ORDERS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.lake.clock import newest_change
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.lake.log import find
 from orders_lakehouse.postgres import connect, read_alone, value_of
 from orders_lakehouse.sources.shop_columns import SCHEMA, columns_of, require_readable
 
@@ -64,6 +66,50 @@ def uncaptured(lake: Lake) -> Uncaptured:
                 first.append(since)
             newest += [instant for instant in (known, last) if instant is not None]
     return Uncaptured(rows, max(newest) - min(first) if first else timedelta(), refused)
+
+
+@dataclass(frozen=True)
+class ChangedLater:
+    """Orders of some dates that are captured with later dates.
+
+    Attributes:
+        orders: How many.
+        until: The last date on which one of them changed.
+    """
+
+    orders: int
+    until: date
+
+
+def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> ChangedLater | None:
+    """The orders of some dates that a capture of these dates leaves out, because they changed later.
+
+    Args:
+        lake: The lake.
+        calendar: When dates begin.
+        first: First date.
+        last: Last date.
+
+    Returns:
+        None where there are none, or where later dates have been captured before.
+
+    Raises:
+        DatabaseError: The shop refuses the user, or orders are not as raw needs them.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    handle = find(lake, RAW_ORDERS)
+    newest = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    if isinstance(newest, date) and newest > last:
+        return None
+    begins, ends = (calendar.begins_at(day).isoformat() for day in (first, last + timedelta(days=1)))
+    with connect("shop") as connection, connection.cursor() as cursor:
+        require_readable(cursor, RAW_ORDERS, columns_of(cursor, [RAW_ORDERS])[RAW_ORDERS.name])
+        cursor.execute(
+            f"SELECT count(*), least(max(updated_at), now()) FROM {SCHEMA}.orders "
+            f"WHERE updated_at >= '{ends}' AND ordered_at >= '{begins}' AND ordered_at < '{ends}'"
+        )
+        orders, until = cursor.fetchall()[0]
+    return ChangedLater(orders, calendar.date_of(until)) if orders else None
 
 
 def shop_now() -> datetime:

@@ -4,6 +4,8 @@ import json
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -14,13 +16,16 @@ import polars as pl
 
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.tables import CLEANSED
+from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance import BackfillError, run_range
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.results import failing, of_checks
 from orders_lakehouse.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.remedies import remedies
+from orders_lakehouse.sources.waiting import changed_later
 from orders_lakehouse.terminal.grids import console, grid, program
-from orders_lakehouse.terminal.request import Request, command
+from orders_lakehouse.terminal.request import CAPTURE_JOB, DEFAULT_JOB, Request, command
 from orders_lakehouse.terminal.status import look, show_tables
 
 _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
@@ -39,7 +44,9 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
     """
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
-    for first, last in ranges(request):
+    stretches = ranges(request)
+    click.echo(_changed_later(request), file=out, nl=False)
+    for first, last in stretches:
         outcomes.append(run_stretch(request.job, first, last, out))
         if not outcomes[-1].success:
             break
@@ -52,6 +59,25 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
     lost = failing(of_checks(configured_lake(), LOSSES_ARE_FEW))
     if lost.height:
         raise BackfillError(explain_losses(lost))
+
+
+def _changed_later(request: Request) -> str:
+    """What a capture of the dates leaves out, and the dates that have it; nothing where it leaves out nothing."""
+    if request.job not in (DEFAULT_JOB, CAPTURE_JOB):
+        return ""
+    lake = configured_lake()
+    # A shop that cannot be read is told by the run.
+    with suppress(ExpectedError):
+        found = changed_later(lake, calendar_of(lake), request.first, request.last)
+        if found is not None:
+            one = found.orders == 1
+            return (
+                f"{found.orders:,} {'order' if one else 'orders'} of these dates changed later, and will be captured "
+                f"with the {'date of its change' if one else 'dates of their changes'}:\n"
+                "lines and payments wait until then. To have them now:\n"
+                f"  {command(replace(request, last=found.until))}\n"
+            )
+    return ""
 
 
 def ranges(request: Request) -> list[tuple[date, date]]:

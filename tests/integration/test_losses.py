@@ -3,11 +3,14 @@
 import polars as pl
 import pytest
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
 from orders_lakehouse.lake.losses import Loss, losses
 from orders_lakehouse.lake.results import latest
+from orders_lakehouse.sources.waiting import ChangedLater, changed_later
 from tests.integration.conftest import Lakehouse, failures
+from tests.unit.rows import on
 
 pytestmark = pytest.mark.slow
 
@@ -74,3 +77,14 @@ def test_few_rows_say_nothing(lakehouse: Lakehouse) -> None:
     assert lakehouse.lake_rows(ORDERS).is_empty()
     assert losses(lakehouse.lake.snapshot(), ORDERS, 0.5) == []
     assert losses(lakehouse.lake.snapshot(), PAYMENTS, 0.5) != []
+
+
+def test_orders_that_changed_after_the_dates_are_told_before_they_are_missed(lakehouse: Lakehouse) -> None:
+    lakehouse.shop(f"{SHOP}; UPDATE shop.orders SET updated_at = '2017-02-01' WHERE order_id IN ('o0', 'o7')")
+    lake, calendar = lakehouse.lake, Calendar(on(FIRST), "UTC")
+    assert changed_later(lake, calendar, on(FIRST), on("2017-01-02")) == ChangedLater(1, on("2017-02-01"))
+    assert changed_later(lake, calendar, on(FIRST), on(LAST)) == ChangedLater(2, on("2017-02-01"))
+    assert changed_later(lake, calendar, on("2017-01-05"), on(LAST)) is None
+    assert changed_later(lake, calendar, on(FIRST), on("2017-02-01")) is None
+    lakehouse.run("2017-02-01", select="group:raw")
+    assert changed_later(lake, calendar, on(FIRST), on(LAST)) is None, "they have been captured"
