@@ -102,6 +102,8 @@ class Bench:
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "SHOP_DATABASE_URL": self.shop_url,
             "WAREHOUSE_DATABASE_URL": self.warehouse_url,
+            # Their run_results.json tell how long dbt's models and tests took.
+            "LAKEHOUSE_DBT_ARTIFACTS": "all",
         }
         return {**os.environ, **self.settings, **own}
 

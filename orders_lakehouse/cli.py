@@ -410,6 +410,20 @@ def maintain(layer: str | None) -> None:
     care(layer)
 
 
+@cli.command()
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would go.")
+def prune(dry_run: bool) -> None:
+    """Remove what older runs have left: events, logs, ticks, artifacts of dbt.
+
+    The newest LAKEHOUSE_KEEP_RUNS runs keep everything. Of older ones the newest event of each asset and date and the
+    newest evaluation of each check stay, so that no date turns to missing. Others may run meanwhile; a job does the
+    same every night.
+    """
+    from orders_lakehouse.terminal.prune import prune as remove
+
+    remove(dry_run=dry_run)
+
+
 @cli.command("register")
 def register_tables() -> None:
     """Register the tables of a lake on S3 in AWS Glue, for Athena, Spark on EMR and Trino.

@@ -39,6 +39,7 @@ defs = dg.Definitions(
         upkeep.repair_job,
         monitors.freshness_job,
         *care.maintain_jobs,
+        care.prune_history_job,
         *catalog.catalog_jobs,
     ],
     schedules=[
@@ -46,6 +47,7 @@ defs = dg.Definitions(
         upkeep.repair_schedule,
         monitors.freshness_schedule,
         *care.maintain_schedules,
+        care.prune_history_schedule,
         *catalog.catalog_schedules,
     ],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],

@@ -103,6 +103,13 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return table_name in self._tables
 
+    def close_run(self, run_id: str) -> None:
+        """Close the file of a run, before it is removed."""
+        with self._db_lock:
+            engine = self._engines.pop(run_id, None)
+            if engine is not None:
+                engine.dispose()
+
     def wipe(self) -> None:
         """Remove every event, and the files with them."""
         with self._db_lock:

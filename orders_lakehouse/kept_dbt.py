@@ -29,6 +29,8 @@ from orders_lakehouse import environment
 
 # The executable; `-P`: dbt imports what begins with `dbt_`, and ought not to find it in the current folder.
 COMMAND = (sys.executable, "-P", "-m", "orders_lakehouse.kept_dbt")
+# The process has a folder of its own among the system's temporary ones, and listens at this socket in it.
+FOLDER_PREFIX, SOCKET = "dbt-", "asked"
 # By which the executable finds the process.
 ADDRESS = "KEPT_DBT_ADDRESS"
 # URL of the warehouse, by which dbt connects in the place of its profile; dbt hides what is named so in its logs.
@@ -48,8 +50,8 @@ class KeptDbt:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="dbt-")
-        self.address = str(Path(self._folder, "asked"))
+        self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+        self.address = str(Path(self._folder, SOCKET))
         with socket.socket(socket.AF_UNIX) as listener:
             # Before the process has started, so that whoever asks early waits.
             listener.bind(self.address)

@@ -180,6 +180,24 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_RETENTION_DAYS",
         description="How many days the older versions of a table can be read, at least 7.",
     )
+    keep_runs: int = Field(
+        default=500,
+        ge=1,
+        le=1_000_000,
+        validation_alias="LAKEHOUSE_KEEP_RUNS",
+        description=(
+            "How many of the newest runs keep their logs and events. Of older ones only the newest event of each asset "
+            "and date and the newest evaluation of each check stay."
+        ),
+    )
+    dbt_artifacts: Literal["failed", "all"] = Field(
+        default="failed",
+        validation_alias="LAKEHOUSE_DBT_ARTIFACTS",
+        description=(
+            "Which builds of dbt leave their logs and artifacts: the last that failed, or all, until their run is "
+            "pruned."
+        ),
+    )
     freshness_minutes: int = Field(
         default=60,
         ge=1,

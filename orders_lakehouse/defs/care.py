@@ -1,21 +1,31 @@
-"""Care: at night each table's files and log are brought into order, a job for each layer and a step for each table."""
+"""Care: at night each table's files and log are brought into order, a job for each layer and a step for each table.
+
+Then Dagster's history is pruned, and what older runs have left.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from orders_lakehouse import in_vain
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES, Table
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.lake.care import Care, care_for
 from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.results import prune as prune_results
 from orders_lakehouse.settings import settings
+
+if TYPE_CHECKING:
+    from orders_lakehouse.run_history import Pruned
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 # After what reads every row at night, and what derives many dates anew on Sundays.
 _EVERY_NIGHT = "30 4 * * *"
+# After the care for tables, whose runs would keep the files of SQLite from being written anew.
+_AFTERWARDS = "30 5 * * *"
 _ASSETS = {*RAW, *CLEANSED, *CURATED}
 
 
@@ -73,3 +83,41 @@ _layers = dict.fromkeys(table.layer for table in TABLES)
 _made = [_of_layer(layer, [table for table in TABLES if table.layer == layer]) for layer in _layers]
 maintain_jobs = [job for job, _ in _made]
 maintain_schedules = [schedule for _, schedule in _made]
+
+
+def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool = False) -> tuple["Pruned", int]:
+    """Remove what older runs have left; returns what went, or would go, and how many rows of `checks/results`."""
+    # Dagster's storage brings SQLAlchemy, which no other run needs before it opens its instance.
+    from orders_lakehouse.run_history import prune_history
+
+    told = {failure.run_id for failure in in_vain.kept() if failure.run_id}
+    done = prune_history(instance, settings().keep_runs, told, dry_run=dry_run)
+    return done, prune_results(lake, done.oldest, dry_run=dry_run) if done.oldest else 0
+
+
+@dg.op(description="Removes events, logs and evaluations of older runs that nobody needs, and what they left in files.")
+def prune(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
+    """Prune, and say what went."""
+    from orders_lakehouse.run_history import shrink_files
+
+    with failures(context):
+        done, results = prune_everything(context.instance, lake)
+    given_back = shrink_files(context.instance, context.run.run_id)
+    metadata = {**asdict(done), "check_results": results, "bytes_given_back": given_back}
+    context.add_output_metadata({name: str(value) if name == "oldest" else value for name, value in metadata.items()})
+
+
+@dg.job(description="Removes what older runs have left in Dagster's storage and LAKEHOUSE_HOME. No table changes.")
+def prune_history_job() -> None:
+    """One step."""
+    prune()
+
+
+prune_history_schedule = dg.ScheduleDefinition(
+    name="prune_history_schedule",
+    job=prune_history_job,
+    cron_schedule=_AFTERWARDS,
+    default_status=_STATUS,
+    execution_timezone=settings().timezone,
+    description="Every night.",
+)

@@ -25,6 +25,7 @@ from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import bad_dates, latest
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.postgres import failure_in_words
+from orders_lakehouse.retention import tidy_after_dbt
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.load import load_lost
@@ -157,8 +158,13 @@ def _build(
         with failures(context):
             record_tests(context, lake, tests, dates)
     keep_what_dbt_parsed(invocation.target_path)
-    with failures(context):
-        _raise_what_dbt_said(invocation)
+    try:
+        with failures(context):
+            _raise_what_dbt_said(invocation)
+    except Exception:
+        tidy_after_dbt(invocation.target_path, failed=True)
+        raise
+    tidy_after_dbt(invocation.target_path, failed=False)
 
 
 # What dbt says around an error: that there was one, where the SQL lies, how many there were; and whole rows, which may

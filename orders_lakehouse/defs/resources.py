@@ -24,6 +24,7 @@ from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.liveness import sign_run
 from orders_lakehouse.postgres import database_url
+from orders_lakehouse.retention import dbt_folder
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
 _RETRIES = 3
@@ -84,7 +85,7 @@ def keep_what_dbt_parsed(target: Path) -> None:
     """
     parsed = target / _PARSED
     if parsed.exists():
-        kept = _dbt_folder() / _PARSED
+        kept = dbt_folder() / _PARSED
         kept.parent.mkdir(parents=True, exist_ok=True)
         # At once: another process may be reading.
         copy = shutil.copy(parsed, kept.with_suffix(f".{os.getpid()}"))
@@ -93,11 +94,6 @@ def keep_what_dbt_parsed(target: Path) -> None:
 
 # In which dbt leaves what it has parsed.
 _PARSED = "partial_parse.msgpack"
-
-
-def _dbt_folder() -> Path:
-    """In which each invocation of dbt leaves its logs and artifacts, in a folder of its own: not the code's."""
-    return settings().home / "dbt"
 
 
 class Dbt(DbtCliResource):
@@ -122,7 +118,7 @@ class Dbt(DbtCliResource):
         kept = self._living()
         # What is wrong with the warehouse's URL is said by the step that needs it.
         with suppress(ExpectedError):
-            if not (_dbt_folder() / _PARSED).exists():
+            if not (dbt_folder() / _PARSED).exists():
                 kept.tell(warehouse_for_dbt())
                 self._parsing = self._parse_ahead(kept)
 
@@ -147,7 +143,7 @@ class Dbt(DbtCliResource):
             self._kept = KeptDbt()
             # Once, before there are threads that may read it: the environment of a process is not made for more.
             environment.forget_dbt_options()
-            os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(_dbt_folder())})
+            os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(dbt_folder())})
         return self._kept
 
     def _stop(self) -> None:

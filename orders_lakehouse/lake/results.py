@@ -1,7 +1,7 @@
 """Results of checks by date, `checks/results`: what was found when, and what is in force now."""
 
 from collections.abc import Collection
-from datetime import date
+from datetime import date, datetime
 
 import narwhals as nw
 import polars as pl
@@ -121,6 +121,48 @@ def in_force(rows: pl.DataFrame) -> pl.DataFrame:
         The same columns, ordered by asset, check_name, date.
     """
     return rows.sort("evaluated_at").unique(_SUBJECT, keep="last", maintain_order=True).sort(_SUBJECT)
+
+
+def prune(lake: Lake, before: datetime, *, dry_run: bool = False) -> int:
+    """Remove evaluations that later ones have superseded.
+
+    Args:
+        lake: The lake.
+        before: Those since then stay all.
+        dry_run: Count only.
+
+    Returns:
+        How many rows went, or would go.
+    """
+    if find(lake, CHECK_RESULTS) is None:
+        return 0
+    rows = rows_of(lake.scan(CHECK_RESULTS))
+    going = rows.height - without_superseded(rows, before).height
+    if going and not dry_run:
+        # Read again with the version that is replaced: a run that adds rows meanwhile makes this begin again.
+        lake.replace_all(
+            CHECK_RESULTS,
+            lambda lake: nw.from_native(without_superseded(rows_of(lake.scan(CHECK_RESULTS)), before).lazy()),
+        )
+    return going
+
+
+def without_superseded(rows: pl.DataFrame, before: datetime) -> pl.DataFrame:
+    """Evaluations since an instant, and of older ones what `in_force` and `failing` say the same by.
+
+    Args:
+        rows: Columns of `checks/results`: every evaluation of some checks.
+        before: The instant.
+
+    Returns:
+        The same columns, the oldest first.
+    """
+    ordered = rows.sort("evaluated_at", maintain_order=True).with_row_index("place")
+    place = pl.col("place")
+    last_held = place.filter(pl.col("passed")).max().over(_SUBJECT)
+    fell = place.filter(~pl.col("passed") & (last_held.is_null() | (place > last_held))).min().over(_SUBJECT)
+    is_needed = (place == place.max().over(_SUBJECT)) | (place == last_held) | (place == fell)
+    return ordered.filter(is_needed.fill_null(False) | (pl.col("evaluated_at") >= before)).drop("place")
 
 
 def failing_dates(results: pl.DataFrame) -> list[date]:

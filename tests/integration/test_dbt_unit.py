@@ -20,7 +20,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt_unit")]
 
 @pytest.fixture(scope="module")
 def empty(shared_lakehouse: Lakehouse) -> Lakehouse:
-    result = shared_lakehouse.run("2017-01-01", "2017-01-03")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("LAKEHOUSE_DBT_ARTIFACTS", "all")
+        settings.cache_clear()
+        result = shared_lakehouse.run("2017-01-01", "2017-01-03")
+    settings.cache_clear()
     assert result.success, failures(result)
     return shared_lakehouse
 
