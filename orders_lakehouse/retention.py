@@ -48,11 +48,13 @@ ATTEMPTED = ("ASSET_MATERIALIZATION_PLANNED", "ASSET_FAILED_TO_MATERIALIZE")
 def needed_events(newest: Iterable[NewestEvent]) -> set[int]:
     """Return the ids of the events that the UI needs of each asset and partition.
 
-    An attempt counts only while no materialization follows it: it then is why the partition shows as failed.
+    An attempt counts while no materialization follows it: it then is why the partition shows as failed. The newest
+    attempt of an asset always counts: Dagster finds the asset's latest run by it.
     """
-    newest = list(newest)
+    newest = sorted(newest, key=lambda event: event.id)
     materialized = {(event.asset, event.partition): event.id for event in newest if event.type == MATERIALIZED}
-    return {
+    last_attempts = {(event.asset, event.type): event.id for event in newest if event.type in ATTEMPTED}
+    return set(last_attempts.values()) | {
         event.id
         for event in newest
         if event.type not in ATTEMPTED or event.id > materialized.get((event.asset, event.partition), -1)
