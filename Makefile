@@ -80,7 +80,7 @@ pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium
 	@$(BIN)/python docs/screenshots.py
 
 lock: $(INSTALLED) ## Pin the requirements anew, with the hash of every file
-	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra dev $(PIN) --upgrade -o requirements-dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra postgres --extra dev $(PIN) --upgrade -o requirements-dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.txt $(PIN) --upgrade -o requirements.txt
 	@echo uv | $(BIN)/uv pip compile - --constraint requirements-dev.txt $(PIN) --upgrade -o requirements-uv.txt
 

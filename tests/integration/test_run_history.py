@@ -265,16 +265,17 @@ def test_a_pruning_that_is_killed_is_finished_by_the_next(
 
         return until
 
-    for owner, name in changing:
-        monkeypatch.setattr(owner, name, killed(getattr(owner, name)))
     kills = 0
-    for calls in count():
-        calls_left = calls
-        with suppress(KeyboardInterrupt):
-            prune_history(instance, KEEP)
-            break
-        assert sorted(instance.get_materialized_partitions(stones.key)) == before[-3]
-        kills += 1
+    with monkeypatch.context() as killing:
+        for owner, name in changing:
+            killing.setattr(owner, name, killed(getattr(owner, name)))
+        for calls in count():
+            calls_left = calls
+            with suppress(KeyboardInterrupt):
+                prune_history(instance, KEEP)
+                break
+            assert sorted(instance.get_materialized_partitions(stones.key)) == before[-3]
+            kills += 1
     assert kills > 3
     assert shown(instance) == before
     assert len(instance.get_run_ids()) == 6
