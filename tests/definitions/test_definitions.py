@@ -273,6 +273,7 @@ def test_there_is_a_job_for_everything_and_one_for_each_layer(defs: dg.Definitio
     halves = [jobs.pop(name) for name in ("capture_changes_job", "derive_dates_job")]
     assert [jobs.pop(name).description for name in ("reconcile_job", "repair_job", "freshness_job")]
     assert [jobs.pop(f"maintain_{layer}_job").description for layer in LAKE_LAYERS]
+    assert jobs.pop("prune_history_job").description
     assert set(jobs) == {
         "refresh_all_job",
         "refresh_raw_job",
@@ -306,6 +307,7 @@ def test_upkeep_is_done_by_its_own_jobs_alone(defs: dg.Definitions) -> None:
         "reconcile_schedule": "30 3 * * *",
         "repair_schedule": "0 4 * * 0",
         **{f"maintain_{layer}_schedule": "30 4 * * *" for layer in LAKE_LAYERS},
+        "prune_history_schedule": "30 5 * * *",
     }
 
 

@@ -39,13 +39,8 @@ def event(id_: int, type_: str, partition: str | None = "2017-01-01", asset: str
 
 
 def test_the_newest_materialization_and_observation_of_each_date_stay() -> None:
-    events = [
-        event(1, MATERIALIZED),
-        event(2, MATERIALIZED, "2017-01-02"),
-        event(3, OBSERVED),
-        event(4, MATERIALIZED, None),
-    ]
-    assert needed_events(events) == {1, 2, 3, 4}
+    dates = [event(1, MATERIALIZED), event(2, MATERIALIZED, "2017-01-02")]
+    assert needed_events([*dates, event(3, OBSERVED), event(4, MATERIALIZED, None)]) == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTED)
