@@ -26,7 +26,8 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT, Settings
 from orders_lakehouse.shop.sample import load_sample_shop
 
-_EXECUTOR = {"LAKEHOUSE_EXECUTOR": "threads"}
+# Events are timed in the process of the run; run_results.json tells how long dbt's models and tests took.
+_OBSERVABLE = {"LAKEHOUSE_EXECUTOR": "threads", "LAKEHOUSE_DBT_ARTIFACTS": "all"}
 _TABLE_BYTES = """
     SELECT schemaname || '.' || tablename, pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)
     FROM pg_tables
@@ -85,12 +86,11 @@ class Bench:
         for name in ("LAKEHOUSE_HOME", "LAKEHOUSE_WAIVERS"):
             del defaults[name]
         start = {} if self.start is None else {"LAKEHOUSE_START_DATE": str(self.start)}
-        # Events are timed in the process of the run.
         return {
             **defaults,
             **{name: os.environ[name] for name in defaults if os.environ.get(name)},
             **start,
-            **_EXECUTOR,
+            **_OBSERVABLE,
         }
 
     @property
@@ -102,8 +102,6 @@ class Bench:
             "DAGSTER_HOME": str(self.folder / "dagster"),
             "SHOP_DATABASE_URL": self.shop_url,
             "WAREHOUSE_DATABASE_URL": self.warehouse_url,
-            # Their run_results.json tell how long dbt's models and tests took.
-            "LAKEHOUSE_DBT_ARTIFACTS": "all",
         }
         return {**os.environ, **self.settings, **own}
 

@@ -110,3 +110,10 @@ def test_the_dictionary_is_asked_by_the_name_of_a_table(command: Command) -> Non
     status, _, errors = command("dictionary", "fct_nonsense")
     assert status == 1
     assert errors.startswith("Error: there is no table 'fct_nonsense'; expected one of ")
+
+
+def test_where_nothing_has_run_there_is_nothing_to_prune(command: Command, tmp_path: Path) -> None:
+    status, output, _ = command("prune", "--dry-run")
+    assert status == 0
+    assert "There is no history yet in" in output
+    assert not (tmp_path / "dagster").exists()

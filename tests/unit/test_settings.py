@@ -47,6 +47,8 @@ def test_everything_has_a_default() -> None:
     assert found.waivers == PROJECT / "waivers.toml"
     assert found.engine == "polars"
     assert found.executor == "threads"
+    assert found.keep_runs == 500
+    assert found.dbt_artifacts == "failed"
 
 
 def test_every_setting_says_what_it_is() -> None:

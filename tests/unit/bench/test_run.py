@@ -113,5 +113,6 @@ def test_settings_are_the_defaults_or_the_environment_s(monkeypatch: pytest.Monk
     assert settings["LAKEHOUSE_TIMEZONE"] == "Europe/Berlin"
     assert settings["LAKEHOUSE_START_DATE"] == "2017-01-01"
     assert settings["LAKEHOUSE_EXECUTOR"] == "threads"
+    assert settings["LAKEHOUSE_DBT_ARTIFACTS"] == "all"
     assert settings.items() <= LAKEHOUSE.environment.items()
     assert not any("/" in value for name, value in settings.items() if name != "LAKEHOUSE_TIMEZONE")
