@@ -46,6 +46,8 @@ _UNFINISHED_BACKFILLS = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING,
 _BACKFILL_TAG = "dagster/backfill"
 # Runs whose events are looked at together, and rows that one transaction deletes: others who write wait for it.
 _RUNS, _ROWS = 100, 500
+# Evaluations that are looked at together.
+_SCANNED = 50_000
 # Ticks are counted apart where most are skipped, or they would push out those that asked for runs.
 _TICKS = ((TickStatus.SKIPPED,), (TickStatus.SUCCESS, TickStatus.FAILURE))
 # A file of SQLite is written anew when so much of it is free.
@@ -84,7 +86,7 @@ class _Pruning:
     dry_run: bool
     done: Pruned = field(default_factory=Pruned)
 
-    def count_rows(self, rows: Sequence[Any]) -> None:
+    def count_bytes(self, rows: Sequence[Any]) -> None:
         self.done.bytes += sum(row.bytes or 0 for row in rows)
 
     def remove(self, path: Path) -> None:
@@ -163,44 +165,59 @@ def shrink_files(instance: dg.DagsterInstance, run_id: str = "") -> int:
 
 def _prune_runs(pruning: _Pruning, old: Sequence[str]) -> None:
     storage = _sql_storage(pruning.instance)
+    # Before the runs' rows, by which they are found.
+    shown, lose_something = _prune_evaluations(pruning, frozenset(old))
     with storage.index_connection() as connection:
         needed = _needed_events(connection)
-        needed_checks = _needed_evaluations(connection)
-        evaluations = connection.execute(
-            select(_CHECKS.id, _CHECKS.run_id, func.length(_CHECKS.evaluation_event).label("bytes"))
-        ).fetchall()
-    of_old = set(old)
-    shown = {row.run_id for row in evaluations if row.id in needed_checks}
-    superseded: dict[str, list[Any]] = {}
-    for row in evaluations:
-        if row.run_id in of_old and row.id not in needed_checks:
-            superseded.setdefault(row.run_id, []).append(row)
     for batch in _batches(old, _RUNS):
+        size = func.length(_EVENTS.event).label("bytes")
         with storage.index_connection() as connection:
             events = connection.execute(
-                select(_EVENTS.id, _EVENTS.run_id, func.length(_EVENTS.event).label("bytes")).where(
-                    _EVENTS.run_id.in_(batch)
-                )
+                select(_EVENTS.id, _EVENTS.run_id, size).where(_EVENTS.run_id.in_(batch))
             ).fetchall()
-        checks = [row for run_id in batch for row in superseded.get(run_id, ())]
         dropped = [row for row in events if row.id not in needed]
         pruning.done.events += len(dropped)
-        pruning.done.evaluations += len(checks)
-        pruning.count_rows([*dropped, *checks])
-        lose_something = {row.run_id for row in (*dropped, *checks)}
-        kept = shown | {row.run_id for row in events if row.id in needed}
+        pruning.count_bytes(dropped)
+        losing = {*(row.run_id for row in dropped), *lose_something.intersection(batch)}
+        kept = {*(row.run_id for row in events if row.id in needed), *shown.intersection(batch)}
         for run_id in batch:
             # A run that only its row is left of has no logs any more: a bucket is not asked about it each night.
-            _prune_logs(pruning, run_id, printed=run_id in lose_something or run_id not in kept)
+            _prune_logs(pruning, run_id, printed=run_id in losing or run_id not in kept)
         pruning.delete(_TAGS.event_id, [row.id for row in dropped])
         pruning.delete(_EVENTS.id, [row.id for row in dropped])
-        pruning.delete(_CHECKS.id, [row.id for row in checks])
-        pruning.done.trimmed += len(lose_something & kept)
+        pruning.done.trimmed += len(losing & kept)
         for run_id in batch:
             if run_id not in kept:
                 pruning.done.runs += 1
                 if not pruning.dry_run:
                     pruning.instance.run_storage.delete_run(run_id)
+
+
+def _prune_evaluations(pruning: _Pruning, old: Collection[str]) -> tuple[set[str], set[str]]:
+    """Remove the superseded evaluations of old runs.
+
+    Returns:
+        Ids of the runs that have an evaluation which stays, and of those that lose some.
+    """
+    storage, shown, losing = _sql_storage(pruning.instance), set[str](), set[str]()
+    with storage.index_connection() as connection:
+        needed = _needed_evaluations(connection)
+    last = 0
+    size = func.length(_CHECKS.evaluation_event).label("bytes")
+    # In pieces by id: the table has no index of runs, and may be large where nobody has pruned yet.
+    following = select(_CHECKS.id, _CHECKS.run_id, size).order_by(_CHECKS.id).limit(_SCANNED)
+    while True:
+        with storage.index_connection() as connection:
+            rows = connection.execute(following.where(_CHECKS.id > last)).fetchall()
+        if not rows:
+            return shown, losing
+        last = rows[-1].id
+        shown |= {row.run_id for row in rows if row.id in needed}
+        dropped = [row for row in rows if row.run_id in old and row.id not in needed]
+        losing |= {row.run_id for row in dropped}
+        pruning.done.evaluations += len(dropped)
+        pruning.count_bytes(dropped)
+        pruning.delete(_CHECKS.id, [row.id for row in dropped])
 
 
 def _needed_events(connection: Any) -> set[int]:

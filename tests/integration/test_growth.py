@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from orders_lakehouse import adbc
 from orders_lakehouse.instance import prepare_instance
 from orders_lakehouse.lake.results import evaluations, failing, in_force, latest
 from orders_lakehouse.settings import settings
@@ -101,17 +102,17 @@ def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None
     follow(stored, 0, dates=2)
 
 
-def test_a_build_that_fails_leaves_its_artifacts(
-    stored: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LAKEHOUSE_READERS", "nobody_of_this_name")
-    settings.cache_clear()
-    failed = stored.run(str(FIRST))
+def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path) -> None:
+    follow(stored, 0, dates=1)
+    with adbc.connect(stored.warehouse_url) as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE marts.fct_orders ADD CONSTRAINT full_up CHECK (false) NOT VALID")
+        connection.commit()
+    failed = stored.run(str(FIRST), job="refresh_marts_job")
     assert not failed.success
-    assert "nobody_of_this_name" in "".join(failures(failed))
+    assert "full_up" in "".join(failures(failed))
     (left,) = [path for path in (tmp_path / "dbt").iterdir() if path.is_dir()]
-    assert failed.run_id.startswith(left.name.split("-")[1])
-    assert "nobody_of_this_name" in (left / "dbt.log").read_text()
+    assert left.name.startswith(f"facts-{failed.run_id[:7]}-")
+    assert "full_up" in (left / "dbt.log").read_text()
 
 
 @pytest.mark.thorough

@@ -28,6 +28,8 @@ from orders_lakehouse.instance import prepare_instance
 from orders_lakehouse.run_history import Pruned, prune_history, shrink_files
 from orders_lakehouse.settings import settings
 
+pytestmark = pytest.mark.slow
+
 DAYS = dg.DailyPartitionsDefinition("2017-01-01", end_date="2017-01-07")
 KEEP = 2
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
