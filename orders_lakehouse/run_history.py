@@ -19,6 +19,7 @@ import dagster as dg
 
 # Dagster's tables: the storage has no public way to delete a part of a run's events, or to count ticks.
 from dagster._core.execution.backfill import BulkActionStatus
+from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.scheduler.instigation import TickStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable
@@ -138,8 +139,8 @@ def prune_history(
         # The oldest first: a pruning that is killed has taken from the end.
         old = [run_id for run_id in reversed(older) if run_id not in whole]
     # Dagster+ keeps its own history.
-    if old and isinstance(instance.event_log_storage, SqlEventLogStorage):
-        _prune_runs(pruning, old)
+    if pruning.done.oldest and isinstance(instance.event_log_storage, SqlEventLogStorage):
+        _prune_runs(pruning, old, pruning.done.oldest.astimezone(UTC).replace(tzinfo=None))
     _prune_files(pruning, whole, {*whole, *old})
     _prune_ticks(pruning, keep)
     return pruning.done
@@ -159,16 +160,18 @@ def shrink_files(instance: dg.DagsterInstance, run_id: str = "") -> int:
     if not isinstance(instance.event_log_storage, SqliteEventLogStorage) or set(unfinished) - {run_id}:
         return 0
     home = Path(instance.root_directory)
-    index = Path(instance.event_log_storage.path_for_shard("index"))
-    return sum(map(_shrink, [index, home / "history" / "runs.db", home / "schedules" / "schedules.db"]))
+    shards = [Path(instance.event_log_storage.path_for_shard(shard)) for shard in ("index", RUNLESS_RUN_ID)]
+    return sum(map(_shrink, [*shards, home / "history" / "runs.db", home / "schedules" / "schedules.db"]))
 
 
-def _prune_runs(pruning: _Pruning, old: Sequence[str]) -> None:
+def _prune_runs(pruning: _Pruning, old: Sequence[str], before: datetime) -> None:
+    """Remove what is not needed of old runs, and of what was reported before an instant (UTC) without a run."""
     storage = _sql_storage(pruning.instance)
     # Before the runs' rows, by which they are found.
-    shown, lose_something = _prune_evaluations(pruning, frozenset(old))
+    shown, lose_something = _prune_evaluations(pruning, frozenset(old), before)
     with storage.index_connection() as connection:
         needed = _needed_events(connection)
+    _prune_runless(pruning, needed, before)
     for batch in _batches(old, _RUNS):
         size = func.length(_EVENTS.event).label("bytes")
         with storage.index_connection() as connection:
@@ -193,8 +196,25 @@ def _prune_runs(pruning: _Pruning, old: Sequence[str]) -> None:
                     pruning.instance.run_storage.delete_run(run_id)
 
 
-def _prune_evaluations(pruning: _Pruning, old: Collection[str]) -> tuple[set[str], set[str]]:
-    """Remove the superseded evaluations of old runs.
+def _prune_runless(pruning: _Pruning, needed: Collection[int], before: datetime) -> None:
+    """Remove events of no run: what a page or a run has reported about an asset or a check."""
+    storage, size = _sql_storage(pruning.instance), func.length(_EVENTS.event).label("bytes")
+    runless = select(_EVENTS.id, size).where(_EVENTS.run_id == RUNLESS_RUN_ID, _EVENTS.timestamp < before)
+    with storage.index_connection() as connection:
+        dropped = [row for row in connection.execute(runless) if row.id not in needed]
+    pruning.done.events += len(dropped)
+    pruning.count_bytes(dropped)
+    pruning.delete(_TAGS.event_id, [row.id for row in dropped])
+    pruning.delete(_EVENTS.id, [row.id for row in dropped])
+    # SQLite has them in a file of their own, too.
+    if isinstance(storage, SqliteEventLogStorage) and not pruning.dry_run:
+        if Path(storage.path_for_shard(RUNLESS_RUN_ID)).exists():
+            with storage.run_connection(RUNLESS_RUN_ID) as connection:
+                connection.execute(SqlEventLogStorageTable.delete().where(_EVENTS.timestamp < before))
+
+
+def _prune_evaluations(pruning: _Pruning, old: Collection[str], before: datetime) -> tuple[set[str], set[str]]:
+    """Remove the superseded evaluations of old runs, and of no run.
 
     Returns:
         Ids of the runs that have an evaluation which stays, and of those that lose some.
@@ -205,7 +225,8 @@ def _prune_evaluations(pruning: _Pruning, old: Collection[str]) -> tuple[set[str
     last = 0
     size = func.length(_CHECKS.evaluation_event).label("bytes")
     # In pieces by id: the table has no index of runs, and may be large where nobody has pruned yet.
-    following = select(_CHECKS.id, _CHECKS.run_id, size).order_by(_CHECKS.id).limit(_SCANNED)
+    at = _CHECKS.evaluation_event_timestamp.label("at")
+    following = select(_CHECKS.id, _CHECKS.run_id, at, size).order_by(_CHECKS.id).limit(_SCANNED)
     while True:
         with storage.index_connection() as connection:
             rows = connection.execute(following.where(_CHECKS.id > last)).fetchall()
@@ -213,7 +234,12 @@ def _prune_evaluations(pruning: _Pruning, old: Collection[str]) -> tuple[set[str
             return shown, losing
         last = rows[-1].id
         shown |= {row.run_id for row in rows if row.id in needed}
-        dropped = [row for row in rows if row.run_id in old and row.id not in needed]
+        superseded = [row for row in rows if row.id not in needed]
+        dropped = [
+            row
+            for row in superseded
+            if row.run_id in old or (row.run_id == RUNLESS_RUN_ID and row.at and row.at.replace(tzinfo=None) < before)
+        ]
         losing |= {row.run_id for row in dropped}
         pruning.done.evaluations += len(dropped)
         pruning.count_bytes(dropped)

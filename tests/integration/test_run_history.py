@@ -243,6 +243,25 @@ def test_runs_that_are_not_over_stay_whole(instance: dg.DagsterInstance) -> None
     assert len(instance.get_run_ids()) == len(whole) + KEEP
 
 
+def test_of_what_is_reported_without_a_run_the_newest_stays(instance: dg.DagsterInstance) -> None:
+    for number in range(4):
+        instance.report_runless_asset_event(dg.AssetMaterialization(pebble.key, metadata={"weight": number}))
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(stones.key, "is_heavy", passed=number > 2, metadata={"kilos": number})
+        )
+    for _ in range(KEEP):
+        run(instance, "2017-01-01")
+    instance.report_runless_asset_event(dg.AssetCheckEvaluation(stones.key, "is_heavy", passed=False, metadata={}))
+    before = shown(instance)
+    done = prune_history(instance, KEEP)
+    # Three materializations; the events of four evaluations, whose rows stand for them.
+    assert (done.events, done.evaluations) == (7, 4)
+    assert shown(instance) == before
+    assert len(instance.fetch_materializations(pebble.key, limit=9).records) == 1
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        assert len(instance.all_logs("")) == 1
+
+
 def test_fewer_runs_than_are_kept_lose_nothing(instance: dg.DagsterInstance) -> None:
     history(instance)
     before = files(instance)
