@@ -207,10 +207,11 @@ def _prune_runless(pruning: _Pruning, needed: Collection[int], before: datetime)
     pruning.delete(_TAGS.event_id, [row.id for row in dropped])
     pruning.delete(_EVENTS.id, [row.id for row in dropped])
     # SQLite has them in a file of their own, too.
-    if isinstance(storage, SqliteEventLogStorage) and not pruning.dry_run:
-        if Path(storage.path_for_shard(RUNLESS_RUN_ID)).exists():
-            with storage.run_connection(RUNLESS_RUN_ID) as connection:
-                connection.execute(SqlEventLogStorageTable.delete().where(_EVENTS.timestamp < before))
+    if pruning.dry_run or not isinstance(storage, SqliteEventLogStorage):
+        return
+    if Path(storage.path_for_shard(RUNLESS_RUN_ID)).exists():
+        with storage.run_connection(RUNLESS_RUN_ID) as connection:
+            connection.execute(SqlEventLogStorageTable.delete().where(_EVENTS.timestamp < before))
 
 
 def _prune_evaluations(pruning: _Pruning, old: Collection[str], before: datetime) -> tuple[set[str], set[str]]:
