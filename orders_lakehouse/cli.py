@@ -313,15 +313,18 @@ def replay_quarantine(table: str | None, reason: str | None, day: datetime | Non
 
 
 @cli.command()
-def reconcile() -> None:
+@click.option("--apply", "write", is_flag=True, help="Capture what was missed, and end the rows that are gone.")
+@click.option("--allow", is_flag=True, help="With --apply: however many rows are gone at once.")
+def reconcile(write: bool, allow: bool) -> None:
     """Compare every row of the shop with raw, and say which differ.
 
     What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
-    changed since the last capture is left to the next one. Ends with status 1 when something differs, for scripts.
+    changed since the last capture is left to the next one. With --apply, it is put right, and the dates that this
+    touches are named. Ends with status 1 when something differs, or still does, for scripts.
     """
     from orders_lakehouse.terminal.reconcile import reconcile as compare
 
-    if not compare():
+    if not compare(apply=write, allow=allow):
         raise SystemExit(1)
 
 

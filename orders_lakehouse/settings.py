@@ -173,6 +173,25 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_REPAIR_DAYS",
         description="How many of the last dates the weekly repair derives anew.",
     )
+    reconcile_applies: bool = Field(
+        default=True,
+        validation_alias="LAKEHOUSE_RECONCILE_APPLIES",
+        description=(
+            "Whether the nightly comparison with the shop captures what was missed and ends what is gone; false: it only "
+            "tells."
+        ),
+    )
+    gone_limit: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        validation_alias="LAKEHOUSE_GONE_LIMIT",
+        description=(
+            "Share of the keys of a table, or of one of its capture dates, that may be gone at once, 0 to 1. More are "
+            "told and stand, until `lakehouse reconcile --apply --allow`."
+        ),
+    )
     retention_days: int = Field(
         default=30,
         ge=7,

@@ -16,6 +16,9 @@ from orders_lakehouse.contracts.types import Instant
 AHEAD_HOURS = 24
 LINEAGE = ("captured_on", "captured_at", "run_id", "source", "change", "sequence", "namespace")
 
+# How `change` calls a version that the comparison with the source made: a tombstone, or a row whose clock went back.
+BY_RECONCILIATION = "reconcile"
+
 # What the rows of a table that was written before these columns existed have in them.
 BEFORE: dict[str, str | int] = {"change": "clock", "sequence": 0, "namespace": "shop"}
 

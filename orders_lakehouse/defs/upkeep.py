@@ -30,10 +30,13 @@ from orders_lakehouse.lake.log import dates_changed_by
 from orders_lakehouse.lake.results import failing_dates, latest
 from orders_lakehouse.partitions import range_tags, run_dates
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.reconciliation import compare_totals_with_shop, compare_with_shop
+from orders_lakehouse.sources.healing import heal, held_back
+from orders_lakehouse.sources.reconciliation import Compared, compare_totals_with_shop, compare_with_shop
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 REPAIR = "repair_job"
+# A run's tag that says what becomes of the differences that are found; without it, the settings do.
+RECONCILE_TAG, COMPARE, APPLY, ALLOW = "lakehouse/reconcile", "compare", "apply", "allow"
 _REPAIRED = (*QUARANTINE, *CLEANSED, ORDER_LINES, DAILY_SALES)
 
 
@@ -41,35 +44,85 @@ def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
     name = "agrees_with_shop"
     description = (
         "The shop holds what raw has as the current version of each row: none is gone (deleted instead of marked), "
-        "none was missed, none has changed without a new updated_at. Reads everything, on both sides."
+        "none was missed, none has changed without a new updated_at. Reads everything, on both sides. What was missed is "
+        "captured and what is gone gets a tombstone, unless LAKEHOUSE_RECONCILE_APPLIES says otherwise."
     )
 
     @dg.asset_check(asset=key_of(table), name=name, description=description)
     def agrees_with_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         key = dg.AssetCheckKey(key_of(table), name)
         with failures(context):
+            calendar = calendar_of(lake)
             captured = set(latest(lake, asset=table.path, check_name=RAW_MATCHES_SOURCE)["date"])
-            compared = compare_with_shop(lake, table, calendar_of(lake), captured)
-            differing = compared.filter(pl.col("difference").is_not_null()).with_columns(
-                keys=pl.col("keys").list.head(FEW).list.join(", "), count=pl.col("keys").list.len()
-            )
-            found = pl.concat([_verdicts(differing), _healed(lake, key, differing["date"])])
+            before = after = compare_with_shop(lake, table, calendar, captured)
+            held = held_back(before.standing, before.standing.clear(), limit=1)
+            limit = _limit(context)
+            if limit is not None:
+                healed = heal(lake, table, before, calendar, context.run.run_id, limit)
+                held = healed.held
+                if healed.ended or healed.captured:
+                    after = compare_with_shop(lake, table, calendar, captured)
+            differing = _told(after)
+            done = _told(before).join(differing, on=["date", "difference"], how="anti")
+            verdicts = _verdicts(differing, held)
+            applied = _applied(done, verdicts["date"])
+            others = pl.concat([verdicts["date"], applied["date"]])
             # That it was compared at all; what differs, differs on a date.
             whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
-            told: dict[str, Any] = {"rows compared": int(compared["rows"].sum())}
-            told |= few_of(differing.select("date", "difference", "count", "keys"))
-            return report(context, lake, key, pl.concat([whole, found]), None, metadata=told)
+            told: dict[str, Any] = {"rows compared": after.rows, **few_of(differing)}
+            if limit is not None and (healed.ended or healed.captured):
+                told |= {"tombstones written": healed.ended, "versions captured": healed.captured}
+            found = pl.concat([whole, verdicts, applied, _healed(lake, key, others)])
+            return report(context, lake, key, found, None, metadata=told)
 
     return agrees_with_shop
 
 
-def _verdicts(differing: pl.DataFrame) -> pl.DataFrame:
-    said = pl.format("{} {} ({})", "count", "difference", "keys")
-    by_date = differing.group_by("date").agg(
+def _limit(context: dg.AssetCheckExecutionContext) -> float | None:
+    """Which share of keys may be gone at once where a run applies what it finds; None where it only compares."""
+    how = context.run.tags.get(RECONCILE_TAG, APPLY if settings().reconcile_applies else COMPARE)
+    return {COMPARE: None, ALLOW: 1.0}.get(how, settings().gone_limit)
+
+
+def _told(compared: Compared) -> pl.DataFrame:
+    """Date, difference, count, keys (a few, as text): what differs."""
+    differing = compared.by_date.filter(pl.col("difference").is_not_null())
+    few = pl.col("keys").list.head(FEW).list.join(", ")
+    return differing.select("date", "difference", count=pl.col("keys").list.len(), keys=few)
+
+
+def _verdicts(differing: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    said = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
+    by_date = differing.group_by("date").agg(count=pl.col("count").sum(), said=said).join(held, on="date", how="left")
+    guard = pl.format(
+        "; {} of {} rows that stood are gone at once, more than LAKEHOUSE_GONE_LIMIT allows{}: they stay until you run "
+        "lakehouse reconcile --apply --allow",
+        "gone",
+        "keys",
+        pl.when("of_table").then(pl.lit(" of the table")).otherwise(pl.lit("")),
+    )
+    found = by_date.select(
+        "date",
         passed=pl.lit(value=False),
         expected=pl.lit("every row of the shop, as it is"),
-        found=pl.format("{} rows that differ", pl.col("count").sum()),
-        detail=said.sort().str.join("; "),
+        found=pl.format("{} rows that differ", "count"),
+        detail=pl.concat_str("said", pl.when(pl.col("gone").is_not_null()).then(guard).otherwise(pl.lit(""))),
+    )
+    return found.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
+
+
+def _applied(done: pl.DataFrame, differing: pl.Series) -> pl.DataFrame:
+    """Dates on which everything that differed was put right."""
+    said = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
+    by_date = (
+        done.filter(~pl.col("date").is_in(differing.implode()))
+        .group_by("date")
+        .agg(
+            passed=pl.lit(value=True),
+            expected=pl.lit("every row of the shop, as it is"),
+            found=pl.format("{} rows that differed, and agree now", pl.col("count").sum()),
+            detail=said,
+        )
     )
     return by_date.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
 
@@ -158,7 +211,10 @@ UPKEEP = dg.AssetSelection.checks(*reconciliation_checks, repair_changes_nothing
 reconcile_job = dg.define_asset_job(
     "reconcile_job",
     selection=dg.AssetSelection.checks(*reconciliation_checks),
-    description="Compares every row of the shop with raw, and every total with the shop's own arithmetic.",
+    description=(
+        "Compares every row of the shop with raw, captures what was missed and ends what is gone; and compares every "
+        "total with the shop's own arithmetic."
+    ),
 )
 _DERIVED_FROM_RAW = dg.AssetSelection.groups("cleansed", "curated")
 repair_job = dg.define_asset_job(

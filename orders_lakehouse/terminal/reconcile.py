@@ -1,40 +1,64 @@
-"""`lakehouse reconcile`: whether the shop holds what raw has captured of it, row by row."""
+"""`lakehouse reconcile`: whether the shop holds what raw has captured of it, row by row; and what is done about it."""
 
 import click
 import polars as pl
 
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance import BackfillError, run_job
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.results import evaluations
+from orders_lakehouse.lake.touched import touched_dates, versions_now
+from orders_lakehouse.pending import GAP, ranges
+from orders_lakehouse.terminal.grids import program
+from orders_lakehouse.terminal.request import DERIVE_JOB, Request, command
 
 
 class ReconcileError(ExpectedError):
     """There is nothing to compare the shop with."""
 
 
-def reconcile() -> bool:
+def reconcile(*, apply: bool, allow: bool) -> bool:
     """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
+
+    Args:
+        apply: Capture what was missed, end what is gone, and print which dates are touched.
+        allow: End also more rows at once than the settings allow.
 
     Raises:
         BackfillError: A table of the shop or of raw cannot be read; the others are compared all the same.
-        ReconcileError: Nothing has been captured yet.
+        ReconcileError: Nothing has been captured yet, or more is allowed than is applied.
     """
+    from orders_lakehouse.defs.upkeep import ALLOW, APPLY, COMPARE, RECONCILE_TAG
+
+    if allow and not apply:
+        raise ReconcileError("--allow says that rows may go, and nothing is applied; expected --apply --allow")
     lake = configured_lake()
     if evaluations(lake).filter(pl.col("check_name") == "raw_matches_source").is_empty():
         raise ReconcileError(f"nothing has been captured in {lake.url} yet: there is nothing to compare with")
-    outcome = run_job("reconcile_job", lambda *_: None)
-    rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id)
-    differing = rows.filter(~pl.col("passed"), pl.col("date").is_not_null())
-    if differing.is_empty() and not outcome.errors:
-        click.echo("The shop and raw agree, row by row, but for the last hour before the newest capture.")
-        return True
-    for row in differing.sort("asset", "date").iter_rows(named=True):
-        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}")
+    before = versions_now(lake)
+    how = (ALLOW if allow else APPLY) if apply else COMPARE
+    outcome = run_job("reconcile_job", lambda *_: None, {RECONCILE_TAG: how})
+    rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id, pl.col("date").is_not_null())
+    for row in rows.filter(pl.col("detail").is_not_null()).sort("asset", "date").iter_rows(named=True):
+        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}{' - put right' if row['passed'] else ''}")
+    touched = touched_dates(lake, before, calendar_of(lake)) if apply else []
+    if touched:
+        click.echo(
+            "\nWhile the sensors run, the dates that this touches are derived by themselves. To derive them now:"
+        )
+        for first, last in ranges(touched, GAP, ()):
+            click.echo(f"  {command(Request(first, last, job=DERIVE_JOB))}")
     if outcome.errors:
         raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
-    click.echo(
-        "\nTo run these dates again captures what was missed. A row that is gone from the shop stays in the lakehouse: "
-        "mark it there with deleted_at instead."
-    )
+    differing = rows.filter(~pl.col("passed"))
+    if differing.is_empty():
+        said = "The shop and raw agree, row by row, but for the last hour before the newest capture."
+        click.echo(f"\n{said}" if rows["detail"].drop_nulls().len() else said)
+        return True
+    if not apply:
+        click.echo(
+            f"\nTo capture what was missed, and to end the rows that the shop has no more, run: {program()} reconcile "
+            "--apply"
+        )
     return False

@@ -148,11 +148,16 @@ class Lakehouse:
             },
         )
 
-    def run_job(self, job: str) -> dg.ExecuteInProcessResult:
-        """Run a job that knows no dates."""
+    def run_job(self, job: str, **tags: str) -> dg.ExecuteInProcessResult:
+        """Run a job that knows no dates; a tag of the run is named without its `lakehouse/`."""
         run_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         definition = self.definitions.resolve_job_def(job)
-        return definition.execute_in_process(instance=self.instance, raise_on_error=False, run_config=run_config)
+        return definition.execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config=run_config,
+            tags={f"lakehouse/{name}": value for name, value in tags.items()},
+        )
 
     def lake_rows(self, table: Table) -> pl.DataFrame:
         """All rows of a lake table, in the order of its key."""

@@ -112,6 +112,13 @@ class Oracle:
             cursor.fetchall()
             connection.commit()
 
+    def reconcile(self) -> None:
+        """Know which customers and products are gone, as of now."""
+        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT oracle.reconcile()")
+            cursor.fetchall()
+            connection.commit()
+
     def know(self, versions: Mapping[str, pl.DataFrame]) -> None:
         """Know these versions and no others, where nobody could look at each.
 

@@ -148,14 +148,63 @@ CREATE FUNCTION oracle.look() RETURNS bigint LANGUAGE sql AS $$
     SELECT nextval('oracle.looks');
     INSERT INTO oracle.seen_customers
     SELECT currval('oracle.looks'), there.* FROM shop.customers AS there
-    WHERE NOT EXISTS (
-        SELECT FROM oracle.seen_customers AS seen WHERE to_jsonb(seen) - 'look' = to_jsonb(there)
+    WHERE to_jsonb(there) IS DISTINCT FROM (
+        SELECT to_jsonb(seen) - 'look' FROM oracle.seen_customers AS seen
+        WHERE seen.customer_id = there.customer_id ORDER BY seen.look DESC LIMIT 1
     );
     INSERT INTO oracle.seen_products
     SELECT currval('oracle.looks'), there.* FROM shop.products AS there
-    WHERE NOT EXISTS (
-        SELECT FROM oracle.seen_products AS seen WHERE to_jsonb(seen) - 'look' = to_jsonb(there)
+    WHERE to_jsonb(there) IS DISTINCT FROM (
+        SELECT to_jsonb(seen) - 'look' FROM oracle.seen_products AS seen
+        WHERE seen.product_id = there.product_id ORDER BY seen.look DESC LIMIT 1
     );
+    SELECT currval('oracle.looks');
+$$;
+
+-- A comparison that sees every row: what was there, was not marked and is gone, is deleted as of its last version; and
+-- a row whose clock went back counts as of the clock that was known of it.
+CREATE FUNCTION oracle.reconcile() RETURNS bigint LANGUAGE sql AS $$
+    SELECT oracle.look();
+    INSERT INTO oracle.seen_customers
+    SELECT (jsonb_populate_record(
+        NULL::oracle.seen_customers,
+        coalesce(to_jsonb(there), to_jsonb(last)) || jsonb_build_object(
+            'look', nextval('oracle.looks'), 'updated_at', last.updated_at,
+            'deleted_at', CASE WHEN there IS NULL THEN now() ELSE there.deleted_at END
+        )
+    )).*
+    FROM (
+        SELECT DISTINCT ON (customer_id) * FROM oracle.seen_customers
+        ORDER BY customer_id, updated_at DESC, look DESC
+    ) AS last
+    LEFT JOIN shop.customers AS there ON last.customer_id = there.customer_id
+    WHERE
+        CASE
+            WHEN there.customer_id IS NULL THEN last.deleted_at IS NULL
+            ELSE
+                there.updated_at < last.updated_at
+                AND to_jsonb(there) - 'updated_at' <> to_jsonb(last) - 'look' - 'updated_at'
+        END;
+    INSERT INTO oracle.seen_products
+    SELECT (jsonb_populate_record(
+        NULL::oracle.seen_products,
+        coalesce(to_jsonb(there), to_jsonb(last)) || jsonb_build_object(
+            'look', nextval('oracle.looks'), 'updated_at', last.updated_at,
+            'deleted_at', CASE WHEN there IS NULL THEN now() ELSE there.deleted_at END
+        )
+    )).*
+    FROM (
+        SELECT DISTINCT ON (product_id) * FROM oracle.seen_products
+        ORDER BY product_id, updated_at DESC, look DESC
+    ) AS last
+    LEFT JOIN shop.products AS there ON last.product_id = there.product_id
+    WHERE
+        CASE
+            WHEN there.product_id IS NULL THEN last.deleted_at IS NULL
+            ELSE
+                there.updated_at < last.updated_at
+                AND to_jsonb(there) - 'updated_at' <> to_jsonb(last) - 'look' - 'updated_at'
+        END;
     SELECT currval('oracle.looks');
 $$;
 

@@ -1,0 +1,279 @@
+"""Rows that the shop deletes instead of marking them: what becomes of them, and of those that come back."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from orders_lakehouse.contracts.tables import (
+    ORDERS,
+    QUARANTINE_OF,
+    RAW,
+    RAW_ORDERS,
+    RAW_PAYMENTS,
+)
+from orders_lakehouse.lake.results import latest
+from orders_lakehouse.settings import settings
+from tests.integration.conftest import Lakehouse, failures
+from tests.integration.daemon import Daemon
+from tests.integration.test_late_changes import (
+    IN_THE_LAKE,
+    assert_same_lake,
+    changed,
+    not_accounted_for,
+    ran,
+)
+
+# The shop of late changes is made once for those of this group.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
+
+FIRST, LAST = "2017-01-01", "2017-01-10"
+AGREES = "agrees_with_shop"
+
+
+def reconciled(lakehouse: Lakehouse, how: str = "apply") -> None:
+    """What the command does: all rows are compared, and what differs is put right; the oracle learns of it."""
+    result = lakehouse.run_job("reconcile_job", reconcile=how)
+    assert result.success, failures(result)
+    if how != "compare":
+        lakehouse.oracle.reconcile()
+
+
+def disagreeing(lakehouse: Lakehouse) -> dict[tuple[str, str], str]:
+    """What does not agree with the shop, by table and date."""
+    rows = latest(lakehouse.lake, check_name=AGREES).filter(~pl.col("passed"))
+    return {(row["asset"], str(row["date"])): row["detail"] for row in rows.iter_rows(named=True)}
+
+
+def versions(lakehouse: Lakehouse) -> dict[str, int]:
+    return {table.path: lakehouse.lake.open(table).version() for table in RAW}
+
+
+def all_is_well(lakehouse: Lakehouse, home: Path) -> None:
+    """The lake shows the shop as it is, accounts for every version, and is what a full refresh from raw makes of it."""
+    assert disagreeing(lakehouse) == {}
+    assert lakehouse.wrong_curated() == {}
+    assert not_accounted_for(lakehouse) == {}
+    again = lakehouse.copy_of_lake(home / "again", "raw")
+    ran(again, FIRST, LAST, select="group:cleansed or group:curated")
+    assert_same_lake(lakehouse, again)
+
+
+@pytest.fixture
+def followed(built: Lakehouse) -> tuple[Lakehouse, Daemon]:
+    """A lakehouse whose sensors have seen all that there is."""
+    daemon = Daemon(built)
+    daemon.settle()
+    return built, daemon
+
+
+@pytest.mark.parametrize(
+    ("deletion", "touched"),
+    [
+        ("order_items WHERE order_id = 'payer'", {"2017-01-02"}),
+        ("payments WHERE payment_id = 'y wanders'", {"2017-01-02"}),
+        ("orders WHERE order_id = 'deleted'", {"2017-01-03"}),
+        ("customers WHERE customer_id = 'ca'", {f"2017-01-0{day}" for day in range(1, 7)}),
+        ("products WHERE product_id = 'py'", {"2017-01-02", "2017-01-03"}),
+        # Its order has not come, so it waits in quarantine.
+        ("order_items WHERE order_id = 'comes later'", {"2017-01-03"}),
+        # A rule rejects it.
+        ("order_items WHERE order_id = 'corrected' AND line_number = 2", {"2017-01-03"}),
+        ("orders WHERE order_id = 'dated later'", {"2017-01-04"}),
+    ],
+)
+def test_what_is_deleted_leaves_the_marts_by_itself(
+    followed: tuple[Lakehouse, Daemon], tmp_path: Path, deletion: str, touched: set[str]
+) -> None:
+    lakehouse, daemon = followed
+    table = deletion.partition(" WHERE ")[0]
+    lakehouse.shop(f"DELETE FROM shop.{deletion}")
+    reconciled(lakehouse, "compare")
+    assert {asset for asset, _ in disagreeing(lakehouse)} >= {f"raw/{table}"}
+
+    reconciled(lakehouse)
+    asked = daemon.settle()
+    assert {job for job, _, _ in asked} == {"derive_dates_job"}
+    assert {day for _, first, last in asked for day in (first, last)} <= {FIRST, *touched} or touched
+    all_is_well(lakehouse, tmp_path)
+    (asset,) = [each for each in RAW if each.name == table]
+    tombstones = lakehouse.lake_rows(asset).filter(pl.col("change") == "reconcile")
+    assert tombstones.height == 1
+    assert tombstones["deleted_at"].item() == tombstones["captured_at"].item()
+
+    before = versions(lakehouse)
+    reconciled(lakehouse)
+    assert versions(lakehouse) == before
+    assert daemon.settle() == []
+
+
+def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+    lakehouse, daemon = followed
+    changed(
+        lakehouse,
+        "UPDATE shop.orders SET deleted_at = '2017-01-08', updated_at = '2017-01-08' WHERE order_id = 'deleted';"
+        "UPDATE shop.customers SET deleted_at = '2017-01-08', updated_at = '2017-01-08' WHERE customer_id = 'cb'",
+    )
+    daemon.settle()
+    before = versions(lakehouse)
+    lakehouse.shop(
+        "DELETE FROM shop.orders WHERE order_id = 'deleted'; DELETE FROM shop.customers WHERE full_name = 'Bea'"
+    )
+    reconciled(lakehouse)
+    assert versions(lakehouse) == before
+    daemon.settle()
+    all_is_well(lakehouse, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "clock", ["same", "2017-01-01 12:00+00", "2017-01-09 12:00+00"], ids=["same", "older", "newer"]
+)
+def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path, clock: str) -> None:
+    lakehouse, daemon = followed
+    keys = {"orders": "order_id = 'payer'", "payments": "payment_id = 'y moves'", "customers": "customer_id = 'cb'"}
+    keys |= {"products": "product_id = 'py'", "order_items": "order_id = 'corrected'"}
+    for table, where in keys.items():
+        lakehouse.shop(
+            f"CREATE TABLE saved_{table} AS SELECT * FROM shop.{table} WHERE {where};"
+            f"DELETE FROM shop.{table} WHERE {where}"
+        )
+    reconciled(lakehouse)
+    daemon.settle()
+    all_is_well(lakehouse, tmp_path / "gone")
+
+    for table in keys:
+        if clock != "same":
+            lakehouse.shop(f"UPDATE saved_{table} SET updated_at = '{clock}'")
+        lakehouse.shop(f"INSERT INTO shop.{table} SELECT * FROM saved_{table}")
+    lakehouse.oracle.look()
+    reconciled(lakehouse)
+    daemon.settle()
+    reconciled(lakehouse)
+    all_is_well(lakehouse, tmp_path)
+    before = versions(lakehouse)
+    # A capture of the dates that it has been on changes nothing.
+    ran(lakehouse, FIRST, LAST, select=IN_THE_LAKE)
+    reconciled(lakehouse)
+    assert daemon.settle() == []
+    all_is_well(lakehouse, tmp_path / "captured")
+    assert lakehouse.lake_rows(RAW_ORDERS).filter(order_id="payer").height == 3
+    assert versions(lakehouse)["raw/payments"] == before["raw/payments"]
+
+    lakehouse.shop(
+        "DELETE FROM shop.orders WHERE order_id = 'payer'; DELETE FROM shop.customers WHERE full_name = 'Bea'"
+    )
+    reconciled(lakehouse)
+    daemon.settle()
+    all_is_well(lakehouse, tmp_path / "gone again")
+
+
+def test_a_row_that_returns_is_captured_by_the_run_of_its_date(
+    followed: tuple[Lakehouse, Daemon], tmp_path: Path
+) -> None:
+    lakehouse, daemon = followed
+    lakehouse.shop("CREATE TABLE saved AS SELECT * FROM shop.orders; DELETE FROM shop.orders WHERE order_id = 'payer'")
+    reconciled(lakehouse)
+    daemon.settle()
+    lakehouse.shop("INSERT INTO shop.orders SELECT * FROM saved WHERE order_id = 'payer'")
+    ran(lakehouse, "2017-01-02", select="group:raw")
+    daemon.settle()
+    before = versions(lakehouse)
+    reconciled(lakehouse)
+    assert versions(lakehouse) == before
+    all_is_well(lakehouse, tmp_path)
+
+
+def test_a_view_that_no_longer_shows_rows_has_lost_them(followed: tuple[Lakehouse, Daemon]) -> None:
+    lakehouse, daemon = followed
+    lakehouse.shop(
+        "ALTER TABLE shop.payments RENAME TO all_payments;"
+        "INSERT INTO shop.all_payments VALUES ('', 'payer', 'card', 1, 'EUR', 'captured', null, '2017-01-05', null);"
+        "CREATE VIEW shop.payments AS SELECT * FROM shop.all_payments"
+    )
+    ran(lakehouse, "2017-01-05", select="group:raw")
+    daemon.settle()
+    quarantined = QUARANTINE_OF["payments"]
+    assert "" in lakehouse.lake_rows(quarantined)["payment_id"]
+    reconciled(lakehouse)
+    assert lakehouse.lake_rows(RAW_PAYMENTS).filter(change="reconcile").is_empty()
+
+    lakehouse.shop(
+        "CREATE OR REPLACE VIEW shop.payments AS SELECT * FROM shop.all_payments WHERE payment_id LIKE 'y%' "
+        "AND payment_id <> 'y wanders'"
+    )
+    reconciled(lakehouse)
+    gone = lakehouse.lake_rows(RAW_PAYMENTS).filter(change="reconcile")["payment_id"]
+    assert gone.sort().to_list() == ["", "y wanders"]
+    daemon.settle()
+    assert "" not in lakehouse.lake_rows(quarantined)["payment_id"]
+    assert not_accounted_for(lakehouse) == {}
+
+
+def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse, Daemon]) -> None:
+    lakehouse, daemon = followed
+    lakehouse.shop("UPDATE shop.orders SET updated_at = now() + interval '9 days' WHERE order_id = 'payer'")
+    daemon.settle()
+    assert "payer" in lakehouse.lake_rows(QUARANTINE_OF["orders"])["order_id"]
+    lakehouse.shop("DELETE FROM shop.orders WHERE order_id = 'payer'")
+    reconciled(lakehouse)
+    daemon.settle()
+    assert "payer" not in lakehouse.lake_rows(QUARANTINE_OF["orders"])["order_id"]
+    assert lakehouse.lake_rows(ORDERS).filter(order_id="payer")["is_deleted"].to_list() == [True]
+    assert lakehouse.wrong_curated() == {}
+    assert not_accounted_for(lakehouse) == {}
+
+
+class TestTheGuard:
+    """More rows that are gone at once than are taken for granted."""
+
+    def test_a_table_that_is_empty_is_told_and_stands(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+        lakehouse, daemon = followed
+        lakehouse.shop("DELETE FROM shop.payments; DELETE FROM shop.order_items WHERE order_id = 'payer'")
+        reconciled(lakehouse)
+        told = disagreeing(lakehouse)
+        assert {asset for asset, _ in told} == {"raw/payments"}
+        assert (
+            "1 gone from the shop (y moves), y wanders" in told["raw/payments", "2017-01-02"]
+            or "2 gone from the shop (y moves, y wanders)" in told["raw/payments", "2017-01-02"]
+        )
+        assert "lakehouse reconcile --apply --allow" in told["raw/payments", "2017-01-02"]
+        assert lakehouse.lake_rows(RAW_PAYMENTS).filter(change="reconcile").is_empty()
+        reconciled(lakehouse, "allow")
+        daemon.settle()
+        all_is_well(lakehouse, tmp_path)
+
+    def test_a_date_is_told_and_the_others_go(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+        lakehouse, daemon = followed
+        more = ", ".join(
+            f"('m{number}', 'payer', 'card', 1, 'EUR', 'captured', null, '2017-01-0{7 + number // 100} 08:00+00', null)"
+            for number in range(200)
+        )
+        lakehouse.shop(f"INSERT INTO shop.payments VALUES {more}")
+        ran(lakehouse, FIRST, LAST, select="group:raw")
+        daemon.settle()
+        lakehouse.shop("DELETE FROM shop.payments WHERE payment_id IN ('m1','m2','m3','m4','m5','m6','m101')")
+        reconciled(lakehouse)
+        assert list(disagreeing(lakehouse)) == [("raw/payments", "2017-01-07")]
+        assert "6 of 100 rows that stood are gone at once" in disagreeing(lakehouse)["raw/payments", "2017-01-07"]
+        assert lakehouse.lake_rows(RAW_PAYMENTS).filter(change="reconcile")["payment_id"].to_list() == ["m101"]
+        reconciled(lakehouse, "allow")
+        daemon.settle()
+        all_is_well(lakehouse, tmp_path)
+
+
+def test_the_nightly_job_tells_alone_where_the_settings_say_so(
+    followed: tuple[Lakehouse, Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse, _ = followed
+    lakehouse.shop("DELETE FROM shop.payments WHERE payment_id = 'y moves'")
+    monkeypatch.setenv("LAKEHOUSE_RECONCILE_APPLIES", "false")
+    settings.cache_clear()
+    before = versions(lakehouse)
+    assert lakehouse.run_job("reconcile_job").success
+    assert list(disagreeing(lakehouse)) == [("raw/payments", "2017-01-02")]
+    assert versions(lakehouse) == before
+    monkeypatch.delenv("LAKEHOUSE_RECONCILE_APPLIES")
+    settings.cache_clear()
+    assert lakehouse.run_job("reconcile_job").success
+    assert disagreeing(lakehouse) == {}
+    assert versions(lakehouse) != before
