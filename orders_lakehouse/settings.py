@@ -177,8 +177,8 @@ class Settings(BaseSettings):
         default=True,
         validation_alias="LAKEHOUSE_RECONCILE_APPLIES",
         description=(
-            "Whether the nightly comparison with the shop captures what was missed and ends what is gone; false: it only "
-            "tells."
+            "Whether the nightly comparison with the shop captures what was missed and ends what is gone; false: "
+            "it only tells."
         ),
     )
     gone_limit: float = Field(

@@ -44,8 +44,8 @@ def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
     name = "agrees_with_shop"
     description = (
         "The shop holds what raw has as the current version of each row: none is gone (deleted instead of marked), "
-        "none was missed, none has changed without a new updated_at. Reads everything, on both sides. What was missed is "
-        "captured and what is gone gets a tombstone, unless LAKEHOUSE_RECONCILE_APPLIES says otherwise."
+        "none was missed, none has changed without a new updated_at. Reads everything, on both sides. What was missed "
+        "is captured and what is gone gets a tombstone, unless LAKEHOUSE_RECONCILE_APPLIES says otherwise."
     )
 
     @dg.asset_check(asset=key_of(table), name=name, description=description)

@@ -193,8 +193,8 @@ def _compared(
     is_same = (
         (pl.col("one") == pl.col(f"one{_IN_RAW}"))
         & (pl.col("other") == pl.col(f"other{_IN_RAW}"))
-        # A row whose clock went back was captured by the clock that was known.
-        & (same_clock | (by_reconciliation & is_older))
+        # A clock that went back alone is no change.
+        & (same_clock | went_back)
     )
     difference = (
         pl.when(~is_in_shop & ~is_deleted)

@@ -131,6 +131,17 @@ MUTATIONS = st.one_of(
 )
 
 
+# Rows that are deleted rather than marked; and those that were marked, once a shop tidies up.
+DELETIONS = st.one_of(
+    orders.map("orders WHERE order_id = '{}'".format),
+    st.one_of(orders, st.just("never")).map("order_items WHERE order_id = '{}'".format),
+    payments.map("payments WHERE payment_id = '{}'".format),
+    customers.map("customers WHERE customer_id = '{}'".format),
+    products.map("products WHERE product_id = '{}'".format),
+    st.sampled_from([f"{table} WHERE deleted_at IS NOT NULL" for table in sorted(RAW_OF)]),
+)
+
+
 class Histories(RuleBasedStateMachine):
     """A shop, a lakehouse that follows it, and what can come between them."""
 
@@ -198,6 +209,9 @@ class Histories(RuleBasedStateMachine):
         self.encodings = {"shop": encoding}
         self.lakehouse = self.stack.enter_context(lakehouse_on(None, self.home, self._url))
         self.daemon = Daemon(self.lakehouse)
+        self.lakehouse.shop("CREATE SCHEMA bin")
+        for table in RAW_OF:
+            self.lakehouse.shop(f"CREATE TABLE bin.{table} AS SELECT * FROM shop.{table} WHERE false")
         self.stack.enter_context(self._deaths())
         self.marts = marts and self.through_dbt
         self.tried["histories"] += 1
@@ -216,6 +230,41 @@ class Histories(RuleBasedStateMachine):
         self.lakehouse.shop(";".join(statement.replace("{clock}", clock) for statement in what))
         self.lakehouse.oracle.look()
         self.tried["mutations"] += len(what)
+
+    @rule(what=st.lists(DELETIONS, min_size=1, max_size=3))
+    def delete(self, what: list[str]) -> None:
+        """Rows are deleted in the shop, and nothing marks them."""
+        for one in what:
+            table = one.partition(" ")[0]
+            self.lakehouse.shop(
+                f"WITH gone AS (DELETE FROM shop.{one} RETURNING *) INSERT INTO bin.{table} SELECT * FROM gone"
+            )
+        self.tried["deletions"] += len(what)
+
+    @rule(tables=st.sets(st.sampled_from(sorted(RAW_OF)), min_size=1))
+    def restore(self, tables: set[str]) -> None:
+        """Rows that were deleted are back as they were, clocks and all, unless their keys are there again."""
+        for table in sorted(tables):
+            self.lakehouse.shop(
+                f"WITH back AS (DELETE FROM bin.{table} RETURNING *) "
+                f"INSERT INTO shop.{table} SELECT * FROM back ON CONFLICT DO NOTHING"
+            )
+        self.lakehouse.oracle.look()
+        self.tried["returns"] += len(tables)
+
+    @precondition(lambda self: self.lives is None and self.patience is None)
+    @rule(writes=st.one_of(st.none(), st.integers(0, 8)))
+    def reconcile(self, writes: int | None) -> None:
+        """The shop is compared with raw, and what differs is put right; once it may end without a word before that."""
+        self._forget_what_raw_never_knew()
+        if writes is not None:
+            self.lives = writes
+            with self._survived():
+                self.lakehouse.run_job("reconcile_job", reconcile="allow")
+            self.lives = None
+        assert self.lakehouse.run_job("reconcile_job", reconcile="allow").success
+        self.lakehouse.oracle.reconcile()
+        self.tried["comparisons"] += 1
 
     @rule(
         first=st.integers(0, 20), days=st.integers(0, 20), tables=st.sets(st.sampled_from(sorted(RAW_OF)), min_size=1)
@@ -264,7 +313,9 @@ class Histories(RuleBasedStateMachine):
         """The sensors have their way, and all is right."""
         self.lives = self.patience = None
         self.daemon.settle()
-        self._remember_what_raw_knows()
+        self.reconcile(None)
+        self.daemon.settle()
+        self._forget_what_raw_never_knew()
         assert self.lakehouse.wrong_curated() == {}
         assert not_accounted_for(self.lakehouse) == {}
         if self.marts:
@@ -297,19 +348,16 @@ class Histories(RuleBasedStateMachine):
         except Killed:
             self.daemon.bury()
 
-    def _remember_what_raw_knows(self) -> None:
+    def _forget_what_raw_never_knew(self) -> None:
         """The oracle forgets the versions that came and went between two looks of the lakehouse, and no others."""
         for table, name in ((CUSTOMERS, "full_name"), (PRODUCTS, "product_name")):
             key = table.key[0]
-            raw = self.lakehouse.lake_rows(RAW_OF[table.name]).select(key, "updated_at", name)
-            current = pl.DataFrame(
-                self.lakehouse.shop_rows(f"SELECT {key}, updated_at, {name} FROM shop.{table.name}"),
-                schema=raw.schema,
-                orient="row",
-            )
-            assert current.join(raw, on=raw.columns, how="anti", nulls_equal=True).is_empty()
-            known = ", ".join(f"('{k}', '{clock}'::timestamptz, '{named}')" for k, clock, named in raw.iter_rows())
-            kept = f"({key}, updated_at, {name}) IN ({known})" if known else "false"
+            rows = self.lakehouse.lake_rows(RAW_OF[table.name])
+            # Of versions with one clock, the last that was captured is what it was known as.
+            last = rows.sort("captured_at").unique([key, "updated_at"], keep="last")
+            told = last.select(key, "updated_at", name, pl.col("deleted_at").is_not_null())
+            known = ", ".join(f"('{k}', '{at}'::timestamptz, '{named}', {gone})" for k, at, named, gone in told.rows())
+            kept = f"({key}, updated_at, {name}, deleted_at IS NOT NULL) IN ({known})" if known else "false"
             self.lakehouse.shop(f"DELETE FROM oracle.seen_{table.name} WHERE NOT coalesce({kept}, false)")
 
     def _drop_databases(self) -> None:
