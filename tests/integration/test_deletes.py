@@ -16,7 +16,7 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.lake.results import latest
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import Lakehouse, failures
+from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import DERIVED, Daemon
 from tests.integration.test_late_changes import (
     IN_THE_LAKE,
@@ -300,3 +300,38 @@ def test_the_nightly_job_tells_alone_where_the_settings_say_so(
     assert lakehouse.run_job("reconcile_job").success
     assert disagreeing(lakehouse) == {}
     assert versions(lakehouse) != before
+
+
+def reconcile(*options: str) -> tuple[int, str]:
+    done = command_line(["reconcile", *options])
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_command_says_what_differs_puts_it_right_and_names_the_dates(built: Lakehouse) -> None:
+    built.shop(
+        "DELETE FROM shop.orders WHERE order_id = 'deleted'; DELETE FROM shop.customers;"
+        "INSERT INTO shop.payments VALUES ('y late', 'payer', 'cash', 1, 'EUR', 'captured', null, '2017-01-04', null)"
+    )
+    before = versions(built)
+    status, out = reconcile()
+    assert status == 1
+    assert "raw/orders on 2017-01-03: 1 gone from the shop (deleted)\n" in out
+    assert "raw/payments on 2017-01-04: 1 never captured (y late)\n" in out
+    assert "reconcile --apply" in out
+    assert versions(built) == before
+
+    status, out = reconcile("--apply")
+    assert status == 1
+    assert "raw/orders on 2017-01-03: 1 gone from the shop (deleted) - put right\n" in out
+    assert "raw/payments on 2017-01-04: 1 never captured (y late) - put right\n" in out
+    assert "1 gone from the shop (cb); 1 of 1 rows that stood are gone at once, more than LAKEHOUSE_GONE_LIMIT" in out
+    assert "backfill 2017-01-02 2017-01-03 --job derive_dates_job\n" in out
+
+    status, out = reconcile("--apply", "--allow")
+    assert status == 0
+    assert "The shop and raw agree, row by row, but for the last hour" in out
+    ran(built, FIRST, LAST, select="group:cleansed or group:curated")
+    built.oracle.reconcile()
+    assert built.wrong_curated() == {}
+
+    assert reconcile("--allow")[0] == 1

@@ -38,6 +38,7 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.defs import raw
+from orders_lakehouse.defs.upkeep import COMPARE, RECONCILE_TAG
 from orders_lakehouse.lake.capture import Captured, capture
 from orders_lakehouse.lake.delta import Lake
 from orders_lakehouse.lake.results import latest
@@ -297,7 +298,12 @@ def all_checks(lakehouse: Lakehouse) -> None:
             instance=lakehouse.instance,
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": LAST},
+            tags={
+                "dagster/asset_partition_range_start": FIRST,
+                "dagster/asset_partition_range_end": LAST,
+                # What is put right does not fail.
+                RECONCILE_TAG: COMPARE,
+            },
         )
 
 
