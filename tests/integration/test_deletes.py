@@ -5,18 +5,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import (
     CUSTOMERS,
     ORDERS,
     PRODUCTS,
     QUARANTINE_OF,
     RAW,
+    RAW_ORDER_ITEMS,
     RAW_ORDERS,
     RAW_PAYMENTS,
 )
+from orders_lakehouse.dates import days
+from orders_lakehouse.lake import tombstones
 from orders_lakehouse.lake.results import latest
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import Lakehouse, command_line, failures
+from orders_lakehouse.sources import reconciliation, shop
+from orders_lakehouse.sources.reconciliation import GONE, OTHERWISE, compare_with_shop
+from tests.integration.conftest import Lakehouse, command_line, day, failures
 from tests.integration.daemon import DERIVED, Daemon
 from tests.integration.test_late_changes import (
     IN_THE_LAKE,
@@ -247,6 +253,28 @@ def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse
     assert lakehouse.lake_rows(ORDERS).filter(order_id="payer")["is_deleted"].to_list() == [True]
     assert lakehouse.wrong_curated() == {}
     assert not_accounted_for(lakehouse) == {}
+
+
+def test_a_large_table_is_compared_and_ended_in_parts(
+    followed: tuple[Lakehouse, Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse, daemon = followed
+    lakehouse.shop(
+        "DELETE FROM shop.order_items WHERE product_id = 'px' AND order_id <> 'moves';"
+        "UPDATE shop.order_items SET quantity = 3 WHERE order_id = 'payer'"
+    )
+    calendar, dates = Calendar(day(FIRST), "UTC"), days(day(FIRST), day(LAST))
+    at_once = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, calendar, dates)
+    assert set(at_once.differing["difference"]) == {GONE, OTHERWISE}
+    monkeypatch.setattr(reconciliation, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(tombstones, "row_limit", lambda: 2)
+    monkeypatch.setattr(shop, "BATCH_ROWS", 4)
+    in_parts = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, calendar, dates)
+    assert in_parts.by_date.equals(at_once.by_date)
+    assert in_parts.standing.equals(at_once.standing)
+    reconciled(lakehouse)
+    daemon.settle()
+    all_is_well(lakehouse, tmp_path)
 
 
 class TestTheGuard:

@@ -49,6 +49,8 @@ def test_everything_has_a_default() -> None:
     assert found.executor == "threads"
     assert found.keep_runs == 500
     assert found.dbt_artifacts == "failed"
+    assert found.reconcile_applies
+    assert found.gone_limit == 0.05
 
 
 def test_every_setting_says_what_it_is() -> None:
@@ -64,6 +66,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "de")
     monkeypatch.setenv("LAKEHOUSE_EXECUTOR", "multiprocess")
     monkeypatch.setenv("LAKEHOUSE_WAIVERS", str(tmp_path / "ours.toml"))
+    monkeypatch.setenv("LAKEHOUSE_RECONCILE_APPLIES", "false")
+    monkeypatch.setenv("LAKEHOUSE_GONE_LIMIT", "0.2")
     found = settings()
     assert found.lake_url == str(tmp_path / "lake")
     assert found.dagster_home == tmp_path / "dagster"
@@ -74,6 +78,8 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert found.holidays_country == "DE"
     assert found.executor == "multiprocess"
     assert found.waivers == tmp_path / "ours.toml"
+    assert not found.reconcile_applies
+    assert found.gone_limit == 0.2
 
 
 def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
