@@ -277,6 +277,21 @@ def test_a_large_table_is_compared_and_ended_in_parts(
     all_is_well(lakehouse, tmp_path)
 
 
+def test_a_tombstone_whose_file_is_lost_is_written_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+    lakehouse, daemon = followed
+    lakehouse.shop("DELETE FROM shop.orders WHERE order_id = 'payer'")
+    reconciled(lakehouse)
+    daemon.settle()
+    of_date = Path(lakehouse.lake.location(RAW_ORDERS)).glob("captured_on=2017-01-02/*.parquet")
+    max(of_date, key=lambda path: path.stat().st_mtime).unlink()
+    done = command_line(["recapture", "orders", "2017-01-02"])
+    assert done.returncode == 0, done.stderr
+    assert lakehouse.lake_rows(RAW_ORDERS).filter(change="reconcile").is_empty()
+    reconciled(lakehouse)
+    daemon.settle()
+    all_is_well(lakehouse, tmp_path)
+
+
 class TestTheGuard:
     """More rows that are gone at once than are taken for granted."""
 
