@@ -95,11 +95,11 @@ def _verdicts(differing: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     said = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
     by_date = differing.group_by("date").agg(count=pl.col("count").sum(), said=said).join(held, on="date", how="left")
     guard = pl.format(
-        "; {} of {} rows that stood are gone at once, more than LAKEHOUSE_GONE_LIMIT allows{}: they stay until you run "
+        "; {} of {} rows of the {} are gone at once, more than LAKEHOUSE_GONE_LIMIT allows: they stand until you run "
         "lakehouse reconcile --apply --allow",
         "gone",
         "keys",
-        pl.when("of_table").then(pl.lit(" of the table")).otherwise(pl.lit("")),
+        pl.when("of_table").then(pl.lit("table")).otherwise(pl.lit("date")),
     )
     found = by_date.select(
         "date",

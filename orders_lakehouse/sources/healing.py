@@ -35,8 +35,7 @@ class Healed:
     Attributes:
         ended: Tombstones that were written.
         captured: Versions that were captured.
-        held: date, gone, keys (that stood), of_table (whether it is the table's share that is too large): the dates
-            whose gone rows stand until they are allowed to go.
+        held: The dates whose gone rows stand until they are allowed to go, as `held_back` says.
     """
 
     ended: int
@@ -53,8 +52,9 @@ def held_back(standing: pl.DataFrame, gone: pl.DataFrame, limit: float) -> pl.Da
         limit: Share of a table's or a date's rows that may be gone at once, 0 to 1; 1 lets everything go.
 
     Returns:
-        date, gone, keys (that stood), of_table: all dates with gone rows where the share of the table is too large, or
-        nothing is left of it; else those whose own share is, of the dates with twenty keys and more.
+        date, gone, keys (that stood), of_table. Where the share of the table is too large, or nothing is left of it:
+        all dates with gone rows, and the counts of the table. Else the dates with twenty keys and more whose own share
+        is too large, and their counts.
     """
     of_dates = gone.join(standing, on="date", how="left", suffix="_standing").select(
         "date", gone="rows", keys=pl.col("rows_standing").fill_null(0)
@@ -62,7 +62,8 @@ def held_back(standing: pl.DataFrame, gone: pl.DataFrame, limit: float) -> pl.Da
     lost, stood = int(gone["rows"].sum()), int(standing["rows"].sum())
     of_table = limit < 1 and ((stood >= _FEWEST_KEYS and lost > limit * stood) or (lost > 1 and lost >= stood))
     is_too_much = (pl.col("keys") >= _FEWEST_KEYS) & (pl.col("gone") > limit * pl.col("keys"))
-    held = of_dates if of_table else of_dates.filter(is_too_much)
+    whole = of_dates.with_columns(gone=pl.lit(lost, pl.Int64), keys=pl.lit(stood, pl.Int64))
+    held = whole if of_table else of_dates.filter(is_too_much)
     return held.with_columns(of_table=pl.lit(of_table)).sort("date")
 
 
