@@ -258,7 +258,7 @@ class TestWiderTypes:
         lakehouse.shop(self.WIDER)
         done, _ = captured(lakehouse.lake, RAW_ORDER_ITEMS)
         assert (done.new, done.present["rows"].to_list()) == (0, [1])
-        compared = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, CALENDAR, [])
+        compared = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, CALENDAR, []).by_date
         assert compared.select("rows", "found", "difference").rows() == [(1, 1, None)]
         lakehouse.shop("UPDATE shop.order_items SET unit_price = 1.500001")
         assert captured(lakehouse.lake, RAW_ORDER_ITEMS)[0].new == 1

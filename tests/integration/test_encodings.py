@@ -197,14 +197,14 @@ class TestBytesThatAreNoText:
         calendar = Calendar(on("2017-01-01"), "UTC")
         lakehouse.run(DAY, select=WITHOUT_MARTS)
         for table in (RAW_CUSTOMERS, RAW_ORDERS):
-            compared = compare_with_shop(lakehouse.lake, table, calendar, [on(DAY)])
+            compared = compare_with_shop(lakehouse.lake, table, calendar, [on(DAY)]).by_date
             assert compared["difference"].to_list() == [None]
             assert compared["found"].sum() == 2
         totals = compare_totals_with_shop(lakehouse.lake)
         # The line of the order that is in quarantine is not compared.
         assert totals.select("lines", "differing").rows() == [(1, 0)]
         self.write(lakehouse, "orders SET status = E'\\xea' WHERE order_id = 'o2'")
-        compared = compare_with_shop(lakehouse.lake, RAW_ORDERS, calendar, [on(DAY)])
+        compared = compare_with_shop(lakehouse.lake, RAW_ORDERS, calendar, [on(DAY)]).by_date
         assert compared.filter(pl.col("difference").is_not_null())["keys"].to_list() == [["o2"]]
 
 

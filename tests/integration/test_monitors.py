@@ -189,7 +189,7 @@ def test_a_clock_that_runs_ahead_hides_nothing_and_makes_nothing_late(lakehouse:
     assert found.behind == timedelta(minutes=5)
 
     # Of what has come since then, the sensors have an hour to take it.
-    compared = compare_with_shop(lakehouse.lake, RAW_PAYMENTS, Calendar(day("2017-01-01"), "UTC"), [now.date()])
+    compared = compare_with_shop(lakehouse.lake, RAW_PAYMENTS, Calendar(day("2017-01-01"), "UTC"), [now.date()]).by_date
     assert MISSED not in set(compared["difference"])
 
 

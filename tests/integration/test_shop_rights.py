@@ -175,7 +175,7 @@ def test_any_kind_of_table_is_a_source(restricted: Lakehouse, kind: str) -> None
         restricted.shop("REFRESH MATERIALIZED VIEW shop.orders")
     assert on("2017-01-08") in changed_dates(marks, lambda _: {}, CALENDAR)[0]
     assert failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw")) == []
-    compared = compare_with_shop(restricted.lake, RAW_ORDERS, CALENDAR, [])
+    compared = compare_with_shop(restricted.lake, RAW_ORDERS, CALENDAR, []).by_date
     assert compared["difference"].drop_nulls().is_empty()
     assert compared["found"].sum() == in_table.height
 
