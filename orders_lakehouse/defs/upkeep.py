@@ -35,6 +35,7 @@ from orders_lakehouse.sources.reconciliation import Compared, compare_totals_wit
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 REPAIR = "repair_job"
+TOTALS = "total_price_as_in_shop"
 # A run's tag that says what becomes of the differences that are found; without it, the settings do.
 RECONCILE_TAG, COMPARE, APPLY, ALLOW = "lakehouse/reconcile", "compare", "apply", "allow"
 _REPAIRED = (*QUARANTINE, *CLEANSED, ORDER_LINES, DAILY_SALES)
@@ -136,6 +137,7 @@ def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.Dat
 
 @dg.asset_check(
     asset=key_of(ORDER_ITEMS),
+    name=TOTALS,
     description=(
         "The shop's own arithmetic, quantity * unit_price - discount rounded to the minor unit of the currency, comes "
         "to the total_price of each line whose version is the same on both sides. Reads every line, on both sides."
@@ -143,7 +145,7 @@ def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.Dat
 )
 def total_price_as_in_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     """Have the shop work out every total, and compare."""
-    key = dg.AssetCheckKey(key_of(ORDER_ITEMS), "total_price_as_in_shop")
+    key = dg.AssetCheckKey(key_of(ORDER_ITEMS), TOTALS)
     with failures(context):
         compared = compare_totals_with_shop(lake)
         differing = compared.filter(pl.col("differing") > 0)

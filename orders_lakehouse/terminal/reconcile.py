@@ -29,7 +29,7 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
         BackfillError: A table of the shop or of raw cannot be read; the others are compared all the same.
         ReconcileError: Nothing has been captured yet, or more is allowed than is applied.
     """
-    from orders_lakehouse.defs.upkeep import ALLOW, APPLY, COMPARE, RECONCILE_TAG
+    from orders_lakehouse.defs.upkeep import ALLOW, APPLY, COMPARE, RECONCILE_TAG, TOTALS
 
     if allow and not apply:
         raise ReconcileError("--allow says that rows may go, and nothing is applied; expected --apply --allow")
@@ -40,9 +40,11 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
     how = (ALLOW if allow else APPLY) if apply else COMPARE
     outcome = run_job("reconcile_job", lambda *_: None, {RECONCILE_TAG: how})
     rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id, pl.col("date").is_not_null())
+    touched = touched_dates(lake, before, calendar_of(lake)) if apply else []
+    # Totals are compared before the dates are derived that were just put right.
+    rows = rows.filter((pl.col("check_name") != TOTALS) | ~pl.col("date").is_in(touched))
     for row in rows.filter(pl.col("detail").is_not_null()).sort("asset", "date").iter_rows(named=True):
         click.echo(f"{row['asset']} on {row['date']}: {row['detail']}{' - put right' if row['passed'] else ''}")
-    touched = touched_dates(lake, before, calendar_of(lake)) if apply else []
     if touched:
         click.echo(
             "\nWhile the sensors run, the dates that this touches are derived by themselves. To derive them now:"
