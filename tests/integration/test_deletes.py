@@ -123,7 +123,7 @@ def test_what_is_deleted_leaves_the_marts_by_itself(followed: tuple[Lakehouse, D
     ("deletion", "touched"),
     [
         ("payments WHERE payment_id = 'y wanders'", ("2017-01-02", "2017-01-02")),
-        ("customers WHERE customer_id = 'ca'", (FIRST, "2017-01-06")),
+        pytest.param("customers WHERE customer_id = 'ca'", (FIRST, "2017-01-06"), marks=pytest.mark.thorough),
     ],
 )
 def test_the_dates_that_it_touches_are_derived_and_no_others(
@@ -136,6 +136,7 @@ def test_the_dates_that_it_touches_are_derived_and_no_others(
     assert lakehouse.wrong_curated() == {}
 
 
+@pytest.mark.thorough
 def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     changed(
@@ -155,7 +156,13 @@ def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehous
 
 
 @pytest.mark.parametrize(
-    "clock", ["same", "2017-01-01 12:00+00", "2017-01-09 12:00+00"], ids=["same", "older", "newer"]
+    "clock",
+    [
+        pytest.param("same", marks=pytest.mark.thorough),
+        "2017-01-01 12:00+00",
+        pytest.param("2017-01-09 12:00+00", marks=pytest.mark.thorough),
+    ],
+    ids=["same", "older", "newer"],
 )
 def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path, clock: str) -> None:
     lakehouse, daemon = followed
@@ -277,6 +284,7 @@ def test_a_large_table_is_compared_and_ended_in_parts(
     all_is_well(lakehouse, tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_tombstone_whose_file_is_lost_is_written_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     lakehouse.shop("DELETE FROM shop.orders WHERE order_id = 'payer'")

@@ -68,6 +68,7 @@ def judged(instance: dg.DagsterInstance, checks: list[dg.AssetCheckKey]) -> dict
     return {str(key): f"{record.run_id} {record.status}" for key, record in found.items()}
 
 
+@pytest.mark.thorough
 def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None:
     instance = stored.instance
     assert instance is not None

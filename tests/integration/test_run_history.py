@@ -93,7 +93,7 @@ LATEST = "query ($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) 
 ANY_STORAGE = pytest.mark.parametrize("instance", ["sqlite", "sqlite of Dagster", "postgres"], indirect=True)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.thorough)])
 def instance(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dg.DagsterInstance]:
