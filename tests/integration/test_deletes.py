@@ -33,7 +33,7 @@ from tests.integration.test_late_changes import (
 )
 
 # The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deletes")]
 
 MARTS = "group:warehouse or group:staging or group:marts"
 FIRST, LAST = "2017-01-01", "2017-01-10"
@@ -155,14 +155,9 @@ def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehous
     all_is_well(lakehouse, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
-    "clock",
-    [
-        pytest.param("same", marks=pytest.mark.thorough),
-        "2017-01-01 12:00+00",
-        pytest.param("2017-01-09 12:00+00", marks=pytest.mark.thorough),
-    ],
-    ids=["same", "older", "newer"],
+    "clock", ["same", "2017-01-01 12:00+00", "2017-01-09 12:00+00"], ids=["same", "older", "newer"]
 )
 def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path, clock: str) -> None:
     lakehouse, daemon = followed
