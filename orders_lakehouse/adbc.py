@@ -7,6 +7,7 @@ Text passes as UTF-8, whatever the server, the role or the environment would hav
 come, and a table with others could never be read again.
 """
 
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ _lock = Lock()
 _idle: dict[str, list[_Loan]] = {}
 
 
+@cache
 def driver() -> Any:
     """The package `adbc_driver_postgresql`, imported at the first call; its `dbapi` is, too.
 

@@ -63,7 +63,8 @@ def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
         limit: The share, 0 to 1.
 
     Returns:
-        One for each rule, over the whole table where it is too much there, in the order of the contract.
+        One for each rule, over the whole table where it is too much there, in the order of the contract; last those of
+        rules that the contract no longer has.
     """
     quarantine = QUARANTINE_OF[table.name]
     bad = rows_by_date(lake, quarantine, None)
@@ -83,7 +84,8 @@ def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
                 if of_rule.height > limit * rows:
                     name = str(rule[0])
                     found[name] = Loss(name, over, of_rule.height, rows, _values(table, name, of_rule))
-    return sorted(found.values(), key=lambda loss: _order(table).index(loss.rule))
+    place = {rule.reason: number for number, rule in enumerate(rules_of(table.model))}
+    return sorted(found.values(), key=lambda loss: (place.get(loss.rule, len(place)), loss.rule))
 
 
 def _lost(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
@@ -120,7 +122,3 @@ def _columns(table: Table, reason: str) -> Sequence[str]:
     of_reason = [rule for rule in rules_of(table.model) if rule.reason == reason]
     columns = (columns_of(rule, table.schema) if rule.column is None else [rule.column] for rule in of_reason)
     return list(dict.fromkeys(name for of_rule in columns for name in of_rule if name not in LINEAGE))
-
-
-def _order(table: Table) -> list[str]:
-    return [rule.reason for rule in rules_of(table.model)]

@@ -148,12 +148,14 @@ def explain_losses(lost: pl.DataFrame) -> str:
     Args:
         lost: Results of `losses_are_few` that do not hold: asset, found, detail, and what `remedies` needs.
     """
-    lines = []
-    for row in lost.iter_rows(named=True):
-        lines += [f"{row['asset']}: {row['found']}", *(f"  {row['detail']}" for _ in range(bool(row["detail"])))]
-    said = "\n  ".join(lines)
-    return f"the run succeeded, and most of a table is lost on the way.\n  {said}\n" + "\n".join(
-        remedies(lost, program())
+    found = [f"{asset}: {said}" for asset, said in lost.select("asset", "found").iter_rows()]
+    values = lost["detail"].drop_nulls().to_list()
+    return "\n".join(
+        [
+            "the run succeeded, and much of a table is lost on the way.",
+            *(f"  {line}" for line in (*found, *values)),
+            *remedies(lost, program()),
+        ]
     )
 
 

@@ -16,6 +16,7 @@ def prune(*, dry_run: bool) -> None:
 
     Raises:
         LakeError: `checks/results` is not as this program expects, or its storage cannot be used.
+        SharedHistoryError: The Dagster instance is not the lakehouse's alone.
         StorageUnavailableError: The storage does not answer.
     """
     if not (settings().dagster_home / "dagster.yaml").exists():

@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 
 from orders_lakehouse import adbc
+from orders_lakehouse.defs.care import SharedHistoryError, prune_everything, prune_history_job, require_own_history
 from orders_lakehouse.instance import prepare_instance
 from orders_lakehouse.lake.results import evaluations, failing, in_force, latest
+from orders_lakehouse.liveness import sign_run, signature_tags
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse, command_line, failures
 
@@ -51,7 +53,16 @@ def follow(lakehouse: Lakehouse, number: int, dates: int) -> str:
     lakehouse.shop(f"{CHANGE} order_id = 'o{day}'")
     done = lakehouse.run(str(FIRST + timedelta(days=day)))
     assert done.success, failures(done)
+    assert lakehouse.instance is not None
+    # As the executors do that run outside of tests.
+    sign_run(lakehouse.instance, done.run_id)
     return done.run_id
+
+
+def pruned(lakehouse: Lakehouse) -> dg.ExecuteInProcessResult:
+    """Run the job that prunes, signed as the executors sign it that run outside of tests."""
+    job = lakehouse.definitions.resolve_job_def("prune_history_job")
+    return job.execute_in_process(instance=lakehouse.instance, tags=signature_tags("of tests"), raise_on_error=False)
 
 
 def files_beside_the_lake(home: Path) -> dict[Path, int]:
@@ -85,7 +96,7 @@ def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None
     assert set(files_beside_the_lake(tmp_path)) == set(before)
     assert evaluations(stored.lake).equals(rows)
 
-    assert stored.run_job("prune_history_job").success
+    assert pruned(stored).success
     after = files_beside_the_lake(tmp_path)
     # The run that has pruned is the newest of three.
     left = {path.stem for path in after if path.parts[:3] == ("dagster", "history", "runs") and path.suffix == ".db"}
@@ -117,6 +128,26 @@ def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Pa
     assert "full_up" in (left / "dbt.log").read_text()
 
 
+def test_an_instance_of_others_is_not_pruned(stored: Lakehouse) -> None:
+    instance = stored.instance
+    assert instance is not None
+
+    @dg.op
+    def nothing() -> None:
+        pass
+
+    @dg.job
+    def theirs() -> None:
+        nothing()
+
+    require_own_history(instance)
+    run = theirs.execute_in_process(instance=instance)
+    with pytest.raises(SharedHistoryError, match="found theirs, which it did not run"):
+        prune_everything(instance, stored.lake)
+    assert prune_history_job.execute_in_process(instance=instance, resources={"lake": stored.lake}).success
+    assert instance.get_run_by_id(run.run_id) is not None
+
+
 @pytest.mark.thorough
 def test_a_run_leaves_ten_kilobytes_at_most(stored: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_KEEP_RUNS", str(KEPT))
@@ -126,7 +157,7 @@ def test_a_run_leaves_ten_kilobytes_at_most(stored: Lakehouse, tmp_path: Path, m
         follow(stored, number, dates=DATES)
         if number % (KEPT // 5) == 0:
             before = files_beside_the_lake(tmp_path)
-            assert stored.run_job("prune_history_job").success
+            assert pruned(stored).success
             after = files_beside_the_lake(tmp_path)
             sizes[number] = sum(after.values())
             print(f"after {number} runs: {len(after)} files, {sizes[number]} bytes (was {sum(before.values())})")

@@ -1,11 +1,12 @@
 """Losses over a table: a shop of a few orders a day whose words are others than the contract's."""
 
+import narwhals as nw
 import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
+from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS, QUARANTINE_OF
 from orders_lakehouse.lake.losses import Loss, losses
 from orders_lakehouse.lake.results import latest
 from orders_lakehouse.sources.waiting import ChangedLater, changed_later
@@ -88,3 +89,10 @@ def test_orders_that_changed_after_the_dates_are_told_before_they_are_missed(lak
     assert changed_later(lake, calendar, on(FIRST), on("2017-02-01")) is None
     lakehouse.run("2017-02-01", select="group:raw")
     assert changed_later(lake, calendar, on(FIRST), on(LAST)) is None, "they have been captured"
+
+
+def test_a_rule_that_the_contract_no_longer_has_is_told_as_well(losing: Lakehouse) -> None:
+    table = QUARANTINE_OF[ORDERS.name]
+    of_before = losing.lake_rows(table).with_columns(reasons=pl.lit("a_rule_of_before"))
+    losing.lake.replace_dates([table], on(FIRST), on(LAST), lambda _: [nw.from_native(of_before.lazy())])
+    assert losses(losing.lake.snapshot(), ORDERS, 0.5) == [Loss("a_rule_of_before", "the whole table", 14, 20, "")]
