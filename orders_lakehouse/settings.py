@@ -87,7 +87,10 @@ class Settings(BaseSettings):
     start_date: date = Field(
         default=date(2017, 1, 1),
         validation_alias="LAKEHOUSE_START_DATE",
-        description="First partition. What changed before it is captured on it.",
+        description=(
+            "First partition. What changed before it is captured on it. Written into the tables; `lakehouse migrate` "
+            "moves it to an earlier date."
+        ),
     )
     timezone: str = Field(
         default="UTC",

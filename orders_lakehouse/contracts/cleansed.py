@@ -33,10 +33,15 @@ COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
 
 # How the state of a child's order is called in `order_state`.
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
+BEFORE_START = "before_start"
 
 # Reasons that say something of a child's order, not of the child; a row with such a reason alone comes back with it.
-ORDER_UNKNOWN, ORDER_QUARANTINED = "order_unknown", "order_quarantined"
-OF_THE_ORDER = (ORDER_UNKNOWN, ORDER_QUARANTINED)
+ORDER_UNKNOWN, ORDER_QUARANTINED, ORDER_BEFORE_START = "order_unknown", "order_quarantined", "order_before_start"
+OF_THE_ORDER = (ORDER_UNKNOWN, ORDER_QUARANTINED, ORDER_BEFORE_START)
+
+# An order that was placed before the first partition is nothing wrong: the lakehouse begins later. So are its children.
+ORDERED_BEFORE_START = "ordered_before_start"
+BEFORE_THE_START = (ORDERED_BEFORE_START, ORDER_BEFORE_START)
 
 _YEAR_1900 = date(1900, 1, 1)
 _NOT_BLANK = r"^\s*\S"
@@ -87,7 +92,7 @@ class OfOrder(Cleansed):
         description="Business date of the order; the capture date where the order is not known"
     )
     order_state: pl.String = pa.Field(
-        isin=(VALID, DELETED, QUARANTINED, UNKNOWN), description="What became of the row's order"
+        isin=(VALID, DELETED, QUARANTINED, UNKNOWN, BEFORE_START), description="What became of the row's order"
     )
     order_currency: pl.String = pa.Field(nullable=True, description="Currency of the row's order, ISO 4217")
 
@@ -100,6 +105,11 @@ class OfOrder(Cleansed):
     def order_quarantined(cls) -> nw.Expr:
         """The order itself is valid."""
         return nw.col("order_state") != QUARANTINED
+
+    @rule
+    def order_before_start(cls) -> nw.Expr:
+        """The order was not placed before the first partition."""
+        return nw.col("order_state") != BEFORE_START
 
 
 class Customers(Cleansed):
@@ -209,9 +219,9 @@ class Orders(Cleansed):
     delivered_at: Instant = pa.Field(nullable=True, description="When it was delivered")
 
     class Config(Contract.Config):
-        """Since version 2 an order may warn."""
+        """Since version 2 an order may warn; since 3 one from before the first partition has its own reason."""
 
-        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+        metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
     order_id_has_unseen_characters = no_unseen_characters("order_id")
 
@@ -221,9 +231,14 @@ class Orders(Cleansed):
         return nw.col("ordered_at") <= nw.col("updated_at").dt.offset_by("24h")
 
     @rule
+    def ordered_before_start(cls) -> nw.Expr:
+        """The date of ordered_at is not before the first partition."""
+        return nw.col("business_date") >= nw.col("order_date")
+
+    @rule
     def ordered_at_out_of_range(cls) -> nw.Expr:
-        """The date of ordered_at is one of the partitions."""
-        return nw.col("business_date") == nw.col("order_date")
+        """The date of ordered_at is at most one day after the capture date."""
+        return nw.col("business_date") <= nw.col("order_date")
 
     @rule(outcome="blank", blanks=("shipped_at",))
     def shipped_at_out_of_range(cls) -> nw.Expr:
@@ -275,9 +290,12 @@ class OrderItems(OfOrder):
     )
 
     class Config(Contract.Config):
-        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency.
 
-        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+        Since version 3 a line of an order from before the first partition has its own reason.
+        """
+
+        metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
     quantity_out_of_range = out_of_range("quantity", QUANTITY)
     quantity_too_precise = too_precise("quantity", QUANTITY[1])
@@ -312,9 +330,12 @@ class Payments(OfOrder):
     paid_at: Instant = pa.Field(nullable=True, description="When it was paid")
 
     class Config(Contract.Config):
-        """Since version 2 amounts have the decimals of their currency, which may not be the order's."""
+        """Since version 2 amounts have the decimals of their currency, which may not be the order's.
 
-        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+        Since version 3 a payment of an order from before the first partition has its own reason.
+        """
+
+        metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
     payment_id_has_unseen_characters = no_unseen_characters("payment_id")
     amount_out_of_range = out_of_range("amount", MONEY)

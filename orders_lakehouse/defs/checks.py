@@ -14,7 +14,7 @@ import polars as pl
 
 from orders_lakehouse.contracts.base import failure_cases, personal_columns
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER
+from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDERED_BEFORE_START
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
@@ -248,8 +248,8 @@ def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
         asset=asset,
         description=(
             f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
-            f"{_ENOUGH_ROWS} rows aside, and rows that wait for their order): more is a broken load rather than a few "
-            "bad rows, and a missing number is better than a wrong one."
+            f"{_ENOUGH_ROWS} rows aside, rows that wait for their order, and orders from before the first partition): "
+            "more is a broken load rather than a few bad rows, and a missing number is better than a wrong one."
         ),
         blocking=True,
     )
@@ -325,7 +325,7 @@ def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFram
     good = lake.scan(table, between=dates).group_by(day).agg(good=nw.len())
     bad = (
         lake.scan(QUARANTINE_OF[table.name], between=dates)
-        .filter(~nw.col("reasons").str.contains("|".join(OF_THE_ORDER)))
+        .filter(~nw.col("reasons").str.contains("|".join((*OF_THE_ORDER, ORDERED_BEFORE_START))))
         .group_by(day)
         .agg(bad=nw.len())
     )

@@ -15,6 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_midnights, installed_zone_data
+from orders_lakehouse.contracts.cleansed import ORDERED_BEFORE_START
 from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, ORDERS, QUARANTINE_OF
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.lake import storage
@@ -29,8 +30,8 @@ from orders_lakehouse.transforms.orders import with_order_date
 
 log = logging.getLogger(__name__)
 
-# The reason of rows in quarantine that depends on a date.
-_OUT_OF_RANGE = "ordered_at_out_of_range"
+# The reasons of rows in quarantine that depend on a date.
+_OUT_OF_RANGE = f"ordered_at_out_of_range|{ORDERED_BEFORE_START}"
 # The midnights of a version of the table are read once for each process, and cut into frames once.
 _REMEMBERED = 8
 _known: dict[tuple[str, date, tuple[str, int]], Calendar] = {}
@@ -67,7 +68,7 @@ def calendar_of(lake: Lake) -> Calendar:
     Raises:
         LakeError: The stored calendar is not whole, or was made for another time zone.
     """
-    start = settings().start_date
+    start = start_of(lake)
     if lake.timezone == "UTC":
         return Calendar(start, lake.timezone)
     with _lock:
@@ -79,6 +80,11 @@ def calendar_of(lake: Lake) -> Calendar:
             while len(_known) > _REMEMBERED:
                 del _known[next(iter(_known))]
         return _known[of]
+
+
+def start_of(lake: Lake) -> date:
+    """The first partition of a lake; that of the settings, where the lake names none."""
+    return lake.start or settings().start_date
 
 
 def require_same(lake: Lake, calendar: Calendar) -> None:
@@ -194,7 +200,7 @@ def apply_installed(lake: Lake) -> Changes:
     before, after = stored(lake), proposed(lake)
     changes = compare(before, after)
     if changes.midnights.height:
-        rebuild_key_dates(lake, Calendar(settings().start_date, lake.timezone, _midnights(after)))
+        rebuild_key_dates(lake, Calendar(start_of(lake), lake.timezone, _midnights(after)))
     lake.replace_all(CALENDAR, lambda _: nw.from_native(after.lazy()))
     rebuild_key_dates(lake, calendar_of(lake))
     return changes
@@ -230,7 +236,7 @@ def _written(lake: Lake) -> DeltaTable:
     handle = lake.open(CALENDAR)
     if files_of(handle, CALENDAR).is_empty():
         # A lake that stands still may have begun before anybody had written it.
-        live = Lake(lake.url, lake.timezone)
+        live = Lake(lake.url, lake.timezone, lake.start)
         live.replace_all(CALENDAR, _first)
         handle = live.open(CALENDAR)
     return handle

@@ -60,7 +60,7 @@ class ClusterLake(Lake):
 
     def source(self, versions: Mapping[str, int] | None = None) -> "ClusterSnapshot":
         """The same lake, to compute from on the cluster: it stands still."""
-        return ClusterSnapshot(self.url, self.timezone, dict(versions or {}))
+        return ClusterSnapshot(self.url, self.timezone, self.start, dict(versions or {}))
 
     def _put(
         self,

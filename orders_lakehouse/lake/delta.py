@@ -67,6 +67,7 @@ class Lake:
     Attributes:
         url: Directory or object store URL; a table lies at `<url>/<layer>/<name>`.
         timezone: Time zone in which dates are cut; written into every table.
+        start: First partition; written into every table. None: that of the tables, whatever it is.
     """
 
     # A long range is worked through in portions that fit into memory.
@@ -74,6 +75,7 @@ class Lake:
 
     url: str
     timezone: str
+    start: date | None = None
 
     def location(self, table: Table) -> str:
         """Where a table lies."""
@@ -95,7 +97,8 @@ class Lake:
         """Open a table to read it, creating it when it is not there.
 
         Raises:
-            LakeError: The table was made with another time zone, or by a program with a newer contract.
+            LakeError: The table was made with another time zone or first partition, or by a program with a newer
+                contract.
         """
         return self._opened(table, handles.shared)
 
@@ -106,12 +109,18 @@ class Lake:
                 handle = opened(location)
         except TableNotFoundError:
             handle = self._create(table)
-        found, due = Stamp.on(handle), Stamp.due(table, self.timezone)
+        found, due = Stamp.on(handle), self._stamp_due(table)
         if found.timezone != due.timezone:
             raise LakeError(
                 f"{table.path} was made with 'timezone={found.timezone}', the setting is 'timezone={due.timezone}'. "
                 f"Dates in the lake do not move: set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and "
                 "backfill."
+            )
+        if None not in (found.start, due.start) and found.start != due.start:
+            raise LakeError(
+                f"{table.path} begins on {found.start}, and LAKEHOUSE_START_DATE is {due.start}. Nothing was read or "
+                f"written: set it back to {found.start}, or run `lakehouse migrate`, which moves the beginning to an "
+                "earlier date."
             )
         if found.contract > due.contract:
             raise LakeError(
@@ -121,6 +130,10 @@ class Lake:
         if found.contract < due.contract:
             require_types(handle, table)
         return handle
+
+    def _stamp_due(self, table: Table, found: Stamp | None = None) -> Stamp:
+        """The stamp that a table is to have; its first partition stays where this lake names none."""
+        return Stamp.due(table, self.timezone, self.start or (found.start if found else None))
 
     def migrate(self, table: Table) -> Migrated | None:
         """Bring a table that an older program made up to its contract; None where there is nothing to do.
@@ -135,10 +148,12 @@ class Lake:
                 handle = handles.own(location)
         except TableNotFoundError:
             return None
-        if Stamp.on(handle).contract >= Stamp.due(table, self.timezone).contract:
+        found = Stamp.on(handle)
+        due = self._stamp_due(table, found)
+        if found.contract >= due.contract:
             return None
         try:
-            done = migrate(handle, table, self.timezone)
+            done = migrate(handle, table, due)
         except CommitFailedError as error:
             raise StorageUnavailableError(
                 f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then "
@@ -157,9 +172,11 @@ class Lake:
         Raises:
             LakeError: A column has changed its type since: the table has to be migrated.
         """
-        handle, due = self._opened(table, handles.own), Stamp.due(table, self.timezone)
-        if Stamp.on(handle) != due:
-            follow(handle, table, self.timezone)
+        handle = self._opened(table, handles.own)
+        found = Stamp.on(handle)
+        due = self._stamp_due(table, found)
+        if found != due:
+            follow(handle, table, due)
         there = {field.name for field in handle.schema().fields}
         new = {name: dtype for name, dtype in (beside or {}).items() if name not in there}
         if new:
@@ -176,7 +193,7 @@ class Lake:
                     schema=pl.DataFrame(schema=table.schema).to_arrow().schema,
                     partition_by=[table.partitioned_by] if table.partitioned_by else None,
                     name=table.path,
-                    description=str(Stamp.due(table, self.timezone)),
+                    description=str(self._stamp_due(table)),
                     configuration={**_CONFIGURATION, **_statistics(table)},
                     mode="error",
                     storage_options=storage.options(location),
@@ -353,7 +370,7 @@ class Lake:
         Args:
             versions: Version of some tables, by path; the others are read as they are when they are first asked for.
         """
-        return Snapshot(self.url, self.timezone, dict(versions or {}))
+        return Snapshot(self.url, self.timezone, self.start, dict(versions or {}))
 
     def source(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
         """A snapshot to compute from, wherever dates are derived and checked."""

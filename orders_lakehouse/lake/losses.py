@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDER_UNKNOWN
+from orders_lakehouse.contracts.cleansed import BEFORE_THE_START, OF_THE_ORDER, ORDER_UNKNOWN, ORDERED_BEFORE_START
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import QUARANTINE_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.tables import ORDERS, QUARANTINE_OF, RAW_ORDERS, Table
 from orders_lakehouse.lake.accounts import rows_by_date
 from orders_lakehouse.lake.delta import Lake, files_of, rows_of
 from orders_lakehouse.lake.log import find
@@ -64,7 +65,7 @@ def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
 
     Returns:
         One for each rule, over the whole table where it is too much there, in the order of the contract; last those of
-        rules that the contract no longer has.
+        rules that the contract no longer has. What was ordered before the first partition is no loss, and not counted.
     """
     quarantine = QUARANTINE_OF[table.name]
     bad = rows_by_date(lake, quarantine, None)
@@ -80,12 +81,24 @@ def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
         # The log tells, most of the time, that there is nothing to look for.
         if rows >= enough and rejected > limit * rows:
             lost = _lost(lake, table, dates.min(), dates.max())  # type: ignore[arg-type]
+            is_before = pl.col("rule").is_in(BEFORE_THE_START)
+            rows -= lost.filter(is_before).height
+            lost = lost.filter(~is_before)
             for rule, of_rule in lost.group_by("rule"):
-                if of_rule.height > limit * rows:
+                if rows >= enough and of_rule.height > limit * rows:
                     name = str(rule[0])
                     found[name] = Loss(name, over, of_rule.height, rows, _values(table, name, of_rule))
     place = {rule.reason: number for number, rule in enumerate(rules_of(table.model))}
     return sorted(found.values(), key=lambda loss: (place.get(loss.rule, len(place)), loss.rule))
+
+
+def ordered_before_start(lake: Lake) -> int:
+    """How many orders are left out because they were placed before the first partition."""
+    quarantine = QUARANTINE_OF[ORDERS.name]
+    if find(lake, quarantine) is None:
+        return 0
+    is_before = nw.col("reasons").str.contains(ORDERED_BEFORE_START, literal=True)
+    return int(rows_of(lake.scan(quarantine).filter(is_before).select(nw.len())).item())
 
 
 def _lost(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:

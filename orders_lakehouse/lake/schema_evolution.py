@@ -14,6 +14,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.schema import Field, Schema
 
+from orders_lakehouse.contracts.base import contract_version
 from orders_lakehouse.contracts.raw import BEFORE
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.contracts.types import Frame
@@ -96,7 +97,7 @@ def require_types(handle: DeltaTable, table: Table) -> None:
     if not changed:
         return
     before = f"{table.path} was written under version {Stamp.on(handle).contract} of its contract, the program expects"
-    version = Stamp.due(table, "").contract
+    version = contract_version(table.model)
     said = "; ".join(f"{name}: expected {table.schema[name]}, found {stored[name]}" for name in changed)
     if any(not _can_follow(stored[name], table.schema[name]) for name in changed):
         raise LakeError(
@@ -109,23 +110,23 @@ def require_types(handle: DeltaTable, table: Table) -> None:
     )
 
 
-def follow(handle: DeltaTable, table: Table, timezone: str) -> None:
+def follow(handle: DeltaTable, table: Table, due: Stamp) -> None:
     """Add the columns that a table's contract has got since, and stamp it."""
     require_types(handle, table)
     new = columns_since(handle, table)
     with storage_trouble(handle.table_uri):
         if new:
             handle.alter.add_columns(delta_fields(new))
-        handle.alter.set_table_description(str(Stamp.due(table, timezone)))
+        handle.alter.set_table_description(str(due))
 
 
-def migrate(handle: DeltaTable, table: Table, timezone: str) -> Migrated | None:
+def migrate(handle: DeltaTable, table: Table, due: Stamp) -> Migrated | None:
     """Bring a table up to its contract: in other types, with new columns, stamped.
 
     Args:
         handle: The table, to write.
         table: The table.
-        timezone: Time zone in which its dates are cut.
+        due: The stamp that it is to have.
 
     Returns:
         What was done; None when there was nothing to do.
@@ -133,7 +134,7 @@ def migrate(handle: DeltaTable, table: Table, timezone: str) -> Migrated | None:
     Raises:
         LakeError: A column has a type that cannot be followed.
     """
-    found, due = Stamp.on(handle), Stamp.due(table, timezone)
+    found = Stamp.on(handle)
     if found == due:
         return None
     stored = pl.Schema(handle.schema())
@@ -144,7 +145,7 @@ def migrate(handle: DeltaTable, table: Table, timezone: str) -> Migrated | None:
     if changed:
         _rewrite(handle, table, {**stored, **{name: table.schema[name] for name in changed}})
     added = list(columns_since(handle, table))
-    follow(handle, table, timezone)
+    follow(handle, table, due)
     return Migrated(table, found.contract, [f"{name} {stored[name]} → {table.schema[name]}" for name in changed], added)
 
 

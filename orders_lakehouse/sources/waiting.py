@@ -1,5 +1,6 @@
 """What the shop has changed and raw does not have yet, by the shop's own clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -110,6 +111,23 @@ def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> Ch
         )
         orders, until = cursor.fetchall()[0]
     return ChangedLater(orders, calendar.date_of(until)) if orders else None
+
+
+def orders_in_shop(order_ids: Sequence[str], calendar: Calendar) -> dict[str, date]:
+    """The orders of some that the shop has, and the capture date of each: that of its change clock.
+
+    Raises:
+        DatabaseError: The shop refuses the user, or orders are not as raw needs them.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    with connect("shop") as connection, connection.cursor() as cursor:
+        require_readable(cursor, RAW_ORDERS, columns_of(cursor, [RAW_ORDERS])[RAW_ORDERS.name])
+        cursor.execute(
+            "SELECT order_id::text, least(max(updated_at), now()) "
+            f"FROM {SCHEMA}.orders WHERE order_id::text = ANY($1) GROUP BY 1",
+            [list(order_ids)],
+        )
+        return {order_id: max(calendar.date_of(at), calendar.start) for order_id, at in cursor.fetchall()}
 
 
 def shop_now() -> datetime:

@@ -20,9 +20,11 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance import BackfillError, run_range
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.losses import ordered_before_start
 from orders_lakehouse.lake.results import failing, of_checks
 from orders_lakehouse.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.remedies import remedies
+from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.waiting import changed_later
 from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.request import CAPTURE_JOB, DEFAULT_JOB, Request, command
@@ -188,6 +190,13 @@ def _summary(outcomes: list[Outcome]) -> None:
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
     warned = len(checks) - passed - failed
     terminal.print(f"\nChecks: {passed} passed, {warned} warned, {failed} failed.")
+    before = ordered_before_start(configured_lake())
+    if before:
+        terminal.print(
+            f"{before:,} {'order was' if before == 1 else 'orders were'} placed before {settings().start_date}, where "
+            "this lakehouse begins, and stay out, with their lines and payments.\nTo have them, set "
+            f"LAKEHOUSE_START_DATE to an earlier date and run `{program()} migrate`."
+        )
     if failed and not any(check.failed and check.blocking for check in checks):
         terminal.print(
             f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."

@@ -1,4 +1,4 @@
-"""`lakehouse migrate`: bring the tables of a lake that an older version made up to the present contracts."""
+"""`lakehouse migrate`: bring the tables of a lake up to the present contracts, and to an earlier first partition."""
 
 from datetime import date
 
@@ -10,6 +10,7 @@ from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.start import Moved, move_start
 from orders_lakehouse.terminal.request import Request, command
 
 # From raw alone, layer by layer: the shop need not be there.
@@ -19,16 +20,21 @@ _JOBS = ("refresh_cleansed_job", "refresh_curated_job", "refresh_marts_job")
 def migrate() -> None:
     """Migrate every table that is there, and say what to run afterwards.
 
-    No row of raw changes but in its types. What is derived from it keeps its rows, in other types, until its dates are
+    No row of raw changes but in its types; where the lake is to begin earlier, the rows of its first partition are
+    captured on the dates of their clocks. What is derived from it keeps its rows, in other types, until its dates are
     derived again: they may come out otherwise by the present contracts.
 
     Raises:
-        LakeError: A table was made by a newer program, with another time zone, or with types that cannot be followed.
+        LakeError: A table was made by a newer program, with another time zone, with a first partition that is earlier
+            than that of the settings, or with types that cannot be followed.
         StorageUnavailableError: Something else wrote to a table meanwhile.
     """
     lake = configured_lake()
+    moved = move_start(lake)
+    if moved is not None:
+        _tell(moved)
     done = [migrated for table in TABLES if (migrated := lake.migrate(table)) is not None]
-    if not done:
+    if not done and moved is None:
         click.echo(f"Every table in {lake.url} is as the present contracts want it.")
         return
     for migrated in done:
@@ -39,9 +45,18 @@ def migrate() -> None:
     calendar_of(lake)
     dates = _dates(lake)
     if dates is not None:
-        click.echo("\nEvery date may come out otherwise by the present contracts. Derive all of them, in this order:")
+        first = min(dates[0], moved.start) if moved is not None else dates[0]
+        reason = "by the present contracts" if moved is None else f"in a lakehouse that begins on {moved.start}"
+        click.echo(f"\nEvery date may come out otherwise {reason}. Derive all of them, in this order:")
         for job in _JOBS:
-            click.echo(f"  {command(Request(*dates, job=job))}")
+            click.echo(f"  {command(Request(first, dates[1], job=job))}")
+
+
+def _tell(moved: Moved) -> None:
+    click.echo(f"The lake begins on {moved.start}; until now it was {moved.before}.")
+    for path, rows in moved.rows.items():
+        counted = "1 row is" if rows == 1 else f"{rows:,} rows are"
+        click.echo(f"{path}: {counted} captured on an earlier date now, by the change clock")
 
 
 def _dates(lake: Lake) -> tuple[date, date] | None:

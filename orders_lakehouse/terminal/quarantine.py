@@ -17,13 +17,19 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDER_QUARANTINED
+from orders_lakehouse.contracts.cleansed import (
+    OF_THE_ORDER,
+    ORDER_BEFORE_START,
+    ORDER_QUARANTINED,
+    ORDERED_BEFORE_START,
+)
 from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF, RAW_OF, Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.history import versions_of_row
@@ -31,6 +37,7 @@ from orders_lakehouse.lake.log import find
 from orders_lakehouse.lake.quarantine import Chosen, by_reason, quarantined
 from orders_lakehouse.lake.waivers import Standing, State, configured_waivers, standings
 from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.waiting import orders_in_shop
 from orders_lakehouse.terminal.grids import console, grid, program, safe, show_json, show_rows
 from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.transforms.split import key_of_row
@@ -42,13 +49,17 @@ Format = Literal["csv", "json", "parquet"]
 _FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
 _NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
 
-_WAIT, _FIX, _FIX_OR_WAIVE, _WORD = "wait", "fix", "fix, waive", "word"
+_WAIT, _FIX, _FIX_OR_WAIVE, _WORD, _BEGIN = "wait", "fix", "fix, waive", "word", "begin"
 # How the reasons of rows end that say something in a word that the contract does not list.
 _UNKNOWN_WORD = "_not_in_list"
 _MEANING = {
     _WAIT: "goes away by itself, when the order comes or leaves quarantine",
     _FIX: "correct it in the shop, then run its date again",
     _FIX_OR_WAIVE: "correct it in the shop, or waive the rule for the row",
+    _BEGIN: (
+        "nothing is wrong: the lakehouse begins later. To have it, set LAKEHOUSE_START_DATE to an earlier date and run "
+        "`lakehouse migrate`"
+    ),
     _WORD: "the contract does not know the word: add it there (docs/contracts.md), or offer a view with one it knows",
 }
 _MEANING_OF_STATE = {
@@ -163,6 +174,8 @@ def _record(one: Standing) -> dict[str, Any]:
 def _to_do(reason: str) -> str:
     if reason in OF_THE_ORDER:
         return _WAIT
+    if reason == ORDERED_BEFORE_START:
+        return _BEGIN
     if reason.endswith(_UNKNOWN_WORD):
         return _WORD
     return _FIX_OR_WAIVE if reason in WAIVABLE else _FIX
@@ -297,6 +310,8 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     days = rows[str(table.partitioned_by)].unique().sort()
     if set(reasons) <= set(OF_THE_ORDER):
         return _show_its_order(rows, reasons)
+    if reasons == [ORDERED_BEFORE_START]:
+        return click.echo(f"\n{_MEANING[_BEGIN][0].upper()}{_MEANING[_BEGIN][1:]}.")
     if any(reason.endswith(_UNKNOWN_WORD) for reason in reasons):
         click.echo(f"\nThe shop may be right: {_MEANING[_WORD]}. Then derive its date again:")
         click.echo(f"  {program()} backfill {days[0]} {days[-1]} --job {DERIVE_JOB}")
@@ -321,12 +336,32 @@ def _show_its_order(rows: pl.DataFrame, reasons: Sequence[str]) -> None:
     """What a row waits for that breaks no rule itself."""
     order_ids = rows["order_id"].unique().sort()
     click.echo(f"\nIt needs no correction of its own: it comes back with its order, {safe(', '.join(order_ids))}.")
-    if ORDER_QUARANTINED in reasons:
-        click.echo("What is wrong with the order:")
+    if {ORDER_QUARANTINED, ORDER_BEFORE_START} & set(reasons):
+        click.echo("Why the order is left out:")
         for order_id in order_ids:
             click.echo(safe(f"  {program()} quarantine show orders {shlex.quote(order_id)}"))
     else:
-        click.echo("The order has not been captured yet, or is not in the shop.")
+        click.echo("\n".join(_where_orders_are(order_ids.to_list())))
+
+
+def _where_orders_are(order_ids: Sequence[str]) -> list[str]:
+    """What the shop says of orders that raw does not have, and the dates that capture them."""
+    lake = configured_lake()
+    try:
+        changed = orders_in_shop(order_ids, calendar_of(lake))
+    except ExpectedError as error:
+        return [f"The order has not been captured yet, or is not in the shop, which cannot be asked: {error}"]
+    told = []
+    for order_id in order_ids:
+        day = changed.get(order_id)
+        if day is None:
+            told.append(f"Neither the shop nor raw has the order {safe(order_id)}.")
+        else:
+            told.append(
+                f"The shop has the order {safe(order_id)}, last changed on {day}, and raw does not. Capture it:"
+            )
+            told.append(f"  {program()} backfill {day} {day}")
+    return told
 
 
 def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 import narwhals as nw
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.cleansed import DELETED, QUARANTINED, UNKNOWN, VALID
+from orders_lakehouse.contracts.cleansed import BEFORE_START, DELETED, ORDERED_BEFORE_START, QUARANTINED, UNKNOWN, VALID
 from orders_lakehouse.contracts.codes import CURRENCY_ALIASES
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
@@ -76,7 +76,9 @@ def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
     """
     clock = ["updated_at", "captured_at"]
     state = nw.when(nw.col("is_deleted")).then(nw.lit(DELETED)).otherwise(nw.lit(VALID))
-    as_written = quarantined.with_columns(c.upper("currency"), order_state=nw.lit(QUARANTINED))
+    is_before = nw.col("reasons").str.contains(ORDERED_BEFORE_START, literal=True)
+    rejected = nw.when(is_before).then(nw.lit(BEFORE_START)).otherwise(nw.lit(QUARANTINED))
+    as_written = quarantined.with_columns(c.upper("currency"), order_state=rejected)
     judged = [
         cleansed.with_columns(order_state=state),
         as_written.with_columns(c.without_alias("currency", CURRENCY_ALIASES)),

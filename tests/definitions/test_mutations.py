@@ -29,6 +29,7 @@ _OF_ORDER = {
     "order_state_not_in_list": {"order_state": "lost"},
     "order_unknown": {"order_state": "unknown"},
     "order_quarantined": {"order_state": "quarantined"},
+    "order_before_start": {"order_state": "before_start"},
 }
 # What breaks a rule; a value that is missing needs no example.
 BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -57,7 +58,8 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "status_not_in_list": {"status": "Paid"},
         "currency_not_iso_4217": {"currency": "eur"},
         "ordered_at_in_future": {"ordered_at": _LATE},
-        "ordered_at_out_of_range": {"business_date": on("2020-03-01")},
+        "ordered_before_start": {"business_date": on("2020-03-01")},
+        "ordered_at_out_of_range": {"business_date": on("2020-03-03")},
         "shipped_at_out_of_range": {"shipped_at": _LATE},
         "delivered_at_out_of_range": {"delivered_at": _LATE},
         "shipped_before_ordered": {"shipped_at": at("2020-03-02 09:59")},

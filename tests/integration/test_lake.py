@@ -129,7 +129,7 @@ class TestReplacingDates:
             location,
             frame.select(DAILY_SALES.columns[::-1]),
             partition_by=["order_date"],
-            description=str(Stamp.due(DAILY_SALES, "UTC")),
+            description=str(Stamp.due(DAILY_SALES, "UTC", None)),
             storage_options=storage.options(location),
         )
         assert lake.open(DAILY_SALES).schema().fields[0].name == DAILY_SALES.columns[-1]

@@ -48,7 +48,7 @@ REJECTED = {
     PRODUCTS: {"\t": "product_id_missing", "later": "updated_at_in_future"},
     ORDERS: {
         " ": "order_id_missing",
-        "before the start": "ordered_at_out_of_range",
+        "before the start": "ordered_before_start",
         "euro": "currency_not_iso_4217",
         "far ahead": "ordered_at_in_future, ordered_at_out_of_range",
         "later": "updated_at_in_future",

@@ -48,6 +48,7 @@ _OF_ORDER: Mapping[str, list[dict[str, Any]]] = {
     "order_state_not_in_list": [{"order_state": "lost"}],
     "order_unknown": [{"order_state": "unknown"}],
     "order_quarantined": [{"order_state": "quarantined"}],
+    "order_before_start": [{"order_state": "before_start"}],
 }
 _CURRENCY: Mapping[str, list[dict[str, Any]]] = {
     "currency_missing": [{"currency": None}],
@@ -108,7 +109,8 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         "status_missing": [{"status": None}],
         "status_not_in_list": [{"status": "lost"}, {"status": "Paid"}],
         "ordered_at_in_future": [{"ordered_at": at("2020-03-03 12:00:00.000001")}],
-        "ordered_at_out_of_range": [{"business_date": on("2020-03-01")}, {"business_date": on("2020-03-03")}],
+        "ordered_before_start": [{"business_date": on("2020-03-01")}],
+        "ordered_at_out_of_range": [{"business_date": on("2020-03-03")}],
         **unseen("order_id"),
         "shipped_at_out_of_range": [{"shipped_at": at("2020-03-03 12:00:00.000001")}, {"shipped_at": at("9999-12-31")}],
         "delivered_at_out_of_range": [{"delivered_at": at("9999-12-31")}],
