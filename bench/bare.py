@@ -83,6 +83,8 @@ _READ = {
     f"{_clamped('paid_at')}",
 }
 # What every cleansed table ends with.
+# Versions of the contracts by which rows are rejected, where they are not 3.
+_CONTRACT = {"customers": "2", "products": "2"}
 _KEPT = ("is_deleted", "versions", "candidates", "warnings", "updated_at", "captured_on", "captured_at")
 _CLEANSED = {
     "customers": "customer_id full_name email date_of_birth registered_at registration_date address city state "
@@ -401,7 +403,7 @@ def _split(
         *(pl.col(f"raw {column}").alias(column) if column in changed else column for column in original),
         *(["order_date"] if "order_date" in kept else []),
         reasons=pl.concat_str(*reasons, separator=", ", ignore_nulls=True),
-        contract_version=pl.lit("2"),
+        contract_version=pl.lit(_CONTRACT.get(name, "3")),
         versions="versions",
     )
     return _softened(judged.filter(~pl.col("is_rejected")), softer).select(kept), quarantined
@@ -504,7 +506,8 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             **_present("currency"),
             "currency_not_iso_4217": pl.col("currency").is_in(_CURRENCIES),
             "ordered_at_in_future": pl.col("ordered_at") <= pl.col("updated_at") + pl.duration(days=1),
-            "ordered_at_out_of_range": business == pl.col("order_date"),
+            "ordered_before_start": business >= pl.col("order_date"),
+            "ordered_at_out_of_range": business <= pl.col("order_date"),
         },
         {
             **_no_unseen_characters("order_id"),
@@ -520,9 +523,11 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     elsewhere = dated.filter(~pl.col("order_date").is_between(job.first, job.last))
     orders, rejected, others = pl.collect_all([good, bad, elsewhere])
     state = pl.when("is_deleted").then(pl.lit("deleted")).otherwise(pl.lit("valid"))
+    is_before = pl.col("reasons").str.contains("ordered_before_start", literal=True)
+    left_out = pl.when(is_before).then(pl.lit("before_start")).otherwise(pl.lit("quarantined"))
     states = [
         orders.select("order_id", "order_date", order_state=state, order_currency="currency"),
-        rejected.select("order_id", "order_date", order_state=pl.lit("quarantined"), order_currency=_code("currency")),
+        rejected.select("order_id", "order_date", order_state=left_out, order_currency=_code("currency")),
         # Its lines count where it does, and that is not here.
         others.select("order_id", "order_date", order_state=pl.lit("valid"), order_currency="currency"),
     ]
@@ -541,6 +546,7 @@ def _of_orders(job: Job, rows: pl.DataFrame, states: pl.DataFrame) -> pl.LazyFra
 _OF_ORDER = {
     "order_unknown": pl.col("order_state") != "unknown",
     "order_quarantined": pl.col("order_state") != "quarantined",
+    "order_before_start": pl.col("order_state") != "before_start",
 }
 _DELETED = {"is_deleted": pl.col("is_deleted") | (pl.col("order_state") == "deleted")}
 

@@ -58,6 +58,7 @@ REJECTED = {
         "too soon": "ordered_at_in_future",
     },
     ORDER_ITEMS: {
+        "before the start / 1": "order_before_start",
         "euro / 1": "order_quarantined",
         "euro / 2": "quantity_not_positive, order_quarantined",
         "no such order / 1": "order_unknown",
@@ -89,6 +90,7 @@ REJECTED = {
         "no method": "method_missing",
         "no status": "currency_not_iso_4217, status_missing",
         "nothing": "amount_missing, currency_missing",
+        "of before": "order_before_start",
         "of euro": "order_quarantined",
         "of nobody": "order_unknown",
         "of unknown": "order_unknown",
@@ -159,7 +161,8 @@ INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_
   ('exact', 8, 'exact', 1, 1, 0.0001, '2017-01-08 10:00+00'),
   ('exact', 9, 'exact', 98999999999.999999, 999, 0, '2017-01-08 10:00+00'),
   ('yen', 1, 'exact', 3, 33.5, 0, '2017-01-08 10:00+00'),
-  ('yen', 2, 'exact', 3, 33.5, 0.5, '2017-01-08 10:00+00');
+  ('yen', 2, 'exact', 3, 33.5, 0.5, '2017-01-08 10:00+00'),
+  ('before the start', 1, 'exact', 1, 1, 0, '2017-01-05 10:00+00');
 INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, status, paid_at, updated_at) VALUES
   ('dinars', 'exact', 'card', 1.235, 'kwd', 'captured', null, '2017-01-08 10:05+00'),
   ('dollars', 'exact', 'cash', 99.99, 'USD', 'captured', null, '2017-01-08 10:05+00'),
@@ -168,6 +171,7 @@ INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, statu
   ('cents', 'exact', 'cash', 0.00001, 'KWD', 'captured', null, '2017-01-08 10:05+00'),
   ('much', 'exact', 'cash', 100000000000000, 'KWD', 'captured', null, '2017-01-08 10:05+00'),
   ('later paid', 'yen', 'cash', 1, 'JPY', 'failed', 'infinity', '2017-01-08 10:05+00'),
+  ('of before', 'before the start', 'cash', 1, 'EUR', 'captured', null, '2017-01-05 10:05+00'),
   (E'y\\t1', 'yen', 'cash', 1, 'JPY', 'failed', null, '2017-01-08 10:05+00');
 """
 # Rows of the shop that are marked as deleted, or whose order is.

@@ -157,8 +157,8 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("order_unknown", ["The order has not been captured yet, or is not in the shop."]),
-        ("order_quarantined", ["What is wrong with the order:", "quarantine show orders 'o 3'"]),
+        ("order_quarantined", ["Why the order is left out:", "quarantine show orders 'o 3'"]),
+        ("order_before_start", ["Why the order is left out:", "quarantine show orders 'o 3'"]),
     ],
 )
 def test_a_row_that_waits_for_its_order_is_told_to_wait(
