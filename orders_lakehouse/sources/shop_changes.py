@@ -1,5 +1,10 @@
-"""What has changed in the shop since it was last looked at: by an index of each table, the rows of the last hour."""
+"""What has changed in the shop since it was last looked at: by an index of each table, the rows of the last hour.
 
+Where no index helps, as behind a view that casts the change clock, a look reads the whole table. Such looks are spaced
+out by what they cost.
+"""
+
+import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,10 +27,19 @@ OVERLAP = timedelta(hours=1)
 # How long a look waits for a lock on a table: Dagster gives all of them together a minute.
 _LOCK_SECONDS = 8
 _CLOCK = "timestamp with time zone"
+# Rows a minute that looks at a table may read without an index, and which share of the time they may take; one that
+# takes less than a second is quick enough.
+_ROWS_A_MINUTE, _SHARE, _QUICK = 50_000, 0.05, 1.0
+# A look that is due sooner than the sensor looks is not put off, and none is for longer than a quarter of an hour.
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=15)
+# Rows that this connection has read without an index, whatever views they stand behind; not those of foreign tables.
+_READ_WITHOUT_INDEX = "SELECT coalesce(sum(seq_tup_read), 0)::bigint FROM pg_stat_xact_user_tables"
+# Under which name the mark of a table says when it is to be looked at again, where that is not the next time.
+_NEXT_LOOK = "next look"
 
 # By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
-# sum of their hashes. Of a table that could not be looked at, these stay as they were, and REFUSED says since when and
-# why; one without a change clock has nothing else.
+# sum of their hashes; where looks are costly, when the next one is due. Of a table that could not be looked at, these
+# stay as they were, and REFUSED says since when and why; one without a change clock has nothing else.
 Marks = Mapping[str, Mapping[str, Any]]
 # By capture date: rows, and the sum of their clocks in microseconds.
 Clocks = Mapping[date, tuple[int, int]]
@@ -52,6 +66,8 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     after: dict[str, Mapping[str, Any]] = {}
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
+        # What workers read is not counted, and a look is in no hurry.
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
         now: datetime = value_of(cursor, "SELECT now()")
         offered = columns_of(cursor, RAW)
         connection.commit()
@@ -62,10 +78,18 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
                 found.update((calendar.date_of(now),) if mark is None or "dates" in mark else ())
                 continue
             known = mark if mark and "dates" in mark else None
+            if known and _NEXT_LOOK in known and now < datetime.fromisoformat(known[_NEXT_LOOK]):
+                after[table.name] = known
+                continue
             try:
                 with read_alone(connection, "shop"):
                     require_readable(cursor, table, columns)
-                    dates, after[table.name] = _look(cursor, table, readable(columns), known, in_raw, (calendar, now))
+                    began, before = time.monotonic(), int(value_of(cursor, _READ_WITHOUT_INDEX))
+                    dates, seen = _look(cursor, table, readable(columns), known, in_raw, (calendar, now))
+                    read = int(value_of(cursor, _READ_WITHOUT_INDEX)) - before
+                    wait = _wait(read, time.monotonic() - began)
+                # The first look reads all rows once, with or without an index.
+                after[table.name] = {**seen, _NEXT_LOOK: (now + wait).isoformat()} if wait and known else seen
                 found.update(dates)
             except ExpectedError as error:
                 after[table.name] = _refused(known or {}, mark, now, str(error))
@@ -131,6 +155,19 @@ def _look(
     recent = looked.filter(pl.col("recent") > 0).sort("date")
     dates = {str(on): [rows, total] for on, rows, total in recent.select("date", "recent", "recent_sum").iter_rows()}
     return found, {"since": until, "dates": dates}
+
+
+def _wait(rows: int, seconds: float) -> timedelta:
+    """How long the next look at a table waits; not at all where this one was cheap.
+
+    Args:
+        rows: Rows that this look has read without an index.
+        seconds: How long it took.
+    """
+    of_rows = timedelta(minutes=rows / _ROWS_A_MINUTE)
+    of_time = timedelta(seconds=seconds / _SHARE if seconds > _QUICK else 0)
+    wait = min(max(of_rows, of_time), _LONGEST_WAIT)
+    return wait if wait > _SHORTEST_WAIT else timedelta()
 
 
 def _from(instant: str | None) -> str:
