@@ -3,10 +3,9 @@
 import fcntl
 import os
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,6 @@ from orders_lakehouse.outcome import STEP_EVENTS, Outcome, read_events
 from orders_lakehouse.private import make_home
 from orders_lakehouse.settings import settings
 
-_POLL_SECONDS = 0.5
 _LIVENESS_SECONDS = 10
 # Runs of one dbt project collide on temporary tables. A limit that is set holds between processes, a default does not.
 _POOLS = {"dbt": 1}
@@ -155,21 +153,17 @@ def _output_to(path: Path) -> Iterator[None]:
 def _watching(
     instance: dg.DagsterInstance, outcome: Outcome, progress: Callable[[str, str, float], None]
 ) -> Iterator[None]:
-    """Report the run's steps as they start and end, from a thread that follows the event log."""
+    """Report the run's steps as they start and end, and meanwhile see to runs whose process is gone."""
     done = threading.Event()
 
-    def follow() -> None:
-        cursor: str | None = None
-        checked = time.monotonic()
-        while not done.wait(_POLL_SECONDS):
-            cursor = _report(instance, outcome.run_id, cursor, progress)
-            if time.monotonic() - checked > _LIVENESS_SECONDS:
-                # This run may be waiting for a slot of a run that was killed meanwhile.
-                fail_dead_runs(instance)
-                checked = time.monotonic()
-        _report(instance, outcome.run_id, cursor, progress)
+    def look_for_dead_runs() -> None:
+        # This run may be waiting for a slot of a run that was killed meanwhile.
+        while not done.wait(_LIVENESS_SECONDS):
+            fail_dead_runs(instance)
 
-    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    # From the run itself: who asks the event log for news of the steps reads past the dates of every asset.
+    instance.add_event_listener(outcome.run_id, lambda entry: _report(entry, progress))
+    thread = threading.Thread(target=look_for_dead_runs, name="liveness", daemon=True)
     thread.start()
     try:
         yield
@@ -178,13 +172,11 @@ def _watching(
         thread.join(timeout=10)
 
 
-def _report(
-    instance: dg.DagsterInstance, run_id: str, cursor: str | None, progress: Callable[[str, str, float], None]
-) -> str:
-    """Tell of the steps' events since a cursor; returns the one after them."""
-    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(STEP_EVENTS))
-    for record in found.records:
-        event = record.event_log_entry.get_dagster_event()
+def _report(entry: dg.EventLogEntry, progress: Callable[[str, str, float], None]) -> None:
+    """Tell of an event, if it is one of a step."""
+    event = entry.dagster_event
+    if event is not None and event.event_type in STEP_EVENTS:
         seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
-        progress(event.step_key or "", STEP_EVENTS[event.event_type], seconds)
-    return found.cursor
+        # A terminal that is gone ends no run.
+        with suppress(OSError):
+            progress(event.step_key or "", STEP_EVENTS[event.event_type], seconds)

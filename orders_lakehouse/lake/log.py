@@ -71,6 +71,15 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
     return Extent(int(files["rows"].sum()), dates, first, last, handle.version(), changed_at)
 
 
+def first_and_last_date(lake: Lake, tables: Sequence[Table]) -> tuple[date, date] | None:
+    """The first and the last date on which any of some tables has rows, from their logs; None where none has any."""
+    handles = [(handle, table) for table in tables if (handle := find(lake, table)) is not None]
+    dates = [files_of(handle, table)["date"].drop_nulls() for handle, table in handles]
+    known = pl.concat(dates) if dates else pl.Series(dtype=pl.Date)
+    first, last = known.min(), known.max()
+    return (first, last) if isinstance(first, date) and isinstance(last, date) else None
+
+
 class Part(NamedTuple):
     """Some dates of a table (None: it has no dates), and the lake as whoever derived them found and left it."""
 

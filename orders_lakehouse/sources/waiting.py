@@ -113,6 +113,35 @@ def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> Ch
     return ChangedLater(orders, calendar.date_of(until)) if orders else None
 
 
+def first_and_last_change(calendar: Calendar) -> tuple[date, date] | None:
+    """The first and the last date on which anything changed in the shop, or was ordered there; None in an empty shop.
+
+    Of what changed before the first partition, that is the first partition; of a clock that runs ahead, today.
+
+    Args:
+        calendar: First partition, and when dates begin.
+
+    Raises:
+        DatabaseError: The shop refuses the user, or a table is not as raw needs it.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    ends: list[datetime] = []
+    with connect("shop") as connection, connection.cursor() as cursor:
+        offered = columns_of(cursor, RAW)
+        for table in RAW:
+            require_readable(cursor, table, offered[table.name])
+            clocks = ["updated_at", *(["ordered_at"] if table is RAW_ORDERS else [])]
+            for clock in clocks:
+                # Infinity is no date, and nothing is captured after today.
+                both = (f"least(greatest({end}({clock}), '0001-01-01'), now())" for end in ("min", "max"))
+                cursor.execute(f'SELECT {", ".join(both)} FROM {SCHEMA}."{table.name}" HAVING max({clock}) IS NOT NULL')
+                ends += [instant for row in cursor.fetchall() for instant in row]
+    if not ends:
+        return None
+    first, last = (max(calendar.date_of(instant), calendar.start) for instant in (min(ends), max(ends)))
+    return first, last
+
+
 def orders_in_shop(order_ids: Sequence[str], calendar: Calendar) -> dict[str, date]:
     """The orders of some that the shop has, and the capture date of each: that of its change clock.
 

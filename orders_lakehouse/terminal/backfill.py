@@ -15,21 +15,26 @@ import click
 import polars as pl
 
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
-from orders_lakehouse.contracts.tables import CLEANSED
+from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE, RAW
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance import BackfillError, run_range
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.lake.log import first_and_last_date
 from orders_lakehouse.lake.losses import ordered_before_start
 from orders_lakehouse.lake.results import failing, of_checks
 from orders_lakehouse.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.remedies import remedies
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.waiting import changed_later
+from orders_lakehouse.sources.waiting import changed_later, first_and_last_change
 from orders_lakehouse.terminal.grids import console, grid, program
 from orders_lakehouse.terminal.request import CAPTURE_JOB, DEFAULT_JOB, Request, command
 from orders_lakehouse.terminal.status import look, show_tables
 
+# A range of so many dates is looked at before it is run.
+_MANY_DATES = 1000
+# First and last date.
+Stretch = tuple[date, date]
 _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
 
 
@@ -46,7 +51,7 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
     """
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
-    stretches = ranges(request)
+    stretches = _with_data(ranges(request), out)
     click.echo(_changed_later(request), file=out, nl=False)
     for first, last in stretches:
         outcomes.append(run_stretch(request.job, first, last, out))
@@ -61,6 +66,36 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
     lost = failing(of_checks(configured_lake(), LOSSES_ARE_FEW))
     if lost.height:
         raise BackfillError(explain_losses(lost))
+
+
+def _with_data(stretches: list[Stretch], out: TextIO | None) -> list[Stretch]:
+    """Stretches of dates without the empty dates at either end, where there are many; what is left out is told.
+
+    Each date costs, whether or not it has rows: Dagster notes of each asset that it was made for it.
+    """
+    first, last = stretches[0][0], stretches[-1][1]
+    if (last - first).days < _MANY_DATES:
+        return stretches
+    lake = configured_lake()
+    # A shop that cannot be read is told by the run.
+    with suppress(ExpectedError):
+        calendar = calendar_of(lake)
+        ends = [first_and_last_change(calendar), first_and_last_date(lake, (*RAW, *CLEANSED, *QUARANTINE))]
+        found = [day for of in ends if of is not None for day in of]
+        # Tomorrow is a partition, too: a clock may run ahead by a day.
+        begin, end = (min(found), max(found) + timedelta(days=1)) if found else (last, last)
+        cut = [(max(one, begin), min(other, end)) for one, other in stretches]
+        left = [(one, other) for one, other in cut if one <= other] or [(last, last)]
+        out_of = sum((other - one).days + 1 for one, other in stretches)
+        dropped = out_of - sum((other - one).days + 1 for one, other in left)
+        if dropped:
+            click.echo(
+                f"{dropped:,} of these dates come before or after everything that the shop and the lake have: they are "
+                "left out.",
+                file=out,
+            )
+        return left
+    return stretches
 
 
 def _changed_later(request: Request) -> str:
@@ -82,7 +117,7 @@ def _changed_later(request: Request) -> str:
     return ""
 
 
-def ranges(request: Request) -> list[tuple[date, date]]:
+def ranges(request: Request) -> list[Stretch]:
     """The dates of a request as ranges: first and last date of each, in order.
 
     Raises:

@@ -1,15 +1,11 @@
 """`lakehouse migrate`: bring the tables of a lake up to the present contracts, and to an earlier first partition."""
 
-from datetime import date
-
 import click
-import polars as pl
 
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE, RAW, TABLES
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.lake.delta import Lake, files_of
-from orders_lakehouse.lake.log import find
+from orders_lakehouse.lake.log import first_and_last_date
 from orders_lakehouse.lake.start import Moved, move_start
 from orders_lakehouse.terminal.request import Request, command
 
@@ -43,7 +39,7 @@ def migrate() -> None:
         click.echo(f"{migrated.table.path}, made under {version}: {', '.join(changes) or 'other rules'}")
     # A lake of before has no calendar of its own.
     calendar_of(lake)
-    dates = _dates(lake)
+    dates = first_and_last_date(lake, (*RAW, *CLEANSED, *QUARANTINE))
     if dates is not None:
         first = min(dates[0], moved.start) if moved is not None else dates[0]
         reason = "by the present contracts" if moved is None else f"in a lakehouse that begins on {moved.start}"
@@ -57,11 +53,3 @@ def _tell(moved: Moved) -> None:
     for path, rows in moved.rows.items():
         counted = "1 row is" if rows == 1 else f"{rows:,} rows are"
         click.echo(f"{path}: {counted} captured on an earlier date now, by the change clock")
-
-
-def _dates(lake: Lake) -> tuple[date, date] | None:
-    """First and last date of what was captured and of what is derived from it."""
-    handles = [(find(lake, table), table) for table in (*RAW, *CLEANSED, *QUARANTINE)]
-    dates = pl.concat([files_of(handle, table)["date"] for handle, table in handles if handle is not None])
-    first, last = dates.min(), dates.max()
-    return (first, last) if isinstance(first, date) and isinstance(last, date) else None

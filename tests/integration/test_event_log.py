@@ -17,6 +17,7 @@ from orders_lakehouse.settings import settings
 
 DATA_VERSION = "dagster/data_version"
 DONE = dg.DagsterEventType.ASSET_MATERIALIZATION
+PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 DAYS = dg.DailyPartitionsDefinition("2017-01-01", end_date="2017-01-06")
 
 
@@ -140,12 +141,19 @@ def _what_readers_see(instance: dg.DagsterInstance) -> list[Any]:
             sorted(status.deserialize_failed_partition_subsets(DAYS).get_partition_keys()),
             len(instance.get_event_tags_for_asset(asset, {DATA_VERSION: "grey"})),
         ]
-    types = [entry.dagster_event_type for entry in instance.all_logs(failed.run_id)]
-    return [*seen, Counter(types), types.index(DONE) < types.index(dg.DagsterEventType.STEP_SUCCESS)]
+    planned = [
+        [record.partition_key for record in instance.get_event_records(dg.EventRecordsFilter(PLANNED, key))]
+        for key in (stones.key, sand.key)
+    ]
+    types = [
+        entry.dagster_event_type for entry in instance.all_logs(failed.run_id) if entry.dagster_event_type != PLANNED
+    ]
+    return [*seen, planned, Counter(types), types.index(DONE) < types.index(dg.DagsterEventType.STEP_SUCCESS)]
 
 
-@pytest.mark.usefixtures("home")
-def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batches: list[int] = []
     store = KeptSqliteEventLogStorage.store_event_batch
 
@@ -156,13 +164,34 @@ def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(monk
     monkeypatch.setattr(KeptSqliteEventLogStorage, "store_event_batch", counted)
     with dg.DagsterInstance.get() as instance:
         together = _what_readers_see(instance)
-    # Planned: three dates of two assets, and a check; then each asset's dates. The other run has two dates, and fails.
-    assert batches == [7, 3, 3, 5, 2]
+    # Planned: the dates of two assets, and a check; then each asset's three dates. The other run has two, and fails.
+    assert batches == [3, 3, 3, 3, 2]
 
     with dg.DagsterInstance.get() as instance:
         instance.wipe()
-        monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
+    # Dagster's own storage.
+    (home / "dagster.yaml").unlink()
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
+    with dg.DagsterInstance.get() as instance:
         alone = _what_readers_see(instance)
     assert len(batches) == 5
     assert together == alone
-    assert together[-4:-2] == [["2017-01-01", "2017-01-02"], 0]
+    assert together[-5:-3] == [["2017-01-01", "2017-01-02"], 0]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_single_asset_plans_each_of_its_dates() -> None:
+    days = dg.DailyPartitionsDefinition("2017-01-01")
+    policy = dg.BackfillPolicy.single_run()
+
+    @dg.asset(partitions_def=days, backfill_policy=policy)
+    def alone() -> dg.MaterializeResult:
+        return dg.MaterializeResult()
+
+    tags = {"dagster/asset_partition_range_start": "2017-01-01", "dagster/asset_partition_range_end": "2017-01-03"}
+    with dg.DagsterInstance.get() as instance:
+        assert dg.materialize([alone], instance=instance, tags=tags).success
+        planned = instance.get_event_records(dg.EventRecordsFilter(PLANNED, alone.key))
+        events = [record.event_log_entry.get_dagster_event() for record in planned]
+        assert [record.partition_key for record in planned] == ["2017-01-03", "2017-01-02", "2017-01-01"]
+        assert [event.partition for event in events] == ["2017-01-03", "2017-01-02", "2017-01-01"]
