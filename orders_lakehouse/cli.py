@@ -157,6 +157,22 @@ def status(as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--deep", is_flag=True, help="Read the content of every file of the lake, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(deep: bool, as_json: bool) -> None:
+    """Look for what is wrong, and say which command mends it. Nothing is changed or started.
+
+    Logs of the tables against their files, versions that others remember and that are gone, the shop and the warehouse
+    with their clocks, disks, dead runs, a silent daemon, sensors, checks. Ends with status 1 when something found is an
+    error; warnings alone end with 0.
+    """
+    from orders_lakehouse.terminal.doctor import doctor as look
+
+    if not look(deep=deep, as_json=as_json):
+        raise SystemExit(1)
+
+
+@cli.command()
 @click.option("--failed", is_flag=True, help="Only what fails now, and what to do.")
 @click.option("--date", "day", type=_DATE, metavar="D", help="Of one date.")
 @click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")

@@ -12,6 +12,7 @@ import dagster as dg
 import psutil
 
 SIGNATURE = "orders_lakehouse/process"
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -24,19 +25,28 @@ def signature_tags(run_id: str) -> dict[str, str]:
     return {SIGNATURE: f"{_signature(psutil.Process())}/{run_id}"}
 
 
-def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark the signed runs of this machine whose process is gone as failed, and free their slots; returns their ids."""
+def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """The signed runs of this machine that say they are at work, and whose process is gone."""
     dead = []
-    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
-    for run in instance.get_runs(filters=unfinished):
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_AT_WORK)):
         signature, _, signed = run.tags.get(SIGNATURE, "").rpartition("/")
         # A run that is executed again bears the tags of the one before, until it signs itself.
-        if signed != run.run_id or not signature.startswith(f"{socket.gethostname()}/") or _lives(signature):
-            continue
-        instance.report_run_failed(run, "The process that executed this run is gone.")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        dead.append(run.run_id)
+        is_here = signed == run.run_id and signature.startswith(f"{socket.gethostname()}/")
+        if is_here and not _lives(signature):
+            dead.append(run)
     return dead
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark dead runs as failed, or as canceled where somebody wanted that, and free their slots; returns their ids."""
+    dead = dead_runs(instance)
+    for run in dead:
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The process that executed this run is gone.")
+        else:
+            instance.report_run_failed(run, "The process that executed this run is gone.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]
 
 
 def _signature(process: psutil.Process) -> str:

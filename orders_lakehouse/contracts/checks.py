@@ -7,6 +7,7 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import Instant
 
 SEVERITIES = ("ERROR", "WARN")
+RAW_MATCHES_SOURCE = "raw_matches_source"
 STANDS_ONCE, KEY_STANDS_ONCE, KEEPS_UP = "stands_once", "key_stands_once", "keeps_up"
 SENSORS_GET_THROUGH, NO_WARNINGS = "sensors_get_through", "no_warnings"
 # Rows are lost by their rule rather than by their date: to stop a date would not help.

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import contract_version, declared_at
-from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE
+from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.tables import RAW, Table
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
@@ -19,7 +19,6 @@ from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.sources.drift import Drift, drifts, record_shape
 from orders_lakehouse.sources.shop import Window, read_versions
 
-RAW_MATCHES_SOURCE = "raw_matches_source"
 SCHEMA_DRIFT = "schema_drift"
 # Keys that a verdict names.
 _NAMED = 5

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.tables import (
     CLEANSED,
     DAILY_SALES,
@@ -21,7 +22,6 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.monitors import FRESHNESS
-from orders_lakehouse.defs.raw import RAW_MATCHES_SOURCE
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report, started
 from orders_lakehouse.lake.calendar import calendar_of

@@ -5,7 +5,6 @@ they are, for the next time. Versions, with all of their files, are kept for as 
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,13 +19,11 @@ from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.lake import handles, storage
 from orders_lakehouse.lake.delta import Lake, compact, files_of
 from orders_lakehouse.lake.log import KEPT_FROM, find
+from orders_lakehouse.lake.log_files import CHECKPOINT, COMMIT, LOG, log_files
 from orders_lakehouse.lake.trouble import storage_trouble
 
 log = logging.getLogger(__name__)
 
-_LOG = "_delta_log"
-_COMMIT = re.compile(r"(\d{20})\.json")
-_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
 # A file of this size is not too small; what writers make is at most twice as large.
 _ENOUGH_BYTES = 50_000_000
 # Rows that are in memory at once as rows, and as files that are being written: those of one commit. A writer of many
@@ -111,9 +108,9 @@ def care_for(lake: Lake, table: Table, days: int) -> Care | None:
 
 
 def _stored(location: str, table: Table) -> Stored:
-    there = _files_below(location, "")
-    of_log = [file for file in there if file.path.startswith(f"{_LOG}/")]
-    entries = [file for file in of_log if _COMMIT.fullmatch(file.base_name) or _CHECKPOINT.fullmatch(file.base_name)]
+    there = _files(location)
+    of_log = [file for file in there if file.path.startswith(f"{LOG}/")]
+    entries = [file for file in of_log if COMMIT.fullmatch(file.base_name) or CHECKPOINT.fullmatch(file.base_name)]
     files = files_of(handles.own(location), table)
     return Stored(
         files=files.height,
@@ -124,8 +121,8 @@ def _stored(location: str, table: Table) -> Stored:
     )
 
 
-def _files_below(location: str, folder: str) -> list[fs.FileInfo]:
-    there = storage.files_at(location).get_file_info(fs.FileSelector(folder, recursive=True))
+def _files(location: str) -> list[fs.FileInfo]:
+    there = storage.files_at(location).get_file_info(fs.FileSelector("", recursive=True))
     return [file for file in there if file.type == fs.FileType.File]
 
 
@@ -199,22 +196,13 @@ def _remove_old_files(location: str, days: int) -> int:
 
 def _in_force(location: str, instant: datetime) -> int:
     """The version that was the latest at an instant, or the first one there is, by the files of the log alone."""
-    commits = {
-        int(match[1]): file.mtime
-        for file in _files_below(location, _LOG)
-        if (match := _COMMIT.fullmatch(file.base_name)) is not None
-    }
+    commits = log_files(location).written
     return max((version for version, at in commits.items() if at <= instant), default=min(commits))
 
 
 def _shorten_log(location: str) -> None:
     """Write a checkpoint, if the last one is far, and remove entries that no version needs that is kept."""
     handle = handles.own(location)
-    checkpoints = [
-        int(match[1])
-        for file in _files_below(location, _LOG)
-        if (match := _CHECKPOINT.fullmatch(file.base_name)) is not None
-    ]
-    if handle.version() - max(checkpoints, default=0) >= _COMMITS:
+    if handle.version() - log_files(location).begins_at >= _COMMITS:
         handle.create_checkpoint()
     handle.cleanup_metadata()

@@ -13,10 +13,11 @@ from pyarrow import fs
 from orders_lakehouse.contracts.tables import KEY_DATES, SOURCE_COLUMNS
 from orders_lakehouse.encoding import decoded
 from orders_lakehouse.lake import storage
+from orders_lakehouse.lake.log_files import HINT, LOG, LogFiles, log_files
 from orders_lakehouse.lake.storage import LakeError, files_at, is_s3, path_of, table_at
 
 # How the path of a file begins that holds rows of a capture date.
-_CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")
+CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")
 
 
 def require_whole(handle: DeltaTable) -> None:
@@ -36,19 +37,33 @@ def require_whole(handle: DeltaTable) -> None:
 
 
 def look_at_log(location: str) -> str | None:
-    """What is wrong with the newest commit that is no list of JSON objects."""
+    """What is wrong with the newest commit that is no list of JSON objects, or what the log lacks."""
+    there = log_files(location)
+    found = unreadable_commit(location, there)
+    if found is not None:
+        version, wrong = found
+        return damaged_commit(location, f"{version:020}.json", wrong, last=version == there.last)
+    if there.broken:
+        return damaged_commit(location, f"{there.broken[0]:020}.json", "is missing", last=False)
+    if there.hinted is not None and there.hinted not in there.checkpoints:
+        return (
+            f"{table_at(location)} is damaged: its log names a checkpoint of version {there.hinted} that is missing. "
+            f"Put the file back from a backup, or remove {location}/{LOG}/{HINT}: its commits say the same."
+        )
+    return None
+
+
+def unreadable_commit(location: str, there: LogFiles) -> tuple[int, str] | None:
+    """The newest commit that is no list of JSON objects, and what is wrong with it. All are read, the newest first."""
     files = files_at(location)
-    there = files.get_file_info(fs.FileSelector("_delta_log"))
-    commits = sorted(Path(file.path).name for file in there if re.search(r"/\d{20}\.json$", f"/{file.path}"))
-    for name in reversed(commits):
+    for version in sorted(there.commits, reverse=True):
         try:
-            lines = files.open_input_stream(f"_delta_log/{name}").read().splitlines()
+            lines = files.open_input_stream(f"{LOG}/{version:020}.json").read().splitlines()
             if lines and all(isinstance(json.loads(line), dict) for line in lines):
                 continue
-            wrong = "cannot be read" if lines else "is empty"
+            return version, "cannot be read" if lines else "is empty"
         except ValueError as error:
-            wrong = f"cannot be read ({error})"
-        return damaged_commit(location, name, wrong, last=name == commits[-1])
+            return version, f"cannot be read ({error})"
     return None
 
 
@@ -65,21 +80,40 @@ def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
 
 def look_at_data(location: str) -> str | None:
     """What is wrong with the first data file that is not as the log says, or that cannot be read."""
+    handle = DeltaTable(location, storage_options=storage.options(location))
+    for path, wrong in differing_files(handle):
+        return _damaged_file(location, path, wrong)
     files = files_at(location)
-    actions = pl.DataFrame(DeltaTable(location, storage_options=storage.options(location)).get_add_actions())
-    expected = dict(actions.select("path", "size_bytes").iter_rows()) if actions.height else {}
-    found = {info.path: info for info in files.get_file_info(list(expected))}
-    for path, size in expected.items():
-        info = found.get(path)
-        if info is None or info.type == fs.FileType.NotFound:
-            return _damaged_file(location, path, "is missing")
-        if info.size != size:
-            return _damaged_file(location, path, f"has {info.size:,} bytes, expected {size:,}")
-    for path in expected:
-        _, wrong = readable_rows(files, path)
-        if wrong is not None:
-            return _damaged_file(location, path, wrong)
+    for path in _named_files(handle)["path"]:
+        _, unreadable = readable_rows(files, path)
+        if unreadable is not None:
+            return _damaged_file(location, path, unreadable)
     return None
+
+
+def differing_files(handle: DeltaTable) -> list[tuple[str, str]]:
+    """The files of a table that are not as its log says: path, and what is wrong with it; none is read.
+
+    By one listing of the storage. A bucket has an object whole or not at all, so there sizes are not compared.
+    """
+    if is_s3(handle.table_uri):
+        return [(path, "is missing") for path in handle.repair(dry_run=True)["files_removed"]]
+    location = Path(path_of(handle.table_uri))
+    found = []
+    for path, size in _named_files(handle).iter_rows():
+        try:
+            there = Path(location, path).stat().st_size
+        except FileNotFoundError:
+            found.append((path, "is missing"))
+        else:
+            found += [(path, f"has {there:,} bytes, expected {size:,}")] if there != size else []
+    return found
+
+
+def _named_files(handle: DeltaTable) -> pl.DataFrame:
+    """Files of a table, as its log names them: path, size_bytes."""
+    actions = pl.DataFrame(handle.get_add_actions())
+    return actions.select("path", "size_bytes") if actions.height else pl.DataFrame(schema=["path", "size_bytes"])
 
 
 def readable_rows(files: fs.FileSystem, path: str) -> tuple[pl.DataFrame, str | None]:
@@ -141,7 +175,7 @@ def _damaged_file(location: str, path: str, wrong: str) -> str:
 def _remedy(location: str, path: str = "") -> str:
     layer, _, name = table_at(location).partition("/")
     if layer == "raw":
-        captured = _CAPTURED.match(path)
+        captured = CAPTURED.match(path)
         if captured:
             last = (
                 f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it takes this date from the shop "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -208,6 +208,38 @@ def made_from(handle: DeltaTable, source: DeltaTable, table: Table) -> int | Non
             read, ids = (json.loads(commit.get(told, "{}")) for told in ("read", "ids"))
             return read.get(table.path) if ids.get(table.path) == str(source.metadata().id) else None
     return None
+
+
+class Made(NamedTuple):
+    """What a commit that made rows of a table read of others.
+
+    Attributes:
+        at: When it was committed.
+        dates: First and last of the dates that it made; None for a table without dates.
+        read: Version of each table that was read, by path.
+        ids: Id of each of them, by path.
+    """
+
+    at: datetime
+    dates: tuple[date, date] | None
+    read: Mapping[str, int]
+    ids: Mapping[str, str]
+
+
+def made_of(handle: DeltaTable, most: int) -> Iterator[Made]:
+    """What the rows of a table were made of, by its commits that read others, the latest first.
+
+    Args:
+        handle: The table.
+        most: So many commits are read at most.
+    """
+    for commit in islice(chain.from_iterable(_history(handle)), most):
+        if "read" in commit and int(commit["version"]) <= handle.version():
+            said = json.loads(commit["dates"])
+            dates = (date.fromisoformat(said[0]), date.fromisoformat(said[1])) if said else None
+            yield Made(
+                _instant(commit["timestamp"]), dates, json.loads(commit["read"]), json.loads(commit.get("ids", "{}"))
+            )
 
 
 def dates_changed_since(lake: Lake, handle: DeltaTable, table: Table, version: int) -> list[date] | None:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.checks import NOT_BLOCKING
+from orders_lakehouse.contracts.checks import NOT_BLOCKING, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake, rows_of
 from orders_lakehouse.lake.log import find
@@ -109,6 +109,20 @@ def failing(rows: pl.DataFrame) -> pl.DataFrame:
     last_held = fell.filter(held).max().over(_SUBJECT)
     since = fell.filter(~held & (last_held.is_null() | (fell > last_held))).min().over(_SUBJECT)
     return in_force(rows.with_columns(since=since)).filter(~held)
+
+
+def counted_in_raw(rows: pl.DataFrame) -> pl.DataFrame:
+    """How many rows of each capture date stood in raw when that was last checked.
+
+    Args:
+        rows: Columns of `checks/results`.
+
+    Returns:
+        asset, date, rows.
+    """
+    counted = in_force(rows.filter(pl.col("check_name") == RAW_MATCHES_SOURCE))
+    found = pl.col("found").str.extract(r"^(\d+) in raw$").cast(pl.Int64)
+    return counted.select("asset", "date", rows=found).drop_nulls()
 
 
 def in_force(rows: pl.DataFrame) -> pl.DataFrame:

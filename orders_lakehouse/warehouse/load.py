@@ -95,7 +95,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         cursor.execute(f"DELETE FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
         cursor.execute(
             f"INSERT INTO {lake_schema()}.{LOADED} "
-            f"VALUES ('{copy.name}', '{handle.metadata().id}', {handle.version()}, now())"
+            f"VALUES ('{copy.name}', '{handle.metadata().id}', {handle.version()}, clock_timestamp())"
         )
         connection.commit()
         if dates is None:

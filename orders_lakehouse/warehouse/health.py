@@ -1,0 +1,52 @@
+"""Whether the warehouse can be used, what its clock says, and which versions of the lake its copies hold."""
+
+from collections.abc import Sequence
+
+from orders_lakehouse.clocks import finding_of_skew, skew_of
+from orders_lakehouse.findings import Looked
+from orders_lakehouse.lake.named import Named
+from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.settings import settings
+from orders_lakehouse.warehouse.copies import COPIES, lake_schema
+from orders_lakehouse.warehouse.ownership import LOADED
+
+_MEANS = "Since when a copy holds a version is told by its clock: a version that was lost may go unnoticed."
+
+
+def look_at_warehouse() -> Looked:
+    """Ask the warehouse for its marts and its clock; no row is read.
+
+    Raises:
+        DatabaseError: The warehouse refuses the user or the database's name.
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        skew = finding_of_skew("warehouse", skew_of(cursor), _MEANS)
+        marts = value_of(
+            cursor,
+            "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') "
+            f"AND relnamespace = to_regnamespace('{settings().marts_schema}')",
+        )
+    clock = "its clock is right" if skew is None else "its clock is another one"
+    return Looked(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
+
+
+def named_by_copies() -> Sequence[Named]:
+    """The versions that the copies hold, and since when; none where nothing was loaded.
+
+    Raises:
+        DatabaseError: The warehouse refuses the user or the database's name.
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{LOADED}')::text") is None:
+            return []
+        cursor.execute(f"SELECT table_name, delta_id, delta_version, loaded_at FROM {lake_schema()}.{LOADED}")
+        held = {name: (table_id, version, at) for name, table_id, version, at in cursor.fetchall()}
+    named = []
+    for copy in COPIES:
+        if copy.name in held:
+            table_id, version, at = held[copy.name]
+            by = f"the warehouse's {lake_schema()}.{copy.name}"
+            named.append(Named(by, at, copy.table.path, version, table_id, copy=copy.name))
+    return named
