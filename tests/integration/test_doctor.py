@@ -12,6 +12,7 @@ import pytest
 
 from orders_lakehouse import adbc
 from orders_lakehouse.contracts.tables import ORDERS, RAW_ORDERS
+from orders_lakehouse.terminal.doctor import AREAS
 from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like
 from tests.integration.test_late_changes import changed, ran
 from tests.integration.test_refused_tables import ORDERED
@@ -94,3 +95,28 @@ def test_what_is_lost_is_told_and_mended_by_the_commands(lakehouse: Lakehouse, c
     status, found = looked(command)
     assert (status, errors_of(found)) == (0, {})
     assert lakehouse.wrong_marts() == {}
+
+
+def test_a_home_that_is_empty_stays_empty_and_nothing_is_started(command: Command, tmp_path: Path) -> None:
+    status, found = looked(command)
+    assert (status, found["errors"]) == (0, 0)
+    assert [(one["what"], one["found"]) for one in found["findings"]] == [
+        ("shop", "the embedded Postgres is not running"),
+        ("warehouse", "the embedded Postgres is not running"),
+    ]
+    assert [one["area"] for one in found["looked_at"]] == list(AREAS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_looked_at_keeps_nobody_from_being_looked_at(command: Command, tmp_path: Path) -> None:
+    nobody = "postgresql://reader@127.0.0.1:1/shop"
+    (tmp_path / "sensors").mkdir()
+    (tmp_path / "sensors" / "touched_dates_sensor.json").write_text("{")
+    status, output, _ = command("doctor", "--json", SHOP_DATABASE_URL=nobody)
+    found = json.loads(output)
+    assert status == 1
+    told = {one["area"]: one["found"] for one in found["findings"] if one["severity"] == "error"}
+    assert set(told) == {"shop", "sensors"}
+    assert "the shop database (host=127.0.0.1 port=1 dbname=shop user=reader) cannot be reached" in told["shop"]
+    assert told["sensors"].startswith("JSONDecodeError: ")
+    assert len(found["looked_at"]) == len(AREAS)
