@@ -81,7 +81,7 @@ def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
 def look_at_data(location: str) -> str | None:
     """What is wrong with the first data file that is not as the log says, or that cannot be read."""
     handle = DeltaTable(location, storage_options=storage.options(location))
-    for path, wrong in differing_files(handle):
+    for path, wrong in _not_as_named(handle):
         return _damaged_file(location, path, wrong)
     files = files_at(location)
     for path in _named_files(handle)["path"]:
@@ -94,19 +94,23 @@ def look_at_data(location: str) -> str | None:
 def differing_files(handle: DeltaTable) -> list[tuple[str, str]]:
     """The files of a table that are not as its log says: path, and what is wrong with it; none is read.
 
-    By one listing of the storage. A bucket has an object whole or not at all, so there sizes are not compared.
+    In a bucket by one listing, which tells of no sizes: an object is put there whole or not at all.
     """
     if is_s3(handle.table_uri):
         return [(path, "is missing") for path in handle.repair(dry_run=True)["files_removed"]]
-    location = Path(path_of(handle.table_uri))
+    return _not_as_named(handle)
+
+
+def _not_as_named(handle: DeltaTable) -> list[tuple[str, str]]:
+    """The same by a request for each file, with sizes wherever the table lies."""
+    expected = dict(_named_files(handle).iter_rows())
+    there = files_at(path_of(handle.table_uri)).get_file_info(list(expected))
     found = []
-    for path, size in _named_files(handle).iter_rows():
-        try:
-            there = Path(location, path).stat().st_size
-        except FileNotFoundError:
-            found.append((path, "is missing"))
-        else:
-            found += [(path, f"has {there:,} bytes, expected {size:,}")] if there != size else []
+    for info in there:
+        if info.type == fs.FileType.NotFound:
+            found.append((info.path, "is missing"))
+        elif info.size != expected[info.path]:
+            found.append((info.path, f"has {info.size:,} bytes, expected {expected[info.path]:,}"))
     return found
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
@@ -13,6 +14,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.lake import mending
 from orders_lakehouse.lake.accounts import missing
+from orders_lakehouse.lake.calendar import start_of
 from orders_lakehouse.lake.damage import CAPTURED, differing_files, look_at_data, unreadable_commit
 from orders_lakehouse.lake.delta import Lake, files_of
 from orders_lakehouse.lake.log import find
@@ -21,7 +23,6 @@ from orders_lakehouse.lake.mending import Dates
 from orders_lakehouse.lake.results import counted_in_raw, evaluations
 from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.lake.trouble import storage_trouble
-from orders_lakehouse.settings import settings
 
 # Files, versions and dates that a finding names.
 _NAMED = 5
@@ -36,7 +37,8 @@ def dates_of(lake: Lake) -> Dates:
 
     A table that cannot be opened tells nothing; what is wrong with it is a finding of its own.
     """
-    known = [settings().start_date]
+    start = start_of(lake)
+    known = [start]
     for table in TABLES:
         with suppress(ExpectedError):
             handle = find(lake, table)
@@ -44,7 +46,7 @@ def dates_of(lake: Lake) -> Dates:
     with suppress(ExpectedError):
         # A date whose rows are lost is known from what was checked.
         known += _latest(counted_in_raw(evaluations(lake))["date"])
-    return settings().start_date, max(known)
+    return start, max(known)
 
 
 def _latest(dates: pl.Series) -> list[date]:
@@ -59,35 +61,67 @@ def look_at_tables(lake: Lake, dates: Dates) -> Looked:
         lake: The lake.
         dates: First and last date of the lake.
     """
-    made, files, findings = 0, 0, []
-    for table in TABLES:
-        location = lake.location(table)
-        with storage_trouble(location):
-            there = _listed(location)
-        if there.last < 0:
-            continue
-        made += 1
-        of_log = _of_log(table, location, there, dates)
-        findings += of_log
-        if any(finding.severity == ERROR for finding in of_log):
-            continue
-        try:
-            handle = lake.open(table)
-            with storage_trouble(location):
-                differing = differing_files(handle)
-        except LakeError as error:
-            findings.append(_not_opened(table, location, there, str(error), dates))
-            continue
-        files += len(handle.file_uris())
-        findings += [_of_files(lake, table, differing, dates)] if differing else []
+    tables = [_look_at(lake, table, dates) for table in TABLES]
+    made = [one for one in tables if one is not None]
+    findings = [finding for one in made for finding in one.findings]
     if not made:
         return Looked(f"nothing here yet, no table in {lake.url}; `lakehouse backfill` makes them")
-    if findings:
-        tables = len({finding.what for finding in findings})
-        return Looked(
-            f"{made} tables in {lake.url}, of which {tables} {'is' if tables == 1 else 'are'} not whole", findings
+    older = [one for one in made if one.older]
+    if older:
+        findings.append(
+            Finding(
+                ERROR,
+                "tables to migrate",
+                _in_short([one.table.path for one in older]),
+                "tables that are as the present contracts and settings want them",
+                f"Until then nobody reads or writes them. {older[0].older}",
+                ["lakehouse migrate"],
+            )
         )
-    return Looked(f"{made} tables in {lake.url}, logs and {files:,} files agree")
+    files = sum(one.files for one in made)
+    well = f"logs and {files:,} files agree" if not findings else "not all of them as they should be"
+    return Looked(f"{len(made)} tables in {lake.url}, {well}", findings)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table that was looked at.
+
+    Attributes:
+        table: The table.
+        files: Files that its log names.
+        older: Why it has to be migrated; empty where it has not.
+        findings: What is wrong with it besides.
+    """
+
+    table: Table
+    files: int = 0
+    older: str = ""
+    findings: Sequence[Finding] = ()
+
+
+def _look_at(lake: Lake, table: Table, dates: Dates) -> _Table | None:
+    """Look at one table; None when nobody has made it."""
+    location = lake.location(table)
+    with storage_trouble(location):
+        there = _listed(location)
+    if there.last < 0:
+        return None
+    findings = _of_log(table, location, there, dates)
+    if any(finding.severity == ERROR for finding in findings):
+        return _Table(table, findings=findings)
+    handle = None
+    try:
+        handle = lake.find(table)
+        with storage_trouble(location):
+            differing = differing_files(handle)
+        findings += [_of_files(lake, table, differing, dates)] if differing else []
+        lake.open(table)
+    except LakeError as error:
+        if handle is not None and "lakehouse migrate" in str(error):
+            return _Table(table, len(handle.file_uris()), older=str(error), findings=findings)
+        return _Table(table, findings=[*findings, _not_opened(table, location, there, str(error), dates)])
+    return _Table(table, len(handle.file_uris()), findings=findings)
 
 
 def _listed(location: str) -> LogFiles:
@@ -168,8 +202,7 @@ def _not_opened(table: Table, location: str, there: LogFiles, error: str, dates:
     unreadable = unreadable_commit(location, there) if "damaged" in error else None
     if unreadable is not None:
         return _broken(table, location, there, [unreadable[0]], dates)
-    commands = ["lakehouse migrate"] if "lakehouse migrate" in error else []
-    return Finding(ERROR, table.path, error, "a table that this program can read", "As it says.", commands)
+    return Finding(ERROR, table.path, error, "a table that this program can read", "As it says.")
 
 
 def _of_files(lake: Lake, table: Table, differing: Sequence[tuple[str, str]], dates: Dates) -> Finding:
@@ -233,5 +266,10 @@ def _balance(lake: Lake, table: Table, dates: Dates) -> Finding | None:
 
 
 def _numbers(versions: Sequence[int]) -> str:
-    more = f" and {len(versions) - _NAMED:,} more" if len(versions) > _NAMED else ""
-    return ", ".join(map(str, versions[:_NAMED])) + more
+    return _in_short([str(version) for version in versions])
+
+
+def _in_short(names: Sequence[str]) -> str:
+    """The first of some names, and how many there are beyond."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

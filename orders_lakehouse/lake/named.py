@@ -244,6 +244,8 @@ def _fewer(lake: Lake, handle: DeltaTable | None, table: Table, counted: pl.Data
     if handle is None or fewer.is_empty():
         return fewer
     # A version whose clock runs ahead is counted on the date of its clock, and stands on that of its first capture.
+    # Where the lake was made to begin earlier, rows moved to dates before all that were counted.
     is_ahead = nw.col("updated_at") > nw.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
-    ahead = rows_of(lake.rows_at(handle, table).filter(is_ahead).select(nw.len())).item()
-    return fewer if (fewer["rows"] - fewer["there"]).sum() > ahead else fewer.clear()
+    elsewhere = rows_of(lake.rows_at(handle, table).filter(is_ahead).select(nw.len())).item()
+    elsewhere += there.filter(pl.col("date") < counted["date"].min())["there"].sum()
+    return fewer if (fewer["rows"] - fewer["there"]).sum() > elsewhere else fewer.clear()

@@ -97,6 +97,14 @@ def test_what_is_lost_is_told_and_mended_by_the_commands(lakehouse: Lakehouse, c
     assert lakehouse.wrong_marts() == {}
 
 
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other place is named than LAKEHOUSE_HOME."""
+    for name in ("SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL", "LAKE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("nowhere")
 def test_a_home_that_is_empty_stays_empty_and_nothing_is_started(command: Command, tmp_path: Path) -> None:
     status, found = looked(command)
     assert (status, found["errors"]) == (0, 0)
@@ -108,6 +116,7 @@ def test_a_home_that_is_empty_stays_empty_and_nothing_is_started(command: Comman
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("nowhere")
 def test_what_cannot_be_looked_at_keeps_nobody_from_being_looked_at(command: Command, tmp_path: Path) -> None:
     nobody = "postgresql://reader@127.0.0.1:1/shop"
     (tmp_path / "sensors").mkdir()

@@ -95,11 +95,11 @@ def test_where_no_daemon_has_ever_run_none_is_expected(instance: dg.DagsterInsta
     assert look_at_daemon(instance).said.startswith("not running, and never was")
 
 
-def test_a_daemon_that_is_not_heard_of_is_a_warning_and_one_that_hangs_an_error(instance: dg.DagsterInstance) -> None:
-    assert heard(instance, SENSOR=0.1, SCHEDULER=0.1) == []
-    (found,) = heard(instance, SENSOR=60)
+def test_a_silent_daemon_is_a_warning_and_one_that_hangs_an_error(with_schedules: dg.DagsterInstance) -> None:
+    assert heard(with_schedules, SENSOR=0.1, SCHEDULER=0.1) == []
+    (found,) = heard(with_schedules, SENSOR=60)
     assert (found.severity, found.what) == ("error", "Dagster's daemon, SENSOR")
-    (found,) = heard(instance, SCHEDULER=60)
+    (found,) = heard(with_schedules, SCHEDULER=60)
     assert (found.severity, found.what, found.commands) == ("warning", "Dagster's daemon", ["lakehouse dev"])
 
 
