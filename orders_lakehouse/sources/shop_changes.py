@@ -32,6 +32,8 @@ _CLOCK = "timestamp with time zone"
 _ROWS_A_MINUTE, _SHARE, _QUICK = 50_000, 0.05, 1.0
 # A look that is due sooner than the sensor looks is not put off, and none is for longer than a quarter of an hour.
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(seconds=5), timedelta(minutes=15)
+# What workers read is not counted, and a look is in no hurry.
+WITHOUT_WORKERS = "SET max_parallel_workers_per_gather = 0"
 # Rows that this connection has read without an index, whatever views they stand behind; not those of foreign tables.
 _READ_WITHOUT_INDEX = "SELECT coalesce(sum(seq_tup_read), 0)::bigint FROM pg_stat_xact_user_tables"
 # Under which name the mark of a table says when it is to be looked at again, where that is not the next time.
@@ -66,8 +68,7 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     after: dict[str, Mapping[str, Any]] = {}
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
-        # What workers read is not counted, and a look is in no hurry.
-        cursor.execute("SET max_parallel_workers_per_gather = 0")
+        cursor.execute(WITHOUT_WORKERS)
         now: datetime = value_of(cursor, "SELECT now()")
         offered = columns_of(cursor, RAW)
         connection.commit()
@@ -84,10 +85,9 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
             try:
                 with read_alone(connection, "shop"):
                     require_readable(cursor, table, columns)
-                    began, before = time.monotonic(), int(value_of(cursor, _READ_WITHOUT_INDEX))
+                    began, before = time.monotonic(), rows_read_without_index(cursor)
                     dates, seen = _look(cursor, table, readable(columns), known, in_raw, (calendar, now))
-                    read = int(value_of(cursor, _READ_WITHOUT_INDEX)) - before
-                    wait = _wait(read, time.monotonic() - began)
+                    wait = _wait(rows_read_without_index(cursor) - before, time.monotonic() - began)
                 # The first look reads all rows once, with or without an index.
                 after[table.name] = {**seen, _NEXT_LOOK: (now + wait).isoformat()} if wait and known else seen
                 found.update(dates)
@@ -155,6 +155,11 @@ def _look(
     recent = looked.filter(pl.col("recent") > 0).sort("date")
     dates = {str(on): [rows, total] for on, rows, total in recent.select("date", "recent", "recent_sum").iter_rows()}
     return found, {"since": until, "dates": dates}
+
+
+def rows_read_without_index(cursor: "Cursor") -> int:
+    """Rows that a connection has read so far without an index, `WITHOUT_WORKERS`; it grows within a transaction."""
+    return int(value_of(cursor, _READ_WITHOUT_INDEX))
 
 
 def _wait(rows: int, seconds: float) -> timedelta:

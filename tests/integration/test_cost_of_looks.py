@@ -7,6 +7,8 @@ import pytest
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.findings import WARNING
+from orders_lakehouse.sources.health import look_at_shop
 from orders_lakehouse.sources.shop_changes import Clocks, changed_dates
 from tests.integration.conftest import Lakehouse
 from tests.unit.rows import on
@@ -63,6 +65,10 @@ def test_looks_that_no_index_helps_are_spaced_out_by_what_they_read(lakehouse: L
     assert third == second
     assert _rows_read(lakehouse) == before
 
+    (finding,) = [one for one in look_at_shop().findings if one.what == "shop.orders"]
+    assert finding.severity == WARNING
+    assert finding.found == "40,000 rows were read to find its newest change"
+
     due = {**third, "orders": {**third["orders"], "next look": now.isoformat()}}
     dates, _ = _look(due)
     assert on("2017-02-01") in dates, "what changed meanwhile is found"
@@ -77,6 +83,7 @@ def test_looks_by_an_index_are_not_spaced_out(lakehouse: Lakehouse) -> None:
         assert dates == []
     assert "next look" not in marks["orders"]
     assert _rows_read(lakehouse) == before
+    assert look_at_shop().findings == []
 
 
 def test_a_slow_look_is_not_repeated_at_once() -> None:
