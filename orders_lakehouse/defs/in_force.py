@@ -57,6 +57,14 @@ def show_what_is_in_force(
         untold = told
 
 
+def show_after(instance: dg.DagsterInstance, lake: Lake, run_id: str) -> None:
+    """Tell Dagster what is in force of the checks of a run that could not do so itself, because it was killed."""
+    planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    events = [entry.get_dagster_event() for entry in planned]
+    checks = {event.asset_check_planned_data.asset_check_key for event in events}
+    show_what_is_in_force(instance, lake, run_id, checks)
+
+
 def what_is_in_force(check: dg.AssetCheckKey, evaluations: pl.DataFrame) -> dg.AssetCheckEvaluation:
     """The worst state of a check over all dates.
 

@@ -14,6 +14,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.defs.in_force import show_after
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.metadata import FEW
 from orders_lakehouse.in_vain import (
@@ -59,7 +60,7 @@ def _tick(
     before = Pending.from_json(context.cursor)
     dates, marks = look(before.marks if before else None)
     noted = (before or Pending()).note(dates, marks, now)
-    ended = _ended(context.instance, noted.asked, now)
+    ended = _ended(context.instance, lake, noted.asked, now)
     failed = {
         key: Failed(run_id, failure_in_words(context.instance, run_id) if run_id else _NOWHERE)
         for key, (how, run_id) in ended.items()
@@ -95,11 +96,14 @@ def _request(run: Asked) -> dg.RunRequest:
     return dg.RunRequest(run_key=run.run_key, tags=range_tags(run.first, run.last))
 
 
-def _ended(instance: dg.DagsterInstance, asked: Sequence[Asked], now: datetime) -> dict[str, tuple[Ended, str | None]]:
+def _ended(
+    instance: dg.DagsterInstance, lake: Lake, asked: Sequence[Asked], now: datetime
+) -> dict[str, tuple[Ended, str | None]]:
     """How the runs that were asked for have ended, and their ids, by run key."""
+    for run_id in fail_dead_runs(instance):
+        show_after(instance, lake, run_id)
     if not asked:
         return {}
-    fail_dead_runs(instance)
     runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": [run.run_key for run in asked]}))
     # The newest of a key last: a run that is retried by hand or by Dagster keeps it.
     found = {run.tags["dagster/run_key"]: run for run in reversed(runs)}

@@ -19,7 +19,7 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from orders_lakehouse.dates import from_words
-from orders_lakehouse.defs.in_force import show_what_is_in_force
+from orders_lakehouse.defs.in_force import show_after, show_what_is_in_force
 from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.executor import around, threads_executor
 from orders_lakehouse.lake.delta import Lake
@@ -110,6 +110,11 @@ class Dagster:
         _meanwhile[run.run_id] = meanwhile
         return bool(execute_run(InMemoryJob(self._job()), run, self._instance).success)
 
+    def kill(self, run: dg.DagsterRun) -> None:
+        """Let it be found that the process of a run is gone."""
+        self._instance.report_run_failed(run, "The process that executed this run is gone.")
+        show_after(self._instance, self._lake, run.run_id)
+
     def _job(self) -> dg.JobDefinition:
         resolved = dg.Definitions(
             assets=[orders], asset_checks=[rejected_share], jobs=defs.jobs, resources={"lake": self._lake}
@@ -184,6 +189,15 @@ def test_a_run_that_does_not_come_to_judge_hides_nothing(dagster: Dagster) -> No
     first, second, *_ = DAYS
     dagster.execute(dagster.plan({first: "bad"}))
     assert not dagster.execute(dagster.plan({second: "broken"}))
+    status, health, told = dagster.shown()
+    assert (status, health, failing_dates_in(told)) == ("FAILED", "DEGRADED", [first])
+    dagster.execute(dagster.plan({first: "good"}))
+
+
+def test_a_run_that_was_killed_hides_nothing(dagster: Dagster) -> None:
+    first, second, *_ = DAYS
+    dagster.execute(dagster.plan({first: "bad"}))
+    dagster.kill(dagster.plan({second: "good"}))
     status, health, told = dagster.shown()
     assert (status, health, failing_dates_in(told)) == ("FAILED", "DEGRADED", [first])
     dagster.execute(dagster.plan({first: "good"}))
