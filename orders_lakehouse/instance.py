@@ -63,7 +63,8 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         job_name: Name of the job.
         first: First date.
         last: Last date.
-        progress: Called with step, what happened (started, done, failed, retrying) and its seconds.
+        progress: Called with step, what happened (started, done, failed, retrying; or what the step has to say of its
+            own accord) and its seconds.
 
     Returns:
         What the run did.
@@ -182,9 +183,13 @@ def _report(
     instance: dg.DagsterInstance, run_id: str, cursor: str | None, progress: Callable[[str, str, float], None]
 ) -> str:
     """Tell of the steps' events since a cursor; returns the one after them."""
-    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=set(STEP_EVENTS))
+    types = {*STEP_EVENTS, dg.DagsterEventType.ASSET_OBSERVATION}
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=types)
     for record in found.records:
         event = record.event_log_entry.get_dagster_event()
+        if event.is_asset_observation:
+            progress(event.step_key or "", event.asset_observation_data.asset_observation.description or "", 0.0)
+            continue
         seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
         progress(event.step_key or "", STEP_EVENTS[event.event_type], seconds)
     return found.cursor
