@@ -110,9 +110,13 @@ def in_turn(portion: Portion) -> AbstractContextManager[None]:
     return SHARES.lent(portion.counted * _ROW_BYTES)
 
 
-def row_limit(most: int = _MOST_ROWS) -> int:
-    """Rows of a portion at most, by the memory that the settings allow."""
-    return max(1, min(most, share() // _ROW_BYTES))
+def row_limit(most: int | None = None) -> int:
+    """Rows of a portion at most, by the memory that the settings allow; a wide one counts for several.
+
+    Args:
+        most: More are no faster; as many as when dates are derived, if not given.
+    """
+    return max(1, min(_MOST_ROWS if most is None else most, share() // _ROW_BYTES))
 
 
 def portions_of_rows(lake: Lake, table: Table, first: date, last: date) -> list[Portion]:
