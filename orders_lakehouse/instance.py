@@ -61,7 +61,8 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         job_name: Name of the job.
         first: First date.
         last: Last date.
-        progress: Called with step, what happened (started, done, failed, retrying) and its seconds.
+        progress: Called with step, what happened (started, done, failed, retrying; or what the step has to say of its
+            own accord) and its seconds.
 
     Returns:
         What the run did.
@@ -173,10 +174,15 @@ def _watching(
 
 
 def _report(entry: dg.EventLogEntry, progress: Callable[[str, str, float], None]) -> None:
-    """Tell of an event, if it is one of a step."""
+    """Tell of an event, if it is one of a step, or what a step has to say of its own accord."""
     event = entry.dagster_event
-    if event is not None and event.event_type in STEP_EVENTS:
-        seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
-        # A terminal that is gone ends no run.
-        with suppress(OSError):
-            progress(event.step_key or "", STEP_EVENTS[event.event_type], seconds)
+    if event is None or not (event.is_asset_observation or event.event_type in STEP_EVENTS):
+        return
+    if event.is_asset_observation:
+        what = event.asset_observation_data.asset_observation.description or ""
+    else:
+        what = STEP_EVENTS[event.event_type]
+    seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
+    # A terminal that is gone ends no run.
+    with suppress(OSError):
+        progress(event.step_key or "", what, seconds)

@@ -28,7 +28,7 @@ from orders_lakehouse.lake.delta import Lake, collect, day_of, rows_of
 from orders_lakehouse.lake.history import places_of
 from orders_lakehouse.lake.log import Part, parts_of_run
 from orders_lakehouse.lake.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
-from orders_lakehouse.lake.portions import portions_of_versions
+from orders_lakehouse.lake.portions import in_turn, portions_of_versions
 from orders_lakehouse.lake.waivers import configured_waivers, excused
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.settings import settings
@@ -204,8 +204,9 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
         for lake, (first, last) in _dated(parts):
             places = places_of(table, first, last)
             for portion in portions_of_versions(lake, table, first, last):
-                of_portion = accounts.balance(lake, table, *portion, calendar_of(lake), places)
-                books += accounts.accounts_of_dates(lake, table, *portion, of_portion)
+                with in_turn(portion):
+                    of_portion = accounts.balance(lake, table, *portion.span, calendar_of(lake), places)
+                    books += accounts.accounts_of_dates(lake, table, *portion.span, of_portion)
                 balances.append(of_portion)
         by_date = pl.concat(balances)
         verdicts = by_date.select(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -32,10 +33,16 @@ def derived(
         JobError: The job failed, or cannot be submitted.
     """
     if settings().emr_job is None:
-        return derive(lake, table, dates, context.run_id)
+        return derive(lake, table, dates, context.run_id, partial(_warn, context))
     dates = dates if table.partitioned_by else None
     _submit(context, table, dates)
     return [_found(context, lake, target, dates) for target in derived_with(table)]
+
+
+def _warn(context: dg.AssetExecutionContext, message: str) -> None:
+    """Say something in the log, on the page of the asset, and to whoever follows the run on a terminal."""
+    context.log.warning(message)
+    context.log_event(dg.AssetObservation(context.asset_key, description=message))
 
 
 def _submit(context: dg.AssetExecutionContext, table: Table, dates: tuple[date, date] | None) -> None:

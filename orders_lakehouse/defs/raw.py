@@ -14,7 +14,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.defs.results import VERDICT, report
 from orders_lakehouse.lake.calendar import calendar_of, require_same
 from orders_lakehouse.lake.capture import Captured, capture, repeated_keys
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.lake.delta import Lake, sampled
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.sources.drift import Drift, drifts, record_shape
 from orders_lakehouse.sources.shop import Window, read_versions
@@ -63,7 +63,8 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 repeated.append(repeated_keys(table, rows))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
-                sample = rows if rows.height else sample
+                # Not the rows themselves: they would stay in memory beside the next ones.
+                sample = sampled(rows) if rows.height else sample
             require_same(lake, calendar)
             present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
             report_rows_by_date(context, {"versions_read": present})

@@ -60,7 +60,8 @@ def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance
 def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int, accounted: int) -> Accounts:
     if _is_dimension(table):
         # A dimension keeps every version: the last one of a key is current, the others are superseded.
-        latest = last_versions(lake.scan(table), table.key[0])
+        told = (table.key[0], "updated_at", "captured_on", "captured_at", "is_deleted")
+        latest = last_versions(lake.scan(table).select(*told), table.key[0])
         if dates is not None:
             latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
     else:

@@ -54,6 +54,10 @@ _GROUP_ROWS = 100_000
 _IN_GROUPS = WriterProperties(compression="SNAPPY", max_row_group_size=_GROUP_ROWS)
 # Rows of a table that are shown as a sample.
 SAMPLED = 8
+# So many times the rows that are to be compared: to look for those alike among them costs less than to hold them all.
+_FAR_MORE = 2
+# Of more rows, the writer gets a piece after the other: of all at once, it would make itself copies.
+_IN_PIECES, _PIECE_ROWS = 400_000, 65_536
 # What a commit says of itself that wrote rows anew and changed none.
 COMPACTED = "compacted"
 
@@ -264,10 +268,11 @@ class Lake:
         """
         beside = {name: dtype for name, dtype in rows.schema.items() if name not in table.schema}
         dates = rows[str(table.partitioned_by)].unique().sort().to_list()
+        on = [str(table.partitioned_by), *identity]
 
         def insert() -> int:
             handle = self._open_to_write(table, beside)
-            stored = rows_of(self.scan_at(handle, table, dates))
+            stored = self._standing(handle, table, rows, on, table.columns)
             new = _not_there(table, rows, stored, identity).select(*table.columns, *beside)
             if new.height:
                 claims = _claiming(handle, "captured", map(str, dates), {})
@@ -331,8 +336,39 @@ class Lake:
         if rows.is_empty():
             return rows
         on = [str(table.partitioned_by), *identity]
-        stored = rows_of(self.scan(table, dates=rows[on[0]].unique().to_list()).select(on))
+        stored = self._standing(self.open(table), table, rows, on, on)
         return rows.join(stored, on=on, how="semi", nulls_equal=True)
+
+    def _standing(
+        self, handle: DeltaTable, table: Table, rows: pl.DataFrame, on: Sequence[str], columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """Rows that stand on the dates of others, all that are alike in some columns, and perhaps more.
+
+        Where far more stand there, those that are not alike are left out: memory does not grow with what a date holds.
+
+        Args:
+            handle: The table, open.
+            table: The table.
+            rows: The others, with `on`.
+            on: The partition, and columns of identity.
+            columns: Columns of the table to return.
+        """
+        dates = rows[on[0]].unique().sort().to_list()
+        frame = self.scan_at(handle, table, dates)
+        standing = files_of(handle, table).filter(pl.col("date").is_in(dates))["rows"].sum()
+        if standing <= _FAR_MORE * rows.height:
+            return rows_of(frame.select(columns))
+        wanted = rows.lazy().select(on).unique()
+
+        def alike(names: Sequence[str]) -> pl.DataFrame:
+            native: pl.LazyFrame = nw.to_native(frame.select(names))
+            return rows_of(nw.from_native(native.join(wanted, on=on, how="semi", nulls_equal=True)))
+
+        found = alike(on)
+        # Most often none is, and no other column need be read.
+        if found.is_empty():
+            return pl.DataFrame(schema={name: table.schema[name] for name in columns})
+        return found if columns == on else alike(columns)
 
     def latest_date(self, table: Table, default: date | None = None) -> date:
         """The last partition that has rows, from the log alone; `default` when there is none.
@@ -515,9 +551,14 @@ def _replace(
         _write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
         _checkpoint_if_large(handle, len(changed))
     by_date = rows.group_by(date=day_of(table)).agg(rows=pl.len().cast(pl.Int64))
-    # A slice would hold all the rows that it was cut out of.
-    sample = rows.select(pl.all().gather(range(min(SAMPLED, rows.height))))
-    return Replaced(by_date, sample, changed)
+    return Replaced(by_date, sampled(rows), changed)
+
+
+def sampled(rows: pl.DataFrame) -> pl.DataFrame:
+    """The first of some rows, in memory of their own: a slice would hold all the rows that it was cut out of."""
+    some = rows.select(pl.all().gather(range(min(SAMPLED, rows.height))))
+    # In this form texts are copied; Polars shares the memory in which all of them lie.
+    return pl.DataFrame(some.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def claims_on(
@@ -647,8 +688,18 @@ def _claiming(handle: DeltaTable, what: str, parts: Iterable[str], told: Mapping
 
 
 def _write(handle: DeltaTable, rows: pl.DataFrame | pa.RecordBatchReader, **how: Any) -> None:
+    if isinstance(rows, pl.DataFrame) and rows.height > _IN_PIECES:
+        rows = _in_pieces(rows)
     with storage_trouble(handle.table_uri):
         write_deltalake(handle, rows, **how)
+
+
+def _in_pieces(rows: pl.DataFrame) -> pa.RecordBatchReader:
+    """The same rows, of which the writer holds a few at a time; texts are handed over as they lie in memory."""
+    newest = pl.CompatLevel.newest()
+    schema = rows.head(0).to_arrow(compat_level=newest).schema
+    pieces = (piece.to_arrow(compat_level=newest) for piece in rows.iter_slices(_PIECE_ROWS))
+    return pa.RecordBatchReader.from_batches(schema, (batch for piece in pieces for batch in piece.to_batches()))
 
 
 def _checkpoint_if_large(handle: DeltaTable, dates: int) -> None:
@@ -738,6 +789,16 @@ def rows_of(frame: Frame) -> pl.DataFrame:
     """Run one plan."""
     (rows,) = collect(frame)
     return rows
+
+
+def some_at_a_time(frame: Frame, number: int) -> Iterator[pl.DataFrame]:
+    """Run one plan, and have so many of its rows at a time; all at once from a cluster."""
+    if is_on_cluster(frame):
+        yield rows_of(frame)
+        return
+    plan: pl.LazyFrame = nw.to_native(frame)
+    with storage_trouble(plan):
+        yield from plan.collect_batches(chunk_size=number, engine="streaming")
 
 
 def keep(frame: Frame) -> Frame:

@@ -1,5 +1,6 @@
 """What each derived table is made of: how its dates are derived, whoever asks and wherever it is done."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import date
 from threading import Lock
@@ -16,6 +17,7 @@ from orders_lakehouse.contracts.tables import (
     PRODUCTS,
     QUARANTINE_OF,
     RAW_CUSTOMERS,
+    RAW_OF,
     RAW_ORDER_ITEMS,
     RAW_PAYMENTS,
     RAW_PRODUCTS,
@@ -26,12 +28,20 @@ from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.delta import Lake, Replaced, keep, state_of
 from orders_lakehouse.lake.history import Places, children_of_orders, places_of, versions_of_orders
-from orders_lakehouse.lake.portions import portions_of_rows, portions_of_versions, replace_range
+from orders_lakehouse.lake.portions import (
+    Portion,
+    in_words,
+    portions_of_rows,
+    portions_of_versions,
+    replace_range,
+)
 from orders_lakehouse.lake.profile import customer_profile
 from orders_lakehouse.lake.waivers import configured_waivers
 from orders_lakehouse.transforms import curated
 from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
 from orders_lakehouse.transforms.orders import cleanse_order_items, cleanse_orders, cleanse_payments
+
+log = logging.getLogger(__name__)
 
 # The rows of a cleansed table and of its quarantine.
 Split = Sequence[Frame]
@@ -46,7 +56,13 @@ def derived_with(table: Table) -> list[Table]:
     return [QUARANTINE_OF[table.name], table] if table in CLEANSED else [table]
 
 
-def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: str = "") -> list[Replaced]:
+def derive(
+    lake: Lake,
+    table: Table,
+    dates: tuple[date, date] | None,
+    run_id: str = "",
+    warn: Callable[[str], None] = log.warning,
+) -> list[Replaced]:
     """Derive dates of a table, and of a cleansed one its quarantine with it.
 
     Args:
@@ -55,6 +71,7 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
         dates: First and last date. For a table without dates, those of the run: where they are few, it is made of what
             has changed since it was made last; None: of everything.
         run_id: Run on whose behalf it is.
+        warn: Told, before it begins, of dates that need more memory than the settings allow.
 
     Returns:
         What became of each of `derived_with`.
@@ -64,18 +81,29 @@ def derive(lake: Lake, table: Table, dates: tuple[date, date] | None, run_id: st
     assert dates is not None  # noqa: S101 (every other table has dates)
     first, last = dates
     targets = derived_with(table)
-    if table is ORDER_LINES:
-        make = _OrderLines()
-        return replace_range(lake, targets, portions_of_rows(lake, ORDER_ITEMS, first, last), make, run_id)
-    if table is DAILY_SALES:
-        return replace_range(lake, targets, portions_of_rows(lake, ORDER_LINES, first, last), _daily_sales, run_id)
+    if table in (ORDER_LINES, DAILY_SALES):
+        source = ORDER_ITEMS if table is ORDER_LINES else ORDER_LINES
+        make = _OrderLines() if table is ORDER_LINES else _daily_sales
+        portions = portions_of_rows(lake, source, first, last)
+        _tell_what_is_needed(lake, table, source, portions, warn)
+        return replace_range(lake, targets, portions, make, run_id)
     waivers, places = configured_waivers(lake), places_of(table, first, last)
+    portions = portions_of_versions(lake, table, first, last)
+    _tell_what_is_needed(lake, table, RAW_OF[table.name], portions, warn)
 
     def cleanse(source: Lake, begin: date, end: date) -> Split:
         good, bad = _CLEANSE[table.name](source, begin, end, waivers, places)
         return bad, good
 
-    return replace_range(lake, targets, portions_of_versions(lake, table, first, last), cleanse, run_id)
+    return replace_range(lake, targets, portions, cleanse, run_id)
+
+
+def _tell_what_is_needed(
+    lake: Lake, table: Table, source: Table, portions: Sequence[Portion], warn: Callable[[str], None]
+) -> None:
+    needed = in_words(lake, table, source, portions)
+    if needed is not None:
+        warn(needed)
 
 
 def _orders(lake: Lake, first: date, last: date, waivers: Waivers, places: Places | None) -> Split:

@@ -19,8 +19,8 @@ from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.encoding import UTF8, decoded
-from orders_lakehouse.lake.portions import portions
 from orders_lakehouse.postgres import DatabaseError, batches, connect, value_of
+from orders_lakehouse.sources.batches import batch_bytes, in_batches
 from orders_lakehouse.sources.shop_columns import SCHEMA, Column, columns_of, readable, require_readable
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         window: Capture dates.
 
     Yields:
-        Batches of at most about `BATCH_ROWS` rows; at least one, empty when nothing changed.
+        Batches of at most about `BATCH_ROWS` rows and `batch_bytes()`; at least one, empty when nothing changed.
 
     Raises:
         DatabaseError: The table, a column or a type is not what raw needs.
@@ -143,14 +143,16 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         beside = [_beside(number) for number in range(len(extras))]
         schema = pl.Schema({**_read_schema(table), **dict(zip(beside, extras.values(), strict=True))})
 
-        def read() -> Iterator[pl.DataFrame]:
-            # Date after date, so that a batch touches few partitions, and no two batches the same.
-            for first, last in portions(dict(counted.iter_rows()), window.first, window.last, BATCH_ROWS):
-                where = _condition(Window(first, last, window.calendar), now)
-                cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
-                yield from _batches(cursor, schema, codec)
+        def read(first: date, last: date) -> Iterator[pl.DataFrame]:
+            where = _condition(Window(first, last, window.calendar), now)
+            cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
+            for batch in batches(cursor):
+                frame = pl.DataFrame(batch)
+                yield (frame if codec is None else decoded(frame, codec)).cast(schema)
 
-        for rows in _in_advance(read()):
+        dates = (window.first, window.last)
+        found = in_batches(dict(counted.iter_rows()), dates, read, BATCH_ROWS, batch_bytes())
+        for rows in _in_advance(_at_least_one(found, schema)):
             others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
             yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
 
@@ -164,17 +166,12 @@ def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield frame
 
 
-def _batches(cursor: "Cursor", schema: pl.Schema, codec: str | None) -> Iterator[pl.DataFrame]:
-    """The result in frames of about `BATCH_ROWS`; at least one, which may be empty."""
-    pending: list[pl.DataFrame] = []
-    yielded = False
-    for batch in batches(cursor):
-        pending.append(pl.DataFrame(batch) if codec is None else decoded(pl.DataFrame(batch), codec))
-        if sum(frame.height for frame in pending) >= BATCH_ROWS:
-            yield pl.concat(pending).cast(schema)
-            pending, yielded = [], True
-    if pending or not yielded:
-        yield pl.concat(pending).cast(schema) if pending else pl.DataFrame(schema=schema)
+def _at_least_one(frames: Iterator[pl.DataFrame], schema: pl.Schema) -> Iterator[pl.DataFrame]:
+    """The same frames; an empty one where there are none."""
+    first = next(frames, None)
+    yield pl.DataFrame(schema=schema) if first is None else first
+    del first
+    yield from frames
 
 
 def _read_schema(table: Table) -> dict[str, pl.DataType]:

@@ -55,6 +55,6 @@ def cleanse_products(versions: Frame, waivers: Iterable[Waiver] = ()) -> tuple[F
 
 
 def _versions(versions: Frame, table: Table) -> Frame:
-    return with_candidates(keeping_original(versions, table), table.key).with_columns(
+    return keeping_original(with_candidates(versions, table.key), table).with_columns(
         is_deleted=~nw.col("deleted_at").is_null(), versions=nw.lit(1).cast(nw.Int64)
     )

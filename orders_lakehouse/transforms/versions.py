@@ -12,6 +12,7 @@ _CLOCK = ("updated_at", "captured_at", "captured_on")
 # Among those that were captured at once, the last of the sequence wins.
 _ORDER = (*_CLOCK, "sequence")
 _BEFORE, _PLACE = "__before", "place__"
+_OFFERED, _ALIKE, _COMPARED = "offered__", "alike__", "__compared"
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
@@ -52,8 +53,17 @@ def with_candidates(versions: Frame, key: Sequence[str]) -> Frame:
     """
     at_once = [*key, "updated_at", "captured_at", "sequence"]
     content = [name for name in versions.collect_schema().names() if name not in (*LINEAGE, *at_once, "versions")]
-    offered, alike = nw.len().over(*at_once).cast(nw.Int64), nw.len().over(*at_once, *content).cast(nw.Int64)
-    return versions.with_columns(candidates=nw.when(offered == alike).then(nw.lit(1)).otherwise(offered).cast(nw.Int64))
+    compared = [f"{name}{_COMPARED}" for name in content]
+    offered, alike = nw.len().over(*at_once), nw.len().over(*at_once, *compared)
+    # What rows are grouped by is copied. Most have nobody to be compared with, and then a wide one need not be.
+    several, is_one = nw.when(nw.col(_OFFERED) > 1), nw.when(nw.col(_OFFERED) == nw.col(_ALIKE))
+    return (
+        versions.with_columns(offered.alias(_OFFERED))
+        .with_columns(several.then(nw.col(name)).alias(copy) for name, copy in zip(content, compared, strict=True))
+        .with_columns(alike.alias(_ALIKE))
+        .with_columns(candidates=is_one.then(nw.lit(1)).otherwise(nw.col(_OFFERED)).cast(nw.Int64))
+        .select(*versions.collect_schema().names(), "candidates")
+    )
 
 
 def effective_at() -> nw.Expr:

@@ -13,17 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import narwhals as nw
 import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, files_of, rows_of
+from orders_lakehouse.lake.delta import Lake, rows_of, some_at_a_time
 from orders_lakehouse.lake.log import dates_changed_since
-from orders_lakehouse.lake.portions import portions
+from orders_lakehouse.lake.portions import portions, row_limit
 from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.lake.widths import counted_rows
 from orders_lakehouse.postgres import connect, value_of, wait_for_turn
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.ingest import ingest
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
 
 log = logging.getLogger(__name__)
+
+# A plan, and how many of its rows are copied at once; None: all of them.
+_Rows = tuple[Frame, int | None]
 
 # Rows that are in memory at once while a table is loaded, at each of the versions that are compared.
 _CHUNK_ROWS = 400_000
@@ -214,7 +218,7 @@ def _load_whole(cursor: "Cursor", lake: Lake, copy: Copy, handle: DeltaTable) ->
     for (index,) in cursor.fetchall():
         cursor.execute(f"DROP INDEX {index}")
     cursor.execute(f"TRUNCATE {', '.join(f'{lake_schema()}.{name}' for name in (copy.name, copy.keys) if name)}")
-    chunks = [lake.scan_at(handle, copy.table, chunk) for chunk in _chunks(copy, [handle])]
+    chunks = [(lake.scan_at(handle, copy.table, chunk.dates), chunk.at_once) for chunk in _chunks(copy, [handle])]
     return (_copy_by_two if len(chunks) > 1 else _copy)(cursor, chunks, copy)
 
 
@@ -234,7 +238,7 @@ def _load_changes(
         What was copied; None when the copy was not what it remembered.
     """
     copied, keys, is_known = 0, [], True
-    for chunk in _chunks(copy, versions, dates):
+    for chunk, _ in _chunks(copy, versions, dates):
         then, now = (lake.scan_at(handle, copy.table, chunk) for handle in versions)
         rows = _as_copied(now, copy)
         before = _as_it_was(then, copy) if is_known else None
@@ -254,14 +258,27 @@ def _load_changes(
     return _Copied(copied, keys)
 
 
-def _chunks(copy: Copy, handles: Sequence[DeltaTable], dates: Sequence[date] | None = None) -> Iterator[list[date]]:
+class _Chunk(NamedTuple):
+    """Dates that are copied together, and how many of their rows at once; None: all of them."""
+
+    dates: list[date]
+    at_once: int | None
+
+
+def _chunks(copy: Copy, handles: Sequence[DeltaTable], dates: Sequence[date] | None = None) -> Iterator[_Chunk]:
     """The dates to copy, or all of them, in groups of bounded size at each of some versions."""
-    counts = [files_of(handle, copy.table).group_by("date").agg(pl.col("rows").sum()) for handle in handles]
-    most = pl.concat(counts).group_by("date").agg(pl.col("rows").max())
-    rows = dict((most if dates is None else most.filter(pl.col("date").is_in(list(dates)))).iter_rows())
-    if rows:
-        for first, last in portions(rows, min(rows), max(rows), _CHUNK_ROWS):
-            yield [day for day in rows if first <= day <= last]
+    counts = [counted_rows(handle, copy.table, copy.types) for handle in handles]
+    most = pl.concat(counts).group_by("date").agg(pl.col("rows", "counted").max())
+    some = most if dates is None else most.filter(pl.col("date").is_in(list(dates)))
+    counted, limit = dict(some.select("date", "counted").iter_rows()), row_limit(_CHUNK_ROWS)
+    if counted:
+        rows = dict(some.select("date", "rows").iter_rows())
+        for first, last in portions(counted, min(counted), max(counted), limit):
+            chunk = [day for day in counted if first <= day <= last]
+            held = sum(counted[day] for day in chunk)
+            # A date beyond the limit.
+            at_once = max(1, limit * sum(rows[day] for day in chunk) // held) if held > limit else None
+            yield _Chunk(chunk, at_once)
 
 
 def _as_it_was(then: Frame, copy: Copy) -> pl.DataFrame | None:
@@ -341,8 +358,12 @@ def _rows_by_date(cursor: "Cursor", copy: Copy, dates: Sequence[date]) -> dict[d
 
 def _as_copied(rows: Frame, copy: Copy) -> pl.DataFrame:
     """Rows of a lake table as its copy has them."""
+    return rows_of(_copied(rows, copy))
+
+
+def _copied(rows: Frame, copy: Copy) -> Frame:
     kept = rows.filter(~nw.col("is_deleted")) if "is_deleted" in copy.without else rows
-    return rows_of(kept.select(list(copy.types)))
+    return kept.select(list(copy.types))
 
 
 def _ingest(cursor: "Cursor", rows: pl.DataFrame, copy: Copy, target: str | None = None) -> pl.DataFrame:
@@ -354,17 +375,18 @@ def _ingest(cursor: "Cursor", rows: pl.DataFrame, copy: Copy, target: str | None
     return rows.lazy().group_by(key=copy.counted).agg(rows=pl.len().cast(pl.Int64)).drop_nulls().collect()
 
 
-def _copy(cursor: "Cursor", chunks: Iterable[Frame], copy: Copy, target: str | None = None) -> _Copied:
+def _copy(cursor: "Cursor", chunks: Iterable[_Rows], copy: Copy, target: str | None = None) -> _Copied:
     """Copy rows to the table of a copy, or to another one of the same columns."""
     copied, keys = 0, []
-    for chunk in chunks:
-        rows = _as_copied(chunk, copy)
-        keys.append(_ingest(cursor, rows, copy, target))
-        copied += rows.height
+    for chunk, at_once in chunks:
+        plan = _copied(chunk, copy)
+        for rows in [rows_of(plan)] if at_once is None else some_at_a_time(plan, at_once):
+            keys.append(_ingest(cursor, rows, copy, target))
+            copied += rows.height
     return _Copied(copied, keys)
 
 
-def _copy_by_two(cursor: "Cursor", chunks: Sequence[Frame], copy: Copy) -> _Copied:
+def _copy_by_two(cursor: "Cursor", chunks: Sequence[_Rows], copy: Copy) -> _Copied:
     """Copy rows through two connections, as one encodes rows and then waits until the server has taken them in.
 
     What a transaction has not committed no other one can add to: the second half goes to a table of its own, and from

@@ -29,6 +29,7 @@ from orders_lakehouse.contracts.tables import (
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError, connect
 from orders_lakehouse.settings import settings
+from orders_lakehouse.sources import batches
 from orders_lakehouse.sources import shop as source
 from orders_lakehouse.sources.shop import Batch, Window, read_versions
 from tests.unit.calendars import ZONES, calendar_in, moved
@@ -75,9 +76,9 @@ def shop(database: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 def _read(table: Table, first: date, last: date | None = None, calendar: Calendar = UTC_FROM_2017) -> pl.DataFrame:
-    batches = list(read_versions(table, Window(first, last or first, calendar)))
-    frame = pl.concat([batch.rows for batch in batches])
-    assert {batch.in_window for batch in batches} == {frame.height}
+    found = list(read_versions(table, Window(first, last or first, calendar)))
+    frame = pl.concat([batch.rows for batch in found])
+    assert {batch.in_window for batch in found} == {frame.height}
     return frame
 
 
@@ -400,11 +401,11 @@ class TestBatches:
         window = Window(DAY, DAY, UTC_FROM_2017)
         (whole,) = read_versions(RAW_PRODUCTS, window)
         monkeypatch.setattr(source, "BATCH_ROWS", 1000)
-        batches = list(read_versions(RAW_PRODUCTS, window))
-        assert len(batches) > 1
-        assert all(batch.rows.height >= 1000 for batch in batches[:-1])
-        assert {batch.in_window for batch in batches} == {whole.in_window} == {40_000}
-        joined = pl.concat([batch.rows for batch in batches])
+        found = list(read_versions(RAW_PRODUCTS, window))
+        assert len(found) > 1
+        assert all(batch.rows.height >= 1000 for batch in found[:-1])
+        assert {batch.in_window for batch in found} == {whole.in_window} == {40_000}
+        joined = pl.concat([batch.rows for batch in found])
         assert joined.drop("captured_at").sort("product_id").equals(whole.rows.drop("captured_at").sort("product_id"))
 
     def test_batches_follow_the_dates_and_share_none(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,19 +419,33 @@ class TestBatches:
             found = read_versions(RAW_PRODUCTS, Window(DAY, on("2020-12-31"), UTC_FROM_2017))
             assert [batch.rows["captured_on"].unique().sort().to_list() for batch in found] == expected
 
+    def test_wide_rows_come_in_batches_of_bounded_bytes(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        shop.run("""
+            ALTER TABLE shop.products ADD note text;
+            INSERT INTO shop.products (product_id, updated_at, note)
+            SELECT n, timestamptz '2020-03-02' + n % 4 * interval '1 day', repeat(md5(n::text), 900)
+            FROM generate_series(1, 400) AS n
+        """)
+        monkeypatch.setattr(batches, "_FIRST_ROWS", 100)
+        monkeypatch.setattr(source, "batch_bytes", lambda: 4_000_000)
+        found = list(read_versions(RAW_PRODUCTS, Window(DAY, on("2020-12-31"), UTC_FROM_2017)))
+        days = [DAY + number * timedelta(days=1) for number in range(4)]
+        assert [batch.rows["captured_on"].unique().to_list() for batch in found] == [[day] for day in days]
+        assert [batch.extras["note"].str.len_bytes().sum() for batch in found] == [100 * 28_800] * 4
+
     def test_what_the_shop_writes_between_two_batches_is_not_read(
         self, large: Shop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(source, "BATCH_ROWS", 1000)
         reader = read_versions(RAW_PRODUCTS, Window(DAY, DAY, UTC_FROM_2017))
-        batches: list[Batch] = [next(reader)]
+        found: list[Batch] = [next(reader)]
         large.run("""
             UPDATE shop.products SET product_name = 'changed';
             INSERT INTO shop.products (product_id, updated_at) VALUES ('late', '2020-03-02');
         """)
-        batches += reader
-        frame = pl.concat([batch.rows for batch in batches])
-        assert frame.height == batches[0].in_window == 40_000
+        found += reader
+        frame = pl.concat([batch.rows for batch in found])
+        assert frame.height == found[0].in_window == 40_000
         assert "changed" not in frame["product_name"]
         assert frame["captured_at"].n_unique() == 1
 

@@ -1,13 +1,11 @@
 """A range of dates, cut into portions by the rows that the dates have."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse import memory
 from orders_lakehouse.dates import days
 from orders_lakehouse.lake.portions import portions, row_limit
 from tests.unit.rows import on
@@ -45,18 +43,3 @@ def test_portions_follow_the_memory_that_the_settings_allow(
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", gigabytes)
     assert row_limit() == rows
-
-
-@pytest.mark.usefixtures("clean_settings")
-def test_half_of_the_machine_is_what_a_run_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LAKEHOUSE_MEMORY_GB", raising=False)
-    assert memory.memory_limit() == memory.machine_memory() // 2
-
-
-def test_a_container_may_have_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "_LIMITS", (limit, tmp_path / "is not there"))
-    of_machine = memory.machine_memory()
-    for said, expected in (("max", of_machine), ("2000000000", 2_000_000_000), (str(2**63), of_machine)):
-        limit.write_text(f"{said}\n")
-        assert memory.machine_memory() == expected
