@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import hypothesis
 import pytest
+
+# How long an example takes says more of the machine than of what is tested.
+hypothesis.settings.register_profile("lakehouse", deadline=None)
+hypothesis.settings.load_profile("lakehouse")
 
 _POSTGRES = "LAKEHOUSE_TESTS_POSTGRES"
 

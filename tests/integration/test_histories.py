@@ -378,7 +378,6 @@ def play(make_url: Callable[..., str], count: int, start: int, *, through_dbt: b
             # The first one is always the simplest that there is, in which next to nothing happens.
             max_examples=count + 1,
             stateful_step_count=12,
-            deadline=None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),

@@ -67,7 +67,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=_steps)
 def test_after_any_history_it_is_what_all_lines_come_to(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     with TemporaryDirectory() as folder:

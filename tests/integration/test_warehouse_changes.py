@@ -164,7 +164,7 @@ LINES = st.dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(states=st.lists(LINES, min_size=2, max_size=4), few=st.sampled_from([0, 0.5, 1]), chunk=st.sampled_from([1, 99]))
 def test_a_copy_is_what_its_table_is_however_it_came_about(
     warehouse: Warehouse, states: list[dict[tuple[date, int], tuple[Decimal, str]]], few: float, chunk: int

@@ -64,7 +64,7 @@ def test_the_midnights_of_a_zone_never_fall(timezone: str) -> None:
 @example("Pacific/Apia", date(2011, 12, 31))
 @example("Pacific/Kwajalein", date(1993, 8, 21))
 @example("America/St_Johns", date(2006, 10, 29))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_clock_on_the_wall_shows_a_date_from_its_midnight_on(timezone: str, day: date) -> None:
     zone, begin = ZoneInfo(timezone), calendar_in(timezone).begins_at(day)
     assert begin.astimezone(zone).date() >= day
@@ -74,7 +74,7 @@ def test_the_clock_on_the_wall_shows_a_date_from_its_midnight_on(timezone: str, 
 @given(_ZONES, st.lists(_INSTANTS, min_size=1, max_size=10), st.integers(-50_400, 50_400), _DAYS)
 @example("Europe/Berlin", [datetime.min.replace(tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], 0, FIRST)
 @example("Pacific/Apia", [at("2011-12-30 09:59:59.999999"), at("2011-12-30 10:00")], 0, FIRST)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_instant_has_the_date_that_has_begun_last(
     timezone: str, instants: list[datetime], seconds: int, first: date
 ) -> None:
@@ -91,7 +91,7 @@ def test_an_instant_has_the_date_that_has_begun_last(
 
 
 @given(_ZONES, st.datetimes(datetime(1970, 1, 2), datetime(2037, 12, 30)))  # noqa: DTZ001
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_date_is_the_one_of_the_clock_on_the_wall_but_for_hours_that_come_twice(
     timezone: str, naive: datetime
 ) -> None:

@@ -367,7 +367,7 @@ def any_rows(table: Table) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("table", JUDGED, ids=lambda table: table.path)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_the_compiled_rules_and_pandera_reach_the_same_verdict_on_every_rule_of_every_row(
     table: Table, data: st.DataObject
@@ -479,7 +479,7 @@ def test_reasons_and_descriptions_follow_from_the_checks() -> None:
         max_size=10,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_kind_of_check_reads_as_pandera_reads_it(given_rows: list[dict[str, Any]]) -> None:
     table = Table("test", "every_check", EveryCheck, ("above",))
     frame = pl.DataFrame(given_rows, schema=table.schema)

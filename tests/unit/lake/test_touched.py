@@ -68,7 +68,7 @@ def test_dates_are_touched_while_a_member_is_valid_that_one_side_lacks(
 _HISTORIES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_size=7)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=_HISTORIES, now=_HISTORIES)
 def test_a_date_with_another_member_is_touched_and_no_date_without(
     before: list[tuple[int, str]], now: list[tuple[int, str]]

@@ -3,7 +3,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -71,7 +71,6 @@ def test_the_undivided_amount_is_the_price_of_a_line_without_quantity() -> None:
 cent_amounts = st.integers(0, 100_000)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 90_000), cent_amounts, cent_amounts, cent_amounts, cent_amounts)
 def test_money_is_exact(quantity: int, sales: int, retail: int, coupon: int, match: int) -> None:
     lines = sale_lines(transactions((1, 1, quantity, sales / 100, retail / 100, coupon / 100, match / 100)))
@@ -83,7 +82,6 @@ def test_money_is_exact(quantity: int, sales: int, retail: int, coupon: int, mat
     assert Decimal(lines["total_cents"].item()) / 100 == total
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**11), 10**11), st.sampled_from([2, 4]))
 def test_integers_become_decimals_exactly(units: int, scale: int) -> None:
     made = pl.select(money(pl.lit(units, dtype=pl.Int64), scale)).item()

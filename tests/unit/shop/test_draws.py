@@ -2,7 +2,7 @@ from datetime import timedelta
 from hashlib import blake2b
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.shop.draws import draw, draw_choice, draw_duration
@@ -18,7 +18,6 @@ def splitmix64(key: int, salt: int) -> int:
     return z ^ (z >> 31)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1), st.text())
 def test_a_draw_is_splitmix64_salted_with_its_purpose(key: int, purpose: str) -> None:
     salt = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "big")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.settings import PROJECT
@@ -84,7 +84,6 @@ CELLS: list[str | None] = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(alphabet="'=+-@\t\r\n,\" a"), st.sampled_from(CELLS)), min_size=1))
 def test_a_formula_is_guarded_and_the_guard_can_be_taken_off(cells: list[str | None]) -> None:
     rows = pl.DataFrame({"cell": cells, "amount": -1}, schema={"cell": pl.String, "amount": pl.Int64})

@@ -66,7 +66,7 @@ def test_currencies_are_judged_apart() -> None:
     assert dict(beside.select("currency", pl.col("score") > 4).iter_rows()) == {"EUR": False, "USD": True}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.dictionaries(st.integers(0, 12), st.integers(0, 10_000)))
 def test_scores_are_those_of_statistics(by_week: dict[int, int]) -> None:
     found = _beside({DAY - week * WEEK: number for week, number in by_week.items()}).filter(measure="orders")
@@ -119,7 +119,7 @@ def test_many_rare_values_are_no_shift() -> None:
 _MIX = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2_000))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_MIX, _MIX)
 def test_the_index_is_that_of_plain_arithmetic(of_date: dict[str, int], before: dict[str, int]) -> None:
     found = _shifts(of_date, before)

@@ -66,7 +66,7 @@ def test_a_cleaned_column_keeps_its_name(clean: Callable[[str], nw.Expr], lazily
 
 
 @given(st.lists(st.text(), min_size=1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_trimming_does_the_same_twice_as_once_and_leaves_no_blank(texts: list[str]) -> None:
     once = _cleaned(on_polars, texts, pl.String, c.trimmed("x"))
     assert _cleaned(on_polars, once, pl.String, c.trimmed("x")) == once
@@ -156,7 +156,7 @@ _ROUND = st.tuples(st.integers(-(10**17), 10**17), st.integers(0, 4)).map(lambda
     st.lists(_TRAILING | _ROUND | st.text("0123456789.-+eE naif_\n", max_size=22), min_size=1, max_size=40),
     st.sampled_from([MONEY, PRICE, QUANTITY]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_number_as_postgres_prints_it_is_read_exactly_or_told_apart(
     texts: list[str], kind: tuple[int, int]
 ) -> None:
@@ -179,7 +179,7 @@ def test_an_alias_of_a_code_becomes_the_code(lazily: Lazily, found: str, expecte
 
 @given(st.lists(st.dates(), min_size=1, max_size=50), st.dates())
 @example([date.min, date.max, date(2000, 2, 29), date(1900, 3, 1), date(2100, 2, 28)], date.min)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_days_between_agrees_with_the_calendar_for_all_dates(days: list[date], until: date) -> None:
     assert _cleaned(on_polars, days, pl.Date, c.days_between("x", until)) == [(until - day).days for day in days]
 
@@ -232,7 +232,7 @@ def test_an_instant_has_the_date_of_the_clock_on_the_wall(instant: str, timezone
 )
 @example([at("2011-12-30 10:00"), at("2011-12-31 09:59:59")], "Pacific/Apia", FIRST, 0)
 @example([at("1969-10-01 11:59"), at("1969-09-30 12:00")], "Pacific/Kwajalein", FIRST, 0)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_instant_has_the_date_that_the_calendar_gives_it(
     instants: list[datetime], timezone: str, first: date, seconds: int
 ) -> None:

@@ -127,7 +127,7 @@ def _as_of(versions: Sequence[dict[str, Any]], key: str | None, instant: datetim
     return str(oldest[-1]["name"]) if oldest else None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     customers=_versions,
     products=_versions,
@@ -212,7 +212,7 @@ def _groups(lines: Sequence[Row], *names: str) -> list[tuple[tuple[Any, ...], li
     return [(key, [line for line in lines if tuple(line[name] for name in names) == key]) for key in keys]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sold=_sold, orders=_orders)
 def test_daily_sales_are_the_sums_of_their_lines(sold: list[Row], orders: dict[str, Row]) -> None:
     lines = _order_lines(sold, orders)
@@ -242,7 +242,7 @@ def test_a_day_whose_orders_all_came_back_has_no_net(lazily: Lazily) -> None:
     assert found["net"] == Decimal("0.00")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sold=_sold, orders=_orders)
 def test_a_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, Row]) -> None:
     lines = _order_lines(sold, orders)
@@ -287,7 +287,7 @@ _placed = st.dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(before=_placed, after=_placed, changing=st.sets(st.integers(0, 3)))
 def test_purchases_follow_the_dates_that_changed(
     before: dict[int, Row], after: dict[int, Row], changing: set[int]

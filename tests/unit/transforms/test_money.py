@@ -99,7 +99,7 @@ def _exactly(quantity: Decimal, unit_price: Decimal, discount: Decimal, currency
 
 @given(st.lists(st.tuples(_QUANTITIES, _PRICES, _DISCOUNTS, _CURRENCIES), min_size=1, max_size=100))
 @example([_line("2", "0.0025", "0"), _line("-2", "0.0025", "0"), _line("-1", "0.5", "0", "JPY")])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_total_that_fits_is_that_of_exact_decimals_and_every_other_is_null(lines: list[Any]) -> None:
     for line, found in zip(lines, _totals(on_polars, [*lines]), strict=True):
         quantity, unit_price, discount, _ = line

@@ -180,7 +180,7 @@ _order_versions = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(versions=_order_versions)
 def test_dates_derived_one_by_one_are_the_range_derived_at_once_and_no_version_is_lost(versions: list[Change]) -> None:
     days = [on("2020-03-01") + timedelta(days=more) for more in range(6)]

@@ -31,7 +31,7 @@ def _clock_ran_ahead(row: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_every_row_is_either_good_or_bad(table: Table, data: st.DataObject) -> None:
     given_rows: list[dict[str, Any]] = [

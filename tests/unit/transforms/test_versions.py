@@ -107,7 +107,7 @@ def _sorted(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("key", [("key", "line"), ("key",)])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(versions=_versions)
 def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
     key: tuple[str, ...], versions: list[Version]
@@ -120,7 +120,7 @@ def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
     assert current["versions"].sum() == len(versions)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(versions=_versions, data=st.data())
 def test_the_current_version_does_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(versions))
@@ -169,7 +169,7 @@ def test_a_clock_that_was_corrected_gives_way_to_the_correction() -> None:
 _known = _versions.map(lambda found: [v for v in found if v["key"] is not None and v["updated_at"] is not None])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(versions=_versions)
 def test_at_every_instant_a_known_row_has_one_member_that_shows_the_version_in_force(versions: list[Version]) -> None:
     intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES)).to_dicts()
@@ -184,7 +184,7 @@ def test_at_every_instant_a_known_row_has_one_member_that_shows_the_version_in_f
             assert _shown(member) == _shown(_in_force(of_key, instant))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(versions=_known)
 def test_members_that_follow_one_another_show_something_else(versions: list[Version]) -> None:
     intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES)).to_dicts()
@@ -225,7 +225,7 @@ def test_a_deletion_whose_clock_ran_ahead_gives_way_to_the_row_that_came_back() 
     assert intervals.filter(pl.col("valid_to").is_null())["text"].to_list() == ["restored"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(versions=_known, data=st.data())
 def test_intervals_do_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(versions))
@@ -281,7 +281,7 @@ def test_a_version_without_key_or_clock_is_no_member(lazily: Lazily) -> None:
     assert intervals.select("key", "text", "valid_from", "valid_to").rows() == [("a", "x", None, None)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(versions=_versions)
 def test_of_each_row_one_version_is_the_last(versions: list[Version]) -> None:
     groups: dict[str | None, list[Version]] = defaultdict(list)
