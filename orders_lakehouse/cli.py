@@ -413,6 +413,21 @@ def migrate() -> None:
 
 
 @cli.command()
+@click.argument("table")
+@click.option("--raw", is_flag=True, help="What was captured, too: what the shop has overwritten is lost for good.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(table: str, raw: bool, yes: bool) -> None:
+    """Start TABLE over, or all of them: remove what was derived, and say how to build it again.
+
+    TABLE is a name such as orders, cleansed/orders, order_lines, fct_orders, or all. Names what goes, and asks. What is
+    not the lakehouse's stays. Refuses while runs are at work, or a daemon may start some. See docs/operating.md.
+    """
+    from orders_lakehouse.terminal.reset import reset as start_over
+
+    start_over(table, raw=raw, yes=yes)
+
+
+@cli.command()
 @click.option(
     "--layer",
     type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),

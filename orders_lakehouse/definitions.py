@@ -15,6 +15,7 @@ from orders_lakehouse.defs import (
     checks,
     cleansed,
     curated,
+    dimensions,
     jobs,
     marts,
     monitors,
@@ -29,7 +30,7 @@ from orders_lakehouse.imports import collect_garbage_rarely
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
-    asset_checks=dg.load_asset_checks_from_modules([checks, monitors, sensor_checks, upkeep]),
+    asset_checks=dg.load_asset_checks_from_modules([checks, dimensions, monitors, sensor_checks, upkeep]),
     jobs=[
         jobs.refresh_all_job,
         jobs.capture_changes_job,

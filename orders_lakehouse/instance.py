@@ -3,8 +3,9 @@
 import fcntl
 import os
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import date
 from importlib import resources
@@ -12,6 +13,10 @@ from pathlib import Path
 
 import dagster as dg
 
+# What a sensor remembers: Dagster has no public way to set it.
+from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
+
+from orders_lakehouse import in_vain
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.executor import execute_here
 from orders_lakehouse.liveness import fail_dead_runs, signature_tags
@@ -20,12 +25,22 @@ from orders_lakehouse.private import make_home
 from orders_lakehouse.settings import settings
 
 _LIVENESS_SECONDS = 10
+_AT_WORK = [
+    *(dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED),
+    dg.DagsterRunStatus.CANCELING,
+]
+# Runs that a refusal names, and how long a daemon that lives is silent at most: it gives a sign every thirty seconds.
+_NAMED, _DAEMON_SECONDS = 3, 90
 # Runs of one dbt project collide on temporary tables. A limit that is set holds between processes, a default does not.
 _POOLS = {"dbt": 1}
 
 
 class BackfillError(ExpectedError):
     """A backfill cannot start, or failed."""
+
+
+class AtWorkError(ExpectedError):
+    """Something is at work that must not be."""
 
 
 def prepare_instance() -> str:
@@ -52,6 +67,47 @@ def _make_instance() -> None:
             if pool not in known:
                 storage.set_concurrency_slots(pool, slots)
         fail_dead_runs(instance)
+
+
+def require_rest(instance: dg.DagsterInstance) -> None:
+    """Make sure that nothing is at work, and that nothing starts by itself.
+
+    Raises:
+        AtWorkError: Runs are queued or at work, or a daemon lives that may start some.
+    """
+    fail_dead_runs(instance)
+    runs = instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
+    if runs:
+        named = ", ".join(f"{run.run_id} ({run.job_name})" for run in runs[:_NAMED])
+        raise AtWorkError(
+            f"found {len(runs)} runs that are queued or at work: {named}; expected none. Wait for them, or end them in "
+            "the UI. Nothing was changed."
+        )
+    seen = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
+    silent = time.time() - seen
+    if silent < _DAEMON_SECONDS:
+        raise AtWorkError(
+            f"Dagster's daemon gave a sign of life {silent:.0f} seconds ago, and may start a run; expected none. Stop "
+            f"`make dev`, or the daemon, and try again {_DAEMON_SECONDS} seconds later. Nothing was changed."
+        )
+
+
+def forget(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], sensors: Collection[str]) -> None:
+    """Forget what was made and checked of some assets, and what some sensors remember.
+
+    Args:
+        instance: Dagster's instance.
+        assets: Their dates turn to missing, and their checks to not judged.
+        sensors: Names. Each looks as if for the first time.
+    """
+    known = set(instance.all_asset_keys())
+    instance.wipe_assets([asset for asset in assets if asset in known])
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        if state.instigator_name in sensors and isinstance(state.instigator_data, SensorInstigatorData):
+            instance.update_instigator_state(state.with_data(state.instigator_data._replace(cursor=None)))
+    for sensor in sensors:
+        in_vain.keep(sensor, [])
+        in_vain.keep_refused(sensor, [])
 
 
 def run_range(job_name: str, first: date, last: date, progress: Callable[[str, str, float], None]) -> Outcome:

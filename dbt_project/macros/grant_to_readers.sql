@@ -2,25 +2,25 @@
     The post-hook of a mart: the roles of LAKEHOUSE_READERS may read it. What others have granted besides stays: dbt's
     own `grants` would take it away.
 -#}
-{% macro grant_to_readers() -%}
-    {{ return(adapter.dispatch('grant_to_readers')()) }}
+{% macro grant_to_readers(relation=none) -%}
+    {{ return(adapter.dispatch('grant_to_readers')(relation or this)) }}
 {%- endmacro %}
 
-{% macro postgres__grant_to_readers() -%}
+{% macro postgres__grant_to_readers(relation) -%}
     {%- set readers = env_var('DBT_READERS', '') if execute else '' -%}
     {%- if readers -%}
         {%- set without = run_query(
             "select r.rolname from pg_roles as r where r.rolname in ('" ~ readers | replace(",", "', '")
-            ~ "') and not has_table_privilege(r.oid, '" ~ this ~ "'::regclass, 'SELECT') order by 1"
+            ~ "') and not has_table_privilege(r.oid, '" ~ relation ~ "'::regclass, 'SELECT') order by 1"
         ) -%}
         {%- if without.rows -%}
-            grant select on {{ this }} to {{ without.columns[0].values() | join(', ') }}
+            grant select on {{ relation }} to {{ without.columns[0].values() | join(', ') }}
         {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 
-{% macro redshift__grant_to_readers() -%}
+{% macro redshift__grant_to_readers(relation) -%}
 {%- endmacro %}
 
-{% macro default__grant_to_readers() -%}
+{% macro default__grant_to_readers(relation) -%}
 {%- endmacro %}

@@ -31,7 +31,7 @@
 
     Of versions with an equal clock the last captured one counts. Ordering by the attributes after that only
     matters for two that were captured together: the rebuilt table must not depend on their physical order. A deleted
-    row may lack its key or its clock; such a version is no member.
+    row may lack its key (null or blank) or its clock; such a version is no member.
 -#}
 {% macro type_2_members(versions, named, natural_key, attributes) %}
     {%- set clock = "(partition by " ~ natural_key ~ " order by updated_at)" %}
@@ -66,7 +66,7 @@
                             [natural_key, 'updated_at'],
                             ['captured_at desc', attributes | join(' desc, ') ~ ' desc'],
                             versions,
-                            where=natural_key ~ ' is not null and updated_at is not null'
+                            where="trim(" ~ natural_key ~ ") != '' and updated_at is not null"
                         )
                     }}
                 ) as last_captured

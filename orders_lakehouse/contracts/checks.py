@@ -10,16 +10,18 @@ SEVERITIES = ("ERROR", "WARN")
 RAW_MATCHES_SOURCE = "raw_matches_source"
 STANDS_ONCE, KEY_STANDS_ONCE, KEEPS_UP = "stands_once", "key_stands_once", "keeps_up"
 SENSORS_GET_THROUGH, NO_WARNINGS = "sensors_get_through", "no_warnings"
+# That a step of a dimension was not broken off.
+GETS_THROUGH = "gets_through"
 # Rows are lost by their rule rather than by their date: to stop a date would not help.
 LOSSES_ARE_FEW = "losses_are_few"
 # What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
 VOLUME_AS_USUAL = "volume_as_usual"
-# Checks that tell people and hold nothing back, whatever their severity; every other one stops its run. Dagster's
-# definitions say so too: a test compares the two.
+# Checks that tell people and hold nothing back, whatever their severity; of the others see `blocking.stops`.
 NOT_BLOCKING = frozenset(
     {
         "agrees_with_shop",
         "category_mix_as_usual",
+        GETS_THROUGH,
         KEEPS_UP,
         KEY_STANDS_ONCE,
         LOSSES_ARE_FEW,

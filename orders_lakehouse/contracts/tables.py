@@ -85,6 +85,8 @@ ORDERS = Table("cleansed", "orders", cleansed.Orders, ("order_id",), "order_date
 ORDER_ITEMS = Table("cleansed", "order_items", cleansed.OrderItems, ("order_id", "line_number"), "order_date")
 PAYMENTS = Table("cleansed", "payments", cleansed.Payments, ("payment_id",), "order_date")
 CLEANSED = (CUSTOMERS, PRODUCTS, ORDERS, ORDER_ITEMS, PAYMENTS)
+# Of these the warehouse makes dimensions with members; facts do without their rows.
+DIMENSIONS = (CUSTOMERS, PRODUCTS)
 
 # What a quarantine row has beside the original row: when it counts, why it was rejected, by which contract.
 _VERDICT = (("reasons", pl.String), ("contract_version", pl.String), ("versions", pl.Int64))

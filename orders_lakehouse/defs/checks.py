@@ -1,4 +1,6 @@
-"""Asset checks, made by factories from the contracts and the accounts. All of them block, but that on losses.
+"""Asset checks, made by factories from the contracts and the accounts.
+
+All of them block, but that on losses and those of dimensions, which warn instead.
 
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
@@ -13,6 +15,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import failure_cases, personal_columns
+from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDERED_BEFORE_START
 from orders_lakehouse.contracts.personal import MASK
@@ -20,7 +23,7 @@ from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, OR
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, Judged, report, report_what_is_new, started
+from orders_lakehouse.defs.results import VERDICT, Judged, report, report_what_is_new, severity_of, started
 from orders_lakehouse.lake import accounts
 from orders_lakehouse.lake.accounts import Accounts
 from orders_lakehouse.lake.calendar import calendar_of
@@ -44,17 +47,18 @@ _ENOUGH_ROWS = 20
 
 
 def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
-    """A blocking check of the run's dates; of the whole table, where it has none.
+    """A check of the run's dates; of the whole table, where it has none.
 
     What is decorated judges the parts of the run, each in the state in which the run found and left the lake.
     """
     asset = key_of(table) if isinstance(table, Table) else table
     dated = not isinstance(table, Table) or table.partitioned_by is not None
+    blocks = stops(asset.to_user_string(), name)
 
     def decorate(judge: Callable[[Sequence[Part]], Judged]) -> dg.AssetChecksDefinition:
         tags = priority(table) if isinstance(table, Table) else {}
 
-        @dg.asset_check(asset=asset, name=name, description=description, blocking=True, op_tags=tags)
+        @dg.asset_check(asset=asset, name=name, description=description, blocking=blocks, op_tags=tags)
         def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context) if dated else None
             with failures(context):
@@ -67,7 +71,10 @@ def _check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[
                     held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
                     parts = [Part(lake.source(held), dates)]
                 verdicts, metadata = judge(parts)
-                return report(context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, metadata=metadata)
+                severity = severity_of(dg.AssetCheckKey(asset, name))
+                return report(
+                    context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, severity=severity, metadata=metadata
+                )
 
         return check
 
@@ -252,7 +259,7 @@ def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
             f"{_ENOUGH_ROWS} rows aside, rows that wait for their order, and orders from before the first partition): "
             "more is a broken load rather than a few bad rows, and a missing number is better than a wrong one."
         ),
-        blocking=True,
+        blocking=stops(table.path, "rejected_share"),
     )
     few = dg.AssetCheckSpec(
         LOSSES_ARE_FEW,
@@ -279,7 +286,8 @@ def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
                 parts = parts_of_run(lake, _written_with(table), context.run.run_id, started(context), dates)
                 rejected = pl.concat(_rejected(held, table, within) for held, within in _dated(parts))
                 verdicts, metadata = rejected_shares(rejected, limit)
-                yield report(context, lake, share.key, verdicts, dates, metadata=metadata)
+                severity = severity_of(share.key)
+                yield report(context, lake, share.key, verdicts, dates, severity=severity, metadata=metadata)
             if few.key in context.selected_asset_check_keys:
                 verdict, told = of_losses(losses(lake.snapshot(), table, limit), limit)
                 yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, told)

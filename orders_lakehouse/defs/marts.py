@@ -1,15 +1,18 @@
 """Marts: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 import polars as pl
 
+from orders_lakehouse.contracts.blocking import dimension_of
 from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.contracts.tables import DIMENSIONS, ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS, Table
+from orders_lakehouse.defs.dimensions import dimension_key, gets_through, still_failing, told
 from orders_lakehouse.defs.metadata import FIRST, key_of
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
@@ -28,13 +31,15 @@ from orders_lakehouse.postgres import failure_in_words
 from orders_lakehouse.retention import tidy_after_dbt
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
-from orders_lakehouse.warehouse.load import load_lost
+from orders_lakehouse.warehouse.load import load, lost_copies
 
 # Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
 DBT_POOL = "dbt"
 PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
 
 
+# What dbt writes of a build.
+_RESULTS: Final = "run_results.json"
 # Tables whose checks decide whether a date may stand in the facts.
 _JUDGED = (ORDERS, ORDER_ITEMS, PAYMENTS, ORDER_LINES)
 # What a fact follows date by date. Between them lie assets without dates; through those alone a range of dates that is
@@ -97,9 +102,17 @@ TRANSLATOR = Translator(
     pool=DBT_POOL,
 )
 def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
-    """Staging views and dimensions, with their tests."""
-    _load_lost(context, lake)
-    yield from _build(context, dbt, lake)
+    """Staging views and dimensions, with their tests. Members of one that cannot be built are inferred."""
+    broken = {dimension_of(table): reason for table, reason in _load_lost(context, lake).items()}
+    invocation = yield from _build(context, dbt, lake, without=list(broken))
+    try:
+        _end(context, invocation)
+    except dg.Failure as failure:
+        failed = _failed_dimensions(invocation)
+        if not failed:
+            raise
+        broken |= dict.fromkeys(failed, str(failure.description))
+    yield from _settle(context, dbt, lake, broken)
 
 
 @dbt_assets(
@@ -115,19 +128,80 @@ def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourcePar
 )
 def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
+    # Of customers and products the dimensions are made, and those stand.
     _load_lost(context, lake)
     with failures(context):
         blocked = blocked_dates(lake)
-    yield from _build(context, dbt, lake, run_dates(context), blocked)
+    invocation = yield from _build(context, dbt, lake, run_dates(context), blocked)
+    _end(context, invocation)
 
 
-def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> None:
+def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> dict[Table, str]:
+    """Load the copies that are empty for want of a load; returns those of dimensions that cannot be, and why."""
     with failures(context):
-        lost = load_lost(lake)
-    if lost:
+        lost = lost_copies()
+    left = {}
+    for copy in lost:
+        try:
+            with failures(context):
+                load(lake, copy)
+        except dg.Failure as failure:
+            if copy.table not in DIMENSIONS:
+                raise
+            left[copy.table] = str(failure.description)
+    loaded = [copy.name for copy in lost if copy.table not in left]
+    if loaded:
         context.log.warning(
-            "Found no rows of %s in schema lake, as after a crash of the server: loaded.", ", ".join(lost)
+            "Found no rows of %s in schema lake, as after a crash of the server: loaded.", ", ".join(loaded)
         )
+    return left
+
+
+def _failed_dimensions(invocation: DbtCliInvocation) -> list[str]:
+    """Return the dimensions that were not built, where nothing else failed."""
+    # dbt that ends before its first model writes none.
+    if not invocation.target_path.joinpath(_RESULTS).exists():
+        return []
+    return models.failed_dimensions(models.manifest(), invocation.get_artifact(_RESULTS))
+
+
+def _settle(
+    context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]
+) -> Iterator[dg.Output[None]]:
+    """Give dimensions that are broken the members that facts need, and facts the members of those that are mended.
+
+    Args:
+        context: The running step's.
+        dbt: What builds.
+        lake: The lake.
+        broken: Name of each dimension that was not built, and why.
+    """
+    for table in DIMENSIONS:
+        name, asset = dimension_of(table), dimension_key(table)
+        if asset not in context.selected_asset_keys:
+            continue
+        check = gets_through(asset).key
+        of_copy = still_failing(lake, gets_through(dg.AssetKey(["warehouse", table.name])).key)
+        failure = broken.get(name, str(of_copy["found"].first()) if of_copy.height else None)
+        if name in broken:
+            try:
+                _operate(context, dbt, "infer_members", name)
+            except dg.Failure as error:
+                # A fact whose member is there can be built; one whose member is not is refused by its contract.
+                failure = f"{failure}; nor can members be inferred: {error.description}"
+            yield dg.Output(None, asset.to_python_identifier(), metadata={"kept": "as it was, with inferred members"})
+        elif failure is None and still_failing(lake, check).height:
+            _operate(context, dbt, "follow_members", name)
+        told(context, lake, asset, failure)
+
+
+def _operate(context: dg.AssetExecutionContext, dbt: Dbt, macro: str, dimension: str) -> None:
+    """Run a macro of `members.sql`."""
+    with failures(context):
+        variables = warehouse_for_dbt()
+    arguments = ["run-operation", macro, "--args", json.dumps({"dimension": dimension})]
+    invocation = dbt.cli(arguments, variables, raise_on_error=False).wait()
+    _end(context, invocation)
 
 
 def blocked_dates(lake: Lake) -> list[date]:
@@ -142,13 +216,15 @@ def _build(
     lake: Lake,
     dates: tuple[date, date] | None = None,
     blocked: Sequence[date] = (),
-) -> Iterator[Any]:
+    without: Sequence[str] = (),
+) -> Generator[Any, None, DbtCliInvocation]:
+    """Build the step's models but some, and store what tests found; returns the invocation, which may have failed."""
     with failures(context):
-        told = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
+        variables = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
+    arguments = ["build", "--exclude-resource-type", "unit_test", *(["--exclude", *without] if without else [])]
     tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
     try:
-        invocation = dbt.cli(arguments, told, context=context, raise_on_error=False)
+        invocation = dbt.cli(arguments, variables, context=context, raise_on_error=False)
         for event in invocation.stream():
             if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
                 tests.append(event)
@@ -158,6 +234,11 @@ def _build(
         with failures(context):
             record_tests(context, lake, tests, dates)
     keep_what_dbt_parsed(invocation.target_path)
+    return invocation
+
+
+def _end(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> None:
+    """Raise what dbt failed by, and remove its artifacts or those of earlier failures."""
     try:
         with failures(context):
             _raise_what_dbt_said(invocation)

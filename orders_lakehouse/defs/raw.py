@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import contract_version, declared_at
+from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.defs.dimensions import as_before, spared
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.defs.results import VERDICT, report
+from orders_lakehouse.defs.results import VERDICT, report, severity_of
 from orders_lakehouse.lake.calendar import calendar_of, require_same
 from orders_lakehouse.lake.capture import Captured, capture, repeated_keys
 from orders_lakehouse.lake.delta import Lake, sampled
@@ -29,7 +32,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         RAW_MATCHES_SOURCE,
         asset=key_of(table),
         description="Every row that the shop counts in the window stands in raw.",
-        blocking=True,
+        blocking=stops(table.path, RAW_MATCHES_SOURCE),
     )
     drift = dg.AssetCheckSpec(
         SCHEMA_DRIFT,
@@ -52,31 +55,43 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         check_specs=[check, drift, once],
     )
     def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        try:
+            with failures(context):
+                return dg.MaterializeResult(check_results=judged(context, lake))
+        except dg.Failure as failure:
+            if not spared(context, table):
+                raise
+            context.log.warning("%s is not captured, and stops no fact: %s", table.path, failure.description)
+            nothing = pl.DataFrame([not_captured(str(failure.description))], schema=VERDICT)
+            told = report(context, lake, check.key, nothing, run_dates(context), severity=severity_of(check.key))
+            return dg.MaterializeResult(check_results=[told, as_before(lake, drift.key), as_before(lake, once.key)])
+
+    def judged(context: dg.AssetExecutionContext, lake: Lake) -> list[dg.AssetCheckResult]:
         dates = run_dates(context)
         captured: list[Captured] = []
         repeated: list[pl.DataFrame] = []
         sample = pl.DataFrame(schema=table.schema)
         began = time.perf_counter()
-        with failures(context):
-            calendar = calendar_of(lake)
-            for batch in read_versions(table, Window(*dates, calendar)):
-                rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
-                repeated.append(repeated_keys(table, rows))
-                captured.append(capture(lake, table, rows, calendar, batch.extras))
-                # Not the rows themselves: they would stay in memory beside the next ones.
-                sample = sampled(rows) if rows.height else sample
-            require_same(lake, calendar)
-            present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
-            report_rows_by_date(context, {"versions_read": present})
-            new = sum(part.new for part in captured)
-            report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
-            matches = report(context, lake, check.key, matches_source(batch.counted, present), dates)
-            found = drifts(table, record_shape(lake, table, batch.shape, captured[-1].beside, context.run_id))
-            warn = dg.AssetCheckSeverity.WARN
-            told = {"drift": table_of(pl.DataFrame(found))} if found else {}
-            fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
-            stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
-        return dg.MaterializeResult(check_results=[matches, fits, stands_once])
+        calendar = calendar_of(lake)
+        for batch in read_versions(table, Window(*dates, calendar)):
+            rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
+            repeated.append(repeated_keys(table, rows))
+            captured.append(capture(lake, table, rows, calendar, batch.extras))
+            # Not the rows themselves: they would stay in memory beside the next ones.
+            sample = sampled(rows) if rows.height else sample
+        require_same(lake, calendar)
+        present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
+        report_rows_by_date(context, {"versions_read": present})
+        new = sum(part.new for part in captured)
+        report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
+        counted = matches_source(batch.counted, present)
+        matches = report(context, lake, check.key, counted, dates, severity=severity_of(check.key))
+        found = drifts(table, record_shape(lake, table, batch.shape, captured[-1].beside, context.run_id))
+        warn = dg.AssetCheckSeverity.WARN
+        told = {"drift": table_of(pl.DataFrame(found))} if found else {}
+        fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
+        stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
+        return [matches, fits, stands_once]
 
     asset: dg.AssetsDefinition = captured_versions
     return asset
@@ -101,6 +116,11 @@ def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame
         found=pl.format("{} in raw", "found"),
         detail=pl.lit(None, pl.String),
     )
+
+
+def not_captured(error: str) -> dict[str, Any]:
+    """The verdict on every date of a run that could not read its table of the shop."""
+    return {"date": None, "passed": False, "expected": "every row of the shop", "found": f"not captured: {error}"}
 
 
 def each_key_once(repeated: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.checks import NOT_BLOCKING
+from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.defs.in_force import dates_told, last_good, what_fails, worst
 from orders_lakehouse.lake.delta import Lake
@@ -25,7 +25,7 @@ VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found"
 # Verdicts by date (see `report`), and what the summary says beside them.
 Judged = tuple[pl.DataFrame, Mapping[str, Any]]
 
-_WARN = dg.AssetCheckSeverity.WARN.value
+_ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN.value
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
@@ -35,6 +35,11 @@ def started(context: Context) -> datetime:
     record = context.instance.get_run_record_by_id(context.run.run_id)
     assert record is not None  # noqa: S101 (it is at work)
     return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
+
+
+def severity_of(check: dg.AssetCheckKey) -> dg.AssetCheckSeverity:
+    """What it means that a check fails which is an error wherever it stops its run."""
+    return _ERROR if stops(check.asset_key.to_user_string(), check.name) else dg.AssetCheckSeverity.WARN
 
 
 def report(
@@ -75,7 +80,7 @@ def report(
         check_name=check.name,
         passed=broken.is_empty(),
         # What other dates were last found to be does not stop this run; when it has ended, Dagster is told the worst.
-        severity=worst(broken if check.name in NOT_BLOCKING else in_run),
+        severity=worst(in_run if stops(check.asset_key.to_user_string(), check.name) else broken),
         metadata={
             **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
             **dates_told(

@@ -5,7 +5,8 @@ from datetime import date
 import dagster as dg
 
 from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.contracts.tables import ORDERS
+from orders_lakehouse.contracts.tables import DIMENSIONS, ORDERS
+from orders_lakehouse.defs.dimensions import gets_through, told
 from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of, priority
 from orders_lakehouse.defs.models import model_schema
 from orders_lakehouse.defs.resources import failures
@@ -19,8 +20,11 @@ from orders_lakehouse.warehouse.models import manifest
 
 
 def _copy(copy: Copy) -> dg.AssetsDefinition:
+    key = dg.AssetKey(["warehouse", copy.name])
+    of_dimension = copy.table in DIMENSIONS
+
     @dg.asset(
-        key=["warehouse", copy.name],
+        key=key,
         group_name="warehouse",
         description=f"Copy of {copy.table.path} in the warehouse's schema lake.",
         kinds={"postgres"},
@@ -29,16 +33,24 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
         metadata=copied(copy.table, copy.types, f"{lake_schema()}.{copy.name}"),
         op_tags=priority(copy.table),
         backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[gets_through(key)] if of_dimension else [],
     )
     def loaded(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
-        with failures(context):
-            done = load(lake, copy)
+        try:
+            with failures(context):
+                done = load(lake, copy)
+        except dg.Failure as failure:
+            if not of_dimension:
+                raise
+            result = told(context, lake, key, failure.description)
+            return dg.MaterializeResult(metadata={"kept": "as it was"}, check_results=[result])
         return dg.MaterializeResult(
+            check_results=[told(context, lake, key, None)] if of_dimension else [],
             metadata={
                 "rows_copied": done.rows,
                 "dates_replaced": "all" if done.dates is None else str(done.dates),
                 "delta_version": done.version,
-            }
+            },
         )
 
     asset: dg.AssetsDefinition = loaded

@@ -6,6 +6,7 @@ from datetime import date, datetime
 import narwhals as nw
 import polars as pl
 
+from orders_lakehouse.contracts.blocking import OF_DIMENSIONS
 from orders_lakehouse.contracts.checks import NOT_BLOCKING, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.lake.delta import Lake, rows_of
@@ -188,7 +189,8 @@ def failing_dates(results: pl.DataFrame) -> list[date]:
 
 def bad_dates(results: pl.DataFrame) -> list[date]:
     """Dates on which a check fails that stops the run of its date, in order."""
-    return failing_dates(results.filter(~pl.col("check_name").is_in(list(NOT_BLOCKING))))
+    tells = pl.col("check_name").is_in(list(NOT_BLOCKING)) | pl.col("asset").is_in(list(OF_DIMENSIONS))
+    return failing_dates(results.filter(~tells))
 
 
 def last_good_date(results: pl.DataFrame) -> date | None:

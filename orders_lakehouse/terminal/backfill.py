@@ -14,7 +14,8 @@ from typing import TextIO
 import click
 import polars as pl
 
-from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
+from orders_lakehouse.contracts.blocking import OF_DIMENSIONS
+from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW, NOT_BLOCKING
 from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE, RAW
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance import BackfillError, run_range
@@ -232,10 +233,28 @@ def _summary(outcomes: list[Outcome]) -> None:
             "this lakehouse begins, and stay out, with their lines and payments.\nTo have them, set "
             f"LAKEHOUSE_START_DATE to an earlier date and run `{program()} migrate`."
         )
+    broken = _broken_dimensions(outcomes)
+    if broken:
+        terminal.print(
+            f"A dimension is broken, and facts have the members that are known or inferred: {', '.join(broken)}. "
+            f"`{program()} checks --failed` says what was found."
+        )
     if failed and not any(check.failed and check.blocking for check in checks):
         terminal.print(
             f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."
         )
+
+
+def _broken_dimensions(outcomes: list[Outcome]) -> list[str]:
+    """Checks of dimensions that would have stopped the run if facts could not do without."""
+    return sorted(
+        {
+            f"{name} on {asset}"
+            for outcome in outcomes
+            for (asset, name), check in outcome.checks.items()
+            if not check.passed and asset in OF_DIMENSIONS and (name not in NOT_BLOCKING or name == GETS_THROUGH)
+        }
+    )
 
 
 def _accounts(outcomes: list[Outcome]) -> dict[str, Counter[str]]:

@@ -7,10 +7,7 @@ from orders_lakehouse.lake.calendar import calendar_of
 from orders_lakehouse.lake.configured import configured_lake
 from orders_lakehouse.lake.log import first_and_last_date
 from orders_lakehouse.lake.start import Moved, move_start
-from orders_lakehouse.terminal.request import Request, command
-
-# From raw alone, layer by layer: the shop need not be there.
-_JOBS = ("refresh_cleansed_job", "refresh_curated_job", "refresh_marts_job")
+from orders_lakehouse.terminal.request import FROM_RAW, Request, command
 
 
 def migrate() -> None:
@@ -44,7 +41,7 @@ def migrate() -> None:
         first = min(dates[0], moved.start) if moved is not None else dates[0]
         reason = "by the present contracts" if moved is None else f"in a lakehouse that begins on {moved.start}"
         click.echo(f"\nEvery date may come out otherwise {reason}. Derive all of them, in this order:")
-        for job in _JOBS:
+        for job in FROM_RAW:
             click.echo(f"  {command(Request(first, dates[1], job=job))}")
 
 

@@ -8,6 +8,8 @@ from orders_lakehouse.terminal.grids import program
 DEFAULT_JOB = "refresh_all_job"
 CAPTURE_JOB = "capture_changes_job"
 DERIVE_JOB = "derive_dates_job"
+# From raw alone, layer by layer: the shop need not be there.
+FROM_RAW = ("refresh_cleansed_job", "refresh_curated_job", "refresh_marts_job")
 
 
 @dataclass(frozen=True)

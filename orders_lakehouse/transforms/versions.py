@@ -95,7 +95,7 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
     """When each member of a dimension is valid: a version whose attributes differ from those of the one before it.
 
     Versions that follow one another with equal attributes are one member, valid from the first of them on. A deleted
-    row may lack its key or its clock; such a version belongs to no member.
+    row may lack its key (null or blank) or its clock; such a version belongs to no member.
 
     Args:
         versions: Valid versions with `updated_at`, `captured_at`, `captured_on`.
@@ -109,7 +109,7 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
     order, content = _order_and_content(versions, key)
     clock, number = nw.col("updated_at"), nw.len().over(key)
     always = nw.when(nw.lit(value=False)).then(clock)
-    known = versions.filter(~nw.col(key).is_null(), ~clock.is_null())
+    known = versions.filter(nw.col(key).str.strip_chars() != "", ~clock.is_null())
     # Most rows have one version; only the others are worth sorting.
     single = known.filter(number == 1).with_columns(valid_from=always, valid_to=always)
     winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*order[1:], *content])

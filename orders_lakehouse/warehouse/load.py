@@ -122,17 +122,14 @@ def _loaded_versions(cursor: "Cursor") -> dict[str, int]:
     return dict(cursor.fetchall())
 
 
-def load_lost(lake: Lake) -> list[str]:
-    """Load the copies that are empty for want of a load, as all are after a crash of the server.
+def lost_copies() -> list[Copy]:
+    """Return the copies that are empty for want of a load, as all are after a crash of the server.
 
     Whatever is made from the copies asks for this first: from an empty one, it would lose its rows. It may not write
     where others have put something, either.
 
-    Args:
-        lake: The lake.
-
     Returns:
-        Their names; none, as a rule.
+        None, as a rule.
 
     Raises:
         DatabaseError: The warehouse refuses a statement, or has something of others under one of our names.
@@ -142,10 +139,7 @@ def load_lost(lake: Lake) -> list[str]:
         require_ours(cursor)
         loaded = _loaded_versions(cursor)
         connection.commit()
-    lost = [copy for copy in COPIES if copy.name not in loaded]
-    for copy in lost:
-        load(lake, copy)
-    return [copy.name for copy in lost]
+    return [copy for copy in COPIES if copy.name not in loaded]
 
 
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from orders_lakehouse.contracts.blocking import dimension_of
+from orders_lakehouse.contracts.tables import DIMENSIONS
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse.copies import COPIES
 
 Manifest = Mapping[str, Any]
 Node = Mapping[str, Any]
 
+# How dbt calls what failed, and what it left out because of that.
+_FAILED = ("error", "fail", "runtime error", "skipped")
 # Where this stands in a test's `where`, a fact is tested on the dates that a run replaces.
 _RUN_DATES = "__run_dates__"
 # What the tests demand: of a column, and of a model as a whole.
@@ -176,6 +180,23 @@ def columns_of(parsed: Manifest, node_id: str) -> list[str]:
     node = node_of(parsed, node_id)
     copied = {copy.name: list(copy.types) for copy in COPIES} if node["resource_type"] == "source" else {}
     return copied.get(node["name"]) or list(node["columns"])
+
+
+def failed_dimensions(parsed: Manifest, results: Mapping[str, Any]) -> list[str]:
+    """Return the dimensions that a build could not make, where facts can do without all that failed.
+
+    Args:
+        parsed: The manifest.
+        results: What dbt wrote of the build, `run_results.json`.
+
+    Returns:
+        Names; none where something else failed as well, or nothing did.
+    """
+    failed = {result["unique_id"] for result in results["results"] if result["status"] in _FAILED}
+    names = {node_of(parsed, node_of(parsed, node_id).get("attached_node") or node_id)["name"] for node_id in failed}
+    spared = {dimension_of(table) for table in DIMENSIONS}
+    views = {f"stg_lake__{table.name}" for table in DIMENSIONS}
+    return sorted(names & spared) if names <= spared | views else []
 
 
 def _constrained(column: Mapping[str, Any], kind: str) -> bool:

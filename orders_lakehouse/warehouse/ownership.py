@@ -104,6 +104,21 @@ def register(cursor: "Cursor", schema: str, name: str) -> None:
     )
 
 
+def made_by_us(cursor: "Cursor") -> list[tuple[str, str, str]]:
+    """Return schema, name and kind (r: table, v: view) of all that is ours; call `require_ours` before."""
+    return [(one.schema, one.name, one.kind) for one in _standing(cursor)]
+
+
+def dependents_of_others(cursor: "Cursor", relation: str) -> list[str]:
+    """Return the views of others on a table or view of ours, and the constraints of others that refer to it."""
+    cursor.execute(
+        "SELECT conrelid::regclass || '.' || conname FROM pg_constraint AS c "
+        f"LEFT JOIN {lake_schema()}.{OWNED} AS owned ON owned.object_id = c.conrelid "
+        f"WHERE c.confrelid = '{relation}'::regclass AND owned.object_id IS NULL ORDER BY 1"
+    )
+    return [*_dependents(cursor, relation), *(name for (name,) in cursor.fetchall())]
+
+
 def require_no_dependents(cursor: "Cursor", schema: str, name: str) -> None:
     """Refuse to drop a table that others have made something of.
 
@@ -120,7 +135,7 @@ def require_no_dependents(cursor: "Cursor", schema: str, name: str) -> None:
 
 def drop_views_of_ours_on(cursor: "Cursor", schema: str, name: str) -> None:
     """Drop dbt's staging views on a table, which dbt makes again; call `require_no_dependents` before."""
-    for view in _views_on(cursor, f"{schema}.{name}", ours=True):
+    for view in views_of_ours_on(cursor, f"{schema}.{name}"):
         cursor.execute(f"DROP VIEW {view}")
 
 
@@ -265,8 +280,13 @@ def _columns_of_copies() -> Mapping[str, frozenset[str]]:
 
 def _dependents(cursor: "Cursor", table: str) -> list[str]:
     """Views of others on a table, and on views of ours on it."""
-    ours = _views_on(cursor, table, ours=True)
+    ours = views_of_ours_on(cursor, table)
     return sorted({view for one in (table, *ours) for view in _views_on(cursor, one, ours=False)})
+
+
+def views_of_ours_on(cursor: "Cursor", relation: str) -> list[str]:
+    """Return dbt's staging views on a table."""
+    return _views_on(cursor, relation, ours=True)
 
 
 def _views_on(cursor: "Cursor", relation: str, *, ours: bool) -> list[str]:

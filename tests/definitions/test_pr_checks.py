@@ -10,12 +10,20 @@ from pr_checks.run import selections
 
 pytestmark = pytest.mark.xdist_group("definitions")
 GRAPH = defs.resolve_asset_graph()
-# What is judged by the step that makes a table, by layer: its capture, and what stands in it with a warning.
+
+
+def through(layer: str) -> set[dg.AssetCheckKey]:
+    return {key for key in GRAPH.asset_check_keys if key.name == "gets_through" and key.asset_key.path[0] == layer}
+
+
+# What is judged by the step that makes a table, by layer: its capture, what stands in it with a warning, and whether
+# the step was broken off.
 WITH_THE_TABLE = {
     "raw": {
         key for key in GRAPH.asset_check_keys if key.name in ("raw_matches_source", "schema_drift", "key_stands_once")
     },
-    "cleansed": {key for key in GRAPH.asset_check_keys if key.name == "no_warnings"},
+    "cleansed": {key for key in GRAPH.asset_check_keys if key.name == "no_warnings"} | through("cleansed"),
+    "warehouse": through("warehouse"),
 }
 
 

@@ -99,6 +99,12 @@ class Lakehouse:
         shutil.copytree(Path(self.lake.url) / layer, home / "lake" / layer)
         return replace(self, lake=replace(self.lake, url=str(home / "lake")))
 
+    def warehouse(self, script: str) -> None:
+        """Run statements in the warehouse, and commit."""
+        with adbc.connect(self.warehouse_url) as connection, connection.cursor() as cursor:
+            cursor.executescript(script)
+            connection.commit()
+
     def shop_rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query over the shop."""
         return rows_of(self.shop_url, query)

@@ -1,12 +1,15 @@
 """Rows that the shop deletes instead of marking them: what becomes of them, and of those that come back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import (
+    CURATED,
     CUSTOMERS,
     ORDERS,
     PRODUCTS,
@@ -241,6 +244,88 @@ def test_a_view_that_no_longer_shows_rows_has_lost_them(followed: tuple[Lakehous
     daemon.settle()
     assert "" not in lakehouse.lake_rows(quarantined)["payment_id"]
     assert not_accounted_for(lakehouse) == {}
+
+
+# Of each table the key of a row that a view comes to offer without it, and what it has in its place.
+BLANKED = [
+    ("customers", "customer_id", "ca", "null"),
+    ("products", "product_id", "py", "''"),
+    ("orders", "order_id", "deleted", "null"),
+    ("order_items", "order_id", "moves", "null"),
+    ("payments", "payment_id", "y wanders", "''"),
+]
+
+
+def columns_with(lakehouse: Lakehouse, table: str, key: str, lost: str, blank: str) -> str:
+    """The columns of a table, of which the key is blank on one row."""
+    names = lakehouse.shop_rows(
+        f"SELECT attname FROM pg_attribute WHERE attrelid = 'shop.{table}'::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    return ", ".join(
+        f"CASE WHEN {name} = '{lost}' THEN {blank} ELSE {name} END AS {name}" if name == key else name
+        for (name,) in names
+    )
+
+
+def as_offered(lakehouse: Lakehouse, home: Path) -> None:
+    """What is curated is what a lakehouse makes of the shop that never saw it otherwise."""
+    fresh = replace(lakehouse, lake=replace(lakehouse.lake, url=str(home / "fresh")))
+    ran(fresh, FIRST, LAST, select=IN_THE_LAKE)
+    for table in CURATED:
+        # A member that is gone keeps its last name.
+        named = ("customer_name", "customer_city", "customer_country_code", "product_name", "category", "manufacturer")
+        rows, expected = (one.lake_rows(table).drop(named, strict=False) for one in (lakehouse, fresh))
+        assert_frame_equal(rows, expected)
+
+
+def test_rows_whose_key_became_blank_are_gone_under_the_key_that_they_had(
+    followed: tuple[Lakehouse, Daemon], tmp_path: Path
+) -> None:
+    lakehouse, daemon = followed
+    for table, key, lost, blank in BLANKED:
+        lakehouse.shop(f"""
+            ALTER TABLE shop.{table} RENAME TO all_{table};
+            CREATE VIEW shop.{table} AS SELECT {columns_with(lakehouse, table, key, lost, blank)} FROM shop.all_{table}
+        """)
+    reconciled(lakehouse)
+    ended = {table.name: lakehouse.lake_rows(table).filter(change="reconcile") for table in RAW}
+    assert {name: rows.height for name, rows in ended.items()} == {table: 1 for table, *_ in BLANKED}
+    for table, key, lost, _ in BLANKED:
+        assert ended[table][key].to_list() == [lost]
+    daemon.settle()
+    assert disagreeing(lakehouse) == {}
+    # Their captured dates are run again, as by a backfill: the same rows come without their keys.
+    ran(lakehouse, FIRST, LAST, select=IN_THE_LAKE)
+    daemon.settle()
+    for table, key, lost, _ in BLANKED:
+        assert "" in lakehouse.lake_rows(QUARANTINE_OF[table])[key]
+        assert lost not in lakehouse.lake_rows(QUARANTINE_OF[table])[key]
+    before = versions(lakehouse)
+    reconciled(lakehouse)
+    assert versions(lakehouse) == before
+    assert not_accounted_for(lakehouse) == {}
+
+    for table, key, lost, blank in BLANKED:
+        lakehouse.shop(f"""
+            CREATE OR REPLACE VIEW shop.{table} AS SELECT * FROM (
+                SELECT {columns_with(lakehouse, table, key, lost, blank)} FROM shop.all_{table}
+            ) AS offered WHERE {key} <> ''
+        """)
+    reconciled(lakehouse)
+    daemon.settle()
+    for table, key, *_ in BLANKED:
+        # Customers and products are judged version by version, and every version stays.
+        is_left = table in ("customers", "products")
+        assert ("" in lakehouse.lake_rows(QUARANTINE_OF[table])[key]) == is_left
+    for table in (CUSTOMERS, PRODUCTS):
+        (ended_blank,) = lakehouse.lake_rows(table).filter(pl.col(table.key[0]) == "")["is_deleted"]
+        assert ended_blank
+    assert disagreeing(lakehouse) == {}
+    assert not_accounted_for(lakehouse) == {}
+    ran(lakehouse, FIRST, LAST, select=MARTS)
+    for dimension, key in (("dim_customers", "customer_id"), ("dim_products", "product_id")):
+        assert lakehouse.warehouse_rows(f"SELECT 1 FROM marts.{dimension} WHERE {key} = ''") == []
+    as_offered(lakehouse, tmp_path)
 
 
 def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse, Daemon]) -> None:
