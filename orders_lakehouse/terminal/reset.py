@@ -137,12 +137,13 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
 
 
 def _remove(lake: Lake, chosen: _Chosen) -> None:
-    if CHECK_RESULTS not in chosen.tables:
-        lake_reset.forget_results(lake, chosen.assets)
-    if KEY_DATES not in chosen.tables and chosen.captured:
-        lake_reset.forget_captures(lake, chosen.captured)
     for table in chosen.tables:
         lake_reset.remove(lake, table)
+    # After the rows: an entry without its version does no harm, a version without its entry is found by no date.
+    if KEY_DATES not in chosen.tables and chosen.captured:
+        lake_reset.forget_captures(lake, chosen.captured)
+    if CHECK_RESULTS not in chosen.tables:
+        lake_reset.forget_results(lake, chosen.assets)
 
 
 def _choose(name: str, *, raw: bool) -> _Chosen:
