@@ -201,7 +201,12 @@ def _remedy(location: str, path: str = "") -> str:
             "Raw is the only memory of what the shop no longer says: put the file back from a backup, or from the "
             f"versions of the bucket. {last}"
         )
+    start_over = (
+        f"start {layer}.{name} over (`lakehouse reset {name}`)"
+        if layer in ("cleansed", "quarantine", "curated")
+        else f"remove the whole folder {location}"
+    )
     return (
-        "Put the file back from a backup, or from the versions of the bucket; or remove the whole folder "
-        f"{location}, which is derived, and backfill all dates."
+        f"Put the file back from a backup, or from the versions of the bucket; or {start_over}, which is derived, and "
+        "backfill all dates."
     )
