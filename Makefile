@@ -17,7 +17,7 @@ DERIVING := pipeline touched late_changes corrections histories quarantine every
 	sample_shop drift check_results cluster
 PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test test-all test-spark torture check pr-checks format docs pictures lock stop clean
+.PHONY: help install demo dev backfill bench test test-long test-all test-spark torture check pr-checks format docs pictures lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,7 +42,10 @@ bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, th
 test: $(READY) ## The tests, against real Postgres, Delta and S3
 	@$(BIN)/pytest
 
-test-all: $(READY) ## The same and its long variants
+test-long: $(READY) ## Those that take long, which `make test` leaves out
+	@$(BIN)/pytest -m "long and not thorough"
+
+test-all: $(READY) ## All tests, with their thorough variants
 	@$(BIN)/pytest -m "thorough or not thorough"
 
 test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server

@@ -89,6 +89,7 @@ def test_products_that_are_all_in_quarantine_are_inferred(built: Lakehouse) -> N
     assert built.wrong_marts() == {}
 
 
+@pytest.mark.long
 def test_a_table_that_cannot_be_captured_and_a_copy_that_cannot_be_loaded(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.customers (customer_id, full_name, updated_at) VALUES ('c new', 'Newly', '2017-01-05');"

@@ -65,6 +65,7 @@ def dates(lakehouse: Lakehouse) -> dict[str, dict[str, date]]:
     }
 
 
+@pytest.mark.long
 def test_what_the_lake_has_decides_everywhere_until_newer_data_is_applied(far: Lakehouse) -> None:
     by_the_server = f"SELECT (ordered_at AT TIME ZONE '{ZONE}')::date FROM shop.orders WHERE order_id = 'near midnight'"
     assert far.shop_rows(by_the_server) == [(on("2017-01-03"),)]

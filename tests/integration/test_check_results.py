@@ -49,6 +49,7 @@ def metadata_of(evaluation: dg.AssetCheckEvaluation, name: str) -> object:
     return evaluation.metadata[name].value if name in evaluation.metadata else None
 
 
+@pytest.mark.long
 def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()

@@ -75,6 +75,7 @@ def test_numbers_and_totals_are_the_same_on_both_engines() -> None:
     assert here["total_price"].n_unique() > 1000
 
 
+@pytest.mark.long
 def test_lines_are_split_alike_on_both_engines() -> None:
     lines = _lines(500)
     versions = rows(

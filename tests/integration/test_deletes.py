@@ -204,6 +204,7 @@ def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_p
     assert disagreeing(lakehouse) == lakehouse.wrong_curated() == not_accounted_for(lakehouse) == {}
 
 
+@pytest.mark.long
 def test_a_row_that_returns_is_captured_by_the_run_of_its_date(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_a_row_that_returns_is_captured_by_the_run_of_its_date(
     all_is_well(lakehouse, tmp_path)
 
 
+@pytest.mark.long
 def test_a_view_that_no_longer_shows_rows_has_lost_them(followed: tuple[Lakehouse, Daemon]) -> None:
     lakehouse, daemon = followed
     lakehouse.shop(
@@ -278,6 +280,7 @@ def as_offered(lakehouse: Lakehouse, home: Path) -> None:
         assert_frame_equal(rows, expected)
 
 
+@pytest.mark.long
 def test_rows_whose_key_became_blank_are_gone_under_the_key_that_they_had(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path
 ) -> None:
@@ -328,6 +331,7 @@ def test_rows_whose_key_became_blank_are_gone_under_the_key_that_they_had(
     as_offered(lakehouse, tmp_path)
 
 
+@pytest.mark.long
 def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse, Daemon]) -> None:
     lakehouse, daemon = followed
     lakehouse.shop("UPDATE shop.orders SET updated_at = now() + interval '9 days' WHERE order_id = 'payer'")
@@ -342,6 +346,7 @@ def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse
     assert not_accounted_for(lakehouse) == {}
 
 
+@pytest.mark.long
 def test_a_large_table_is_compared_and_ended_in_parts(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +403,7 @@ class TestTheGuard:
         daemon.settle()
         all_is_well(lakehouse, tmp_path)
 
+    @pytest.mark.long
     def test_a_date_is_told_and_the_others_go(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
         lakehouse, daemon = followed
         more = ", ".join(

@@ -69,6 +69,7 @@ def errors_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {finding["what"]: finding for finding in found["findings"] if finding["severity"] == "error"}
 
 
+@pytest.mark.long
 def test_what_is_lost_is_told_and_mended_by_the_commands(lakehouse: Lakehouse, command: Command) -> None:
     status, found = looked(command)
     assert (status, errors_of(found)) == (0, {})

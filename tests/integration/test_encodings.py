@@ -243,6 +243,7 @@ class TestAWarehouseThatCannotHoldACharacter:
         assert load(lakehouse.lake, LOADS[CUSTOMERS]).rows == 1
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_a_run_ends_with_it_and_holds_nothing_else_up(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop(SHOP)
         lakehouse.shop("UPDATE shop.customers SET full_name = '北京' WHERE customer_id = 'c2'")

@@ -115,6 +115,7 @@ def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None
     follow(stored, 0, dates=2)
 
 
+@pytest.mark.long
 def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path) -> None:
     follow(stored, 0, dates=1)
     with adbc.connect(stored.warehouse_url) as connection, connection.cursor() as cursor:

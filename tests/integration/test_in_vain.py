@@ -61,6 +61,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.xdist_group("late_shop")
+@pytest.mark.long
 def test_dates_that_are_asked_for_in_vain_are_told(built: Lakehouse, tmp_path: Path) -> None:
     home = tmp_path / "dagster"
     home.mkdir()

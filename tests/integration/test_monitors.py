@@ -91,6 +91,7 @@ def hours_later(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: in
     monkeypatch.setattr(monitors, "shop_now", lambda: max(captured) + timedelta(hours=hours))
 
 
+@pytest.mark.long
 def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(
         lakehouse,

@@ -108,6 +108,7 @@ def test_tables_of_others_under_our_names_end_a_run_before_it_writes(built: Lake
 
 
 @pytest.mark.usefixtures("schemas_of_our_own")
+@pytest.mark.long
 def test_in_schemas_of_its_own_a_lakehouse_stands_beside_others(built: Lakehouse) -> None:
     _run(built.warehouse_url, OF_OTHERS)
     before = built.warehouse_rows(OBJECTS), built.warehouse_rows(CONTENT)
@@ -150,6 +151,7 @@ def test_a_table_of_others_that_takes_the_place_of_ours_is_not_touched(complete:
     assert complete.warehouse_rows("SELECT ctid::text, t::text FROM marts.fct_orders AS t ORDER BY 1") == before
 
 
+@pytest.mark.long
 def test_a_warehouse_of_an_earlier_version_is_taken_over_once(
     complete: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +264,7 @@ def test_a_reader_of_the_settings_may_read_the_marts_and_nothing_else(
     _run(built.warehouse_url, f"SET ROLE {role}; SELECT count(*) FROM marts.fct_orders")
 
 
+@pytest.mark.long
 def test_a_dimension_follows_its_columns_where_nothing_stands_on_them(complete: Lakehouse) -> None:
     _run(
         complete.warehouse_url,

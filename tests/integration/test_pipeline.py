@@ -436,6 +436,7 @@ def test_every_date_of_a_fact_is_a_date(done: Lakehouse) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_same_range_again_changes_nothing(done: Lakehouse) -> None:
     raw, lake, marts = done.raw_tables(), done.lake_tables(), done.mart_checksums()
 

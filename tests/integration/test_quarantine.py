@@ -140,6 +140,7 @@ def waivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["lake", "marts"])
+@pytest.mark.long
 def test_a_row_leaves_when_it_is_waived_or_corrected_and_returns_with_the_rule(
     lakehouse: Lakehouse, command: Command, waivers: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:

@@ -229,6 +229,7 @@ def test_a_run_and_a_reconciliation_fail_on_the_refused_table_alone(restricted: 
     assert set(agreeing) == {f"raw/{name}" for name in OTHERS}
 
 
+@pytest.mark.long
 def test_the_command_prints_what_differs_and_then_what_could_not_be_compared(restricted: Lakehouse) -> None:
     assert failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw")) == []
     restricted.shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 'moves'")

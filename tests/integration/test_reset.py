@@ -131,6 +131,7 @@ def test_all_but_raw_is_built_again_as_it_was(
     ]
 
 
+@pytest.mark.long
 def test_single_tables_are_built_again_as_they_were(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     lake, marts = built.lake_tables(), built.mart_checksums()
     before = stands(built)
@@ -150,6 +151,7 @@ def test_single_tables_are_built_again_as_they_were(built: Lakehouse, capsys: py
     assert built.mart_checksums() == marts
 
 
+@pytest.mark.long
 def test_what_was_captured_goes_where_that_is_asked_for(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     index = built.lake_rows(KEY_DATES)
     versions = built.lake_rows(RAW_ORDERS)

@@ -62,6 +62,7 @@ def test_the_document_grants_the_columns_of_the_contracts() -> None:
     assert granted.count("GRANT SELECT") == len(RAW)
 
 
+@pytest.mark.long
 def test_the_documents_rights_are_enough_for_all_that_reads_the_shop(restricted: Lakehouse) -> None:
     with pytest.raises(DatabaseError, match="permission denied for table orders"), connect("shop") as connection:
         connection.cursor().execute("SELECT private FROM shop.orders")

@@ -187,6 +187,7 @@ def interrupt(process: "subprocess.Popen[str]") -> int:
     raise AssertionError("it does not end when it is interrupted")
 
 
+@pytest.mark.long
 def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)
