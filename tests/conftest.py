@@ -70,12 +70,15 @@ def postgres_server() -> str:
         from orders_lakehouse.embedded import embedded_server
 
         home = Path(os.environ["PYTEST_" + _POSTGRES])
+        started = home / "socket_directory"
         with (home / "roles.lock").open("w") as lock:
-            # Each worker starts the server, or finds it, which lets in its superuser alone.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            directory = embedded_server(home)
-            _let_every_role_in(home, directory)
-        return directory
+            # The first worker alone: to start the server again would shut out the roles that others are using.
+            if not started.exists():
+                directory = embedded_server(home)
+                _let_every_role_in(home, directory)
+                started.write_text(directory)
+        return started.read_text()
 
 
 def _let_every_role_in(home: Path, socket_directory: str) -> None:
