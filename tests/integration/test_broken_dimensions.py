@@ -63,6 +63,7 @@ def found(lakehouse: Lakehouse, asset: str, check: str) -> str:
     return " ".join(rows["found"].unique())
 
 
+@pytest.mark.long
 def test_products_that_are_all_in_quarantine_are_inferred(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.products SELECT 'q' || n, 'Thing', 'Ware', 'Maker', 3, 'EUR', '2017-01-03', null "

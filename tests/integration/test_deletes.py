@@ -388,6 +388,7 @@ def test_a_tombstone_whose_file_is_lost_is_written_again(followed: tuple[Lakehou
 class TestTheGuard:
     """More rows that are gone at once than are taken for granted."""
 
+    @pytest.mark.long
     def test_a_table_that_is_empty_is_told_and_stands(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
         lakehouse, daemon = followed
         lakehouse.shop("DELETE FROM shop.payments; DELETE FROM shop.order_items WHERE order_id = 'payer'")
@@ -446,6 +447,7 @@ def reconcile(*options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_command_says_what_differs_puts_it_right_and_names_the_dates(built: Lakehouse) -> None:
     built.shop(
         "DELETE FROM shop.orders WHERE order_id = 'deleted'; DELETE FROM shop.customers;"

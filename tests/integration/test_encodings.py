@@ -79,6 +79,7 @@ def test_a_shop_of_any_encoding_means_the_same_text(make: Callable[..., Lakehous
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_warehouse_of_another_encoding_holds_the_same_text(make: Callable[..., Lakehouse]) -> None:
     lakehouse = make("LATIN1", "LATIN1")
     lakehouse.shop(SHOP)
@@ -145,6 +146,7 @@ class TestBytesThatAreNoText:
             connection.commit()
 
     @pytest.mark.slow
+    @pytest.mark.long
     def test_the_row_goes_to_quarantine_by_name_and_comes_back_once_it_is_corrected(self, lakehouse: Lakehouse) -> None:
         result = lakehouse.run(DAY)
         assert failures(result) == []

@@ -227,6 +227,7 @@ def test_views_and_grants_stand_and_rows_that_differ_are_replaced(complete: Lake
     assert len(set(products) - set(before["dim_products"])) == 1
 
 
+@pytest.mark.long
 def test_a_dimension_is_computed_once_it_is_its_turn(complete: Lakehouse) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'marts.dim_products'::regclass AND NOT granted"
     with dbapi.connect(complete.warehouse_url) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as thread:

@@ -74,6 +74,7 @@ def test_a_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
     assert {"ahead", "on time"} < set(daemon.lakehouse.lake_rows(PAYMENTS)["payment_id"])
 
 
+@pytest.mark.long
 def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     changed(daemon.lakehouse, "UPDATE shop.products SET updated_at = '-infinity' WHERE product_id = 'px'")
@@ -168,6 +169,7 @@ REPAIRED = "UPDATE shop.order_items SET quantity = 1, updated_at = '2017-01-08 1
 
 
 @pytest.mark.xdist_group("late_shop")
+@pytest.mark.long
 def test_a_bad_date_keeps_nobody_waiting_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse, daemon = built, Daemon(built)
     assert daemon.settle() == []

@@ -44,6 +44,7 @@ def details(lakehouse: Lakehouse, table: str) -> dict[str, str]:
     return {str(row["date"]): row["detail"] for row in rows.iter_rows(named=True) if not row["passed"] and row["date"]}
 
 
+@pytest.mark.long
 def test_the_shop_and_raw_agree_until_somebody_goes_behind_the_clock(built: Lakehouse) -> None:
     assert checked(built, "reconcile_job") == {}
     changed(
