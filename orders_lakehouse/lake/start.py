@@ -73,16 +73,19 @@ def move_start(lake: Lake) -> Moved | None:
 
 
 def _recapture(lake: Lake, table: Table, before: date, calendar: Calendar) -> int:
-    """Give the rows of what was the first partition the dates of their clocks, in one commit; returns how many move."""
+    """Give rows that were captured later than their clocks say the dates of these, in one commit; returns how many.
+
+    Until now the first partition had them; or an earlier one, that a move named which was broken off.
+    """
     handle = _own(lake, table)
     partition = str(table.partitioned_by)
     between = f"{partition} BETWEEN '{calendar.start}' AND '{before}'"
     rows = storage.scan(handle, between).collect()
     on = pl.max_horizontal(pl.lit(calendar.start), calendar.dates_of(rows["updated_at"]))
-    is_of_the_first = (pl.col(partition) == before) & (pl.col("updated_at") < calendar.begins_at(before))
-    moved = rows.filter(is_of_the_first).height
+    is_late = on < pl.col(partition)
+    moved = rows.filter(is_late).height
     if moved:
-        dated = rows.with_columns(pl.when(is_of_the_first).then(on).otherwise(partition).alias(partition))
+        dated = rows.with_columns(pl.when(is_late).then(on).otherwise(partition).alias(partition))
         with storage_trouble(handle.table_uri):
             _write(handle, table, dated.sort(partition), between)
         handles.give(lake.location(table), handle)

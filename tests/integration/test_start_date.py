@@ -96,8 +96,9 @@ def test_a_lake_begins_earlier_as_if_it_always_had(
 ) -> None:
     stopped = start.rebuild_key_dates
     monkeypatch.setattr(start, "rebuild_key_dates", lambda *_: 1 / 0)
+    # Another date, when it is broken off.
     with pytest.raises(ZeroDivisionError):
-        move_start(earlier.lake)
+        move_start(replace(earlier.lake, start=on("2017-01-02")))
     monkeypatch.setattr(start, "rebuild_key_dates", stopped)
     monkeypatch.setattr(command, "configured_lake", lambda: earlier.lake)
     command.migrate()
