@@ -218,8 +218,9 @@ def _sensors(_: Here) -> Looked:
 
 def _checks(here: Here) -> Looked:
     results = in_force(here.results)
+    broken = results.filter(~pl.col("passed"))
     # What is unusual is for people to judge.
-    failing = results.filter(~pl.col("passed"), pl.col("check_name") != VOLUME_AS_USUAL)
+    failing = broken.filter(pl.col("check_name") != VOLUME_AS_USUAL)
     findings = []
     for severity, kind in (("ERROR", ERROR), ("WARN", WARNING)):
         rows = failing.filter(pl.col("severity") == severity)
@@ -235,7 +236,8 @@ def _checks(here: Here) -> Looked:
     judged = results.select("asset", "check_name").n_unique() if results.height else 0
     if not judged:
         return Looked("none has judged yet")
-    return Looked(f"{judged} checks have judged, {'all hold' if not findings else 'not all hold'}", findings)
+    unusual = " but what is unusual (`lakehouse checks --failed`)" if broken.height else ""
+    return Looked(f"{judged} checks have judged, {'not all hold' if findings else f'all hold{unusual}'}", findings)
 
 
 def _comparison(here: Here) -> Looked:
@@ -302,4 +304,5 @@ def _show(looked: Mapping[str, Looked], counts: Mapping[Severity, int]) -> None:
                 terminal.print(Text(f"      {_called(command)}"), soft_wrap=True)
     errors, warnings = counts[ERROR], counts[WARNING]
     terminal.print()
-    terminal.print("Nothing is wrong." if not errors + warnings else f"{errors} errors, {warnings} warnings")
+    counted = f"{errors} error{'' if errors == 1 else 's'}, {warnings} warning{'' if warnings == 1 else 's'}"
+    terminal.print(counted if errors + warnings else "Nothing is wrong.")
