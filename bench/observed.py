@@ -19,10 +19,10 @@ from typing import Any
 
 import dagster as dg
 
-from orders_lakehouse import cli
+from orders_lakehouse.cli import main as cli
+from orders_lakehouse.cli.runs import run_selection
 from orders_lakehouse.definitions import defs
 from orders_lakehouse.defs.metadata import ROW_COUNT
-from orders_lakehouse.instance import run_selection
 
 # Metadata by which the assets say how many rows they worked on, and the contract checks how many they judged.
 _ROWS = ("versions_read", ROW_COUNT, "quarantined", "rows_copied", "rows")

@@ -21,10 +21,10 @@ from adbc_driver_postgresql import dbapi
 from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
 from bench.processes import ObservedProcess, cpu_of_children, cpu_of_family, sampling
-from orders_lakehouse.embedded import data_directory, embedded_server, remove_embedded_server
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.postgres.embedded import data_directory, embedded_server, remove_embedded_server
+from orders_lakehouse.sample_shop.sample import load_sample_shop
 from orders_lakehouse.settings import PROJECT, Settings
-from orders_lakehouse.shop.sample import load_sample_shop
 
 # Events are timed in the process of the run; run_results.json tells how long dbt's models and tests took.
 _OBSERVABLE = {"LAKEHOUSE_EXECUTOR": "threads", "LAKEHOUSE_DBT_ARTIFACTS": "all"}

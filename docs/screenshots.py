@@ -24,8 +24,8 @@ from urllib.parse import quote
 import psutil
 from websockets.sync.client import ClientConnection, connect
 
-from orders_lakehouse.embedded import embedded_server, remove_embedded_server, stop_embedded_server
-from orders_lakehouse.shop.sample import load_sample_shop
+from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server, stop_embedded_server
+from orders_lakehouse.sample_shop.sample import load_sample_shop
 
 PROJECT = Path(__file__).resolve().parents[1]
 PICTURES = PROJECT / "docs" / "pictures"

@@ -9,47 +9,33 @@ gc.disable()
 
 import dagster as dg
 
-from orders_lakehouse.defs import (
-    care,
-    catalog,
-    checks,
-    cleansed,
-    curated,
-    dimensions,
-    jobs,
-    marts,
-    monitors,
-    raw,
-    resources,
-    sensor_checks,
-    sensors,
-    upkeep,
-    warehouse,
-)
-from orders_lakehouse.imports import collect_garbage_rarely
+from orders_lakehouse.defs import glue, jobs, maintenance, reconciliation, resources, sensors
+from orders_lakehouse.defs.assets import cleansed, curated, marts, raw, warehouse
+from orders_lakehouse.defs.checks import contracts, dimensions, failing_requests, monitors
+from orders_lakehouse.runtime.blocked_imports import collect_garbage_rarely
 
 defs = dg.Definitions(
     assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, warehouse, marts])),
-    asset_checks=dg.load_asset_checks_from_modules([checks, dimensions, monitors, sensor_checks, upkeep]),
+    asset_checks=dg.load_asset_checks_from_modules([contracts, dimensions, monitors, failing_requests, reconciliation]),
     jobs=[
         jobs.refresh_all_job,
         jobs.capture_changes_job,
         jobs.derive_dates_job,
         *jobs.layer_jobs,
-        upkeep.reconcile_job,
-        upkeep.repair_job,
+        reconciliation.reconcile_job,
+        reconciliation.repair_job,
         monitors.freshness_job,
-        *care.maintain_jobs,
-        care.prune_history_job,
-        *catalog.catalog_jobs,
+        *maintenance.maintain_jobs,
+        maintenance.prune_history_job,
+        *glue.catalog_jobs,
     ],
     schedules=[
-        upkeep.reconcile_schedule,
-        upkeep.repair_schedule,
+        reconciliation.reconcile_schedule,
+        reconciliation.repair_schedule,
         monitors.freshness_schedule,
-        *care.maintain_schedules,
-        care.prune_history_schedule,
-        *catalog.catalog_schedules,
+        *maintenance.maintain_schedules,
+        maintenance.prune_history_schedule,
+        *glue.catalog_schedules,
     ],
     sensors=[sensors.shop_changes_sensor, sensors.touched_dates_sensor],
     resources=resources.RESOURCES,

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import polars as pl
 
-from orders_lakehouse import adbc
 from orders_lakehouse.contracts.compatibility import incompatible
-from orders_lakehouse.embedded import stop_embedded_server
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.postgres.embedded import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 from pr_checks import impact
@@ -156,7 +156,7 @@ def _marts(base: Build, change: Build) -> list[Difference]:
 
 
 def _relations(side: Build) -> dict[str, pl.DataFrame]:
-    with adbc.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(side.url(side.warehouse)) as connection, connection.cursor() as cursor:
         cursor.execute(_MARTS)
         columns: dict[str, dict[str, int | None]] = {}
         for name, column, scale in cursor.fetchall():

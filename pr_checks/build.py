@@ -19,8 +19,8 @@ from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
-from orders_lakehouse.embedded import embedded_server
 from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.postgres.embedded import embedded_server
 from orders_lakehouse.settings import PROJECT
 from pr_checks.commits import unpack
 from pr_checks.impact import places
@@ -34,7 +34,7 @@ _CONTRACTS = "import json; from orders_lakehouse.contracts.document import docum
 # What a run does not judge, it does not name; so a line says which checks there are.
 _BACKFILL = """
 import json
-from orders_lakehouse.cli import main
+from orders_lakehouse.cli.main import main
 try:
     main()
 except SystemExit:
@@ -173,7 +173,7 @@ def base_build(home: Path, commit: str, dates: tuple[date, date], say: Callable[
 
 def beside_commit(project: Path) -> str:
     """Digest of what a base is made of beside its commit, and what the working tree has: shop, dates, packages."""
-    shop = (file for file in (project / "orders_lakehouse" / "shop").rglob("*") if "__pycache__" not in file.parts)
+    shop = (file for file in (project / "orders_lakehouse" / "sample_shop").rglob("*") if "__pycache__" not in file.parts)
     digest = hashlib.sha256()
     for file in sorted([*shop, project / "pr_checks" / "shop.py", *project.glob("requirements*.txt")]):
         if file.is_file():

@@ -12,7 +12,7 @@ LAYERS = ("raw", "cleansed", "curated", "warehouse", "marts")
 # Groups of assets, folders of the lake and schemas of the warehouse, where they are not called as their layer is.
 _PLACES = {"cleansed": ("cleansed", "quarantine"), "marts": ("staging", "marts")}
 # The shop is the same on both sides, whatever makes it.
-_NOT_DATA = (f"{PACKAGE}/shop/", f"{PACKAGE}/terminal/")
+_NOT_DATA = (f"{PACKAGE}/sample_shop/", f"{PACKAGE}/cli/")
 _WAIVERS = "waivers.toml"
 _EVERYTHING = ("requirements.txt", "requirements-dev.txt", "pyproject.toml")
 
@@ -27,7 +27,7 @@ def reached_layers(changed: Iterable[str]) -> dict[str, list[str]]:
         Layer to the files that reach it, in the order of the flow; what lies after a layer is not named with it.
     """
     graph = grimp.build_graph(PACKAGE)
-    modules = {layer: f"{PACKAGE}.defs.{layer}" for layer in LAYERS}
+    modules = {layer: f"{PACKAGE}.defs.assets.{layer}" for layer in LAYERS}
     closures = {layer: {module, *graph.find_upstream_modules(module)} for layer, module in modules.items()}
     reached: dict[str, list[str]] = {layer: [] for layer in LAYERS}
     for file in changed:

@@ -9,9 +9,9 @@ from datetime import date
 
 import dagster as dg
 
+from orders_lakehouse.cli.runs import run_selection
 from orders_lakehouse.definitions import defs
-from orders_lakehouse.defs.upkeep import UPKEEP
-from orders_lakehouse.instance import run_selection
+from orders_lakehouse.defs.reconciliation import UPKEEP
 from pr_checks.impact import places
 
 

@@ -4,10 +4,10 @@ from datetime import date, datetime
 
 import polars as pl
 
-from orders_lakehouse import adbc
-from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
-from orders_lakehouse.shop.edge_cases import edge_cases
-from orders_lakehouse.shop.sample import build_shop, load_sample_shop
+from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
+from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 
 # Orders are placed for two weeks, and delivered within four more.
 FIRST, LAST = date(2017, 1, 1), date(2017, 2, 14)
@@ -21,7 +21,7 @@ def load(url: str) -> None:
     sold = journey.transactions.filter(pl.col("household_id") <= _HOUSEHOLDS, pl.col("transaction_timestamp") < _UNTIL)
     products = journey.products.join(sold, on="product_id", how="semi")
     load_sample_shop(url, shop=build_shop(CompleteJourney(sold, products, journey.demographics)))
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(edge_cases())
         # What a clock ahead of its time is captured as depends on the day.
         for table in ("customers", "products", "orders", "order_items", "payments"):

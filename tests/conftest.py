@@ -56,7 +56,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     home = Path(os.environ["PYTEST_" + _POSTGRES])
     if (home / "postgres.lock").exists():
-        from orders_lakehouse.embedded import remove_embedded_server
+        from orders_lakehouse.postgres.embedded import remove_embedded_server
 
         remove_embedded_server(home)
     shutil.rmtree(home, ignore_errors=True)
@@ -67,7 +67,7 @@ def postgres_server() -> str:
     """Directory of the socket of the session's server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from orders_lakehouse.embedded import embedded_server
+        from orders_lakehouse.postgres.embedded import embedded_server
 
         home = Path(os.environ["PYTEST_" + _POSTGRES])
         started = home / "socket_directory"
@@ -85,7 +85,7 @@ def _let_every_role_in(home: Path, socket_directory: str) -> None:
     """Let whoever runs the tests connect as the roles that they make."""
     from adbc_driver_postgresql import dbapi
 
-    from orders_lakehouse.embedded import data_directory
+    from orders_lakehouse.postgres.embedded import data_directory
 
     users = data_directory(home) / "pg_ident.conf"
     lines = users.read_text().splitlines()
@@ -123,14 +123,14 @@ def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     """URL of a Spark Connect server, which knows the S3 server."""
-    from orders_lakehouse.lake import spark_connect
+    from orders_lakehouse.delta.engines import spark_session
     from tests.s3 import environment
     from tests.spark import spark_server
 
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
         # Sessions say goodbye to their server.
-        for session in spark_connect._made.values():
+        for session in spark_session._made.values():
             session.stop()
 
 

@@ -3,7 +3,7 @@
 # First: whoever imports it where there is no pandas never finds it again.
 import polars as pl
 
-from orders_lakehouse.imports import without
+from orders_lakehouse.runtime.blocked_imports import without
 
 # Pandera imports what frames of others it could judge: some of it at once, some for the first check of a frame.
 with without("pandas", "pyspark"):

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orders_lakehouse.defs.upkeep import UPKEEP
+from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.partitions import DAILY
 
 refresh_all_job = dg.define_asset_job(

@@ -23,8 +23,8 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.defs.pictures import BLUE, Series, as_picture, bars_by_date
-from orders_lakehouse.lake.delta import Lake, files_of
+from orders_lakehouse.defs.charts import BLUE, Series, as_picture, bars_by_date
+from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
 
 # The name under which Dagster shows and plots the size of a table.

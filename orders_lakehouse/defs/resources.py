@@ -15,16 +15,17 @@ import dagster as dg
 from packaging.version import Version
 from pydantic import PrivateAttr
 
-from orders_lakehouse import environment, postgres
-from orders_lakehouse.defs.in_force import show_what_is_in_force
-from orders_lakehouse.defs.without_dbt import DbtCliInvocation, DbtCliResource
+from orders_lakehouse.defs.checks.in_force import show_what_is_in_force
+from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError, TransientError
-from orders_lakehouse.executor import around, threads_executor
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
-from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.liveness import sign_run
-from orders_lakehouse.postgres import database_url
-from orders_lakehouse.retention import dbt_folder
+from orders_lakehouse.instance.orphaned_runs import sign_run
+from orders_lakehouse.runtime.retention import dbt_folder
+from orders_lakehouse.machine import environment
+from orders_lakehouse.postgres import connections
+from orders_lakehouse.postgres.connections import database_url
+from orders_lakehouse.runtime.dagster_dbt_light import DbtCliInvocation, DbtCliResource
+from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
+from orders_lakehouse.runtime.executor import around, threads_executor
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
 _RETRIES = 3
@@ -61,16 +62,16 @@ def warehouse_for_dbt() -> dict[str, str]:
     Raises:
         DatabaseError: The warehouse's URL cannot be read.
     """
-    parts = postgres.parts_of("warehouse")
+    parts = connections.parts_of("warehouse")
     return {
         WAREHOUSE_URL: database_url("warehouse"),
         # dbt writes the name into its statements.
-        "DBT_WAREHOUSE_DBNAME": postgres.database_name("warehouse"),
+        "DBT_WAREHOUSE_DBNAME": connections.database_name("warehouse"),
         "DBT_LAKE_SCHEMA": settings().lake_schema,
         "DBT_STAGING_SCHEMA": settings().staging_schema,
         "DBT_MARTS_SCHEMA": settings().marts_schema,
         "DBT_READERS": settings().readers,
-        "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{postgres.LOCK_SECONDS}s",
+        "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{connections.LOCK_SECONDS}s",
         # dbt hides them wherever it writes.
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
         "DBT_ENV_SECRET_WAREHOUSE_SSLPASSWORD": parts.get("sslpassword", ""),

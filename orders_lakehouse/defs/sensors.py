@@ -14,28 +14,22 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
-from orders_lakehouse.defs.in_force import show_after
+from orders_lakehouse.defs.checks.in_force import show_after
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.metadata import FEW
-from orders_lakehouse.in_vain import (
-    InVain,
-    RefusedTable,
-    asked_in_vain,
-    keep,
-    keep_refused,
-    refused_tables,
-)
-from orders_lakehouse.lake.calendar import calendar_of
-from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.results import bad_dates, evaluations
-from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
-from orders_lakehouse.liveness import fail_dead_runs
-from orders_lakehouse.outcome import failure_in_words
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.instance.orphaned_runs import fail_dead_runs
+from orders_lakehouse.instance.outcome import failure_in_words
 from orders_lakehouse.partitions import DAILY, range_tags
-from orders_lakehouse.pending import Asked, Ended, Failed, Pending
+from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.pipeline.check_results import bad_dates, evaluations
+from orders_lakehouse.pipeline.date_queue import Asked, Ended, Failed, Pending
+from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, keep, keep_refused, refused_tables
+from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.shop_changes import changed_dates
+from orders_lakehouse.sources.postgres.changes import changed_dates
+from orders_lakehouse.sources.refused import RefusedTable
 from orders_lakehouse.warehouse.facts import unbuilt_dates
 
 _SECONDS = 5

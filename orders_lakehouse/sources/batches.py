@@ -5,8 +5,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from orders_lakehouse.lake.portions import portions
-from orders_lakehouse.memory import share
+from orders_lakehouse.delta.batches import portions
+from orders_lakehouse.machine.memory import share
 
 # More bytes in a batch are no faster.
 _MOST_BYTES = 500_000_000

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.warehouse.copies import lake_schema
 from orders_lakehouse.warehouse.ingest import ingest
 from orders_lakehouse.warehouse.ownership import register, require_ours

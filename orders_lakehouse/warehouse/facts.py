@@ -10,9 +10,9 @@ import polars as pl
 
 from orders_lakehouse.contracts.tables import CLEANSED, ORDER_LINES, QUARANTINE, Table
 from orders_lakehouse.contracts.types import MONEY, MONEY_SUM
-from orders_lakehouse.lake.delta import Lake, files_of
-from orders_lakehouse.lake.log import find
-from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
 
 _TOTAL = pl.Decimal(*MONEY_SUM)

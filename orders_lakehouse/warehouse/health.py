@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from orders_lakehouse.clocks import finding_of_skew, skew_of
+from orders_lakehouse.delta.lost_versions import Named
 from orders_lakehouse.findings import Looked
-from orders_lakehouse.lake.named import Named
-from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
+from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.copies import COPIES, lake_schema
 from orders_lakehouse.warehouse.ownership import LOADED

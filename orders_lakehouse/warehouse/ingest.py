@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
-from orders_lakehouse.postgres import DatabaseError, connect, value_of
+from orders_lakehouse.postgres.connections import DatabaseError, connect, value_of
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor

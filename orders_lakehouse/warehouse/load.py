@@ -20,12 +20,12 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.lake.delta import Lake, rows_of, some_at_a_time
-from orders_lakehouse.lake.log import dates_changed_since
-from orders_lakehouse.lake.portions import portions, row_limit
-from orders_lakehouse.lake.storage import LakeError
-from orders_lakehouse.lake.widths import counted_rows
-from orders_lakehouse.postgres import connect, value_of, wait_for_turn
+from orders_lakehouse.delta.batches import portions, row_limit
+from orders_lakehouse.delta.log import dates_changed_since
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.row_widths import counted_rows
+from orders_lakehouse.delta.tables import Lake, rows_of, some_at_a_time
+from orders_lakehouse.postgres.connections import connect, value_of, wait_for_turn
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.ingest import ingest
 from orders_lakehouse.warehouse.ownership import (

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orders_lakehouse.postgres import DatabaseError, value_of, wait_for_turn
+from orders_lakehouse.postgres.connections import DatabaseError, value_of, wait_for_turn
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.copies import COPIES, lake_schema

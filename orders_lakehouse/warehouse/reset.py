@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orders_lakehouse.postgres import connect, value_of
+from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.copies import Copy, lake_schema
 from orders_lakehouse.warehouse.ownership import (

@@ -18,9 +18,9 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.defs.checks import broken_rules, suspects
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.waivers import excused
+from orders_lakehouse.defs.checks.contracts import broken_rules, suspects
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.waivers import excused
 from tests.unit.rows import VALID, at, on, rows
 
 SECRETS = ("Ada Lovelace", "no at sign", "1700-01-01")

@@ -8,7 +8,7 @@ import narwhals as nw
 import pytest
 
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.delta.tables import Lake
 from tests.unit.rows import on, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
@@ -27,7 +27,7 @@ def _write_lines(lake: Lake, *order_ids: str) -> None:
 
 
 def _profiles(lake: Lake) -> list[int]:
-    from orders_lakehouse.defs.curated import customer_profile
+    from orders_lakehouse.defs.assets.curated import customer_profile
 
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize([customer_profile], resources={"lake": lake}, instance=instance, raise_on_error=False)

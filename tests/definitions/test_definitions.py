@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES
-from orders_lakehouse.in_vain import SENSORS
+from orders_lakehouse.pipeline.failing_requests import SENSORS
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
@@ -332,6 +332,6 @@ def test_what_is_told_of_sensors_names_those_that_there_are_and_their_jobs(defs:
 
 
 def test_concurrent_runs_of_dbt_wait_for_one_another() -> None:
-    from orders_lakehouse.defs.marts import dimensions, facts
+    from orders_lakehouse.defs.assets.marts import dimensions, facts
 
     assert (dimensions.op.pool, facts.op.pool) == ("dbt", "dbt")

@@ -19,11 +19,11 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from orders_lakehouse.dates import from_words
-from orders_lakehouse.defs.in_force import show_after, show_what_is_in_force
-from orders_lakehouse.defs.results import VERDICT, report
-from orders_lakehouse.executor import around, threads_executor
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.defs.checks.check_reporting import VERDICT, report
+from orders_lakehouse.defs.checks.in_force import show_after, show_what_is_in_force
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import run_dates
+from orders_lakehouse.runtime.executor import around, threads_executor
 
 pytestmark = pytest.mark.xdist_group("definitions")
 

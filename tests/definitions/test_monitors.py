@@ -23,12 +23,12 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.defs.marts import blocked_dates
-from orders_lakehouse.defs.monitors import mix_checks, mix_verdicts, volume_as_usual, volume_verdicts
+from orders_lakehouse.defs.assets.marts import blocked_dates
+from orders_lakehouse.defs.checks.monitors import mix_checks, mix_verdicts, volume_as_usual, volume_verdicts
 from orders_lakehouse.defs.sensors import _bad_dates
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import latest, record
-from orders_lakehouse.pending import Ended
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.check_results import latest, record
+from orders_lakehouse.pipeline.date_queue import Ended
 from orders_lakehouse.settings import PROJECT
 from tests.unit.rows import rows
 

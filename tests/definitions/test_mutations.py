@@ -11,7 +11,7 @@ import pytest
 
 from orders_lakehouse.contracts.base import Rule, rules_of
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, Table
-from orders_lakehouse.defs.checks import broken_rules, suspects
+from orders_lakehouse.defs.checks.contracts import broken_rules, suspects
 from orders_lakehouse.encoding import BAD_BYTE
 from tests.unit.rows import VALID, at, on, rows
 

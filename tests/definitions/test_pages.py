@@ -11,10 +11,10 @@ import pytest
 
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, RAW_CUSTOMERS
+from orders_lakehouse.defs.charts import Series, as_picture, bars_by_date, bars_by_name
 from orders_lakehouse.defs.metadata import sample_of
-from orders_lakehouse.defs.pictures import Series, as_picture, bars_by_date, bars_by_name
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.encoding import BAD_BYTE
-from orders_lakehouse.lake.delta import Lake
 from tests.unit.rows import at, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
@@ -102,7 +102,7 @@ def test_a_sample_names_nobody() -> None:
 
 
 def _materialized(lake: Lake, *days: str) -> dict[str, Any]:
-    from orders_lakehouse.defs.curated import daily_sales
+    from orders_lakehouse.defs.assets.curated import daily_sales
 
     tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
     with dg.DagsterInstance.ephemeral() as instance:
@@ -132,7 +132,7 @@ def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
 
 
 def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp_path: Any) -> None:
-    from orders_lakehouse.defs.cleansed import cleansed_assets
+    from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 
     lake = Lake(str(tmp_path / "lake"), "UTC")
     days = [FIRST, FIRST + timedelta(days=1)]

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse.definitions import defs
-from orders_lakehouse.defs.upkeep import UPKEEP
+from orders_lakehouse.defs.reconciliation import UPKEEP
 from pr_checks.impact import LAYERS, from_first
 from pr_checks.run import selections
 

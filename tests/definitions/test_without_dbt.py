@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from orders_lakehouse.defs.without_dbt import selected
+from orders_lakehouse.runtime.dagster_dbt_light import selected
 from orders_lakehouse.warehouse.models import manifest
 
 # In a process where dagster-dbt finds dbt, and asks it.

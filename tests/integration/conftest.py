@@ -19,18 +19,19 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from orders_lakehouse import adbc, cli
+from orders_lakehouse.cli import main as cli
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
-from orders_lakehouse.defs.upkeep import UPKEEP
-from orders_lakehouse.lake.configured import configured_lake
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.outcome import cause_of
+from orders_lakehouse.defs.reconciliation import UPKEEP
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.outcome import cause_of
+from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.settings import settings
 from tests.integration.copies import Warehouse
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
 from tests.s3 import environment, new_bucket
 
-SHOP_SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+SHOP_SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
 # The same with numbers of any size and any number of decimals, as shops have them.
 EXACT_SHOP = re.sub(r"numeric\(\d+, \d\)", "numeric", SHOP_SCHEMA).replace(
     "quantity       integer", "quantity       numeric"
@@ -66,7 +67,7 @@ class Lakehouse:
 
     def shop(self, script: str) -> None:
         """Run statements in the shop, and commit."""
-        with adbc.connect(self.shop_url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.shop_url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 
@@ -101,7 +102,7 @@ class Lakehouse:
 
     def warehouse(self, script: str) -> None:
         """Run statements in the warehouse, and commit."""
-        with adbc.connect(self.warehouse_url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.warehouse_url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 
@@ -193,7 +194,7 @@ class Lakehouse:
 
 def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
     """Rows of a query, in UTC."""
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute(query)
         return list(cursor.fetchall())

@@ -8,9 +8,9 @@ from typing import Any
 
 import narwhals as nw
 
-from orders_lakehouse import adbc
 from orders_lakehouse.contracts.tables import ORDER_LINES, Table
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import Loaded, load
 from tests.unit.rows import on, rows
@@ -27,13 +27,13 @@ class Warehouse:
     lake: Lake
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             cursor.execute(statement)
             return list(cursor.fetchall())
 
     def run(self, script: str) -> None:
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 

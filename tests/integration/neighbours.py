@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from orders_lakehouse.shop.complete_journey import CompleteJourney
-from orders_lakehouse.shop.sample import build_shop, load_sample_shop
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney
+from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 from tests.integration.reader import LOADER, LOADER_SCRIPT, make_reader, run
 
 _IN_SHOP = """

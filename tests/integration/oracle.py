@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from orders_lakehouse import adbc
+from orders_lakehouse.postgres import adbc_pool
 
 Row = tuple[Any, ...]
 Rows = Callable[[str], list[Row]]
@@ -107,14 +107,14 @@ class Oracle:
 
     def look(self) -> None:
         """Remember the versions of customers and products that stand in the shop now."""
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT oracle.look()")
             cursor.fetchall()
             connection.commit()
 
     def reconcile(self) -> None:
         """Know which customers and products are gone, as of now."""
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT oracle.reconcile()")
             cursor.fetchall()
             connection.commit()
@@ -138,7 +138,7 @@ class Oracle:
 
     def rows(self, view: str, columns: str = "*") -> list[Row]:
         """Rows of one of the oracle's views."""
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             # Of conditions on computed values the planner knows nothing: it takes them for rare, and would look for
             # each line of a large shop among all orders.
@@ -152,7 +152,7 @@ class Oracle:
         return {mart: differing for mart, differing in found.items() if differing is not None}
 
     def _execute(self, script: str) -> None:
-        with adbc.connect(self.url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.executescript(script)
             connection.commit()
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from orders_lakehouse import adbc
+from orders_lakehouse.postgres import adbc_pool
 from tests.integration.conftest import MARTS, rows_of
 from tests.integration.reader import postgres_program
 
@@ -111,7 +111,7 @@ def _objects(url: str, left_out: str) -> Snapshot:
 def _lines(url: str, *queries: str) -> Snapshot:
     """Return the values of queries of one column, read in one connection."""
     found: set[str] = set()
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         for query in queries:
             cursor.execute(query)
             found.update(str(value) for (value,) in cursor.fetchall())

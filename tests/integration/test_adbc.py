@@ -9,8 +9,8 @@ import pytest
 from adbc_driver_manager import AdbcDatabase, OperationalError
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse import adbc
-from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.postgres.connections import parse_url
 
 MOOD = "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE moods AS SELECT 'glad'::mood AS mood;"
 
@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(url: str, script: str) -> None:
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(script)
         connection.commit()
 
@@ -43,7 +43,7 @@ def run(url: str, script: str) -> None:
 def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -> None:
     run(url, "CREATE TABLE t AS SELECT 1 AS a")
     # Of two that are open at once, each learns for itself.
-    first, second = adbc.connect(url), adbc.connect(url)
+    first, second = adbc_pool.connect(url), adbc_pool.connect(url)
     for connection in (first, second):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -55,9 +55,9 @@ def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -
 
 
 def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
-    open_before = adbc.connect(url)
+    open_before = adbc_pool.connect(url)
     run(url, MOOD)
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT mood FROM moods")
         assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("glad",)]
     assert asked == [url] * 3
@@ -74,15 +74,15 @@ def test_connections_of_many_threads_while_there_are_new_types(url: str) -> None
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(work, range(6)))
-    with adbc.connect(url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT 'sad'::mood_5_4")
         assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("sad",)]
 
 
 def test_a_database_that_is_gone_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
-    adbc.connect(url).close()
+    adbc_pool.connect(url).close()
     name = (parse_url(url) or {})["dbname"]
     with dbapi.connect(postgres_url_factory("admin"), autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
     with pytest.raises(OperationalError, match="does not exist"):
-        adbc.connect(url)
+        adbc_pool.connect(url)

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from bench import __main__ as command
 from bench.run import Bench, Rivals, rows
 from bench.skew import TIMES, multiply
-from orders_lakehouse.shop import sample
-from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.sample_shop import sample
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 
 FIRST, LAST = "2017-01-01", "2017-01-09"
 PARTS = ("start_seconds", "event_seconds", "dbt_seconds", "work_seconds", "rest_seconds")
@@ -104,7 +104,7 @@ def test_a_run_is_measured_and_its_numbers_add_up(
 
 def test_each_order_of_one_date_stands_fifty_times(postgres_url_factory: Callable[[str], str]) -> None:
     url = postgres_url_factory("skewed")
-    schema = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+    schema = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(
             schema

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from orders_lakehouse.lake.results import evaluations, latest
+from orders_lakehouse.pipeline.check_results import evaluations, latest
 from tests.integration.conftest import Lakehouse, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken_dimensions")]

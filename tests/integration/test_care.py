@@ -20,12 +20,12 @@ from deltalake.exceptions import CommitFailedError
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CHECK_RESULTS, DAILY_SALES, KEY_DATES, RAW_ORDERS, Table
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
-from orders_lakehouse.lake import care, delta, storage
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.care import care_for
-from orders_lakehouse.lake.delta import Lake, LakeError, files_of
-from orders_lakehouse.lake.log import at, dates_changed_since, extent, parts_of_run
-from orders_lakehouse.lake.touched import touched_dates, versions_now
+from orders_lakehouse.delta import maintenance, object_store, tables
+from orders_lakehouse.delta.log import at, dates_changed_since, extent, parts_of_run
+from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.tables import Lake, LakeError, files_of
+from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
+from orders_lakehouse.pipeline.capture import capture
 from tests.integration.conftest import Command, Lakehouse
 from tests.unit.rows import at as instant
 from tests.unit.rows import on, rows
@@ -130,7 +130,7 @@ def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
         assert _rows(lake, table).equals(_rows(fresh, table))
         # Who had opened the table before reads what it was.
         assert plans[table].collect().sort(before[table].columns).equals(before[table])
-        assert storage.scan(handles[table]).select(pl.len()).collect().item() == before[table].height
+        assert object_store.scan(handles[table]).select(pl.len()).collect().item() == before[table].height
     for table, plan in half.items():
         assert plan.collect().sort(plan.collect_schema().names()).equals(rows_of_half[table].sort(pl.all()))
 
@@ -170,15 +170,15 @@ def test_only_dates_with_small_files_are_written_anew_and_what_stands_beside_the
     assert (done.before.files, done.after.files, done.compacted) == (3, 2, 1)
     after = files_of(lake.find(RAW_ORDERS), RAW_ORDERS)
     assert after.join(before, on="path", how="semi")["date"].to_list() == [DAYS[1]]
-    stored = storage.scan(lake.find(RAW_ORDERS)).filter(captured_on=DAYS[0]).collect()
+    stored = object_store.scan(lake.find(RAW_ORDERS)).filter(captured_on=DAYS[0]).collect()
     assert stored.select("order_id", "gift").rows() == [("o00001", None), ("o00002", True)]
 
 
 def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(care, "_ROWS", 2)
-    monkeypatch.setattr(care, "_ROWS_OF_COMMIT", 5)
+    monkeypatch.setattr(maintenance, "_ROWS", 2)
+    monkeypatch.setattr(maintenance, "_ROWS_OF_COMMIT", 5)
     _captured_twice(lake)
     before = _rows(lake, RAW_ORDERS)
     version = lake.find(RAW_ORDERS).version()
@@ -191,7 +191,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
 
 def test_a_large_file_is_not_written_again_with_every_small_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     _captured_twice(lake)
-    monkeypatch.setattr(care, "_ENOUGH_BYTES", 1)
+    monkeypatch.setattr(maintenance, "_ENOUGH_BYTES", 1)
     done = care_for(lake, RAW_ORDERS, KEEP)
     assert done is not None
     assert done.compacted == 0
@@ -298,7 +298,7 @@ class TestOldFiles:
 
 
 def _rows_at(lake: Lake, version: int) -> list[str]:
-    found: list[str] = storage.scan(lake.find(RAW_ORDERS, version)).collect()["order_id"].sort().to_list()
+    found: list[str] = object_store.scan(lake.find(RAW_ORDERS, version)).collect()["order_id"].sort().to_list()
     return found
 
 
@@ -334,7 +334,7 @@ class TestBesideOthers:
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _captured_twice(lake)
-        claiming, calls = delta._claiming, [0]
+        claiming, calls = tables._claiming, [0]
 
         def interrupted(handle: DeltaTable, what: str, *arguments: Any) -> Any:
             if what == "compacted" and calls[0] < 1:
@@ -342,7 +342,7 @@ class TestBesideOthers:
                 _learn(lake, _order(100, DAYS[0]))
             return claiming(handle, what, *arguments)
 
-        monkeypatch.setattr(delta, "_claiming", interrupted)
+        monkeypatch.setattr(tables, "_claiming", interrupted)
         done = care_for(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
@@ -351,7 +351,7 @@ class TestBesideOthers:
     def test_dates_that_others_always_write_faster_are_left(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         _captured_twice(lake)
         before = _rows(lake, RAW_ORDERS)
-        monkeypatch.setattr(care, "compact", lambda *_: False)
+        monkeypatch.setattr(maintenance, "compact", lambda *_: False)
         done = care_for(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (done.compacted, done.left) == (0, len(DAYS))
@@ -385,13 +385,13 @@ class TestBesideOthers:
             with pytest.raises(CommitFailedError):
                 by_hand.optimize.compact()
         else:
-            claiming = delta._claiming
+            claiming = tables._claiming
 
             def interrupted(*arguments: Any) -> Any:
                 by_hand.optimize.compact()
                 return claiming(*arguments)
 
-            monkeypatch.setattr(delta, "_claiming", interrupted)
+            monkeypatch.setattr(tables, "_claiming", interrupted)
             done = care_for(lake, RAW_ORDERS, KEEP)
             assert done is not None
             assert (done.compacted, done.left) == (0, 0)

@@ -26,13 +26,14 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.contracts.types import MONEY, MONEY_SUM, PRICE, QUANTITY, QUANTITY_SUM
+from orders_lakehouse.delta import glue as catalog
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.glue import CatalogError, CatalogUnavailableError, definition, name_of, register
+from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError, TransientError
-from orders_lakehouse.lake import catalog, storage
-from orders_lakehouse.lake.care import care_for
-from orders_lakehouse.lake.catalog import CatalogError, CatalogUnavailableError, definition, name_of, register
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.storage import LakeError
-from orders_lakehouse.sources.shop import raw_type
+from orders_lakehouse.sources.postgres.versions import raw_type
 from tests.integration.conftest import Command
 from tests.s3 import client
 from tests.unit.rows import VALID, rows
@@ -184,7 +185,7 @@ def test_what_glue_leaves_out_because_it_is_empty_is_no_change(lake: Lake, glue:
         # An update would ask for an answer that is not there.
         stubbed.add_response("get_table", {"Table": {**due, "DatabaseName": database, "VersionId": "1"}})
         with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr(storage, "client", lambda _service: glue)
+            monkeypatch.setattr(object_store, "client", lambda _service: glue)
             assert register(lake, database) == {DAILY_SALES: "as it was"}
 
 
@@ -243,7 +244,7 @@ def test_what_glue_answers_is_told_in_words(
     expected: type[ExpectedError],
     said: str,
 ) -> None:
-    monkeypatch.setattr(storage, "client", lambda _service: glue)
+    monkeypatch.setattr(object_store, "client", lambda _service: glue)
     with Stubber(glue) as stubbed:
         stubbed.add_client_error("get_table", code, "no grant", status)
         with pytest.raises(expected, match=said):
@@ -252,7 +253,7 @@ def test_what_glue_answers_is_told_in_words(
 
 def test_a_catalog_that_does_not_answer_may_do_so_later(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", "http://127.0.0.1:1")
-    monkeypatch.setattr(storage, "_RETRIES", 1)
+    monkeypatch.setattr(object_store, "_RETRIES", 1)
     with pytest.raises(TransientError, match="AWS Glue in region eu-central-1 does not answer"):
         register(lake, "orders")
 
@@ -276,7 +277,7 @@ def test_the_terminal_says_what_came_of_each_table(command: Command, lake: Lake,
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch, database: str) -> Iterator[Callable[[Lake], dg.ExecuteInProcessResult]]:
     """Runs the job of the night on a lake."""
-    from orders_lakehouse.defs.catalog import register_tables_job
+    from orders_lakehouse.defs.glue import register_tables_job
     from orders_lakehouse.settings import settings
 
     monkeypatch.setenv("LAKEHOUSE_GLUE_DATABASE", database)

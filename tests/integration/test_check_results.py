@@ -9,7 +9,7 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, QUARANTINE_OF
-from orders_lakehouse.lake.results import failing, failing_dates, last_good_date, latest
+from orders_lakehouse.pipeline.check_results import failing, failing_dates, last_good_date, latest
 from tests.integration.conftest import Lakehouse, day, failures
 
 pytestmark = pytest.mark.slow

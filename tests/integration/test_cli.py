@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.embedded import remove_embedded_server
 from orders_lakehouse.partitions import DAILY
+from orders_lakehouse.postgres.embedded import remove_embedded_server
 from tests.integration.conftest import Command, command_line, rows_of
 
 SECRET = "s3cret"

@@ -16,15 +16,15 @@ import pytest
 from orders_lakehouse.calendar import INSTANT
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.delta.engines import spark, spark_session
+from orders_lakehouse.delta.engines.spark import ClusterLake
+from orders_lakehouse.delta.engines.spark_session import ClusterError, ClusterUnavailableError, session
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.lake import cluster, spark_connect
-from orders_lakehouse.lake.cluster import ClusterLake
-from orders_lakehouse.lake.delta import Lake, files_of, rows_of
-from orders_lakehouse.lake.spark_connect import ClusterError, ClusterUnavailableError, session
-from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings
-from orders_lakehouse.shop.edge_cases import edge_cases
 from orders_lakehouse.transforms.columns import with_local_date
 from orders_lakehouse.transforms.split import reasons, rejects
 from tests.integration.conftest import Terminal, failures, lakehouse_on
@@ -228,7 +228,7 @@ def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
         raise OSError(28, "No space left on device (os error 28)")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cluster, "_changed", fail)
+        patched.setattr(spark, "_changed", fail)
         with pytest.raises(OSError, match="No space"):
             lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=3))])
     assert staged(lake, DAILY_SALES) == before
@@ -247,14 +247,14 @@ def test_a_commit_whose_answer_is_lost_stands(
     on_spark: None,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake, commit = ClusterLake(str(tmp_path / "lake"), "UTC"), cluster._commit
+    lake, commit = ClusterLake(str(tmp_path / "lake"), "UTC"), spark._commit
 
     def commits_and_fails(*given: Any) -> None:
         commit(*given)
         raise OSError(110, "Connection timed out")
 
     with monkeypatch.context() as patched:
-        patched.setattr(cluster, "_commit", commits_and_fails)
+        patched.setattr(spark, "_commit", commits_and_fails)
         with pytest.raises(OSError, match="timed out"):
             lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=3))])
     assert stored(lake, DAILY_SALES)["orders"].to_list() == [3]
@@ -266,7 +266,7 @@ _KILLED = """
 import os, signal, sys
 import narwhals as nw
 from orders_lakehouse.contracts.tables import DAILY_SALES
-from orders_lakehouse.lake import cluster
+from orders_lakehouse.delta.engines import spark as cluster
 from tests.integration.test_cluster import DAYS, sales, there
 cluster._commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 lake = cluster.ClusterLake(sys.argv[1], "UTC")
@@ -285,9 +285,9 @@ def elsewhere(
         monkeypatch.setenv("SPARK_REMOTE", remote)
         settings.cache_clear()
 
-    monkeypatch.setattr(spark_connect, "_RETRIES", 0)
+    monkeypatch.setattr(spark_session, "_RETRIES", 0)
     yield point
-    spark_connect.forget()
+    spark_session.forget()
 
 
 def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
@@ -332,7 +332,7 @@ def test_a_server_that_was_started_anew_is_used_after_one_failure(
 
 @pytest.mark.usefixtures("on_spark")
 def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_connect.cluster_trouble():
+    with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_session.cluster_trouble():
         session().read.format("no_such_format").load(str(tmp_path)).collect()
     halves = there(sales(DAYS[0])).select(nw.col("orders").cast(nw.Float64) / 2)
     with pytest.raises(ClusterError, match="does not support what is asked"):
@@ -366,4 +366,4 @@ def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callabl
 )
 @pytest.mark.usefixtures("on_spark")
 def test_what_servers_say_is_understood(said: str, expected: type[ExpectedError] | None) -> None:
-    assert type(spark_connect._meaning(said)) is (expected or type(None))
+    assert type(spark_session._meaning(said)) is (expected or type(None))

@@ -9,7 +9,7 @@ import pytest
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
-from orders_lakehouse.lake.delta import rows_of
+from orders_lakehouse.delta.tables import rows_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.money import with_total_price
@@ -33,7 +33,7 @@ def on_spark(spark_endpoint: str, monkeypatch: pytest.MonkeyPatch, clean_setting
 
 def both(frame: pl.DataFrame) -> list[Frame]:
     """The same rows here and there."""
-    from orders_lakehouse.lake.spark_connect import session
+    from orders_lakehouse.delta.engines.spark_session import session
 
     return [nw.from_native(frame.lazy()), nw.from_native(session().createDataFrame(frame.to_arrow()))]
 

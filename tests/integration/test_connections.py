@@ -13,10 +13,16 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.defs.resources import warehouse_for_dbt
-from orders_lakehouse.embedded import embedded_server, stop_embedded_server
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, KeptDbt
-from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError, connect, failure_in_words, value_of
+from orders_lakehouse.postgres.connections import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    connect,
+    failure_in_words,
+    value_of,
+)
+from orders_lakehouse.postgres.embedded import embedded_server, stop_embedded_server
+from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, KeptDbt
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from tests.tls import PASSWORD, Server, tls_server
 

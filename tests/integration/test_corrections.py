@@ -3,8 +3,8 @@
 import pytest
 
 from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF
-from orders_lakehouse.lake.accounts import accounts
-from orders_lakehouse.shop.edge_cases import edge_cases
+from orders_lakehouse.pipeline.row_accounting import accounts
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, failures
 from tests.integration.test_pipeline import EXACT, FIRST, LAST, REJECTED
 

@@ -8,8 +8,8 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import Table
 from orders_lakehouse.findings import WARNING
-from orders_lakehouse.sources.health import look_at_shop
-from orders_lakehouse.sources.shop_changes import Clocks, changed_dates
+from orders_lakehouse.sources.postgres.changes import Clocks, changed_dates
+from orders_lakehouse.sources.postgres.health import look_at_shop
 from tests.integration.conftest import Lakehouse
 from tests.unit.rows import on
 
@@ -87,9 +87,9 @@ def test_looks_by_an_index_are_not_spaced_out(lakehouse: Lakehouse) -> None:
 
 
 def test_a_slow_look_is_not_repeated_at_once() -> None:
-    from orders_lakehouse.sources import shop_changes
+    from orders_lakehouse.sources.postgres import changes
 
-    assert shop_changes._wait(0, 0.9) == timedelta()
-    assert shop_changes._wait(0, 2.5) == timedelta(seconds=50)
-    assert shop_changes._wait(100, 0.01) == timedelta()
-    assert shop_changes._wait(500_000_000, 30) == timedelta(minutes=15)
+    assert changes._wait(0, 0.9) == timedelta()
+    assert changes._wait(0, 2.5) == timedelta(seconds=50)
+    assert changes._wait(100, 0.01) == timedelta()
+    assert changes._wait(500_000_000, 30) == timedelta(minutes=15)

@@ -11,7 +11,7 @@ import pytest
 
 from orders_lakehouse.contracts.tables import CURATED, RAW
 from orders_lakehouse.defs.resources import warehouse_for_dbt
-from orders_lakehouse.kept_dbt import COMMAND
+from orders_lakehouse.runtime.dbt_server import COMMAND
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
 

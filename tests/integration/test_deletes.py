@@ -20,11 +20,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_PAYMENTS,
 )
 from orders_lakehouse.dates import days
-from orders_lakehouse.lake import tombstones
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.pipeline import reconciliation, tombstones
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.reconciliation import GONE, OTHERWISE, compare_with_shop
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources import reconciliation, shop
-from orders_lakehouse.sources.reconciliation import GONE, OTHERWISE, compare_with_shop
+from orders_lakehouse.sources.postgres import versions as reader
 from tests.integration.conftest import Lakehouse, command_line, day, failures
 from tests.integration.daemon import DERIVED, Daemon
 from tests.integration.test_late_changes import (
@@ -360,7 +360,7 @@ def test_a_large_table_is_compared_and_ended_in_parts(
     assert set(at_once.differing["difference"]) == {GONE, OTHERWISE}
     monkeypatch.setattr(reconciliation, "_ROWS_AT_ONCE", 3)
     monkeypatch.setattr(tombstones, "row_limit", lambda: 2)
-    monkeypatch.setattr(shop, "BATCH_ROWS", 4)
+    monkeypatch.setattr(reader, "BATCH_ROWS", 4)
     in_parts = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, calendar, dates)
     assert in_parts.by_date.equals(at_once.by_date)
     assert in_parts.standing.equals(at_once.standing)

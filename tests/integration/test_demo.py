@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from orders_lakehouse.cli.demo import ShopError, last_change
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.demo import ShopError, last_change
 from tests.integration.conftest import SHOP_SCHEMA, rows_of
 
 SHOP = """

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orders_lakehouse import adbc
+from orders_lakehouse.cli.doctor import AREAS
 from orders_lakehouse.contracts.tables import ORDERS, RAW_ORDERS
-from orders_lakehouse.terminal.doctor import AREAS
+from orders_lakehouse.postgres import adbc_pool
 from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like
 from tests.integration.test_late_changes import changed, ran
 from tests.integration.test_refused_tables import ORDERED
@@ -56,7 +56,7 @@ def done(lakehouse: Lakehouse, line: str) -> None:
             result = lakehouse.run_job("reconcile_job", reconcile="apply" if how else "compare")
             assert result.success, failures(result)
         case ["lakehouse", "psql", "warehouse", "--", "-c", statement]:
-            with adbc.connect(lakehouse.warehouse_url) as connection, connection.cursor() as cursor:
+            with adbc_pool.connect(lakehouse.warehouse_url) as connection, connection.cursor() as cursor:
                 cursor.execute(statement)
                 connection.commit()
         case ["rm", *_]:

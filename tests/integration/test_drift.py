@@ -21,13 +21,13 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.lake.capture import Captured, capture
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import latest
-from orders_lakehouse.sources.drift import Drift, drifts, record_shape
-from orders_lakehouse.sources.reconciliation import compare_with_shop
-from orders_lakehouse.sources.shop import Window, read_versions
-from orders_lakehouse.sources.shop_changes import changed_dates
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.capture import Captured, capture
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.reconciliation import compare_with_shop
+from orders_lakehouse.sources.postgres.changes import changed_dates
+from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
 from tests.integration.conftest import Lakehouse, failures
 from tests.unit.rows import on
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse import embedded
-from orders_lakehouse.embedded import (
+from orders_lakehouse.errors import DatabaseError
+from orders_lakehouse.postgres import embedded
+from orders_lakehouse.postgres.embedded import (
     data_directory,
     data_elsewhere,
     embedded_server,
@@ -24,8 +25,7 @@ from orders_lakehouse.embedded import (
     remove_embedded_server,
     stop_embedded_server,
 )
-from orders_lakehouse.errors import DatabaseError
-from orders_lakehouse.server_user import SERVER_USER, user_of_entry
+from orders_lakehouse.postgres.server_user import SERVER_USER, user_of_entry
 from tests.integration.conftest import command_line, rows_of
 
 pytestmark = pytest.mark.slow

@@ -6,8 +6,8 @@ from io import StringIO
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.sources.waiting import first_and_last_change
-from orders_lakehouse.terminal.backfill import _with_data
+from orders_lakehouse.cli.backfill import _with_data
+from orders_lakehouse.sources.postgres.source_lag import first_and_last_change
 from tests.integration.conftest import Lakehouse
 from tests.unit.rows import on
 

@@ -16,10 +16,10 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from orders_lakehouse.contracts.tables import ORDERS
-from orders_lakehouse.lake import storage
-from orders_lakehouse.lake.delta import files_of
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.tables import files_of
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings
-from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
@@ -58,7 +58,7 @@ class Application:
         self.submitted.append(submit["entryPointArguments"])
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LAKE", "SHOP", "DAGSTER"))}
         done = subprocess.run(
-            [sys.executable, "-m", "orders_lakehouse.emr_job", *submit["entryPointArguments"]],
+            [sys.executable, "-m", "orders_lakehouse.pipeline.emr_job", *submit["entryPointArguments"]],
             env={**kept, **dict(_DRIVER.findall(submit["sparkSubmitParameters"])), "SPARK_REMOTE": self.remote},
             check=False,
             timeout=200,
@@ -85,7 +85,7 @@ def application(spark_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     file.write_text(json.dumps(JOB))
     monkeypatch.setenv("LAKEHOUSE_EMR_JOB", str(file))
     found = Application(spark_endpoint)
-    monkeypatch.setattr(storage, "client", lambda _: found)
+    monkeypatch.setattr(object_store, "client", lambda _: found)
     # How long dagster waits for messages that are late; here none come.
     monkeypatch.setattr("dagster._core.pipes.utils.WAIT_FOR_LOGS_AFTER_EXECUTION_INTERVAL", 0)
     return found

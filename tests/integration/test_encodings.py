@@ -10,7 +10,6 @@ import pytest
 from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import encodings
 
-from orders_lakehouse import adbc
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import (
     CUSTOMERS,
@@ -22,10 +21,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_PRODUCTS,
 )
 from orders_lakehouse.encoding import BAD_BYTE, text_of
-from orders_lakehouse.postgres import DatabaseError, connect, value_of
+from orders_lakehouse.pipeline.reconciliation import compare_totals_with_shop, compare_with_shop
+from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.postgres.connections import DatabaseError, connect, value_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.reconciliation import compare_totals_with_shop, compare_with_shop
-from orders_lakehouse.sources.shop_changes import changed_dates
+from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import load
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on
@@ -122,7 +122,7 @@ def test_what_a_role_or_the_environment_says_of_the_client_changes_no_text(
 def test_a_rollback_leaves_the_encoding(role: str, postgres_url_factory: Callable[..., str]) -> None:
     url = postgres_url_factory("rollback").replace("//postgres@", f"//{role}@")
     for _ in range(2):
-        with adbc.connect(url) as connection, connection.cursor() as cursor:
+        with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
             connection.rollback()
             assert value_of(cursor, "SELECT current_setting('client_encoding')") == "UTF8"
 
@@ -271,7 +271,7 @@ def test_a_byte_that_means_nothing_in_the_encoding_of_the_shop_keeps_no_row_from
 
 def test_python_and_the_server_know_the_same_characters(postgres_url_factory: Callable[..., str]) -> None:
     one_byte = {name: codec for name, codec in encodings.items() if name.startswith(("LATIN", "KOI8", "WIN", "ISO_"))}
-    with adbc.connect(postgres_url_factory("characters")) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(postgres_url_factory("characters")) as connection, connection.cursor() as cursor:
         cursor.execute("""
             CREATE FUNCTION pg_temp.text_or_null(bytes bytea, encoding text) RETURNS text LANGUAGE plpgsql AS $$
             BEGIN RETURN convert_from(bytes, encoding);

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from orders_lakehouse.event_log import _KEPT, KeptSqliteEventLogStorage
-from orders_lakehouse.instance import prepare_instance
+from orders_lakehouse.instance.home import prepare_instance
+from orders_lakehouse.runtime.event_log import _KEPT, KeptSqliteEventLogStorage
 from orders_lakehouse.settings import settings
 
 DATA_VERSION = "dagster/data_version"

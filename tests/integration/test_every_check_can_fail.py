@@ -37,13 +37,13 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.defs import raw
-from orders_lakehouse.defs.upkeep import COMPARE, RECONCILE_TAG
-from orders_lakehouse.lake.capture import Captured, capture
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.defs.assets import raw
+from orders_lakehouse.defs.reconciliation import COMPARE, RECONCILE_TAG
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY
-from orders_lakehouse.shop.edge_cases import edge_cases
+from orders_lakehouse.pipeline.capture import Captured, capture
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.warehouse.models import manifest
 from pr_checks.run import selections
 from tests.definitions.test_mutations import breaking

@@ -15,7 +15,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from orders_lakehouse.executor import STEPS_AT_ONCE, execute_here, threads_executor
+from orders_lakehouse.runtime.executor import STEPS_AT_ONCE, execute_here, threads_executor
 
 WAIT_SECONDS = 20
 CONFIGURATION = resources.files("orders_lakehouse").joinpath("dagster.yaml").read_text()
@@ -158,7 +158,7 @@ INTERRUPTED = """
 import os, subprocess, time
 from pathlib import Path
 import dagster as dg
-from orders_lakehouse.executor import execute_here, threads_executor
+from orders_lakehouse.runtime.executor import execute_here, threads_executor
 
 def tell(name, what):
     at_work = Path(os.environ["DAGSTER_HOME"], name)

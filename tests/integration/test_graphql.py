@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from adbc_driver_postgresql import dbapi
 
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import SHOP_SCHEMA
 
 DATES = ["2017-01-01", "2017-01-02", "2017-01-03"]

@@ -10,11 +10,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from orders_lakehouse import adbc
-from orders_lakehouse.defs.care import SharedHistoryError, prune_everything, prune_history_job, require_own_history
-from orders_lakehouse.instance import prepare_instance
-from orders_lakehouse.lake.results import evaluations, failing, in_force, latest
-from orders_lakehouse.liveness import sign_run, signature_tags
+from orders_lakehouse.defs.maintenance import (
+    SharedHistoryError,
+    prune_everything,
+    prune_history_job,
+    require_own_history,
+)
+from orders_lakehouse.instance.home import prepare_instance
+from orders_lakehouse.instance.orphaned_runs import sign_run, signature_tags
+from orders_lakehouse.pipeline.check_results import evaluations, failing, in_force, latest
+from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse, command_line, failures
 
@@ -118,7 +123,7 @@ def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None
 @pytest.mark.long
 def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path) -> None:
     follow(stored, 0, dates=1)
-    with adbc.connect(stored.warehouse_url) as connection, connection.cursor() as cursor:
+    with adbc_pool.connect(stored.warehouse_url) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER TABLE marts.fct_orders ADD CONSTRAINT full_up CHECK (false) NOT VALID")
         connection.commit()
     failed = stored.run(str(FIRST), job="refresh_marts_job")

@@ -10,8 +10,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS
-from orders_lakehouse.lake import handles
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.delta import table_cache
+from orders_lakehouse.delta.tables import Lake
 from tests.unit.rows import on, rows
 
 
@@ -30,72 +30,72 @@ def numbers(handle: DeltaTable) -> list[int]:
 
 def test_a_table_is_opened_once_for_each_version_that_is_read(location: str) -> None:
     write(location, 1)
-    first = handles.shared(location)
-    assert handles.shared(location) is first
+    first = table_cache.shared(location)
+    assert table_cache.shared(location) is first
     write(location, 2)
-    second = handles.shared(location)
+    second = table_cache.shared(location)
     assert (numbers(first), numbers(second)) == ([1], [1, 2])
-    assert handles.shared(location, 0) is first
-    assert handles.shared(location) is second
+    assert table_cache.shared(location, 0) is first
+    assert table_cache.shared(location) is second
 
 
 def test_who_writes_has_a_handle_of_its_own(location: str) -> None:
     write(location, 1)
-    shared = handles.shared(location)
-    own = handles.own(location)
+    shared = table_cache.shared(location)
+    own = table_cache.own(location)
     assert own is not shared
     pl.DataFrame({"number": [2]}).write_delta(own, mode="append")
     assert (own.version(), shared.version(), numbers(shared)) == (1, 0, [1])
-    assert numbers(handles.shared(location)) == [1, 2]
+    assert numbers(table_cache.shared(location)) == [1, 2]
 
 
 def test_an_earlier_version_is_not_taken_for_the_latest(location: str) -> None:
     write(location, 1)
     write(location, 2)
-    assert numbers(handles.shared(location, 0)) == [1]
-    assert numbers(handles.shared(location)) == [1, 2]
+    assert numbers(table_cache.shared(location, 0)) == [1]
+    assert numbers(table_cache.shared(location)) == [1, 2]
 
 
 def test_a_table_that_was_made_anew_is_another_one(location: str) -> None:
     write(location, 1)
-    assert numbers(handles.shared(location)) == [1]
+    assert numbers(table_cache.shared(location)) == [1]
     shutil.rmtree(location)
     with pytest.raises(TableNotFoundError):
-        handles.shared(location)
+        table_cache.shared(location)
     write(location, 7)
-    assert numbers(handles.shared(location)) == [7]
+    assert numbers(table_cache.shared(location)) == [7]
 
 
 def test_a_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None:
     write(location, 1)
     write(location, 2)
     DeltaTable(location).create_checkpoint()
-    assert numbers(handles.shared(location)) == [1, 2]
+    assert numbers(table_cache.shared(location)) == [1, 2]
     for commit in Path(location, "_delta_log").glob("*.json"):
         commit.unlink()
-    assert numbers(handles.shared(location)) == [1, 2]
+    assert numbers(table_cache.shared(location)) == [1, 2]
 
 
 def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) -> None:
     write(location, 1)
-    misused = handles.shared(location)
+    misused = table_cache.shared(location)
     pl.DataFrame({"number": [2]}).write_delta(misused, mode="append")
-    assert numbers(handles.shared(location, 0)) == [1]
-    assert numbers(handles.shared(location)) == [1, 2]
+    assert numbers(table_cache.shared(location, 0)) == [1]
+    assert numbers(table_cache.shared(location)) == [1, 2]
 
 
 def test_of_a_table_that_many_have_written_to_few_versions_are_remembered(location: str) -> None:
-    for number in range(2 * handles._VERSIONS):
+    for number in range(2 * table_cache._VERSIONS):
         write(location, number)
-        handles.shared(location)
-    remembered = [version for place, version in handles._handles if place == location]
-    assert remembered == list(range(handles._VERSIONS, 2 * handles._VERSIONS))
+        table_cache.shared(location)
+    remembered = [version for place, version in table_cache._handles if place == location]
+    assert remembered == list(range(table_cache._VERSIONS, 2 * table_cache._VERSIONS))
 
 
 def test_what_was_written_is_read_without_opening_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake, day = Lake(str(tmp_path), "UTC"), on("2020-03-01")
     opened: list[str] = []
-    own = handles.own
+    own = table_cache.own
 
     def counted(location: str, version: int | None = None) -> DeltaTable:
         opened.append(location)
@@ -103,11 +103,11 @@ def test_what_was_written_is_read_without_opening_it_again(tmp_path: Path, monke
 
     sales = nw.from_native(rows(DAILY_SALES, {"order_date": day}).lazy())
     for _ in range(2):
-        monkeypatch.setattr(handles, "own", counted)
+        monkeypatch.setattr(table_cache, "own", counted)
         lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, {}), ("order_id", "updated_at"))
         lake.append(KEY_DATES, rows(KEY_DATES, {}))
         lake.replace_dates([DAILY_SALES], day, day, lambda _: [sales])
-        monkeypatch.setattr(handles, "own", lambda *_: pytest.fail("opened again"))
+        monkeypatch.setattr(table_cache, "own", lambda *_: pytest.fail("opened again"))
         tables = (RAW_ORDERS, KEY_DATES, DAILY_SALES)
         assert [nw.to_native(lake.scan(table)).collect().height for table in tables] == [1, len(opened) // 3, 1]
 

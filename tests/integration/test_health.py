@@ -14,13 +14,14 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.tables import DAILY_SALES, ORDER_LINES, RAW_ORDERS, Table
 from orders_lakehouse.dates import days
+from orders_lakehouse.delta import lost_versions as module
+from orders_lakehouse.delta import table_cache
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.findings import Finding
-from orders_lakehouse.lake import handles, named
-from orders_lakehouse.lake.delta import Lake, files_of
-from orders_lakehouse.lake.health import look_at_contents, look_at_tables
-from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.named import Named, lost_rows, lost_versions, named_by_tables
-from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.pipeline.lake_health import look_at_contents, look_at_tables
 from tests.s3 import client
 from tests.unit.rows import on, rows
 
@@ -57,8 +58,8 @@ def lake(tmp_path: Path) -> Lake:
 
 def forget() -> None:
     """Open tables anew, as another process does."""
-    handles._handles.clear()
-    handles._latest.clear()
+    table_cache._handles.clear()
+    table_cache._latest.clear()
 
 
 def commit(lake: Lake, version: int, table: Table = RAW_ORDERS) -> Path:
@@ -184,7 +185,7 @@ def test_what_was_made_of_lost_commits_tells_of_them(lake: Lake) -> None:
 def test_numbers_that_are_given_anew_are_told_until_everything_is_made_again(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(named, "_SKEW", timedelta(0))
+    monkeypatch.setattr(module, "_SKEW", timedelta(0))
     commit(lake, 4).unlink()
     captured(lake, "o5")
     (found,) = remembered(lake)

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from orders_lakehouse import pending
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
-from orders_lakehouse.lake import delta
-from orders_lakehouse.lake.storage import StorageUnavailableError
-from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.delta import tables
+from orders_lakehouse.delta.object_store import StorageUnavailableError
+from orders_lakehouse.pipeline import date_queue
+from orders_lakehouse.postgres.connections import parse_url
 from tests.integration.conftest import lakehouse_on
 from tests.integration.daemon import DERIVED, Daemon, Killed
 from tests.integration.test_late_changes import assert_same_lake, not_accounted_for
@@ -196,8 +196,8 @@ class Histories(RuleBasedStateMachine):
             return write
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(delta, "_write", around(delta._write))
-            patch.setattr(pending, "_PAUSE", timedelta(0))
+            patch.setattr(tables, "_write", around(tables._write))
+            patch.setattr(date_queue, "_PAUSE", timedelta(0))
             yield
 
     @initialize(

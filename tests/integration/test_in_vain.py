@@ -18,11 +18,11 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 
-from orders_lakehouse import pending
+from orders_lakehouse.cli.status import look
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
-from orders_lakehouse.in_vain import kept
-from orders_lakehouse.lake.results import latest
-from orders_lakehouse.terminal.status import look
+from orders_lakehouse.pipeline import date_queue
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.failing_requests import kept
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.daemon import Daemon
 from tests.integration.test_late_changes import SHOP, changed
@@ -57,7 +57,7 @@ def judged(daemon: Daemon) -> dict[str, tuple[bool, str, str | None, str | None]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two attempts."""
-    monkeypatch.setattr(pending, "_PAUSE", timedelta(0))
+    monkeypatch.setattr(date_queue, "_PAUSE", timedelta(0))
 
 
 @pytest.mark.xdist_group("late_shop")
@@ -124,7 +124,7 @@ def _dates_are_told(built: Lakehouse) -> None:
 @contextmanager
 def waiting_an_hour() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pending, "_PAUSE", timedelta(hours=1))
+        patch.setattr(date_queue, "_PAUSE", timedelta(hours=1))
         yield
 
 

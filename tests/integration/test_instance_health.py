@@ -16,11 +16,11 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
 from dagster._daemon.types import DaemonHeartbeat
 
-from orders_lakehouse import instance_health
 from orders_lakehouse.findings import Finding
-from orders_lakehouse.instance_health import look_at_daemon, look_at_runs, named_by_dagster
-from orders_lakehouse.liveness import SIGNATURE, fail_dead_runs, signature_tags
-from orders_lakehouse.pending import Pending
+from orders_lakehouse.instance import health
+from orders_lakehouse.instance.health import look_at_daemon, look_at_runs, named_by_dagster
+from orders_lakehouse.instance.orphaned_runs import SIGNATURE, fail_dead_runs, signature_tags
+from orders_lakehouse.pipeline.date_queue import Pending
 
 DATES = {"dagster/asset_partition_range_start": "2017-01-01", "dagster/asset_partition_range_end": "2017-01-03"}
 
@@ -77,7 +77,7 @@ def test_runs_that_nobody_takes_from_the_queue_are_told(
 ) -> None:
     instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.NOT_STARTED)
     assert look_at_runs(instance).findings == []
-    monkeypatch.setattr(instance_health, "_QUEUED", timedelta(0))
+    monkeypatch.setattr(health, "_QUEUED", timedelta(0))
     (found,) = look_at_runs(instance).findings
     assert (found.severity, found.commands) == ("warning", ["lakehouse dev"])
     assert found.found.startswith("1 runs wait, the first since ")

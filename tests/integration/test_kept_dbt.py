@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from orders_lakehouse.defs.resources import RESOURCES, warehouse_for_dbt
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
-from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.postgres.connections import parse_url
+from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import rows_of
 
@@ -35,13 +35,13 @@ SLEEPS = [
 RUN = """
 import os, signal, subprocess, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
+from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 os.environ[ADDRESS] = KeptDbt().address
 subprocess.run([*COMMAND, *sys.argv[1:]])
 """
 BUILD_AND_STOP = """
 import os, subprocess, sys
-from orders_lakehouse.kept_dbt import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
+from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 kept = KeptDbt()
 subprocess.run([*COMMAND, *sys.argv[1:]], env={**os.environ, ADDRESS: kept.address}, check=True)
 kept.stop()
@@ -49,7 +49,7 @@ kept.stop()
 
 STOP_EARLY = """
 import time
-from orders_lakehouse.kept_dbt import KeptDbt
+from orders_lakehouse.runtime.dbt_server import KeptDbt
 for kept in [KeptDbt() for _ in range(3)]:
     time.sleep(0.7)
     kept.stop()

@@ -17,8 +17,8 @@ import pytest
 
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
-from orders_lakehouse.liveness import SIGNATURE
-from orders_lakehouse.shop.simulate import simulate
+from orders_lakehouse.instance.orphaned_runs import SIGNATURE
+from orders_lakehouse.sample_shop.simulate import simulate
 from tests.integration.conftest import MARTS, Lakehouse, Terminal
 from tests.integration.test_late_changes import not_accounted_for
 from tests.integration.test_simulate import WEEK

@@ -36,11 +36,11 @@ from orders_lakehouse.contracts.tables import (
 )
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.dates import days
-from orders_lakehouse.lake import delta, storage
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError, files_of, rows_of
-from orders_lakehouse.lake.log import extent, parts_of_run
-from orders_lakehouse.lake.stamp import Stamp
+from orders_lakehouse.delta import object_store, tables
+from orders_lakehouse.delta.log import extent, parts_of_run
+from orders_lakehouse.delta.table_properties import Stamp
+from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError, files_of, rows_of
+from orders_lakehouse.pipeline.capture import capture
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")
@@ -130,7 +130,7 @@ class TestReplacingDates:
             frame.select(DAILY_SALES.columns[::-1]),
             partition_by=["order_date"],
             description=str(Stamp.due(DAILY_SALES, "UTC", None)),
-            storage_options=storage.options(location),
+            storage_options=object_store.options(location),
         )
         assert lake.open(DAILY_SALES).schema().fields[0].name == DAILY_SALES.columns[-1]
         (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[1], lambda _: [_lazy(frame)])
@@ -364,8 +364,8 @@ class TestALateWriter:
         assert _stored(lake, CUSTOMER_PROFILE)["units"].to_list() == [2]
 
     def test_that_always_loses_gives_up_and_says_so(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(delta, "_ATTEMPTS", 3)
-        monkeypatch.setattr(delta.time, "sleep", lambda _: None)
+        monkeypatch.setattr(tables, "_ATTEMPTS", 3)
+        monkeypatch.setattr(tables.time, "sleep", lambda _: None)
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         calls = [0]
 
@@ -410,13 +410,13 @@ def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Pat
 
 
 def test_the_keys_of_a_few_dates_are_read_from_groups_of_the_index(tmp_path: Path) -> None:
-    lake, size = Lake(str(tmp_path), "UTC"), delta._GROUP_ROWS
+    lake, size = Lake(str(tmp_path), "UTC"), tables._GROUP_ROWS
     keys = pl.Series("key", range(10**6, 10**6 + 3 * size)).cast(pl.String)
     index = pl.DataFrame({"key": keys, "order_id": keys}).with_columns(table_name=pl.lit("orders"))
     index = index.with_columns(captured_on=pl.lit(on("2020-03-01")), order_date=pl.lit(on("2020-03-01")))
     for part in (index[:size], index[size:]):
         lake.append(KEY_DATES, part)
-    assert delta.compact(lake.open(KEY_DATES), KEY_DATES)
+    assert tables.compact(lake.open(KEY_DATES), KEY_DATES)
 
     (path,) = lake.open(KEY_DATES).file_uris()
     groups = [pq.read_metadata(path).row_group(at).column(1) for at in range(3)]
@@ -442,7 +442,7 @@ def test_rows_that_others_have_marked_as_deleted_are_left_to_the_reader_of_delta
     rows = pl.DataFrame({"day": [FIRST], "number": [1]})
     configuration = {"delta.enableDeletionVectors": vectors}
     write_deltalake(str(tmp_path), rows, partition_by=["day"], configuration=configuration)
-    found = storage.scan(DeltaTable(str(tmp_path)), f"day = '{FIRST}'")
+    found = object_store.scan(DeltaTable(str(tmp_path)), f"day = '{FIRST}'")
     assert found.collect().equals(rows)
     assert ("Parquet SCAN" in found.explain(optimized=False)) == (vectors == "false")
 
@@ -544,18 +544,18 @@ class TestInsertingWhatIsNew:
 
 class TestAppending:
     def test_many_small_files_become_one(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(delta, "_SMALL_FILES", 3)
+        monkeypatch.setattr(tables, "_SMALL_FILES", 3)
         keys = [f"o{number}" for number in range(10)]
         for key in keys:
             before = lake.find(KEY_DATES) if key != keys[0] else None
             lake.append(KEY_DATES, rows(KEY_DATES, {"key": key}))
             assert len(lake.find(KEY_DATES).file_uris()) <= 3
             if before is not None:
-                assert storage.scan(before).collect().height == keys.index(key)
+                assert object_store.scan(before).collect().height == keys.index(key)
         assert sorted(_stored(lake, KEY_DATES)["key"]) == keys
 
     def test_what_others_append_while_files_become_one_stays(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(delta, "_SMALL_FILES", 2)
+        monkeypatch.setattr(tables, "_SMALL_FILES", 2)
         start = threading.Barrier(4)
 
         def append(writer: int) -> None:

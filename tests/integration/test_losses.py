@@ -7,9 +7,9 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS, QUARANTINE_OF
-from orders_lakehouse.lake.losses import Loss, losses
-from orders_lakehouse.lake.results import latest
-from orders_lakehouse.sources.waiting import ChangedLater, changed_later
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.losses import Loss, losses
+from orders_lakehouse.sources.postgres.source_lag import ChangedLater, changed_later
 from tests.integration.conftest import Lakehouse, failures
 from tests.unit.rows import on
 

@@ -12,10 +12,10 @@ from adbc_driver_postgresql import dbapi
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import ORDER_LINES, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.defs import monitors
-from orders_lakehouse.lake.results import evaluations, failing_dates, latest
-from orders_lakehouse.sources.reconciliation import MISSED, compare_with_shop
-from orders_lakehouse.sources.waiting import Uncaptured, uncaptured
+from orders_lakehouse.defs.checks import monitors
+from orders_lakehouse.pipeline.check_results import evaluations, failing_dates, latest
+from orders_lakehouse.pipeline.reconciliation import MISSED, compare_with_shop
+from orders_lakehouse.sources.postgres.source_lag import Uncaptured, uncaptured
 from orders_lakehouse.transforms import orders
 from orders_lakehouse.transforms.money import with_total_price
 from tests.integration.conftest import Lakehouse, day

@@ -30,11 +30,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_OF,
     Table,
 )
-from orders_lakehouse.lake.accounts import Accounts, accounts
-from orders_lakehouse.lake.results import latest
-from orders_lakehouse.postgres import parse_url
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.row_accounting import Accounts, accounts
+from orders_lakehouse.postgres.connections import parse_url
+from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.shop.edge_cases import edge_cases
 from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
 from tests.redshift import PLAYS, unknown_to_redshift
 

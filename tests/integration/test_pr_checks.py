@@ -13,7 +13,7 @@ import psutil
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.embedded import remove_embedded_server, stop_embedded_server
+from orders_lakehouse.postgres.embedded import remove_embedded_server, stop_embedded_server
 from orders_lakehouse.settings import PROJECT
 from pr_checks.build import Build, copy_warehouse
 from pr_checks.commits import sides, unpack

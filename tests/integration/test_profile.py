@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
-from orders_lakehouse.lake import handles
-from orders_lakehouse.lake.delta import Lake, compact, rows_of
-from orders_lakehouse.lake.derivations import derive
-from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.delta import table_cache
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake, compact, rows_of
+from orders_lakehouse.pipeline.derive import derive
 from orders_lakehouse.transforms import curated
 from tests.unit.rows import on, rows
 
@@ -82,7 +82,7 @@ def test_after_any_history_it_is_what_all_lines_come_to(steps: list[tuple[str, i
                 shutil.rmtree(Path(folder, "lake", ORDER_LINES.path), ignore_errors=True)
             else:
                 lake.open(ORDER_LINES)
-                compact(handles.own(lake.location(ORDER_LINES)), ORDER_LINES, [[DAY, DAY + timedelta(days=1)]])
+                compact(table_cache.own(lake.location(ORDER_LINES)), ORDER_LINES, [[DAY, DAY + timedelta(days=1)]])
         assert profiled(lake).equals(made_anew(lake))
 
 
@@ -105,7 +105,7 @@ def test_a_version_whose_files_somebody_removed_is_done_without(lake: Lake) -> N
     write(lake, DAY, [{"order_id": "o1"}])
     profiled(lake)
     write(lake, DAY, [{"order_id": "o1"}, {"order_id": "o2"}])
-    handles.own(lake.location(ORDER_LINES)).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    table_cache.own(lake.location(ORDER_LINES)).vacuum(0, enforce_retention_duration=False, dry_run=False)
     assert profiled(lake)["orders"].to_list() == [2]
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.contracts.personal import MASK
 from orders_lakehouse.contracts.tables import (
     CHECK_RESULTS,
@@ -24,11 +25,10 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import record
-from orders_lakehouse.lake.waivers import configured_waivers, dates_judged_otherwise
-from orders_lakehouse.outcome import CheckOutcome, Outcome
-from orders_lakehouse.terminal.request import CAPTURE_JOB, DERIVE_JOB
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
+from orders_lakehouse.pipeline.check_results import record
+from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows
 
@@ -275,7 +275,7 @@ def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
         is_broken = first <= on("2020-03-01") <= last
         return Outcome("r2", success=not is_broken, checks=broken if is_broken else {})
 
-    monkeypatch.setattr("orders_lakehouse.terminal.replay.run_stretch", run_stretch)
+    monkeypatch.setattr("orders_lakehouse.cli.replay.run_stretch", run_stretch)
     status, output, errors = command("quarantine", "replay")
     assert ran == [(CAPTURE_JOB, "03-02", "03-02"), (DERIVE_JOB, "03-04", "03-04"), (DERIVE_JOB, "03-01", "03-01")]
     assert "Rows in quarantine" in output

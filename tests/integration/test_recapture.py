@@ -20,11 +20,11 @@ from orders_lakehouse.contracts.tables import (
     RAW_PAYMENTS,
     Table,
 )
+from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.encoding import BAD_BYTE
-from orders_lakehouse.lake import recapture as module
-from orders_lakehouse.lake.accounts import accounts
-from orders_lakehouse.lake.delta import Lake, files_of
-from orders_lakehouse.lake.recapture import recapture
+from orders_lakehouse.pipeline import recapture as module
+from orders_lakehouse.pipeline.recapture import recapture
+from orders_lakehouse.pipeline.row_accounting import accounts
 from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like, lakehouse_on
 from tests.unit.rows import at, on, rows
 

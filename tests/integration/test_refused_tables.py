@@ -11,17 +11,17 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse import pending
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.cli.status import look, show_tables
 from orders_lakehouse.contracts.tables import RAW
 from orders_lakehouse.defs.sensors import shop_changes_sensor
-from orders_lakehouse.in_vain import kept_refused
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.pipeline import date_queue
+from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.pipeline.failing_requests import kept_refused
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources import shop_changes
-from orders_lakehouse.sources.shop_changes import Marks, changed_dates
-from orders_lakehouse.sources.waiting import uncaptured
-from orders_lakehouse.terminal.status import look, show_tables
+from orders_lakehouse.sources.postgres import changes
+from orders_lakehouse.sources.postgres.changes import Marks, changed_dates
+from orders_lakehouse.sources.postgres.source_lag import uncaptured
 from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import Daemon
 from tests.integration.reader import READER, reader_of
@@ -43,7 +43,7 @@ OTHERS = {table.name for table in RAW} - {"payments"}
 @pytest.fixture
 def restricted(lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lakehouse]:
     """A lakehouse that reads its shop as the document's user."""
-    monkeypatch.setattr(pending, "_PAUSE", timedelta(0))
+    monkeypatch.setattr(date_queue, "_PAUSE", timedelta(0))
     changed(lakehouse, SHOP)
     with reader_of(lakehouse.shop_url, tmp_path) as url:
         monkeypatch.setenv("SHOP_DATABASE_URL", url)
@@ -108,7 +108,7 @@ def test_a_first_look_without_a_table_compares_all_of_it_later(restricted: Lakeh
 def test_a_table_that_is_locked_keeps_the_others_waiting_for_seconds(
     restricted: Lakehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shop_changes, "_LOCK_SECONDS", 1)
+    monkeypatch.setattr(changes, "_LOCK_SECONDS", 1)
     _, marks, _ = looked({})
     restricted.shop(ORDERED)
     with locked(restricted, "customers"):

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, QUARANTINE_OF, RAW_ORDER_ITEMS
-from orders_lakehouse.lake.results import latest
+from orders_lakehouse.pipeline.check_results import latest
 from tests.integration.conftest import Lakehouse
 
 DAY, NEXT, LATER = "2017-01-02", "2017-01-03", "2017-01-04"

@@ -12,16 +12,16 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 from polars.testing import assert_frame_equal
 
+from orders_lakehouse.cli.reset import ResetError, reset
 from orders_lakehouse.contracts.tables import CLEANSED, CURATED, KEY_DATES, ORDERS, QUARANTINE, RAW_ORDERS
-from orders_lakehouse.instance import AtWorkError, prepare_instance
-from orders_lakehouse.lake import handles, storage
-from orders_lakehouse.lake import reset as lake_reset
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.results import evaluations
-from orders_lakehouse.lake.storage import LakeError
+from orders_lakehouse.delta import object_store, table_cache
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.home import AtWorkError, prepare_instance
+from orders_lakehouse.pipeline import reset as lake_reset
+from orders_lakehouse.pipeline.check_results import evaluations
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.reset import ResetError, reset
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on
 from tests.integration.test_late_changes import CHANGES, FIRST, LAST, SHOP, changed, ran
 from tests.s3 import environment, new_bucket
@@ -214,8 +214,8 @@ def test_a_table_goes_with_all_of_its_files(
     assert lake_reset.rows_in(lake, ORDERS) is None
     assert lake_reset.rows_in(lake, RAW_ORDERS) == 1
     # A damaged table goes like any other.
-    storage.files_at(lake.location(RAW_ORDERS)).delete_file("_delta_log/00000000000000000000.json")
-    monkeypatch.setattr(handles, "_latest", {})
+    object_store.files_at(lake.location(RAW_ORDERS)).delete_file("_delta_log/00000000000000000000.json")
+    monkeypatch.setattr(table_cache, "_latest", {})
     with pytest.raises(LakeError):
         lake_reset.rows_in(lake, RAW_ORDERS)
     assert lake_reset.known_dates(lake) is None

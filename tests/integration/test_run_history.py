@@ -23,9 +23,9 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import SerializableErrorInfo
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from orders_lakehouse import run_history
-from orders_lakehouse.instance import prepare_instance
-from orders_lakehouse.run_history import Pruned, prune_history, shrink_files
+from orders_lakehouse.instance.home import prepare_instance
+from orders_lakehouse.runtime import run_history
+from orders_lakehouse.runtime.run_history import Pruned, prune_history, shrink_files
 from orders_lakehouse.settings import settings
 
 pytestmark = pytest.mark.slow

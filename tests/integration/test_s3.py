@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from orders_lakehouse.contracts.tables import DAILY_SALES
-from orders_lakehouse.lake import storage
-from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.storage import bucket_of
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.object_store import bucket_of
+from orders_lakehouse.delta.tables import Lake, rows_of
 from tests.s3 import ACCESS_KEY, client
 from tests.unit.rows import rows
 
@@ -82,7 +82,7 @@ def test_a_lake_is_reached_by_a_role(role: str) -> None:
     lake = Lake(role, "UTC")
     lake.append(DAILY_SALES, rows(DAILY_SALES, {}))
     assert rows_of(lake.scan(DAILY_SALES)).height == 1
-    found = storage.options(role)
+    found = object_store.options(role)
     assert found is not None
     assert found["AWS_SESSION_TOKEN"]
     assert found["AWS_ACCESS_KEY_ID"] != ACCESS_KEY

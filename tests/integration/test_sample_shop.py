@@ -8,13 +8,13 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.shop import sample
-from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
-from orders_lakehouse.shop.sample import build_shop, load_sample_shop
+from orders_lakehouse.sample_shop import sample
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 
 UrlFactory = Callable[[str], str]
 
-SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
 ONE_CUSTOMER = "INSERT INTO shop.customers (customer_id, updated_at) VALUES ('theirs', now());"
 UNKNOWN_PRODUCT = """
     SELECT count(*)

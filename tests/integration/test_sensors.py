@@ -6,10 +6,10 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from orders_lakehouse import pending
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
-from orders_lakehouse.postgres import DatabaseUnavailableError
+from orders_lakehouse.pipeline import date_queue
+from orders_lakehouse.postgres.connections import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse
 from tests.integration.daemon import Daemon
@@ -27,7 +27,7 @@ CLOCKED = ";".join(
 
 @pytest.fixture
 def daemon(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Daemon:
-    monkeypatch.setattr(pending, "_PAUSE", timedelta(0))
+    monkeypatch.setattr(date_queue, "_PAUSE", timedelta(0))
     return Daemon(lakehouse)
 
 
@@ -173,7 +173,7 @@ REPAIRED = "UPDATE shop.order_items SET quantity = 1, updated_at = '2017-01-08 1
 def test_a_bad_date_keeps_nobody_waiting_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse, daemon = built, Daemon(built)
     assert daemon.settle() == []
-    monkeypatch.setattr(pending, "_PAUSE", timedelta(hours=1))
+    monkeypatch.setattr(date_queue, "_PAUSE", timedelta(hours=1))
     changed(lakehouse, BROKEN)
     runs = [(first, last) for job, first, last in daemon.settle() if job == "derive_dates_job"]
     assert runs == [("2017-01-04", "2017-01-05"), ("2017-01-05", "2017-01-05")]

@@ -15,14 +15,14 @@ import pytest
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW, RAW_ORDERS, RAW_PAYMENTS, SOURCE_COLUMNS
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.postgres import DatabaseError, connect
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.reconciliation import compare_totals_with_shop, compare_with_shop
+from orders_lakehouse.postgres.connections import DatabaseError, connect
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.reconciliation import compare_totals_with_shop, compare_with_shop
-from orders_lakehouse.sources.shop import Window, read_versions
-from orders_lakehouse.sources.shop_changes import changed_dates
-from orders_lakehouse.sources.shop_columns import contract_columns, grant
-from orders_lakehouse.sources.waiting import uncaptured
+from orders_lakehouse.sources.postgres.changes import changed_dates
+from orders_lakehouse.sources.postgres.columns import contract_columns, grant
+from orders_lakehouse.sources.postgres.source_lag import uncaptured
+from orders_lakehouse.sources.postgres.versions import Window, read_versions
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, failures
 from tests.integration.daemon import Daemon
 from tests.integration.reader import READER, SCRIPT, make_reader, postgres_program, reader_of, run

@@ -8,8 +8,8 @@ from datetime import date
 import psycopg2
 import pytest
 
-from orders_lakehouse.shop import simulate as simulation
-from orders_lakehouse.shop.simulate import simulate
+from orders_lakehouse.sample_shop import simulate as simulation
+from orders_lakehouse.sample_shop.simulate import simulate
 from tests.integration.conftest import SHOP_SCHEMA, Command, rows_of
 
 pytestmark = pytest.mark.slow

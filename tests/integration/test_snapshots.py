@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from orders_lakehouse.shop.complete_journey import CompleteJourney, read_complete_journey
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from tests.integration.neighbours import ON_MARTS, make_shop, make_warehouse
 from tests.integration.reader import run
 from tests.integration.snapshots import Snapshot, mart_grants, snapshot_of_everything, snapshot_of_others

@@ -27,15 +27,15 @@ from orders_lakehouse.contracts.tables import (
     Table,
 )
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError, connect
+from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError, connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources import batches
-from orders_lakehouse.sources import shop as source
-from orders_lakehouse.sources.shop import Batch, Window, read_versions
+from orders_lakehouse.sources.postgres import versions as source
+from orders_lakehouse.sources.postgres.versions import Batch, Window, read_versions
 from tests.unit.calendars import ZONES, calendar_in, moved
 from tests.unit.rows import at, on
 
-SCHEMA = resources.files("orders_lakehouse.shop").joinpath("schema.sql").read_text()
+SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
 SECRET = "s3cr3t"
 UTC_FROM_2017 = Calendar(on("2017-01-01"), "UTC")
 DAY = on("2020-03-02")

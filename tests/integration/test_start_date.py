@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from orders_lakehouse.cli import migrate as command
+from orders_lakehouse.cli import quarantine
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS, QUARANTINE_OF, RAW
-from orders_lakehouse.lake import start
-from orders_lakehouse.lake.losses import losses, ordered_before_start
-from orders_lakehouse.lake.start import Moved, move_start
-from orders_lakehouse.lake.storage import LakeError
-from orders_lakehouse.terminal import migrate as command
-from orders_lakehouse.terminal import quarantine
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.pipeline import start_date
+from orders_lakehouse.pipeline.losses import losses, ordered_before_start
+from orders_lakehouse.pipeline.start_date import Moved, move_start
 from tests.integration.conftest import Lakehouse, failures, lakehouse_like
 from tests.unit.rows import on
 
@@ -94,12 +94,12 @@ def test_a_later_first_partition_is_refused(begun: Lakehouse) -> None:
 def test_a_lake_begins_earlier_as_if_it_always_had(
     earlier: Lakehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stopped = start.rebuild_key_dates
-    monkeypatch.setattr(start, "rebuild_key_dates", lambda *_: 1 / 0)
+    stopped = start_date.rebuild_key_dates
+    monkeypatch.setattr(start_date, "rebuild_key_dates", lambda *_: 1 / 0)
     # Another date, when it is broken off.
     with pytest.raises(ZeroDivisionError):
         move_start(replace(earlier.lake, start=on("2017-01-02")))
-    monkeypatch.setattr(start, "rebuild_key_dates", stopped)
+    monkeypatch.setattr(start_date, "rebuild_key_dates", stopped)
     monkeypatch.setattr(command, "configured_lake", lambda: earlier.lake)
     command.migrate()
     said = capsys.readouterr().out

@@ -19,12 +19,12 @@ from pyarrow import fs
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS, SOURCE_COLUMNS, Table
-from orders_lakehouse.lake import handles, storage
-from orders_lakehouse.lake.accounts import row_count
-from orders_lakehouse.lake.damage import readable_rows
-from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.recapture import recapture
-from orders_lakehouse.lake.storage import LakeError, StorageUnavailableError, bucket_of
+from orders_lakehouse.delta import object_store, table_cache
+from orders_lakehouse.delta.corruption import readable_rows
+from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError, bucket_of
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.pipeline.recapture import recapture
+from orders_lakehouse.pipeline.row_accounting import row_count
 from tests.s3 import ACCESS_KEY, SECRET, Proxy, Trouble, client, proxy
 from tests.unit.rows import on, rows
 
@@ -93,9 +93,9 @@ def troubled(s3_endpoint: str) -> Iterator[Proxy]:
 def lake(bucket: str, troubled: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A lake in a bucket behind the proxy, with a table of two dates; nobody waits for long."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", troubled.url)
-    monkeypatch.setattr(storage, "_REQUEST_SECONDS", 1)
-    monkeypatch.setattr(storage, "_RETRY_SECONDS", 2)
-    monkeypatch.setattr(storage, "_RETRIES", 2)
+    monkeypatch.setattr(object_store, "_REQUEST_SECONDS", 1)
+    monkeypatch.setattr(object_store, "_RETRY_SECONDS", 2)
+    monkeypatch.setattr(object_store, "_RETRIES", 2)
     made = Lake(f"{bucket}/some/lake", "UTC")
     replace(made, orders=1)
     made.open(RAW_ORDERS)
@@ -271,7 +271,7 @@ class TestADamagedTable:
 
     @staticmethod
     def change(lake: Lake, path: str, change: Callable[[bytes], bytes] | None) -> None:
-        if not storage.is_s3(lake.url):
+        if not object_store.is_s3(lake.url):
             file = Path(lake.url, path)
             file.unlink() if change is None else file.write_bytes(change(file.read_bytes()))
             return
@@ -359,7 +359,7 @@ class TestADamagedTable:
     def test_a_first_commit_cannot_be_removed(self, plain: Lake) -> None:
         self.change(plain, f"{DAILY_SALES.path}/_delta_log/{0:020}.json", lambda _content: b"{")
         # As another process finds it, which remembers nothing.
-        handles._handles.clear()
+        table_cache._handles.clear()
         with pytest.raises(LakeError, match=f"{0:020}.json of its log cannot be read.*`lakehouse reset daily_sales`"):
             stored(plain)
 

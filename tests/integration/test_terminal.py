@@ -22,8 +22,8 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.results import record
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.check_results import record
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, rows
 
@@ -154,7 +154,7 @@ class TestStatus:
         assert not any(one["rows_are_estimated"] for one in found["tables"])
 
         # A large fact is not read for that.
-        monkeypatch.setattr("orders_lakehouse.terminal.status._COUNTED_ROWS", 2)
+        monkeypatch.setattr("orders_lakehouse.cli.status._COUNTED_ROWS", 2)
         with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
             cursor.execute("ANALYZE marts.fct_orders")
         large = {one["table"]: one for one in answer(command, "status")["tables"]}

@@ -19,13 +19,13 @@ from orders_lakehouse.contracts.tables import (
     RAW_ORDERS,
     Table,
 )
-from orders_lakehouse.defs import checks
-from orders_lakehouse.lake import handles, portions
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, compact
-from orders_lakehouse.lake.log import Part, parts_of_run
-from orders_lakehouse.lake.touched import touched_dates, unaccounted_dates, versions_now
-from orders_lakehouse.sources.shop import Window, read_versions
+from orders_lakehouse.defs.checks import contracts
+from orders_lakehouse.delta import batches, table_cache
+from orders_lakehouse.delta.log import Part, parts_of_run
+from orders_lakehouse.delta.tables import Lake, compact
+from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.pipeline.capture import capture
+from orders_lakehouse.sources.postgres.versions import Window, read_versions
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import (
     CHANGES,
@@ -84,7 +84,7 @@ def test_a_range_in_portions_comes_out_as_in_one(
     again = built.copy_of_lake(tmp_path / "portions", "raw")
     with monkeypatch.context() as patched:
         # A date that has rows is a portion of its own, and the checks find the parts of the run together again.
-        patched.setattr(portions, "_MOST_ROWS", 1)
+        patched.setattr(batches, "_MOST_ROWS", 1)
         ran(again, "2017-01-01", "2017-01-10", select="group:cleansed or group:curated")
     assert again.lake.open(ORDERS).version() > built.lake.open(ORDERS).version() + 1
     assert_same_lake(built, again)
@@ -180,7 +180,7 @@ def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakeho
     captured(built, scripts[1])
     everything = touched_dates(built.lake, {**before, RAW_ORDERS.path: None}, CALENDAR)
     assert touched_dates(built.lake, before, CALENDAR) != everything
-    raw = handles.own(built.lake.location(RAW_ORDERS))
+    raw = table_cache.own(built.lake.location(RAW_ORDERS))
     assert compact(raw, RAW_ORDERS, [[day("2017-01-08")]])
     raw.vacuum(0, enforce_retention_duration=False, dry_run=False)
     assert touched_dates(built.lake, before, CALENDAR) == everything
@@ -204,7 +204,7 @@ def test_what_is_captured_while_a_date_is_derived_is_not_lost(
         "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-08 10:00+00' WHERE order_id = 'moves'",
     )
     with monkeypatch.context() as patched:
-        patched.setattr(checks, "parts_of_run", meanwhile)
+        patched.setattr(contracts, "parts_of_run", meanwhile)
         ran(built, "2017-01-02", select=DERIVED)
     assert set(built.wrong_curated()) == set()
     assert not_accounted_for(built) == {"orders": 1}

@@ -18,9 +18,9 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.tables import CLEANSED, RAW
-from orders_lakehouse.lake.accounts import accounts, row_count
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.liveness import SIGNATURE
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.orphaned_runs import SIGNATURE
+from orders_lakehouse.pipeline.row_accounting import accounts, row_count
 from orders_lakehouse.settings import PROJECT
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures, rows_of
 from tests.integration.test_late_changes import SHOP, not_accounted_for
@@ -33,7 +33,7 @@ SECRET = "s3cret"
 
 # Makes a home, when it is told to.
 PREPARE = """
-from orders_lakehouse.instance import prepare_instance
+from orders_lakehouse.instance.home import prepare_instance
 print("ready", flush=True)
 input()
 prepare_instance()

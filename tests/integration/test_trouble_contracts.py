@@ -17,10 +17,10 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.curated import DailySales
 from orders_lakehouse.contracts.raw import OrderItems
 from orders_lakehouse.contracts.tables import DAILY_SALES, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_PRODUCTS, Table
-from orders_lakehouse.lake import schema_evolution, storage
-from orders_lakehouse.lake.delta import Lake, LakeError, StorageUnavailableError
-from orders_lakehouse.lake.schema_evolution import Migrated
-from orders_lakehouse.lake.touched import touched_dates
+from orders_lakehouse.delta import object_store, schema_evolution
+from orders_lakehouse.delta.schema_evolution import Migrated
+from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError
+from orders_lakehouse.pipeline.affected_dates import touched_dates
 from tests.unit.rows import on, rows
 
 FIRST, SECOND = on("2020-03-01"), on("2020-03-02")
@@ -222,14 +222,14 @@ def test_a_table_that_is_written_to_while_it_is_migrated_loses_nothing(
 ) -> None:
     lake.insert_new(NARROW, OLD, IDENTITY)
     late = [OLD.head(1).with_columns(line_number=pl.lit(3, pl.Int32))]
-    scan = storage.scan
+    scan = object_store.scan
 
     def overtaken(*arguments: Any) -> pl.LazyFrame:
         if late:
             lake.insert_new(NARROW, late.pop(), IDENTITY)
         return scan(*arguments)
 
-    monkeypatch.setattr(storage, "scan", overtaken)
+    monkeypatch.setattr(object_store, "scan", overtaken)
     with pytest.raises(StorageUnavailableError, match=r"raw/order_items was written while it was migrated"):
         lake.migrate(RAW_ORDER_ITEMS)
     assert lake.migrate(RAW_ORDER_ITEMS) == Migrated(RAW_ORDER_ITEMS, 1, RETYPED_LINES, [])

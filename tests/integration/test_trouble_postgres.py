@@ -15,9 +15,9 @@ import dagster as dg
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse import postgres
 from orders_lakehouse.defs import resources
-from orders_lakehouse.embedded import embedded_server, remove_embedded_server
+from orders_lakehouse.postgres import connections
+from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures
 from tests.integration.test_late_changes import IN_THE_LAKE, SHOP
 
@@ -208,7 +208,7 @@ def test_a_table_of_the_shop_that_stays_locked_is_named_with_who_holds_it(
 ) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
-    monkeypatch.setattr(postgres, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "LOCK_SECONDS", 0.2)
 
     with locked(lakehouse.shop_url, "LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE"):
         result = lakehouse.run(*RANGE, select="key:raw/orders or key:raw/payments")
@@ -274,7 +274,7 @@ def test_a_reader_of_the_warehouse_who_stays_is_named(
     before = lakehouse.mart_checksums()
     lakehouse.shop("UPDATE shop.customers SET city = 'Bath', updated_at = '2017-01-09' WHERE customer_id = 'ca'")
     lakehouse.oracle.look()
-    monkeypatch.setattr(postgres, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "LOCK_SECONDS", 0.2)
     monkeypatch.setattr(resources, "_RETRIES", 1)
 
     assert lakehouse.run(*RANGE, select=IN_THE_LAKE).success

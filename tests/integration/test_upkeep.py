@@ -9,9 +9,9 @@ import pytest
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import KEY_DATES
-from orders_lakehouse.defs.upkeep import repair_schedule
-from orders_lakehouse.lake.history import rebuild_key_dates
-from orders_lakehouse.lake.results import failing_dates, latest
+from orders_lakehouse.defs.reconciliation import repair_schedule
+from orders_lakehouse.pipeline.check_results import failing_dates, latest
+from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse, day, failures
 from tests.integration.test_late_changes import SHOP, changed, not_accounted_for, ran

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
-from orders_lakehouse.lake.care import care_for
+from orders_lakehouse.delta.maintenance import care_for
 from orders_lakehouse.warehouse import load as loading
 from orders_lakehouse.warehouse.load import load
 from tests.integration.copies import COPY, DAYS, Warehouse, line, load_lines

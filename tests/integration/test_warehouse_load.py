@@ -15,8 +15,8 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
-from orders_lakehouse.lake.calendar import days_with_holidays
-from orders_lakehouse.postgres import DatabaseError, DatabaseUnavailableError
+from orders_lakehouse.pipeline.stored_calendar import days_with_holidays
+from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading
 from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, Copy

@@ -12,15 +12,15 @@ import pytest
 
 from orders_lakehouse import definitions
 from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.cli.backfill import run_stretch
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_CUSTOMERS, RAW_ORDERS
-from orders_lakehouse.defs.cleansed import cleansed_assets
+from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 from orders_lakehouse.defs.metadata import key_of
-from orders_lakehouse.lake import delta, portions, widths
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, files_of
-from orders_lakehouse.lake.portions import Portion, portions_of_versions
-from orders_lakehouse.lake.widths import counted_rows
-from orders_lakehouse.terminal.backfill import run_stretch
+from orders_lakehouse.delta import batches, row_widths, tables
+from orders_lakehouse.delta.batches import Portion, portions_of_versions
+from orders_lakehouse.delta.row_widths import counted_rows
+from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.warehouse import load as loading
 from tests.integration.conftest import Terminal
 from tests.integration.copies import COPY, Warehouse, line
@@ -64,7 +64,7 @@ class TestWhatDatesCountFor:
     def test_of_ordinary_rows_the_log_alone_is_read(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         orders = rows(RAW_ORDERS, *({"order_id": f"o{number}"} for number in range(1_000)))
         lake.insert_new(RAW_ORDERS, orders, IDENTITY)
-        monkeypatch.setattr(widths, "_bytes_of_file", lambda *_, **__: pytest.fail("a footer was read"))
+        monkeypatch.setattr(row_widths, "_bytes_of_file", lambda *_, **__: pytest.fail("a footer was read"))
         assert counted_rows(lake.open(RAW_ORDERS), RAW_ORDERS)["counted"].to_list() == [1_000]
 
     def test_a_file_that_is_gone_counts_for_its_rows(self, lake: Lake) -> None:
@@ -74,7 +74,7 @@ class TestWhatDatesCountFor:
         assert counted_rows(lake.open(RAW_CUSTOMERS), RAW_CUSTOMERS)["counted"].to_list() == [1]
 
     def test_dates_with_wide_rows_are_portions_of_their_own(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(portions, "_MOST_ROWS", 1_000)
+        monkeypatch.setattr(batches, "_MOST_ROWS", 1_000)
         days = [DAY + timedelta(days=number) for number in range(4)]
         for number, day in enumerate(days):
             some = [
@@ -105,7 +105,7 @@ class TestInserting:
         found = []
         for far_more in (1_000, 0):
             lake = Lake(str(tmp_path / str(far_more)), "UTC")
-            monkeypatch.setattr(delta, "_FAR_MORE", far_more)
+            monkeypatch.setattr(tables, "_FAR_MORE", far_more)
             new = []
             for change in changes:
                 frame = rows(RAW_ORDERS, *change)
@@ -117,8 +117,8 @@ class TestInserting:
         assert found[0][0] == [5, 1, 1, 1, 2, 2, 0]
 
     def test_many_rows_are_written_piece_by_piece(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(delta, "_IN_PIECES", 4)
-        monkeypatch.setattr(delta, "_PIECE_ROWS", 3)
+        monkeypatch.setattr(tables, "_IN_PIECES", 4)
+        monkeypatch.setattr(tables, "_PIECE_ROWS", 3)
         frame = rows(RAW_ORDERS, *({"order_id": f"o{number}", "status": None} for number in range(10)))
         assert lake.insert_new(RAW_ORDERS, frame, IDENTITY) == 10
         stored = lake.scan(RAW_ORDERS).to_native().collect()
@@ -154,7 +154,7 @@ def test_a_backfill_says_what_a_date_needs_before_it_begins(
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", "1")
-    monkeypatch.setattr(portions, "_ALONE_BYTES", 1_000_000_000)
+    monkeypatch.setattr(batches, "_ALONE_BYTES", 1_000_000_000)
     orders = [{"order_id": f"o{number}", "ordered_at": at("2020-03-02 09:00")} for number in range(3)]
     capture(lake, RAW_ORDERS, rows(RAW_ORDERS, *orders), UTC_FROM_2017)
     (asset,) = [made for made in cleansed_assets if made.key == key_of(ORDERS)]
@@ -177,11 +177,11 @@ def test_the_largest_of_several_dates_is_told(lake: Lake, monkeypatch: pytest.Mo
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", "1")
     lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, {"captured_on": NEXT}), IDENTITY)
     found = [Portion((day, day), counted) for day, counted in ((DAY, 500_000), (NEXT, 2_000_000))]
-    said = portions.in_words(lake, ORDERS, RAW_ORDERS, found)
+    said = batches.in_words(lake, ORDERS, RAW_ORDERS, found)
     assert said is not None
     assert said.startswith(f"{NEXT} has 1 rows of raw/orders: to derive cleansed/orders of them takes about 2.1 GB")
     assert "1 other dates need more than that, too." in said
-    assert portions.in_words(lake, ORDERS, RAW_ORDERS, [Portion((DAY, NEXT), 300_000)]) is None
+    assert batches.in_words(lake, ORDERS, RAW_ORDERS, [Portion((DAY, NEXT), 300_000)]) is None
 
 
 _WIDE_SHOP = """

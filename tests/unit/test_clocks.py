@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from orders_lakehouse.clocks import finding_of_skew
+from orders_lakehouse.postgres.clocks import finding_of_skew
 
 DAY = timedelta(days=1)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.disks import Disk, disks, finding_of_room
+from orders_lakehouse.machine.disks import Disk, disks, finding_of_room
 
 GB = 10**9
 

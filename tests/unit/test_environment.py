@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from orders_lakehouse import environment
+from orders_lakehouse.machine import environment
 
 SECRETS = {"SHOP_DATABASE_URL": "x", "AWS_SECRET_ACCESS_KEY": "x", "SPARK_REMOTE": "x", "LAKEHOUSE_HOME": "x"}
 LIBPQ = {"PGHOST": "x", "PGPASSFILE": "x", "PGSSLMODE": "x"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.in_vain import (
+from orders_lakehouse.pipeline.date_queue import Failure, Pending
+from orders_lakehouse.pipeline.failing_requests import (
     InVain,
-    RefusedTable,
     asked_in_vain,
     keep,
     keep_refused,
@@ -15,8 +15,8 @@ from orders_lakehouse.in_vain import (
     kept_refused,
     refused_tables,
 )
-from orders_lakehouse.pending import Failure, Pending
 from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.refused import RefusedTable
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
 

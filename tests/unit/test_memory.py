@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse import memory
-from orders_lakehouse.memory import Shares, share
+from orders_lakehouse.machine import memory
+from orders_lakehouse.machine.memory import Shares, share
 
 
 @pytest.mark.usefixtures("clean_settings")

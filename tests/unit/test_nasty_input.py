@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from orders_lakehouse import cli
+from orders_lakehouse.cli import main as program
 from orders_lakehouse.settings import Settings, settings
 
 VALUES = [
@@ -69,7 +69,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
 
 TRIED = [
     pytest.param(path, command, parameter, id=f"{' '.join(path)} {parameter.name}")
-    for path, command in commands(cli.cli)
+    for path, command in commands(program.cli)
     for parameter in command.params
     if not getattr(parameter, "is_flag", False)
 ]
@@ -96,7 +96,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.setenv(name, "postgresql://nobody@127.0.0.1:1/nothing")
     monkeypatch.setattr(os, "execv", lambda *_: sys.exit(0))
     # Both change the whole process.
-    monkeypatch.setattr(cli, "keep_private", lambda: None)
+    monkeypatch.setattr(program, "keep_private", lambda: None)
     settings.cache_clear()
     yield
     settings.cache_clear()
@@ -106,7 +106,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
     settings.cache_clear()
     monkeypatch.setattr(sys, "argv", ["lakehouse", *words])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        program.main()
     return exit_.value.code, capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from orders_lakehouse.outcome import failure_in_words
+from orders_lakehouse.instance.outcome import failure_in_words
 
 
 @pytest.fixture

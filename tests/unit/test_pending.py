@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.pending import GAP, Ended, Failed, Failure, Pending, Turn, pause, ranges
+from orders_lakehouse.pipeline.date_queue import GAP, Ended, Failed, Failure, Pending, Turn, pause, ranges
 
 DAY = timedelta(days=1)
 START = date(2017, 1, 1)

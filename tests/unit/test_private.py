@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.private import make_home
+from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.settings import PROJECT
 
 
@@ -40,7 +40,7 @@ def test_a_folder_that_others_use_keeps_its_mode(tmp_path: Path, found: int) -> 
 
 
 def test_what_a_command_writes_is_private(tmp_path: Path) -> None:
-    script = "import os, sys; sys.argv = ['lakehouse', 'url', 'lake']; from orders_lakehouse.cli import main\n"
+    script = "import os, sys; sys.argv = ['lakehouse', 'url', 'lake']; from orders_lakehouse.cli.main import main\n"
     script += "try: main()\nexcept SystemExit: open('written', 'w').close(); os.mkdir('made')"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, umask=0)

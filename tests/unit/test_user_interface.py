@@ -10,7 +10,7 @@ import uvicorn
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from orders_lakehouse.user_interface import KnownHosts
+from orders_lakehouse.runtime.webserver import KnownHosts
 
 
 async def application(scope, receive, send):  # type: ignore[no-untyped-def]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from orders_lakehouse.cli.contracts import published
 from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers, incompatible
 from orders_lakehouse.contracts.document import documents
-from orders_lakehouse.terminal.contracts import published
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_CUSTOMERS, RAW_ORDERS
-from orders_lakehouse.lake.accounts import unaccounted_versions
-from orders_lakehouse.lake.delta import Lake
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.row_accounting import unaccounted_versions
 from tests.unit.rows import at, on, rows
 
 FIRST, SECOND, THIRD = at("2020-03-02 13:00"), at("2020-03-03 13:00"), at("2020-03-04 13:00")

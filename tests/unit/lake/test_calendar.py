@@ -12,8 +12,13 @@ import pytest
 
 from orders_lakehouse.calendar import FIRST, LAST, Calendar, installed_zone_data
 from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, KEY_DATES, ORDERS, RAW_CUSTOMERS, RAW_ORDERS, Table
-from orders_lakehouse.lake import accounts
-from orders_lakehouse.lake.calendar import (
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.pipeline import row_accounting
+from orders_lakehouse.pipeline.capture import capture
+from orders_lakehouse.pipeline.derive import derive
+from orders_lakehouse.pipeline.stored_calendar import (
     CalendarChangedError,
     HolidaysError,
     apply_installed,
@@ -26,11 +31,6 @@ from orders_lakehouse.lake.calendar import (
     require_same,
     stored,
 )
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake, rows_of
-from orders_lakehouse.lake.derivations import derive
-from orders_lakehouse.lake.log import find
-from orders_lakehouse.lake.storage import LakeError
 from orders_lakehouse.settings import settings
 from tests.unit.calendars import calendar_in, moved
 from tests.unit.rows import at, on, rows
@@ -276,11 +276,11 @@ class TestApply:
         keep(lake, before if begins_early else after)
         captured(RAW_ORDERS, lake, "2026-11-21", {"ordered_at": at("2026-11-21 07:30")})
         derived(lake)
-        assert accounts.row_count(lake, ORDERS) == begins_early
+        assert row_accounting.row_count(lake, ORDERS) == begins_early
         keep(lake, after if begins_early else before)
         assert dates_to_run(lake) == [on("2026-11-21")]
         derived(lake)
-        assert accounts.row_count(lake, ORDERS) == (not begins_early)
+        assert row_accounting.row_count(lake, ORDERS) == (not begins_early)
         assert dates_to_run(lake) == []
 
     def test_what_is_installed_already_changes_nothing(self, lake: Lake, placed: dict[str, datetime]) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.tables import RAW_ORDER_ITEMS, RAW_ORDERS
-from orders_lakehouse.defs.raw import each_key_once
-from orders_lakehouse.lake.capture import repeated_keys
+from orders_lakehouse.defs.assets.raw import each_key_once
+from orders_lakehouse.pipeline.capture import repeated_keys
 from tests.unit.rows import on, rows
 
 DAY = on("2020-03-02")

@@ -8,9 +8,9 @@ import narwhals as nw
 import pytest
 
 from orders_lakehouse.contracts.tables import DAILY_SALES
-from orders_lakehouse.lake import log
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.log import dates_changed_by, parts_of_run
+from orders_lakehouse.delta import log
+from orders_lakehouse.delta.log import dates_changed_by, parts_of_run
+from orders_lakehouse.delta.tables import Lake
 from tests.unit.rows import on, rows
 
 DAY = on("2020-03-02")

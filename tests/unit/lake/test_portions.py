@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.lake.portions import portions, row_limit
+from orders_lakehouse.delta.batches import portions, row_limit
 from tests.unit.rows import on
 
 FIRST, LAST = on("2020-01-01"), on("2020-02-10")

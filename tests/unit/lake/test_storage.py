@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.lake import storage
-from orders_lakehouse.lake.storage import LakeError, options
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.object_store import LakeError, options
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
 
@@ -98,8 +98,8 @@ def test_a_profile_has_keys_region_and_endpoint(monkeypatch: pytest.MonkeyPatch,
     assert found["AWS_ACCESS_KEY_ID"] == "AKIDP"
     assert found["AWS_REGION"] == "eu-south-1"
     assert found["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9"
-    assert storage.identity() == "access key AKIDP (from shared-credentials-file, profile lake)" or (
-        storage.identity() == "access key AKIDP (from config-file, profile lake)"
+    assert object_store.identity() == "access key AKIDP (from shared-credentials-file, profile lake)" or (
+        object_store.identity() == "access key AKIDP (from config-file, profile lake)"
     )
 
 
@@ -167,4 +167,4 @@ def test_encryption_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch, gi
 def test_the_secret_is_not_in_what_is_told_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    assert storage.identity() == "access key AKID (from env)"
+    assert object_store.identity() == "access key AKID (from env)"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
-from orders_lakehouse.lake.capture import capture
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.touched import WATCHED, touched_dates, touched_spans, versions_now
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.affected_dates import WATCHED, touched_dates, touched_spans, versions_now
+from orders_lakehouse.pipeline.capture import capture
 from tests.unit import rows
 from tests.unit.calendars import calendar_in
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.waiting import Waiting, curated_lines, curated_totals, waiting_to_be_shown
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.layer_lag import Waiting, curated_lines, curated_totals, waiting_to_be_shown
 from tests.unit.rows import at, on, rows
 
 LONG_AGO, LATELY, NOW = at("2020-03-02 13:00"), at("2020-03-20 08:00"), at("2020-03-20 09:00")

@@ -6,8 +6,8 @@ import narwhals as nw
 
 from orders_lakehouse.contracts.tables import CUSTOMERS
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.waivers import State, dates_judged_otherwise, standings
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.waivers import State, dates_judged_otherwise, standings
 from tests.unit.rows import at, on, rows
 
 DAY = on("2020-03-02")

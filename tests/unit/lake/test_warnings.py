@@ -7,9 +7,9 @@ import narwhals as nw
 import pytest
 
 from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, ORDER_ITEMS, ORDERS, Table
-from orders_lakehouse.defs.cleansed import verdicts_on
-from orders_lakehouse.lake.delta import Lake
-from orders_lakehouse.lake.warnings import warnings_by_date
+from orders_lakehouse.defs.assets.cleansed import verdicts_on
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.pipeline.row_warnings import warnings_by_date
 from tests.unit.rows import on, rows
 
 FIRST, LAST = on("2020-03-01"), on("2026-12-31")

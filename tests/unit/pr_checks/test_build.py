@@ -94,14 +94,14 @@ class TestBase:
     def test_another_shop_other_dates_or_other_packages_make_another_base(
         self, tmp_path: Path, answers: Answers, dropped: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        files = ["orders_lakehouse/shop/edge_cases.sql", "pr_checks/shop.py", "requirements.txt"]
+        files = ["orders_lakehouse/sample_shop/edge_cases.sql", "pr_checks/shop.py", "requirements.txt"]
         project = tmp_path / "project"
-        for file in [*files, "orders_lakehouse/shop/__pycache__/sample.pyc", "orders_lakehouse/cli.py"]:
+        for file in [*files, "orders_lakehouse/sample_shop/__pycache__/sample.pyc", "orders_lakehouse/cli/main.py"]:
             (project / file).parent.mkdir(parents=True, exist_ok=True)
             (project / file).write_text("1")
         found = [beside_commit(project)]
-        (project / "orders_lakehouse/shop/__pycache__/sample.pyc").write_text("2")
-        (project / "orders_lakehouse/cli.py").write_text("2")
+        (project / "orders_lakehouse/sample_shop/__pycache__/sample.pyc").write_text("2")
+        (project / "orders_lakehouse/cli/main.py").write_text("2")
         assert beside_commit(project) == found[0]
         for file in files:
             (project / file).write_text("2")

@@ -12,15 +12,15 @@ from pr_checks.impact import LAYERS, changed_models, from_first, reached_layers
     [
         ("docs/operating.md", ()),
         ("tests/unit/test_dates.py", ()),
-        ("orders_lakehouse/terminal/status.py", ()),
-        ("orders_lakehouse/shop/simulate.py", ()),
+        ("orders_lakehouse/cli/status.py", ()),
+        ("orders_lakehouse/sample_shop/simulate.py", ()),
         ("dbt_project/models/marts/dim_date.sql", ("marts",)),
         ("orders_lakehouse/warehouse/load.py", ("warehouse", "marts")),
         # Derivations of both layers stand in one module.
         ("orders_lakehouse/transforms/curated.py", ("cleansed", "curated", "warehouse", "marts")),
         ("orders_lakehouse/transforms/dimensions.py", ("cleansed", "curated", "warehouse", "marts")),
         ("waivers.toml", ("cleansed", "curated", "warehouse", "marts")),
-        ("orders_lakehouse/sources/shop.py", LAYERS),
+        ("orders_lakehouse/sources/postgres/versions.py", LAYERS),
         ("orders_lakehouse/contracts/cleansed.py", LAYERS),
         ("orders_lakehouse/dagster.yaml", LAYERS),
         ("requirements.txt", LAYERS),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from orders_lakehouse.shop import complete_journey
-from orders_lakehouse.shop.complete_journey import (
+from orders_lakehouse.sample_shop import complete_journey
+from orders_lakehouse.sample_shop.complete_journey import (
     baskets,
     money,
     order_items,

@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.shop.draws import draw, draw_choice, draw_duration
+from orders_lakehouse.sample_shop.draws import draw, draw_choice, draw_duration
 
 KEYS = pl.select(pl.int_range(0, 50_000).alias("key"))
 KEY = pl.col("key")

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from orders_lakehouse.shop.households import customers
+from orders_lakehouse.sample_shop.households import customers
 
 FIRST_ORDERED_AT = datetime(2017, 1, 20, tzinfo=UTC)
 LIMITS: dict[str | None, tuple[int, int]] = {

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from orders_lakehouse.shop.order_events import SNAPSHOT_AT, order_events, orders, payments
+from orders_lakehouse.sample_shop.order_events import SNAPSHOT_AT, order_events, orders, payments
 
 ORDERS = 20_000
 TIMESTAMP = pl.Datetime("us", "UTC")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.tables import RAW_ORDERS
-from orders_lakehouse.lake.tombstones import at_known_clock
-from orders_lakehouse.sources.healing import held_back
+from orders_lakehouse.pipeline.healing import held_back
+from orders_lakehouse.pipeline.tombstones import at_known_clock
 from orders_lakehouse.transforms.versions import current_versions
 from tests.unit.rows import at, on, rows
 

@@ -5,10 +5,10 @@ from datetime import date
 
 import pytest
 
-from orders_lakehouse.instance import BackfillError
-from orders_lakehouse.outcome import CheckOutcome, Outcome
-from orders_lakehouse.terminal.backfill import explain_failure, ranges
-from orders_lakehouse.terminal.request import Request
+from orders_lakehouse.cli.backfill import explain_failure, ranges
+from orders_lakehouse.cli.backfill_request import Request
+from orders_lakehouse.cli.runs import BackfillError
+from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 
 
 def on(text: str) -> date:
@@ -21,7 +21,7 @@ def request_of(first: str, last: str, *without: str, job: str = "refresh_all_job
 
 @pytest.fixture(autouse=True)
 def called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders_lakehouse.terminal.request.program", lambda: "lakehouse")
+    monkeypatch.setattr("orders_lakehouse.cli.backfill_request.program", lambda: "lakehouse")
     monkeypatch.setattr(sys, "argv", ["lakehouse"])
 
 

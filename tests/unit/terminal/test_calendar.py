@@ -8,11 +8,11 @@ import narwhals as nw
 import polars as pl
 import pytest
 
+from orders_lakehouse.cli.calendar import calendar
 from orders_lakehouse.contracts.tables import CALENDAR
-from orders_lakehouse.lake.calendar import days_with_holidays, installed, stored
-from orders_lakehouse.lake.configured import configured_lake
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.pipeline.stored_calendar import days_with_holidays, installed, stored
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.calendar import calendar
 from tests.unit.calendars import calendar_in, moved
 from tests.unit.rows import on
 
@@ -31,7 +31,7 @@ expires = 2026-12-24
 
 @pytest.fixture(autouse=True)
 def in_vancouver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_settings: None) -> None:  # noqa: ARG001
-    monkeypatch.setattr("orders_lakehouse.terminal.calendar.program", lambda: "lakehouse")
+    monkeypatch.setattr("orders_lakehouse.cli.calendar.program", lambda: "lakehouse")
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("LAKEHOUSE_TIMEZONE", ZONE)
     settings.cache_clear()

@@ -6,8 +6,8 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from orders_lakehouse.cli.chart import revenue_by_month, show_revenue
 from orders_lakehouse.contracts.tables import DAILY_SALES
-from orders_lakehouse.terminal.chart import revenue_by_month, show_revenue
 
 
 def sales(*rows: tuple[str, str, str]) -> pl.DataFrame:

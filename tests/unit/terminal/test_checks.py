@@ -5,16 +5,16 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from orders_lakehouse.cli.checks import ChecksError, Wanted, select
 from orders_lakehouse.contracts.tables import CHECK_RESULTS
-from orders_lakehouse.remedies import remedies
+from orders_lakehouse.pipeline.next_steps import remedies
 from orders_lakehouse.settings import settings
-from orders_lakehouse.terminal.checks import ChecksError, Wanted, select
 
 
 @pytest.fixture(autouse=True)
 def called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("checks", "request"):
-        monkeypatch.setattr(f"orders_lakehouse.terminal.{module}.program", lambda: "lakehouse")
+    for module in ("checks", "backfill_request"):
+        monkeypatch.setattr(f"orders_lakehouse.cli.{module}.program", lambda: "lakehouse")
 
 
 DAYS = {number: date(2017, 1, number) for number in range(1, 32)}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from orders_lakehouse.cli import configuration
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.terminal import configuration
 
 SECRET = "s3cr3t"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orders_lakehouse.cli import cli
+from orders_lakehouse.cli import contracts
+from orders_lakehouse.cli.main import cli
 from orders_lakehouse.contracts.document import documents
-from orders_lakehouse.terminal import contracts
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
+from orders_lakehouse.cli import dictionary
+from orders_lakehouse.cli.dictionary import DictionaryError
 from orders_lakehouse.contracts import tables
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.terminal import dictionary
-from orders_lakehouse.terminal.dictionary import DictionaryError
 from orders_lakehouse.warehouse import models
 
 _DIM_DATE = "model.orders_lakehouse.dim_date"

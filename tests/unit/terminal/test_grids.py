@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from orders_lakehouse.terminal.grids import program, show_rows
+from orders_lakehouse.cli.formatting import program, show_rows
 
 
 @pytest.fixture(autouse=True)

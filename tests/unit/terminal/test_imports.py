@@ -7,7 +7,7 @@ from pathlib import Path
 
 _CALL = """
 import sys
-from orders_lakehouse import cli
+from orders_lakehouse.cli import main as cli
 
 for arguments in (
     ["checks"],
@@ -54,7 +54,7 @@ import sys
 import orders_lakehouse.definitions
 import polars as pl
 from orders_lakehouse.contracts.tables import CLEANSED
-from orders_lakehouse.defs.checks import broken_rules
+from orders_lakehouse.defs.checks.contracts import broken_rules
 
 # To judge rows takes no more.
 for table in CLEANSED:

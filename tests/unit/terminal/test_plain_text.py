@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orders_lakehouse.cli.plain_text import safe, safe_json, safe_lines
+from orders_lakehouse.cli.quarantine import _write
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.terminal.plain_text import safe, safe_json, safe_lines
-from orders_lakehouse.terminal.quarantine import _write
 
 OBEYED = "\x1b\x07\x9b\x7f\u202e\u2066"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orders_lakehouse.postgres import parse_url
-from orders_lakehouse.terminal.psql import connection
+from orders_lakehouse.cli.psql import connection
+from orders_lakehouse.postgres.connections import parse_url
 
 VARIABLES = {"PGHOST": "h1,h2", "PGPORT": "5432,5433", "PGUSER": "u", "PGDATABASE": "d", "PGPASSWORD": "p/w"}
 

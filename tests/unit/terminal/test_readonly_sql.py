@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from orders_lakehouse.terminal.readonly_sql import QueryError, check
+from orders_lakehouse.cli.readonly_sql import QueryError, check
 
 QUERIES = [
     "select * from cleansed.orders where order_date = '2017-03-01'",

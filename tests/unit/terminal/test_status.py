@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from orders_lakehouse.in_vain import InVain
-from orders_lakehouse.terminal.status import Status, TableStatus, show_tables, when, worst_check
+from orders_lakehouse.cli.status import Status, TableStatus, show_tables, when, worst_check
+from orders_lakehouse.pipeline.failing_requests import InVain
 from tests.unit.rows import at
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)

@@ -1,0 +1,278 @@
+"""A backfill: its ranges, its progress, the summary at its end, and what to do when it failed."""
+
+import json
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
+from itertools import pairwise
+from typing import TextIO
+
+import click
+import polars as pl
+
+from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DEFAULT_JOB, Request, command
+from orders_lakehouse.cli.formatting import console, grid, program
+from orders_lakehouse.cli.runs import BackfillError, run_range
+from orders_lakehouse.cli.status import look, show_tables
+from orders_lakehouse.contracts.blocking import OF_DIMENSIONS
+from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW, NOT_BLOCKING
+from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE, RAW
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.log import first_and_last_date
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.instance.outcome import Outcome, causes, stopped_by
+from orders_lakehouse.pipeline.check_results import failing, of_checks
+from orders_lakehouse.pipeline.losses import ordered_before_start
+from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.postgres.source_lag import changed_later, first_and_last_change
+
+# A range of so many dates is looked at before it is run.
+_MANY_DATES = 1000
+# First and last date.
+Stretch = tuple[date, date]
+_ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
+
+
+def backfill(request: Request, *, as_json: bool = False) -> None:
+    """Run a job over a range of dates with a line for each finished step, then show what there is.
+
+    Args:
+        request: What to run.
+        as_json: Print the summary as a JSON object; the progress goes to stderr.
+
+    Raises:
+        BackfillError: The request cannot be run, a run failed, or most of a table is lost on the way; the message names
+            the steps, checks, dates and values.
+    """
+    outcomes = []
+    out = sys.__stderr__ if as_json else sys.__stdout__
+    stretches = _with_data(ranges(request), out)
+    click.echo(_changed_later(request), file=out, nl=False)
+    for first, last in stretches:
+        outcomes.append(run_stretch(request.job, first, last, out))
+        if not outcomes[-1].success:
+            break
+    if as_json:
+        click.echo(json.dumps(_as_json(request, outcomes), default=str, indent=2))
+    else:
+        _summary(outcomes)
+    if not outcomes[-1].success:
+        raise BackfillError(explain_failure(request, outcomes[-1]))
+    lost = failing(of_checks(configured_lake(), LOSSES_ARE_FEW))
+    if lost.height:
+        raise BackfillError(explain_losses(lost))
+
+
+def _with_data(stretches: list[Stretch], out: TextIO | None) -> list[Stretch]:
+    """Stretches of dates without the empty dates at either end, where there are many; what is left out is told.
+
+    Each date costs, whether or not it has rows: Dagster notes of each asset that it was made for it.
+    """
+    first, last = stretches[0][0], stretches[-1][1]
+    if (last - first).days < _MANY_DATES:
+        return stretches
+    lake = configured_lake()
+    # A shop that cannot be read is told by the run.
+    with suppress(ExpectedError):
+        calendar = calendar_of(lake)
+        ends = [first_and_last_change(calendar), first_and_last_date(lake, (*RAW, *CLEANSED, *QUARANTINE))]
+        found = [day for of in ends if of is not None for day in of]
+        # Tomorrow is a partition, too: a clock may run ahead by a day.
+        begin, end = (min(found), max(found) + timedelta(days=1)) if found else (last, last)
+        cut = [(max(one, begin), min(other, end)) for one, other in stretches]
+        left = [(one, other) for one, other in cut if one <= other] or [(last, last)]
+        out_of = sum((other - one).days + 1 for one, other in stretches)
+        dropped = out_of - sum((other - one).days + 1 for one, other in left)
+        if dropped:
+            click.echo(
+                f"{dropped:,} of these dates come before or after everything that the shop and the lake have: they are "
+                "left out.",
+                file=out,
+            )
+        return left
+    return stretches
+
+
+def _changed_later(request: Request) -> str:
+    """What a capture of the dates leaves out, and the dates that have it; nothing where it leaves out nothing."""
+    if request.job not in (DEFAULT_JOB, CAPTURE_JOB):
+        return ""
+    lake = configured_lake()
+    # A shop that cannot be read is told by the run.
+    with suppress(ExpectedError):
+        found = changed_later(lake, calendar_of(lake), request.first, request.last)
+        if found is not None:
+            one = found.orders == 1
+            return (
+                f"{found.orders:,} {'order' if one else 'orders'} of these dates changed later, and will be captured "
+                f"with the {'date of its change' if one else 'dates of their changes'}:\n"
+                "lines and payments wait until then. To have them now:\n"
+                f"  {command(replace(request, last=found.until))}\n"
+            )
+    return ""
+
+
+def ranges(request: Request) -> list[Stretch]:
+    """The dates of a request as ranges: first and last date of each, in order.
+
+    Raises:
+        BackfillError: A date to leave out is not among those asked for, or none is left.
+    """
+    if request.first > request.last:
+        raise BackfillError(
+            f"the range is empty: found {request.first} to {request.last}; expected the first date first"
+        )
+    outside = sorted(day for day in request.without if not request.first <= day <= request.last)
+    if outside:
+        raise BackfillError(f"{outside[0]} cannot be left out: it is not in {request.first} to {request.last}")
+    day = timedelta(days=1)
+    edges = [request.first - day, *sorted(request.without), request.last + day]
+    between = [(before + day, after - day) for before, after in pairwise(edges)]
+    left = [(first, last) for first, last in between if first <= last]
+    if not left:
+        raise BackfillError(f"no date is left: every one from {request.first} to {request.last} is left out")
+    return left
+
+
+def run_stretch(job: str, first: date, last: date, out: TextIO | None) -> Outcome:
+    """Run a job over a stretch of dates with a line for each finished step; returns what it did."""
+    days = (last - first).days + 1
+    dates = f"{first}" if first == last else f"{first} to {last}, {days:,} dates in one run"
+    click.echo(f"Running {job} for {dates} ...", file=out)
+    started = time.monotonic()
+    # What steps print goes to a log, so the lines are written to the terminal itself.
+    outcome = run_range(job, first, last, partial(_progress, out, _check_steps()))
+    taken, of_steps = time.monotonic() - started, sum(outcome.seconds.values())
+    click.echo(f"  {taken:.1f} s; the steps add up to {of_steps:.1f} s, as two may be at work at once", file=out)
+    return outcome
+
+
+def _progress(out: TextIO | None, checks: set[str], step: str, event: str, seconds: float) -> None:
+    """A line for each asset that is done, and for whatever did not go well; checks have their own line at the end."""
+    if event == "started" or (event == "done" and step in checks):
+        return
+    took = f"{seconds:.1f} s" if event == "done" else event
+    click.echo(f"  {step.replace('__', '/'):<40} {took:>10}", file=out)
+
+
+def _check_steps() -> set[str]:
+    from orders_lakehouse.definitions import defs
+
+    return {name for check in defs.asset_checks or () if (name := getattr(getattr(check, "op", None), "name", None))}
+
+
+def explain_failure(request: Request, outcome: Outcome) -> str:
+    """What failed, on which dates, and what to do about it."""
+    message = "the run failed.\n  " + "\n  ".join(causes(outcome))
+    bad = blamed(outcome)
+    left = Request(request.first, request.last, request.without | bad, request.job)
+    if bad and _any_left(left):
+        message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command(left)}"
+    return message + (
+        f"\n`make dev` and run {outcome.run_id} show the details; "
+        "once the cause is fixed, the same backfill again repairs the tables."
+    )
+
+
+def explain_losses(lost: pl.DataFrame) -> str:
+    """What is lost though the run succeeded, for which values, and what to do about it.
+
+    Args:
+        lost: Results of `losses_are_few` that do not hold: asset, found, detail, and what `remedies` needs.
+    """
+    found = [f"{asset}: {said}" for asset, said in lost.select("asset", "found").iter_rows()]
+    values = lost["detail"].drop_nulls().to_list()
+    return "\n".join(
+        [
+            "the run succeeded, and much of a table is lost on the way.",
+            *(f"  {line}" for line in (*found, *values)),
+            *remedies(lost, program()),
+        ]
+    )
+
+
+def blamed(outcome: Outcome) -> frozenset[date]:
+    """Dates without which the run would have gone on; none when it failed for something else too."""
+    failed = stopped_by(outcome).values()
+    if outcome.errors or not all(check.failed_dates for check in failed):
+        return frozenset()
+    return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
+
+
+def _any_left(request: Request) -> bool:
+    return len(request.without) <= (request.last - request.first).days
+
+
+def _summary(outcomes: list[Outcome]) -> None:
+    terminal = console()
+    terminal.print()
+    show_tables(look(configured_lake()))
+    books = _accounts(outcomes)
+    if books:
+        table = grid()
+        table.add_column("table")
+        for heading in _ACCOUNTS:
+            table.add_column(heading, justify="right")
+        for name, numbers in books.items():
+            table.add_row(name, *(f"{numbers[account]:,}" for account in _ACCOUNTS))
+        terminal.print("\n[bold]Accounts of these dates: captured versions, and where they are[/]", table, sep="\n")
+    checks = [check for outcome in outcomes for check in outcome.checks.values()]
+    passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
+    warned = len(checks) - passed - failed
+    terminal.print(f"\nChecks: {passed} passed, {warned} warned, {failed} failed.")
+    before = ordered_before_start(configured_lake())
+    if before:
+        terminal.print(
+            f"{before:,} {'order was' if before == 1 else 'orders were'} placed before {settings().start_date}, where "
+            "this lakehouse begins, and stay out, with their lines and payments.\nTo have them, set "
+            f"LAKEHOUSE_START_DATE to an earlier date and run `{program()} migrate`."
+        )
+    broken = _broken_dimensions(outcomes)
+    if broken:
+        terminal.print(
+            f"A dimension is broken, and facts have the members that are known or inferred: {', '.join(broken)}. "
+            f"`{program()} checks --failed` says what was found."
+        )
+    if failed and not any(check.failed and check.blocking for check in checks):
+        terminal.print(
+            f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."
+        )
+
+
+def _broken_dimensions(outcomes: list[Outcome]) -> list[str]:
+    """Checks of dimensions that would have stopped the run if facts could not do without."""
+    return sorted(
+        {
+            f"{name} on {asset}"
+            for outcome in outcomes
+            for (asset, name), check in outcome.checks.items()
+            if not check.passed and asset in OF_DIMENSIONS and (name not in NOT_BLOCKING or name == GETS_THROUGH)
+        }
+    )
+
+
+def _accounts(outcomes: list[Outcome]) -> dict[str, Counter[str]]:
+    """Table to versions by account, as the runs' checks found them; runs of a request share no date."""
+    books: dict[str, Counter[str]] = {}
+    for outcome in outcomes:
+        for (asset, _), check in outcome.checks.items():
+            if check.accounts:
+                books.setdefault(asset, Counter()).update(check.accounts)
+    return {table.name: books[table.path] for table in CLEANSED if table.path in books}
+
+
+def _as_json(request: Request, outcomes: list[Outcome]) -> dict[str, object]:
+    return {
+        "job": request.job,
+        "first": request.first,
+        "last": request.last,
+        "without": sorted(request.without),
+        "success": outcomes[-1].success,
+        "runs": [outcome.as_data() for outcome in outcomes],
+    }

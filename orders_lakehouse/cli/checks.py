@@ -1,0 +1,243 @@
+"""`lakehouse checks`: what checks found, date by date, and how a date that failed is run again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+import polars as pl
+from rich.padding import Padding
+from rich.text import Text
+
+from orders_lakehouse.cli.backfill_request import Request, command
+from orders_lakehouse.cli.formatting import console, grid, program
+from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED, when
+from orders_lakehouse.contracts.checks import VOLUME_AS_USUAL
+from orders_lakehouse.dates import in_words
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.pipeline.check_results import evaluations, in_force
+from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.settings import settings
+
+_WHOLE = "the table as a whole"
+_CHECK = ["asset", "check_name"]
+_SAID = ["expected", "found", "detail"]
+_LAYERS = ["raw", "cleansed", "curated", "staging", "marts"]
+
+
+class ChecksError(ExpectedError):
+    """A question about checks that cannot be answered as it is put."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results are asked for.
+
+    Attributes:
+        day: Of one date.
+        table: Of a table: `layer/name`, `layer.name` or a name.
+        check: Of one check.
+        failed: Only what fails now.
+        history: Every evaluation, not only the latest of a date.
+    """
+
+    day: date | None = None
+    table: str | None = None
+    check: str | None = None
+    failed: bool = False
+    history: bool = False
+
+
+def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
+    """Print what checks found, as tables or as a JSON list of records.
+
+    Args:
+        wanted: Which results.
+        as_json: Print the records of `checks/results` as they are.
+
+    Returns:
+        Whether all that was shown holds: a warning is no failure, and what is unusual is for people to judge.
+
+    Raises:
+        ChecksError: Options exclude each other, there is no such table or check, or nothing was judged of what is
+            asked for.
+    """
+    if wanted.failed and wanted.history:
+        raise ChecksError("found --failed and --history; expected one of them: what fails now, or all that was found")
+    results = select(evaluations(configured_lake()), wanted)
+    if as_json:
+        click.echo(results.write_json())
+    elif results.is_empty():
+        click.echo(_nothing(wanted))
+    elif wanted.history:
+        _show_history(results)
+    elif wanted.failed:
+        _show_failures(results)
+        _show_remedies(results)
+    elif wanted.day:
+        _show_date(results)
+    else:
+        _show_summary(results)
+    failing = ~pl.col("passed") & (pl.col("severity") == "ERROR") & (pl.col("check_name") != VOLUME_AS_USUAL)
+    return results.filter(failing).is_empty()
+
+
+def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
+    """Those of all evaluations that are asked for.
+
+    Args:
+        rows: Columns of `checks/results`.
+        wanted: Which of them.
+
+    Returns:
+        The same columns, as the tables follow each other, then by check_name, date, evaluated_at.
+
+    Raises:
+        ChecksError: There are results, and none of such a table or check; or none that could fail.
+    """
+    if rows.is_empty() and wanted != Wanted():
+        raise ChecksError(
+            f"no check has judged anything in {settings().lake_url} yet: expected the lake that runs write to "
+            f"(LAKE_URL, LAKEHOUSE_HOME), or a run first: {program()} backfill FIRST LAST"
+        )
+    if not wanted.history:
+        rows = in_force(rows)
+    if wanted.table is not None:
+        path = wanted.table.replace(".", "/")
+        rows = _named(rows, "asset", (pl.col("asset") == path) | pl.col("asset").str.ends_with(f"/{path}"), path)
+    if wanted.check is not None:
+        rows = _named(rows, "check_name", pl.col("check_name") == wanted.check, wanted.check)
+    if wanted.day is not None:
+        rows = rows.filter(pl.col("date") == wanted.day)
+    if wanted.failed:
+        if rows.is_empty() and wanted.day is not None:
+            raise ChecksError(
+                f"no check has judged {wanted.day} in {settings().lake_url} of what is asked for: it neither holds nor "
+                f"fails. A run judges it: {command(Request(wanted.day, wanted.day))}"
+            )
+        rows = rows.filter(~pl.col("passed"))
+    layer = pl.col("asset").str.split("/").list.first()
+    flow = layer.replace_strict(_LAYERS, range(len(_LAYERS)), default=len(_LAYERS))
+    return rows.sort(flow, *_CHECK, "date", "evaluated_at")
+
+
+def _named(rows: pl.DataFrame, column: str, is_named: pl.Expr, name: str) -> pl.DataFrame:
+    found = rows.filter(is_named)
+    if found.is_empty() and not rows.is_empty():
+        raise ChecksError(
+            f"no check result of {name!r}; there are results of {', '.join(rows[column].unique().sort())}"
+        )
+    return found
+
+
+def _nothing(wanted: Wanted) -> str:
+    if wanted.failed:
+        return "No check fails."
+    return "No check result of that date." if wanted.day else "No check result yet; `make backfill` makes some."
+
+
+def _show_summary(results: pl.DataFrame) -> None:
+    """A line for each table and check, then the dates on which it does not hold."""
+    terminal = console()
+    table = grid(dense=True)
+    table.add_column("table and check", overflow="fold")
+    for heading in ("dates", "first", "last", "judged"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    broken = []
+    shown = ""
+    for (asset, check), of_check in _by(results, _CHECK):
+        if asset != shown:
+            table.add_row(f"[bold]{asset}[/]")
+            shown = asset
+        days = of_check["date"].drop_nulls()
+        table.add_row(
+            Text.from_markup(f"{_mark(of_check)} ").append(check),
+            f"{len(days):,}" if len(days) else "",
+            str(days.min() or ""),
+            str(days.max() or ""),
+            _when(of_check),
+        )
+        if not of_check["passed"].all():
+            broken.append((asset, check, of_check.filter(~pl.col("passed"))))
+    terminal.print(table)
+    for asset, check, failing in broken:
+        words = in_words(failing["date"].drop_nulls()) or _WHOLE
+        terminal.print(Text.from_markup(f"{_mark(failing)} ").append(f"{asset} {check}: {words}"))
+    if broken:
+        terminal.print(f"\n`{program()} checks --failed` tells what was found, and what to do.", style="dim")
+
+
+def _show_date(results: pl.DataFrame) -> None:
+    """What each check of a date found, then more of what failed."""
+    table = grid(dense=True)
+    table.add_column("table and check", overflow="fold")
+    table.add_column("found", overflow="fold")
+    table.add_column("judged", justify="right", no_wrap=True)
+    for (asset,), of_asset in _by(results, ["asset"]):
+        table.add_row(f"[bold]{asset}[/]")
+        for (check,), row in _by(of_asset, ["check_name"]):
+            table.add_row(Text.from_markup(f"{_mark(row)} ").append(check), Text(row["found"].item() or ""), _when(row))
+    console().print(table)
+    failing = results.filter(~pl.col("passed"))
+    if failing.height:
+        console().print()
+        _show_failures(failing)
+        _show_remedies(failing)
+
+
+def _show_failures(failing: pl.DataFrame) -> None:
+    """Each check that fails, with what was expected and found; dates of which the same is said stand together."""
+    terminal = console()
+    for (asset, check), of_check in _by(failing, _CHECK):
+        terminal.print(Text.from_markup(f"{_mark(of_check)} ").append(f"{asset} {check}", style="bold"))
+        for said, rows in _by(of_check, _SAID):
+            terminal.print(_indented(in_words(rows["date"].drop_nulls()) or _WHOLE, 2))
+            for name, text in zip(_SAID, said, strict=True):
+                if text is not None:
+                    terminal.print(_indented(f"{name:<9} {text}", 4))
+
+
+def _indented(text: str, columns: int) -> Padding:
+    return Padding(Text(text), (0, 0, 0, columns), expand=False)
+
+
+def _show_remedies(failing: pl.DataFrame) -> None:
+    for remedy in remedies(failing, program()):
+        click.echo(f"\n{remedy}")
+
+
+def _show_history(results: pl.DataFrame) -> None:
+    """A line for each run that judged a check, the oldest first."""
+    terminal = console()
+    for (asset, check), of_check in _by(results, _CHECK):
+        terminal.print(Text(f"{asset} {check}", style="bold"))
+        for (run,), of_run in _by(of_check.sort("evaluated_at"), ["run_id"]):
+            days, failing = of_run["date"].drop_nulls(), of_run.filter(~pl.col("passed"))
+            terminal.print(
+                Text.from_markup(f"{_mark(of_run)} {_last(of_run):%Y-%m-%d %H:%M}Z  run {run[:8]}  ")
+                + Text(in_words(days) or _WHOLE)
+            )
+            if failing.height and len(days):
+                terminal.print(_indented(f"fails on {in_words(failing['date'])}", 4))
+
+
+def _by(rows: pl.DataFrame, columns: list[str]) -> Iterable[tuple[tuple[Any, ...], pl.DataFrame]]:
+    return rows.group_by(columns, maintain_order=True)
+
+
+def _mark(rows: pl.DataFrame) -> str:
+    if rows["passed"].all():
+        return MARKS[OK]
+    return MARKS[FAILED if "ERROR" in rows.filter(~pl.col("passed"))["severity"].to_list() else WARNED]
+
+
+def _last(rows: pl.DataFrame) -> datetime:
+    last = rows["evaluated_at"].max()
+    assert isinstance(last, datetime)  # noqa: S101 (a group has rows, and the contract forbids nulls)
+    return last
+
+
+def _when(rows: pl.DataFrame) -> str:
+    return when(_last(rows), datetime.now(UTC))

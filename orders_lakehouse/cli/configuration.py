@@ -1,0 +1,99 @@
+"""`lakehouse config`: the settings in force, and the page of the docs that describes them."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+from pydantic.fields import FieldInfo
+from rich.text import Text
+
+from orders_lakehouse.cli.formatting import console, grid
+from orders_lakehouse.postgres.connections import without_password
+from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.settings import PROJECT, Settings, settings
+
+_PAGE = """\
+# Configuration
+
+Everything is configured by the environment; a file `.env` in the project counts as environment, and a variable that is
+set goes before it. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
+`lakehouse config` prints what is in force.
+
+{table}
+
+Besides, the standard names of others are understood: `AWS_*` ([S3](s3.md)), in `.env` too; and, in the environment
+alone, `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and those of Postgres' own library.
+
+A database URL may have every parameter of that library (`sslmode`, `sslrootcert`, `sslcert`, `options`, several hosts,
+a `service`, ...). What it leaves open comes from `PGSSLMODE`, `PGPASSWORD`, `PGSERVICE`, `~/.pgpass` and the like. The
+reader of the shop, the loader and dbt connect by the same parameters. The embedded server takes none of them. dbt's own
+`DBT_*` variables have no effect on a run.
+
+What concerns Dagster alone (run queue, pools, retention, where logs go) is configured in
+`dagster.yaml` in its home.
+
+<!-- Written by `make docs` from orders_lakehouse/settings.py. -->
+"""
+
+
+def show() -> None:
+    """Print each setting and its value; of a database, where it is and who connects."""
+    in_force = settings()
+    table = grid(dense=True)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for name, field in Settings.model_fields.items():
+        value = getattr(in_force, name)
+        if value is None:
+            cell = Text(f"{_default(field).replace('`', '')} (default)", style="dim")
+        elif name in in_force.model_fields_set:
+            cell = Text(_in_force(in_force, name))
+        else:
+            cell = Text(f"{value} (default)", style="dim")
+        table.add_row(str(field.validation_alias), cell)
+    console().print(table)
+    outside = data_elsewhere(in_force.home)
+    if outside is not None:
+        click.echo(f"\nThe embedded Postgres is in {outside}: its user cannot pass to LAKEHOUSE_HOME.")
+
+
+def _in_force(asked: Settings, name: str) -> str:
+    """The value of a setting, without its secrets."""
+    if name == "spark_remote":
+        return asked.spark_endpoint
+    value = getattr(asked, name)
+    return str(value) if Settings.model_fields[name].repr else without_password(value)
+
+
+def page() -> str:
+    """The page docs/configuration.md."""
+    heading = ["| variable | meaning | default |", "| --- | --- | --- |"]
+    rows = [
+        f"| `{field.validation_alias}` | {_meaning(field)} | {_default(field)} |"
+        for field in Settings.model_fields.values()
+    ]
+    return _PAGE.format(table="\n".join([*heading, *rows]))
+
+
+def write_page() -> None:
+    """Write docs/configuration.md anew."""
+    path = PROJECT / "docs" / "configuration.md"
+    path.write_text(page())
+    click.echo(f"Wrote {path.relative_to(PROJECT)}.")
+
+
+def _meaning(field: FieldInfo) -> str:
+    said = str(field.description).partition(" Default: ")[0]
+    options = [value for part in (field.annotation, *get_args(field.annotation)) for value in get_args(part)]
+    named = [f"`{value}`" for value in options if isinstance(value, str)]
+    return f"{said} One of {', '.join(named)}." if len(named) > 1 else said
+
+
+def _default(field: FieldInfo) -> str:
+    """A value; where it follows from something else, the words of the description."""
+    if field.default is None:
+        return str(field.description).partition(" Default: ")[2].rstrip(".")
+    if isinstance(field.default, Path):
+        folder = "" if field.default.suffix else "/"
+        return f"`{field.default.relative_to(PROJECT)}{folder}` in the project"
+    return f"`{field.default}`"

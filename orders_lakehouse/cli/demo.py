@@ -1,0 +1,142 @@
+"""The demo: the sample shop, its whole year, what came of it, and what to try next."""
+
+import fcntl
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+
+import click
+
+from orders_lakehouse.cli.backfill import backfill
+from orders_lakehouse.cli.backfill_request import Request
+from orders_lakehouse.cli.chart import show_revenue
+from orders_lakehouse.cli.formatting import program
+from orders_lakehouse.contracts.tables import DAILY_SALES, RAW
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.machine.private_files import make_home
+from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
+from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.settings import settings
+
+
+class ShopError(ExpectedError):
+    """The sample cannot be loaded into the shop."""
+
+
+def run_demo() -> None:
+    """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
+    with _one_at_a_time():
+        load_shop_if_embedded()
+        first, last = settings().start_date, last_change()
+        backfill(Request(first, last))
+        show_revenue(rows_of(configured_lake().scan(DAILY_SALES)))
+        click.echo(_next_steps(first, last))
+
+
+def load_shop_if_embedded(copies: int = 1) -> None:
+    """Fill the embedded shop with the sample, so many times as big, unless it has orders already."""
+    if settings().shop_database_url is not None:
+        click.echo(f"The shop is {without_password(settings().shop_database_url or '')}; no sample is loaded.")
+        return
+    click.echo("Starting the embedded Postgres and loading the sample shop ...")
+    started = time.monotonic()
+    try:
+        from orders_lakehouse.sample_shop.sample import load_sample_shop
+
+        load_sample_shop(database_url("shop"), copies=copies, report=lambda line: click.echo(f"  {line}"))
+    except (ModuleNotFoundError, ValueError) as error:
+        raise ShopError(str(error)) from error
+    click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+def simulate(days: int, per_minute: float, seed: int) -> None:
+    """Let days go by in the embedded shop, with a line for each of them.
+
+    Raises:
+        ShopError: The shop is somebody's own, is empty, or the days are not over yet.
+    """
+    if settings().shop_database_url is not None:
+        raise ShopError(
+            f"the shop is {without_password(settings().shop_database_url or '')}, and what is made up does not belong "
+            "there: expected the embedded one. Unset SHOP_DATABASE_URL, or take another LAKEHOUSE_HOME without it."
+        )
+    from orders_lakehouse.sample_shop import simulate as shop
+
+    started = time.monotonic()
+    try:
+        shop.simulate(database_url("shop"), days, seed=seed, per_minute=per_minute, report=_tell_of_day)
+    except ValueError as error:
+        raise ShopError(str(error)) from error
+    click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+def _tell_of_day(day: date, changed: Counter[str]) -> None:
+    click.echo(f"  {day}  " + ", ".join(f"{rows:,} {kind}" for kind, rows in changed.items()))
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A second demo waits until the first has finished."""
+    make_home(settings().home)
+    with (settings().home / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo(f"Another demo is at work in {settings().home}; waiting for it to finish ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def last_change() -> date:
+    """Date of the shop's latest change, by the lake's calendar; the shop's own today where a clock runs ahead.
+
+    Raises:
+        ShopError: The shop has no orders.
+    """
+    clocks = " UNION ALL ".join(f"SELECT max(updated_at) AS clock FROM shop.{table.name}" for table in RAW)
+    # Without the condition, now() would be the least of one: nulls do not count.
+    latest = f"""
+        SELECT CASE WHEN EXISTS (SELECT FROM shop.orders)
+        THEN least(max(clock), now()) END FROM ({clocks}) AS t
+    """
+    with connect("shop") as connection, connection.cursor() as cursor:
+        last: datetime | None = value_of(cursor, latest)
+    if last is None:
+        raise ShopError(f"the shop has no orders; `{program()} shop load` fills the embedded one")
+    return calendar_of(configured_lake()).date_of(last)
+
+
+def last_whole_month(first: date, last: date) -> tuple[date, date]:
+    """The last month that ends before `last` or on it, cut at `first`; all dates when none does."""
+    end = (last + timedelta(days=1)).replace(day=1) - timedelta(days=1)
+    return (max(first, end.replace(day=1)), end) if end >= first else (first, last)
+
+
+def _next_steps(first: date, last: date) -> str:
+    start, end = last_whole_month(first, last)
+    lakehouse = program()
+    outside = data_elsewhere(settings().home)
+    postgres = f"\nPostgres   {outside}" if outside else ""
+    return f"""
+Lake       {settings().lake_url}
+Warehouse  {without_password(database_url("warehouse"))}{postgres}
+
+Things to try next:
+  make dev
+      the same in Dagster's UI, at http://localhost:3000
+  {lakehouse} status
+      what there is, how fresh it is, and whether its checks hold
+  {lakehouse} sql "select category, sum(total_price) as revenue \\
+      from curated.order_lines group by category order by revenue desc limit 7"
+      what sells best, from the Delta tables
+  {lakehouse} psql warehouse -- -c \\
+    'select date_id, sum(total_price) from marts.fct_order_lines
+     group by 1 order by 1 desc limit 7'
+      a week of revenue, from the star schema in Postgres
+  make backfill FROM={start} TO={end}
+      a month again: nothing changes"""

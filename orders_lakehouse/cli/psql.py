@@ -1,0 +1,84 @@
+"""`lakehouse psql`: psql in the database in force, with its connection in the environment instead of the arguments."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+from psycopg2.extensions import make_dsn
+
+from orders_lakehouse.machine import environment
+from orders_lakehouse.postgres.connections import Database, DatabaseError, is_embedded, parts_of
+from orders_lakehouse.postgres.embedded import server_program
+
+# libpq's variable for each part of a connection that has one.
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "options": "PGOPTIONS",
+    "application_name": "PGAPPNAME",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "client_encoding": "PGCLIENTENCODING",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "load_balance_hosts": "PGLOADBALANCEHOSTS",
+    "channel_binding": "PGCHANNELBINDING",
+    "require_auth": "PGREQUIREAUTH",
+    "requirepeer": "PGREQUIREPEER",
+    "gssencmode": "PGGSSENCMODE",
+    "krbsrvname": "PGKRBSRVNAME",
+    "sslmode": "PGSSLMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslcrl": "PGSSLCRL",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslcertmode": "PGSSLCERTMODE",
+    "sslsni": "PGSSLSNI",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+}
+# They stand in no argument. The passphrase of a client's key has no variable: psql asks for it.
+_SECRET = ("password", "sslpassword")
+
+
+def psql(database: Database, arguments: Sequence[str]) -> None:
+    """Become psql.
+
+    Args:
+        database: In which it begins.
+        arguments: Of psql.
+
+    Raises:
+        DatabaseError: psql is not installed, or the database's URL cannot be read.
+    """
+    parts = parts_of(database)
+    program = shutil.which("psql") or server_program("psql")
+    if program is None:
+        raise DatabaseError(
+            "psql is not installed; install Postgres' client, on Debian: apt-get install postgresql-client"
+        )
+    alone = is_embedded(database)
+    if alone:
+        parts = {name: value for name, value in parts.items() if name in ("host", "port", "dbname", "user")}
+    told, named = connection(parts)
+    variables = environment.for_psql(told, alone=alone)
+    os.execve(program, [program, *named, *arguments], variables)  # noqa: S606 (found on the PATH)
+
+
+def connection(parts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return a connection in libpq's variables, and in arguments of psql what has none; no secret is among those.
+
+    Args:
+        parts: Of the connection, as libpq names them.
+    """
+    open_parts = {name: value for name, value in parts.items() if name not in _SECRET}
+    password = {"PGPASSWORD": parts["password"]} if parts.get("password") else {}
+    if set(open_parts) <= set(_VARIABLES):
+        return {_VARIABLES[name]: value for name, value in open_parts.items()} | password, []
+    # A service goes before variables and after arguments: to mean the same, everything stands among the latter.
+    return password, ["--dbname", make_dsn(**open_parts)]

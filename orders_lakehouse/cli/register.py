@@ -1,0 +1,31 @@
+"""`lakehouse register`: the tables of the lake in AWS Glue, and what came of each."""
+
+import click
+
+from orders_lakehouse.cli.formatting import console, grid
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.glue import name_of
+from orders_lakehouse.delta.glue import register as register_in
+from orders_lakehouse.settings import settings
+
+
+def register() -> None:
+    """Register the tables, with a line for each that there is.
+
+    Raises:
+        CatalogError: The catalog, or the lake, is not as it must be.
+        CatalogUnavailableError: The catalog does not answer.
+        LakeError: There are no credentials, or a table cannot be opened.
+        StorageUnavailableError: The storage does not answer.
+    """
+    lake = configured_lake()
+    done = register_in(lake, settings().glue_database)
+    if not done:
+        click.echo(f"There is no table yet in {lake.url}.")
+        return
+    table = grid()
+    for heading in ("table", f"in {settings().glue_database}", "registered"):
+        table.add_column(heading, no_wrap=True)
+    for one, outcome in done.items():
+        table.add_row(one.path, name_of(one), outcome)
+    console().print(table)

@@ -1,0 +1,119 @@
+"""`lakehouse quarantine replay`: the dates of rows in quarantine, derived anew after a contract or a waiver changed."""
+
+import sys
+from collections.abc import Sequence
+from datetime import date
+
+import click
+import polars as pl
+
+from orders_lakehouse.cli.backfill import blamed, run_stretch
+from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request
+from orders_lakehouse.cli.formatting import show_rows
+from orders_lakehouse.cli.quarantine import CAPTURED, count
+from orders_lakehouse.cli.runs import BackfillError
+from orders_lakehouse.contracts.tables import CLEANSED, Table
+from orders_lakehouse.dates import days, in_words, spans
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.outcome import Outcome, causes
+from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
+from orders_lakehouse.pipeline.check_results import bad_dates, evaluations, in_force
+from orders_lakehouse.pipeline.date_queue import GAP, ranges
+from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
+from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
+
+_NOT_CAPTURED = tuple(table for table in CLEANSED if table not in CAPTURED)
+# What was asked for, and what the run did.
+Ran = tuple[Request, Outcome]
+
+
+def replay(chosen: Chosen) -> None:
+    """Derive anew the dates of rows in quarantine, and those that waivers change; print counts before and after.
+
+    Args:
+        chosen: Which rows. Without a reason, dates with rows that broke a rule by a waiver that was withdrawn, too.
+
+    Raises:
+        WaiversError: The waivers cannot be used.
+        BackfillError: Runs failed; the message names the jobs, steps, checks and dates. All others were run.
+    """
+    lake = configured_lake()
+    captured, derived = _dates(lake, chosen, CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
+    if not captured and not derived:
+        click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
+        return
+    before, marks = count(lake, Chosen()), versions_now(lake)
+    bad = set(bad_dates(in_force(evaluations(lake))))
+    ran = run_all(CAPTURE_JOB, captured, bad)
+    if captured:
+        # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
+        derived |= set(touched_dates(lake, marks, calendar_of(lake)))
+    ran += run_all(DERIVE_JOB, derived, bad)
+    _show_difference(before, count(lake, Chosen()), chosen)
+    if not all(outcome.success for _, outcome in ran):
+        raise BackfillError(explain(ran))
+
+
+def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
+    """Dates of the chosen rows of some tables, and those that come out otherwise by the waivers in force."""
+    dates: set[date] = set()
+    waivers = configured_waivers(lake)
+    for table in set(tables).intersection(chosen.tables):
+        dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
+        if chosen.reason is None:
+            otherwise = dates_judged_otherwise(lake, table, waivers)
+            dates.update(day for day in otherwise if chosen.day in (None, day))
+    return dates
+
+
+def run_all(job: str, dates: set[date], bad: set[date]) -> list[Ran]:
+    """Run a job over dates, as few ranges: a run costs far more than the dates between.
+
+    Dates that fail a check run apart from the others, and last. A range that a check stops is run again without the
+    dates that the check names. What fails otherwise keeps no other range from its turn.
+
+    Args:
+        job: Name of the job.
+        dates: Dates to run.
+        bad: Dates that fail a check; no range spans one.
+
+    Returns:
+        What was run, and what came of it.
+    """
+    ran: list[Ran] = []
+    waiting = [*ranges(dates - bad, GAP, bad), *spans(dates & bad)]
+    while waiting:
+        first, last = waiting.pop(0)
+        outcome = run_stretch(job, first, last, sys.__stdout__)
+        ran.append((Request(first, last, job=job), outcome))
+        found_bad = blamed(outcome).intersection(days(first, last))
+        if found_bad:
+            left = dates.intersection(days(first, last)) - found_bad
+            waiting = [*ranges(left, GAP, bad | found_bad), *waiting]
+    return ran
+
+
+def explain(ran: Sequence[Ran]) -> str:
+    """Which runs failed, of which job and on which dates, and what to do about it."""
+    failed = [(request, outcome) for request, outcome in ran if not outcome.success]
+    lines = [f"{len(failed)} of {len(ran)} runs failed."]
+    for request, outcome in failed:
+        dates = blamed(outcome) or days(request.first, request.last)
+        lines.append(f"  {request.job} for {in_words(dates)}, run {outcome.run_id}")
+        lines += [f"    {cause}" for cause in causes(outcome)]
+    return "\n".join([*lines, "`make dev` shows the details of a run; once the cause is fixed, replay again."])
+
+
+def _show_difference(before: pl.DataFrame, after: pl.DataFrame, chosen: Chosen) -> None:
+    on = ["table", "reason"]
+    both = before.select(*on, before="rows").join(after.select(*on, after="rows"), on=on, how="full", coalesce=True)
+    both = both.with_columns(pl.col("before", "after").fill_null(0))
+    names = [table.name for table in chosen.tables]
+    meant = pl.col("table").is_in(names)
+    if chosen.reason is not None:
+        meant &= pl.col("reason") == chosen.reason
+    shown = both.filter(meant | (pl.col("before") != pl.col("after"))).sort(on)
+    click.echo("\nRows in quarantine")
+    show_rows(shown)

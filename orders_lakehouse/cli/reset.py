@@ -1,0 +1,251 @@
+"""`lakehouse reset`: start a table over, or all of them, and say how to build them again."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import click
+import dagster as dg
+
+from orders_lakehouse.cli.backfill_request import DEFAULT_JOB, FROM_RAW, Request, command
+from orders_lakehouse.cli.formatting import console, grid
+from orders_lakehouse.contracts.blocking import dimension_of
+from orders_lakehouse.contracts.tables import (
+    CALENDAR,
+    CHECK_RESULTS,
+    CLEANSED,
+    CURATED,
+    DIMENSIONS,
+    KEY_DATES,
+    QUARANTINE,
+    QUARANTINE_OF,
+    RAW,
+    RAW_OF,
+    SOURCE_COLUMNS,
+    Table,
+)
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.instance.home import forget, prepare_instance, require_rest
+from orders_lakehouse.pipeline import reset as lake_reset
+from orders_lakehouse.pipeline.failing_requests import SENSORS
+from orders_lakehouse.settings import settings
+from orders_lakehouse.warehouse import models
+from orders_lakehouse.warehouse import reset as warehouse_reset
+from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
+from orders_lakehouse.warehouse.ownership import beside
+from orders_lakehouse.warehouse.reset import Going
+
+ALL = "all"
+
+
+class ResetError(ExpectedError):
+    """What is asked for cannot be started over."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What goes.
+
+    Attributes:
+        tables: Of the lake.
+        copies: Of the warehouse.
+        marts: Names of dimensions and facts.
+        everything: Whether whatever is ours in the warehouse goes.
+    """
+
+    tables: Sequence[Table] = ()
+    copies: Sequence[Copy] = ()
+    marts: Sequence[str] = ()
+    everything: bool = False
+
+    @property
+    def captured(self) -> list[Table]:
+        """The raw tables among them that are captured."""
+        return [table for table in self.tables if table in RAW]
+
+    @property
+    def relations(self) -> set[tuple[str, str]] | None:
+        """Schema and name of what goes in the warehouse; None: all that is ours."""
+        if self.everything:
+            return None
+        of_copies = {name for copy in self.copies for name in (copy.name, copy.keys, beside(copy.name)) if name}
+        schema = settings().marts_schema
+        return {(lake_schema(), name) for name in of_copies} | {(schema, name) for name in self.marts}
+
+    @property
+    def assets(self) -> list[str]:
+        """Names of the assets that are forgotten, layer/name."""
+        tables = [table.path for table in self.tables if table.layer in ("raw", "cleansed", "curated")]
+        views = [*_names_of("staging"), "calendar"] if self.everything else [f"stg_lake__{c.name}" for c in self.copies]
+        return [
+            *tables,
+            *(f"warehouse/{copy.name}" for copy in self.copies),
+            *(f"{'warehouse' if name == 'calendar' else 'staging'}/{name}" for name in views),
+            *(f"marts/{name}" for name in self.marts),
+        ]
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """The jobs that build it again, in order."""
+        layers = {table.layer for table in self.tables}
+        if self.captured:
+            return (DEFAULT_JOB,)
+        if "cleansed" in layers:
+            return FROM_RAW
+        return FROM_RAW[1:] if "curated" in layers else FROM_RAW[2:] if self.copies or self.marts else ()
+
+
+def reset(name: str, *, raw: bool, yes: bool) -> None:
+    """Start a table over, or all of them: name what goes, ask, remove it, and say how to build it again.
+
+    Args:
+        name: Of a table, with or without its layer, or `all`.
+        raw: Whether what was captured goes, too.
+        yes: Do not ask.
+
+    Raises:
+        AtWorkError: Runs are at work, or a daemon may start some.
+        DatabaseError: In the warehouse something of others is in the way.
+        DatabaseUnavailableError: The warehouse cannot be reached.
+        LakeError: The storage of the lake cannot be used.
+        ResetError: There is no such table, or nobody to ask.
+    """
+    chosen, lake = _choose(name, raw=raw), configured_lake()
+    prepare_instance()
+    with dg.DagsterInstance.get() as instance:
+        require_rest(instance)
+        dates = lake_reset.known_dates(lake)
+        in_warehouse = [] if chosen.relations == set() else warehouse_reset.going(chosen.relations)
+        _show(lake, chosen, in_warehouse)
+        _ask(yes=yes)
+        # The warehouse first: it may refuse, and then nothing has changed. A reset that is killed is run again.
+        require_rest(instance)
+        if chosen.relations != set():
+            warehouse_reset.reset(chosen.relations, chosen.copies)
+        forget(instance, [dg.AssetKey(asset.split("/")) for asset in chosen.assets], list(SENSORS))
+        _remove(lake, chosen)
+    click.echo("Removed.")
+    if chosen.jobs and dates is not None:
+        # What changed before the first capture date was captured on it.
+        first = settings().start_date if chosen.captured else dates[0]
+        click.echo("Build it again:")
+        for job in chosen.jobs:
+            click.echo(f"  {command(Request(first, dates[1], job=job))}")
+
+
+def _remove(lake: Lake, chosen: _Chosen) -> None:
+    for table in chosen.tables:
+        lake_reset.remove(lake, table)
+    # After the rows: an entry without its version does no harm, a version without its entry is found by no date.
+    if KEY_DATES not in chosen.tables and chosen.captured:
+        lake_reset.forget_captures(lake, chosen.captured)
+    if CHECK_RESULTS not in chosen.tables:
+        lake_reset.forget_results(lake, chosen.assets)
+
+
+def _choose(name: str, *, raw: bool) -> _Chosen:
+    """Return what goes by a name.
+
+    Raises:
+        ResetError: There is no such table, or it is raw's and raw is to stay.
+    """
+    if name == ALL:
+        own = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, CHECK_RESULTS) if raw else ()
+        return _Chosen((*own, *QUARANTINE, *CLEANSED, *CURATED), COPIES, _names_of("marts"), everything=True)
+    layer, _, plain = name.replace(".", "/").rpartition("/")
+    if layer == "raw" and not raw:
+        raise ResetError(
+            f"found {name}; what was captured goes with --raw alone: the shop has overwritten a part of it"
+        )
+    cleansed = {table.name: table for table in CLEANSED}
+    if plain in cleansed and layer in ("", "raw", "cleansed", "quarantine"):
+        table = cleansed[plain]
+        tables = (*([RAW_OF[plain]] if raw else []), QUARANTINE_OF[plain], table)
+        return _Chosen(tables, _copies_of(table), [dimension_of(table)] if table in DIMENSIONS else [])
+    if raw:
+        raise ResetError(f"found {name} with --raw; expected a table that is captured: {', '.join(RAW_OF)}, or {ALL}")
+    curated = {table.name: table for table in CURATED}
+    if plain in curated and layer in ("", "curated"):
+        return _Chosen((curated[plain],), _copies_of(curated[plain]))
+    copies = {copy.name: copy for copy in COPIES}
+    if plain in copies and layer in ("warehouse", lake_schema()):
+        return _Chosen(copies=(copies[plain],))
+    if plain in _names_of("marts") and layer in ("", "marts", settings().marts_schema):
+        return _Chosen(marts=(plain,))
+    if name.replace(".", "/") == CHECK_RESULTS.path:
+        return _Chosen((CHECK_RESULTS,))
+    names = ", ".join([*cleansed, *curated, *_names_of("marts"), CHECK_RESULTS.path, ALL])
+    raise ResetError(f"found {name}; expected one of {names}")
+
+
+def _copies_of(table: Table) -> list[Copy]:
+    return [copy for copy in COPIES if copy.table is table]
+
+
+def _names_of(layer: str) -> list[str]:
+    parsed = models.manifest()
+    return [str(models.node_of(parsed, node)["name"]) for node in models.models(parsed, layer)]
+
+
+def _show(lake: Lake, chosen: _Chosen, in_warehouse: Sequence[Going]) -> None:
+    """Name what goes and what stays."""
+    click.echo(f"This starts over, in {lake.url} and in the warehouse. What goes:")
+    table = grid()
+    table.add_column("table", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    for one in chosen.tables:
+        table.add_row(one.path, _rows(lake, one))
+    for found in in_warehouse:
+        table.add_row(found.relation, "a view" if found.rows is None else f"{found.rows:,}")
+    console().print(table)
+    click.echo("With it go what checks have found of it, its dates in Dagster, and what the sensors remember.")
+    _lines(
+        f"{found.relation} {'is emptied' if found.rows is not None else 'stays'}, as others rely on it: "
+        f"{', '.join(found.held_by)}"
+        for found in in_warehouse
+        if found.held_by
+    )
+    for raw in chosen.captured:
+        lost = lake_reset.overwritten(lake, raw)
+        if lost is not None:
+            click.echo(
+                f"Lost for good with {raw.path}, as only the lake has them: {lost.versions:,} versions that the shop "
+                f"has overwritten, and {lost.gone:,} rows that it has deleted."
+            )
+    if not chosen.captured:
+        click.echo(
+            "What was captured stays (raw), and so does all that is not the lakehouse's. What is made of these tables "
+            "stays as it is until its dates are built again."
+        )
+    elif not chosen.everything:
+        click.echo("Everything else stays. What is made of these tables is right again once its dates have been built.")
+
+
+def _rows(lake: Lake, table: Table) -> str:
+    try:
+        rows = lake_reset.rows_in(lake, table)
+    except LakeError:
+        return "damaged"
+    return "not made" if rows is None else f"{rows:,}"
+
+
+def _ask(*, yes: bool) -> None:
+    """Ask whether to go on.
+
+    Raises:
+        ResetError: There is nobody to ask, or the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ResetError("found no terminal to ask on; expected --yes. Nothing was changed.")
+    if not click.confirm("Go on?"):
+        raise ResetError("nothing was changed")
+
+
+def _lines(texts: Iterable[str]) -> None:
+    for text in texts:
+        click.echo(f"  {text}")

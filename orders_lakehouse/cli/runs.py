@@ -1,0 +1,158 @@
+"""A run of a job in this process, with its progress on the terminal."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+# What a sensor remembers: Dagster has no public way to set it.
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.instance.home import prepare_instance
+from orders_lakehouse.instance.orphaned_runs import fail_dead_runs, signature_tags
+from orders_lakehouse.instance.outcome import STEP_EVENTS, Outcome, read_events
+from orders_lakehouse.runtime.executor import execute_here
+from orders_lakehouse.settings import settings
+
+_LIVENESS_SECONDS = 10
+
+
+class BackfillError(ExpectedError):
+    """A backfill cannot start, or failed."""
+
+
+def run_range(job_name: str, first: date, last: date, progress: Callable[[str, str, float], None]) -> Outcome:
+    """Run a job over a range of dates, as one run in this process.
+
+    Args:
+        job_name: Name of the job.
+        first: First date.
+        last: Last date.
+        progress: Called with step, what happened (started, done, failed, retrying; or what the step has to say of its
+            own accord) and its seconds.
+
+    Returns:
+        What the run did.
+
+    Raises:
+        BackfillError: The range is not within the partitions.
+    """
+    from orders_lakehouse.definitions import defs
+
+    jobs = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
+    if job_name not in jobs:
+        raise BackfillError(f"there is no job {job_name!r}; the jobs are {', '.join(jobs)}")
+    return run_job(job_name, progress, _range_tags(first, last))
+
+
+def run_selection(
+    selection: dg.AssetSelection, first: date, last: date, progress: Callable[[str, str, float], None]
+) -> Outcome:
+    """Run some assets and checks over a range of dates; `run_range` for what no job selects."""
+    from orders_lakehouse.definitions import defs
+    from orders_lakehouse.partitions import DAILY
+
+    job = dg.define_asset_job("selected_job", selection=selection, partitions_def=DAILY)
+    return _run(dg.Definitions.merge(defs, dg.Definitions(jobs=[job])), job.name, progress, _range_tags(first, last))
+
+
+def _range_tags(first: date, last: date) -> dict[str, str]:
+    from orders_lakehouse.partitions import DAILY, range_tags
+
+    keys = DAILY.get_partition_keys()
+    if not keys:
+        raise BackfillError(
+            f"there are no partitions yet: LAKEHOUSE_START_DATE is {settings().start_date}, after today"
+        )
+    if first > last:
+        raise BackfillError(f"the range is empty: found {first} to {last}; expected the first date first")
+    outside = [day for day in (first, last) if not keys[0] <= day.isoformat() <= keys[-1]]
+    if outside:
+        raise BackfillError(
+            f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
+        )
+    return range_tags(first, last)
+
+
+def run_job(
+    job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str] | None = None
+) -> Outcome:
+    """Run a job in this process; `run_range` for one that knows dates."""
+    from orders_lakehouse.definitions import defs
+
+    return _run(defs, job_name, progress, tags or {})
+
+
+def _run(
+    defs: dg.Definitions, job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str]
+) -> Outcome:
+    from orders_lakehouse.defs.resources import EXECUTOR_HERE
+
+    prepare_instance()
+    with dg.DagsterInstance.get() as instance:
+        outcome = Outcome(run_id=str(uuid.uuid4()))
+        with _watching(instance, outcome, progress), _output_to(_log_file(outcome)):
+            result = execute_here(
+                defs.resolve_job_def(job_name).with_executor_def(EXECUTOR_HERE),
+                instance,
+                run_id=outcome.run_id,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                tags={**signature_tags(outcome.run_id), **tags},
+            )
+        outcome.success = result.success
+        read_events(instance, outcome)
+    return outcome
+
+
+def _log_file(outcome: Outcome) -> Path:
+    """Where what dbt and others print during the run goes."""
+    directory = settings().home / "logs"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / f"{outcome.run_id}.log"
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    with path.open("w") as log, redirect_stdout(log):
+        yield
+
+
+@contextmanager
+def _watching(
+    instance: dg.DagsterInstance, outcome: Outcome, progress: Callable[[str, str, float], None]
+) -> Iterator[None]:
+    """Report the run's steps as they start and end, and meanwhile see to runs whose process is gone."""
+    done = threading.Event()
+
+    def look_for_dead_runs() -> None:
+        # This run may be waiting for a slot of a run that was killed meanwhile.
+        while not done.wait(_LIVENESS_SECONDS):
+            fail_dead_runs(instance)
+
+    # From the run itself: who asks the event log for news of the steps reads past the dates of every asset.
+    instance.add_event_listener(outcome.run_id, lambda entry: _report(entry, progress))
+    thread = threading.Thread(target=look_for_dead_runs, name="liveness", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=10)
+
+
+def _report(entry: dg.EventLogEntry, progress: Callable[[str, str, float], None]) -> None:
+    """Tell of an event, if it is one of a step, or what a step has to say of its own accord."""
+    event = entry.dagster_event
+    if event is None or not (event.is_asset_observation or event.event_type in STEP_EVENTS):
+        return
+    if event.is_asset_observation:
+        what = event.asset_observation_data.asset_observation.description or ""
+    else:
+        what = STEP_EVENTS[event.event_type]
+    seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
+    # A terminal that is gone ends no run.
+    with suppress(OSError):
+        progress(event.step_key or "", what, seconds)

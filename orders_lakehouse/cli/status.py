@@ -1,0 +1,269 @@
+"""`lakehouse status`: what each table holds, when it last changed, and whether its checks hold."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+
+import click
+import polars as pl
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from orders_lakehouse.cli.formatting import console, grid, program, show_json
+from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.log import Extent, extent, find
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.pipeline.check_results import evaluations, in_force
+from orders_lakehouse.pipeline.failing_requests import InVain, kept, kept_refused
+from orders_lakehouse.postgres.connections import connect
+from orders_lakehouse.postgres.embedded import embedded_server_runs
+from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.refused import RefusedTable
+
+_FACTS = ("fct_orders", "fct_order_lines")
+# To count the rows of a larger fact would take longer than all else that is looked at.
+_COUNTED_ROWS = 5_000_000
+_MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *_FACTS)
+OK, FAILED, WARNED = "ok", "FAILED", "warned"
+MARKS = {"": " ", OK: "[green]✓[/]", WARNED: "[yellow]![/]", FAILED: "[red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """What is known of a table.
+
+    Attributes:
+        table: `<layer>/<name>`.
+        rows: Number of rows.
+        rows_are_estimated: Whether that is what Postgres thinks, of a large fact.
+        dates: Number of partitions that have rows; None where the table has no dates.
+        first: First date that has rows.
+        last: Last date that has rows.
+        version: Version of the Delta table; None in Postgres.
+        changed_at: When its rows were written last.
+        quarantined: Rows of the quarantine beside a cleansed table.
+        worst_check: `ok`, or the worst of what its latest checks say; empty where there is none.
+    """
+
+    table: str
+    rows: int
+    dates: int | None = None
+    first: date | None = None
+    last: date | None = None
+    version: int | None = None
+    changed_at: datetime | None = None
+    quarantined: int | None = None
+    worst_check: str = ""
+    rows_are_estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of all tables.
+
+    Attributes:
+        tables: Those that have been made.
+        marts_unknown: Why nothing is known of the marts, where that is so.
+        asked_in_vain: Dates that sensors ask for again and again, as every run fails.
+        refused_tables: Tables of the shop that sensors cannot look at.
+    """
+
+    tables: list[TableStatus]
+    marts_unknown: str | None = None
+    asked_in_vain: Sequence[InVain] = ()
+    refused_tables: Sequence[RefusedTable] = ()
+
+
+def status(*, as_json: bool = False) -> None:
+    """Print what there is, as a table or as one JSON object."""
+    found = look(configured_lake())
+    if as_json:
+        show_json(asdict(found))
+    elif found.tables:
+        show_tables(found)
+    else:
+        click.echo(f"Nothing here yet: no table in {settings().lake_url}; `make demo` or `make backfill` makes them.")
+        if found.marts_unknown:
+            click.echo(f"Marts: {found.marts_unknown}")
+        _show_in_vain(found)
+
+
+def look(lake: Lake) -> Status:
+    """Look at every table: at the logs of those of the lake, and at the warehouse when it can be reached."""
+    results = in_force(evaluations(lake))
+    tables = [table for layer in (RAW, CLEANSED, CURATED) for table in layer]
+    found = [_of_lake(lake, table, known, results) for table in tables if (known := _extent(lake, table))]
+    try:
+        unreachable = _warehouse_not_running()
+        marts = [] if unreachable else list(_marts(results))
+    except ExpectedError as error:
+        return Status(found, str(error), kept(), kept_refused())
+    return Status([*found, *marts], unreachable, kept(), kept_refused())
+
+
+def _extent(lake: Lake, table: Table) -> Extent | None:
+    handle = find(lake, table)
+    return None if handle is None else extent(handle, table)
+
+
+def _of_lake(lake: Lake, table: Table, known: Extent, results: pl.DataFrame) -> TableStatus:
+    quarantine = _extent(lake, QUARANTINE_OF[table.name]) if table in CLEANSED else None
+    return TableStatus(
+        table.path,
+        known.rows,
+        known.dates,
+        known.first,
+        known.last,
+        known.version,
+        known.changed_at,
+        quarantine.rows if quarantine else None,
+        worst_check(results, table.path),
+    )
+
+
+def _warehouse_not_running() -> str | None:
+    """Why the warehouse is not asked: its embedded server does not run, and a look does not start it."""
+    if settings().warehouse_database_url is not None or embedded_server_runs(settings().home):
+        return None
+    return f"the embedded Postgres is not running; `{program()} url warehouse` starts it"
+
+
+def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
+    # A host that does not answer at all is given up soon.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+    schema = settings().marts_schema
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, reltuples::bigint FROM pg_class "
+            f"WHERE relnamespace = to_regnamespace('{schema}') AND relkind IN ('r', 'p', 'v', 'm')"
+        )
+        estimated = dict(cursor.fetchall())
+        for name in _MARTS:
+            if name in estimated:
+                is_large = name in _FACTS and estimated[name] > _COUNTED_ROWS
+                cursor.execute(_dates_of_fact(name) if is_large else _extent_of_mart(name))
+                rows, dates, first, last = cursor.fetchall()[0]
+                yield TableStatus(
+                    f"marts/{name}",
+                    estimated[name] if is_large else rows,
+                    dates,
+                    first,
+                    last,
+                    worst_check=worst_check(results, f"marts/{name}"),
+                    rows_are_estimated=is_large,
+                )
+
+
+def _dates_of_fact(fact: str) -> str:
+    marts = settings().marts_schema
+    # From one date to the next by the index: no row is read.
+    return f"""
+        WITH RECURSIVE dates AS (
+          SELECT min(date_id) AS date_id FROM {marts}.{fact}
+          UNION ALL
+          SELECT (SELECT min(date_id) FROM {marts}.{fact} AS later WHERE later.date_id > dates.date_id)
+          FROM dates WHERE date_id IS NOT NULL
+        )
+        SELECT
+          NULL, count(date_id), to_date(min(date_id)::text, 'YYYYMMDD'), to_date(max(date_id)::text, 'YYYYMMDD')
+        FROM dates
+    """
+
+
+def _extent_of_mart(mart: str) -> str:
+    if mart not in _FACTS:
+        return f"SELECT count(*), NULL, NULL, NULL FROM {settings().marts_schema}.{mart}"
+    # Grouped first: counting distinct dates would sort all rows.
+    return f"""
+        WITH dates AS (SELECT date_id, count(*) AS rows FROM {settings().marts_schema}.{mart} GROUP BY 1)
+        SELECT
+          coalesce(sum(rows), 0)::bigint, count(*),
+          to_date(min(date_id)::text, 'YYYYMMDD'), to_date(max(date_id)::text, 'YYYYMMDD')
+        FROM dates
+    """
+
+
+def worst_check(results: pl.DataFrame, asset: str) -> str:
+    """The worst that the latest results of an asset's checks say.
+
+    Args:
+        results: asset, check_name, date (null without one), passed, severity (ERROR or WARN), one row for each check
+            and date.
+        asset: `<layer>/<name>`.
+
+    Returns:
+        `ok`; `FAILED` or `warned` with the check that failed on most dates; empty when nothing was checked.
+    """
+    mine = results.filter(asset=asset)
+    broken = (
+        mine.filter(~pl.col("passed"))
+        .group_by("severity", "check_name")
+        .agg(dates=pl.col("date").drop_nulls().n_unique())
+        .sort("severity", "dates", "check_name", descending=[False, True, False])
+    )
+    if broken.is_empty():
+        return OK if mine.height else ""
+    severity, check, dates = broken.row(0)
+    on = f" ({dates} date{'s' if dates > 1 else ''})" if dates else ""
+    return f"{FAILED if severity == 'ERROR' else WARNED} {check}{on}"
+
+
+def show_tables(found: Status) -> None:
+    """Print what is known of all tables, and below it each check that does not hold."""
+    terminal = console()
+    table = grid(dense=True)
+    table.add_column("table", no_wrap=True)
+    for heading in ("rows", "dates", "first", "last", "ver.", "last\nchange", "quaran-\ntined"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    layer = ""
+    for one in found.tables:
+        if one.table.split("/")[0] != layer:
+            if layer:
+                table.add_section()
+            layer = one.table.split("/")[0]
+            table.add_row(f"[bold]{layer}[/]")
+        table.add_row(*_cells(one))
+    terminal.print(table)
+    for one in found.tables:
+        if one.worst_check not in ("", OK):
+            terminal.print(f"{_mark(one)} {one.table}: {escape(one.worst_check)}")
+    if found.marts_unknown:
+        terminal.print(f"Marts: {escape(found.marts_unknown)}")
+    _show_in_vain(found)
+
+
+def _show_in_vain(found: Status) -> None:
+    terminal = console()
+    for refused in found.refused_tables:
+        terminal.print(f"{MARKS[FAILED]} shop.{escape(refused.in_words)}")
+    for one in found.asked_in_vain:
+        terminal.print(f"{MARKS[FAILED]} {one.sensor} asks in vain for {escape(one.in_words)}")
+        terminal.print(Padding(Text(f"{one.error}\n{one.remedy(program())}"), (0, 0, 0, 4)))
+
+
+def _cells(one: TableStatus) -> tuple[str, ...]:
+    return (
+        f"{_mark(one)} {one.table.split('/')[1]}",
+        f"{'~' if one.rows_are_estimated else ''}{one.rows:,}",
+        "" if one.dates is None else f"{one.dates:,}",
+        str(one.first or ""),
+        str(one.last or ""),
+        "" if one.version is None else str(one.version),
+        "" if one.changed_at is None else when(one.changed_at, datetime.now(UTC)),
+        "" if one.quarantined is None else f"{one.quarantined:,}",
+    )
+
+
+def _mark(one: TableStatus) -> str:
+    return MARKS[one.worst_check.split(" ")[0]]
+
+
+def when(instant: datetime, now: datetime) -> str:
+    """An instant in UTC, short: the time of today, the day of this year, the month of another."""
+    if instant.date() == now.date():
+        return f"{instant:%H:%M}"
+    return f"{instant:%m-%d}" if instant.year == now.year else f"{instant:%Y-%m}"

@@ -1,0 +1,188 @@
+"""Cleansed: current rows by business date (every version of a dimension), split by their contracts.
+
+Each asset writes its quarantine table in the same step.
+"""
+
+import time
+from datetime import date
+
+import dagster as dg
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.checks import NO_WARNINGS
+from orders_lakehouse.contracts.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF, Table
+from orders_lakehouse.defs.charts import RED, Series, as_picture, bars_by_name
+from orders_lakehouse.defs.checks.check_reporting import report
+from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, spared, told
+from orders_lakehouse.defs.execution import derived
+from orders_lakehouse.defs.metadata import (
+    ROW_COUNT,
+    SAMPLE_ROWS,
+    add_metadata_by_date,
+    days_shown,
+    describe,
+    key_of,
+    report_rows_by_date,
+    report_state,
+    sample_of,
+)
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.pipeline.quarantine import by_reason, has_reason, quarantined
+from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date
+
+# Reasons whose rows are drawn by date.
+_TRENDS = 3
+# Rows of a reason in a sample.
+_SAMPLED = 2
+_COMMANDS = """```sh
+lakehouse quarantine list --table {table}      # why, since when
+lakehouse quarantine show {table} KEY          # all of a row
+lakehouse quarantine export --table {table} .  # to correct it
+lakehouse quarantine replay --table {table}    # after a waiver
+```"""
+
+
+def _cleansed(table: Table) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec(
+        NO_WARNINGS,
+        asset=key_of(table),
+        description=(
+            "No row stands with a warning: a value that was left out, or is kept and is not as it should be, or a code "
+            "on a date on which it was not valid."
+        ),
+    )
+
+    through = gets_through(key_of(table))
+
+    @dg.asset(
+        **describe(table, kinds={"polars", "deltalake", "pandera"}),
+        partitions_def=DAILY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[*([check] if can_warn(table) else []), *([through] if table in DIMENSIONS else [])],
+    )
+    def cleansed(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        try:
+            with failures(context):
+                _derive(context, lake, table)
+                warns = [_warns(context, lake, table, check.key)] if can_warn(table) else []
+        except dg.Failure as failure:
+            if not spared(context, table):
+                raise
+            kept = [as_before(lake, check.key)] if can_warn(table) else []
+            return dg.MaterializeResult(check_results=[*kept, told(context, lake, key_of(table), failure.description)])
+        got_through = [told(context, lake, key_of(table), None)] if table in DIMENSIONS else []
+        return dg.MaterializeResult(check_results=[*warns, *got_through])
+
+    asset: dg.AssetsDefinition = cleansed
+    return asset
+
+
+def _derive(context: dg.AssetExecutionContext, lake: Lake, table: Table) -> None:
+    """Derive the run's dates, and tell of them."""
+    first, last = run_dates(context)
+    began = time.perf_counter()
+    bad, good = derived(context, lake, table, (first, last))
+    shown = days_shown(first, last)
+    in_quarantine = quarantined(lake, table).filter(pl.col(str(table.partitioned_by)).is_between(*shown))
+    standing = by_reason(in_quarantine, table)
+    counts = {
+        "rows_in_run": good.rows,
+        "quarantined_in_run": bad.rows,
+        "dates_changed_in_run": pl.concat([good.changed, bad.changed]).n_unique(),
+    }
+    report_state(context, lake, table, good.sample, began, counts, _trends(standing))
+    _report_quarantine(context, table, in_quarantine, standing, shown)
+    report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
+    _report_reasons_by_date(context, standing.filter(pl.col("date").is_between(first, last)))
+
+
+def _warns(context: dg.AssetExecutionContext, lake: Lake, table: Table, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
+    """What the check says of the run's dates."""
+    dates = run_dates(context)
+    verdicts = verdicts_on(warnings_by_date(lake, table, *dates), table)
+    return report(context, lake, check, verdicts, dates, severity=dg.AssetCheckSeverity.WARN)
+
+
+def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """What the check says of the dates on which rows of a cleansed table warn.
+
+    Args:
+        warned: date, warning, rows, sample (keys).
+        table: The table.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date.
+    """
+    keys = pl.col("sample").list.join(", ")
+    found = warned.group_by("date").agg(
+        passed=pl.lit(value=False),
+        expected=pl.lit("no row with a warning"),
+        found=pl.format("{}: {} rows", "warning", "rows").str.join("; "),
+        detail=pl.format("{} ({})", "warning", keys).str.join("; "),
+    )
+    return found.with_columns(
+        detail=pl.format(
+            '{}. The rows: lakehouse sql "select * from cleansed.{} where warnings is not null"',
+            "detail",
+            pl.lit(table.name),
+        )
+    ).sort("date")
+
+
+def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
+    counted = standing.sort("date", "rows", "reason", descending=[False, True, False])
+    by_date = {
+        str(day): {"quarantined_by_reason": dg.MetadataValue.json(dict(of_day.select("reason", "rows").iter_rows()))}
+        for (day,), of_day in counted.group_by("date", maintain_order=True)
+    }
+    add_metadata_by_date(context, by_date)
+
+
+def _trends(standing: pl.DataFrame) -> list[Series]:
+    """The most frequent reasons by date, to draw."""
+    return [
+        Series(f"quarantine: {reason}", standing.filter(reason=reason).select("date", value="rows"), RED)
+        for reason in _most_frequent(standing)["reason"].head(_TRENDS)
+    ]
+
+
+def _most_frequent(standing: pl.DataFrame) -> pl.DataFrame:
+    """Reasons, the most frequent first, with the latest date of each: reason, rows, date."""
+    by_name = standing.group_by("reason").agg(pl.col("rows").sum(), pl.col("date").max())
+    return by_name.sort("rows", "reason", descending=[True, False])
+
+
+def _report_quarantine(
+    context: dg.AssetExecutionContext,
+    table: Table,
+    in_quarantine: pl.LazyFrame,
+    standing: pl.DataFrame,
+    shown: tuple[date, date],
+) -> None:
+    """Tell once, at the run's last date, what stands in quarantine on the dates that are shown, and how to go on."""
+    if standing.is_empty():
+        return
+    quarantine = QUARANTINE_OF[table.name]
+    reasons = bars_by_name(standing.group_by(name="reason").agg(value=pl.col("rows").sum()), RED)
+    # From the latest date of each reason: a few partitions are read, whatever the table holds.
+    day = pl.col(str(quarantine.partitioned_by))
+    some = [
+        in_quarantine.filter(day == row["date"], has_reason(row["reason"])).head(_SAMPLED)
+        for row in _most_frequent(standing).head(SAMPLE_ROWS // _SAMPLED).iter_rows(named=True)
+    ]
+    rows = rows_of(nw.from_native(pl.concat(some).unique(maintain_order=True)))
+    first = [*table.key, "reasons", str(quarantine.partitioned_by)]
+    context.add_asset_metadata(
+        {
+            "quarantine_by_reason": as_picture(reasons, f"Rows in quarantine by reason, {shown[0]} to {shown[1]}"),
+            "quarantine_sample": sample_of(rows.select(*first, pl.exclude(first)), quarantine),
+            "quarantine_commands": dg.MetadataValue.md(_COMMANDS.format(table=table.name)),
+        },
+        partition_key=context.partition_keys[-1],
+    )
+
+
+cleansed_assets = [_cleansed(table) for table in CLEANSED]

@@ -1,0 +1,167 @@
+"""Raw: the log of row versions, captured from the shop by the date of its change clock."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from orders_lakehouse.contracts.base import contract_version, declared_at
+from orders_lakehouse.contracts.blocking import stops
+from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
+from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, severity_of
+from orders_lakehouse.defs.checks.dimensions import as_before, spared
+from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.delta.tables import Lake, sampled
+from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.pipeline.capture import Captured, capture, repeated_keys
+from orders_lakehouse.pipeline.stored_calendar import calendar_of, require_same
+from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
+
+SCHEMA_DRIFT = "schema_drift"
+# Keys that a verdict names.
+_NAMED = 5
+
+
+def _raw(table: Table) -> dg.AssetsDefinition:
+    check = dg.AssetCheckSpec(
+        RAW_MATCHES_SOURCE,
+        asset=key_of(table),
+        description="Every row that the shop counts in the window stands in raw.",
+        blocking=stops(table.path, RAW_MATCHES_SOURCE),
+    )
+    drift = dg.AssetCheckSpec(
+        SCHEMA_DRIFT,
+        asset=key_of(table),
+        description=(
+            "The shop has the columns of the contract and no others, in the types that they had when this version of "
+            "the contract was captured first. Whatever it has is captured all the same."
+        ),
+    )
+    once = dg.AssetCheckSpec(
+        KEY_STANDS_ONCE,
+        asset=key_of(table),
+        description="The shop offers each key once at a time. Rows that share a key are captured, all of them.",
+    )
+
+    @dg.asset(
+        **describe(table, kinds={"postgres", "deltalake"}),
+        partitions_def=DAILY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[check, drift, once],
+    )
+    def captured_versions(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        try:
+            with failures(context):
+                return dg.MaterializeResult(check_results=judged(context, lake))
+        except dg.Failure as failure:
+            if not spared(context, table):
+                raise
+            context.log.warning("%s is not captured, and stops no fact: %s", table.path, failure.description)
+            nothing = pl.DataFrame([not_captured(str(failure.description))], schema=VERDICT)
+            told = report(context, lake, check.key, nothing, run_dates(context), severity=severity_of(check.key))
+            return dg.MaterializeResult(check_results=[told, as_before(lake, drift.key), as_before(lake, once.key)])
+
+    def judged(context: dg.AssetExecutionContext, lake: Lake) -> list[dg.AssetCheckResult]:
+        dates = run_dates(context)
+        captured: list[Captured] = []
+        repeated: list[pl.DataFrame] = []
+        sample = pl.DataFrame(schema=table.schema)
+        began = time.perf_counter()
+        calendar = calendar_of(lake)
+        for batch in read_versions(table, Window(*dates, calendar)):
+            rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
+            repeated.append(repeated_keys(table, rows))
+            captured.append(capture(lake, table, rows, calendar, batch.extras))
+            # Not the rows themselves: they would stay in memory beside the next ones.
+            sample = sampled(rows) if rows.height else sample
+        require_same(lake, calendar)
+        present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
+        report_rows_by_date(context, {"versions_read": present})
+        new = sum(part.new for part in captured)
+        report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
+        counted = matches_source(batch.counted, present)
+        matches = report(context, lake, check.key, counted, dates, severity=severity_of(check.key))
+        found = drifts(table, record_shape(lake, table, batch.shape, captured[-1].beside, context.run_id))
+        warn = dg.AssetCheckSeverity.WARN
+        told = {"drift": table_of(pl.DataFrame(found))} if found else {}
+        fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
+        stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
+        return [matches, fits, stands_once]
+
+    asset: dg.AssetsDefinition = captured_versions
+    return asset
+
+
+def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
+    """Whether raw has what the shop counts.
+
+    Args:
+        counted: date, rows, as the shop counts.
+        present: date, rows, of those that stand in raw.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date that has rows on either side.
+    """
+    stored = present.select("date", found="rows")
+    both = counted.join(stored, on="date", how="full", coalesce=True).with_columns(pl.col("rows", "found").fill_null(0))
+    return both.select(
+        "date",
+        passed=pl.col("rows") == pl.col("found"),
+        expected=pl.format("{} rows in the shop", "rows"),
+        found=pl.format("{} in raw", "found"),
+        detail=pl.lit(None, pl.String),
+    )
+
+
+def not_captured(error: str) -> dict[str, Any]:
+    """The verdict on every date of a run that could not read its table of the shop."""
+    return {"date": None, "passed": False, "expected": "every row of the shop", "found": f"not captured: {error}"}
+
+
+def each_key_once(repeated: pl.DataFrame) -> pl.DataFrame:
+    """Whether the shop offers each key once.
+
+    Args:
+        repeated: date, key, rows, of the keys that came more than once.
+
+    Returns:
+        date, passed, expected, found, detail; a row for each date that has such keys.
+    """
+    named = pl.format("{} ({} rows)", "key", "rows").head(_NAMED).str.join(", ")
+    more = pl.when(pl.len() > _NAMED).then(pl.format(", and {} more", pl.len() - _NAMED)).otherwise(pl.lit(""))
+    return repeated.group_by("date", maintain_order=True).agg(
+        passed=pl.lit(value=False),
+        expected=pl.lit("each key once"),
+        found=pl.format("keys that come more than once: {}", pl.len()),
+        detail=pl.concat_str(named, more),
+    )
+
+
+def fits_contract(table: Table, found: Sequence[Drift]) -> pl.DataFrame:
+    """Whether the shop has the shape that the contract of a raw table expects.
+
+    Args:
+        table: The raw table.
+        found: What is not as expected.
+
+    Returns:
+        date (null: the table as a whole), passed, expected, found, detail; one row.
+    """
+    expected = [f"version {contract_version(table.model)} of the contract ({declared_at(table.model)})"]
+    verdict = {
+        "date": None,
+        "passed": not found,
+        "expected": "; ".join(expected + [f"{drift.column}: {drift.expected}" for drift in found]),
+        "found": "; ".join(f"{drift.column}: {drift.found} since {drift.since:%Y-%m-%d %H:%M}Z" for drift in found)
+        or None,
+        "detail": "; ".join(f"{drift.column}: {drift.to_do}" for drift in found) or None,
+    }
+    return pl.DataFrame([verdict], schema=VERDICT)
+
+
+raw_assets = [_raw(table) for table in RAW]

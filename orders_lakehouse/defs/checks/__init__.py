@@ -1,0 +1,1 @@
+"""Asset checks, and how what they find reaches the lake and Dagster."""

@@ -1,0 +1,111 @@
+"""Where the dates of a table are derived: by the engine of the settings, or by a job on EMR Serverless."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.defs.checks.check_reporting import started
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.log import dates_changed_by
+from orders_lakehouse.delta.tables import SAMPLED, Lake, Replaced, rows_of
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.pipeline.derive import derive, derived_with
+from orders_lakehouse.pipeline.row_accounting import rows_by_date
+from orders_lakehouse.settings import settings
+
+
+class JobError(ExpectedError):
+    """A job could not be submitted, or failed."""
+
+
+def derived(
+    context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None
+) -> list[Replaced]:
+    """Derive dates of a table, as `orders_lakehouse.pipeline.derive.derive` does; a job has no use for a run's.
+
+    Raises:
+        JobError: The job failed, or cannot be submitted.
+    """
+    if settings().emr_job is None:
+        return derive(lake, table, dates, context.run_id, partial(_warn, context))
+    dates = dates if table.partitioned_by else None
+    _submit(context, table, dates)
+    return [_found(context, lake, target, dates) for target in derived_with(table)]
+
+
+def _warn(context: dg.AssetExecutionContext, message: str) -> None:
+    """Say something in the log, on the page of the asset, and to whoever follows the run on a terminal."""
+    context.log.warning(message)
+    context.log_event(dg.AssetObservation(context.asset_key, description=message))
+
+
+def _submit(context: dg.AssetExecutionContext, table: Table, dates: tuple[date, date] | None) -> None:
+    """Have a job derive the dates, and wait for it."""
+    from botocore.exceptions import ClientError, ParamValidationError
+    from dagster_aws.pipes import PipesCloudWatchMessageReader, PipesEMRServerlessClient
+
+    client = PipesEMRServerlessClient(
+        client=object_store.client("emr-serverless"),
+        message_reader=PipesCloudWatchMessageReader(client=object_store.client("logs")),
+    )
+    waivers = settings().waivers
+    extras = {"waivers": waivers.read_text(encoding="utf-8") if waivers.exists() else ""}
+    parameters = job_parameters(table, dates, context.run_id)
+    try:
+        client.run(context=context, start_job_run_params=parameters, extras=extras)
+    except (ClientError, ParamValidationError) as error:
+        raise JobError(f"EMR Serverless does not take the job of {settings().emr_job}: {error}") from error
+    except RuntimeError as error:
+        # The client raises nothing more specific for a job that failed.
+        raise JobError(
+            f"the job on EMR Serverless that derives {table.path} failed ({error}); its state and its logs are in this "
+            "step's log, and in the console of EMR Studio. What it had committed stands; the same dates can be "
+            "run again."
+        ) from error
+
+
+def job_parameters(table: Table, dates: tuple[date, date] | None, run_id: str) -> Any:
+    """The parameters of a job: those of the file of the settings, with what it is to derive.
+
+    Raises:
+        JobError: The file cannot be read, or names no entry point.
+    """
+    path = settings().emr_job
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        submit = found["jobDriver"]["sparkSubmit"]
+        submit["entryPoint"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise JobError(
+            f"LAKEHOUSE_EMR_JOB is {path}, which cannot be used ({type(error).__name__}: {error}); expected JSON with "
+            "the parameters of StartJobRun, with jobDriver.sparkSubmit.entryPoint: see docs/scale.md"
+        ) from error
+    given = "".join(f" --conf spark.emr-serverless.driverEnv.{name}={value}" for name, value in _told().items())
+    submit["entryPointArguments"] = [table.path, run_id, *map(str, dates or ())]
+    submit["sparkSubmitParameters"] = f"{submit.get('sparkSubmitParameters', '')}{given}".strip()
+    return {"name": f"{table.path} {run_id}", **found}
+
+
+def _told() -> Mapping[str, str]:
+    """What a job has to know of the settings of whoever submits it."""
+    asked = settings()
+    return {
+        "LAKE_URL": asked.lake_url,
+        "LAKEHOUSE_START_DATE": str(asked.start_date),
+        "LAKEHOUSE_TIMEZONE": asked.timezone,
+    }
+
+
+def _found(context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None) -> Replaced:
+    """What became of a table, as its log tells."""
+    changed = sorted(dates_changed_by(lake, table, context.run_id, started(context)))
+    rows = lake.scan(table, between=dates)
+    return Replaced(
+        rows_by_date(lake, table, dates), rows_of(rows.head(SAMPLED)), pl.Series("date", changed, dtype=pl.Date)
+    )

@@ -1,0 +1,212 @@
+"""Which file of a table is damaged, and what to do: no library says. Looked for once reading has failed, not before."""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from pyarrow import fs
+
+from orders_lakehouse.contracts.tables import KEY_DATES, SOURCE_COLUMNS
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.log_files import HINT, LOG, LogFiles, log_files
+from orders_lakehouse.delta.object_store import LakeError, files_at, is_s3, path_of, table_at
+from orders_lakehouse.encoding import decoded
+
+# How the path of a file begins that holds rows of a capture date.
+CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")
+
+
+def require_whole(handle: DeltaTable) -> None:
+    """Refuse a table on disk whose last commit is an empty file, as a power cut may leave it.
+
+    Such a commit reads as one that added nothing and removed nothing: its rows would be missing without a word.
+
+    Raises:
+        LakeError: It is empty.
+    """
+    if is_s3(handle.table_uri):
+        return
+    location = path_of(handle.table_uri)
+    commit = Path(location, "_delta_log", f"{handle.version():020}.json")
+    if commit.exists() and commit.stat().st_size == 0:
+        raise LakeError(damaged_commit(location, commit.name, "is empty", last=True))
+
+
+def look_at_log(location: str) -> str | None:
+    """What is wrong with the newest commit that is no list of JSON objects, or what the log lacks."""
+    there = log_files(location)
+    found = unreadable_commit(location, there)
+    if found is not None:
+        version, wrong = found
+        return damaged_commit(location, f"{version:020}.json", wrong, last=version == there.last)
+    if there.broken:
+        return damaged_commit(location, f"{there.broken[0]:020}.json", "is missing", last=False)
+    if there.hinted is not None and there.hinted not in there.checkpoints:
+        return (
+            f"{table_at(location)} is damaged: its log names a checkpoint of version {there.hinted} that is missing. "
+            f"Put the file back from a backup, or remove {location}/{LOG}/{HINT}: its commits say the same."
+        )
+    return None
+
+
+def unreadable_commit(location: str, there: LogFiles) -> tuple[int, str] | None:
+    """The newest commit that is no list of JSON objects, and what is wrong with it. All are read, the newest first."""
+    files = files_at(location)
+    for version in sorted(there.commits, reverse=True):
+        try:
+            lines = files.open_input_stream(f"{LOG}/{version:020}.json").read().splitlines()
+            if lines and all(isinstance(json.loads(line), dict) for line in lines):
+                continue
+            return version, "cannot be read" if lines else "is empty"
+        except ValueError as error:
+            return version, f"cannot be read ({error})"
+    return None
+
+
+def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
+    """What to say of a commit that cannot be read, and what to do about it."""
+    before = f"{table_at(location)} is damaged: the file _delta_log/{name} of its log {wrong}"
+    if last and int(name.removesuffix(".json")) > 0:
+        return (
+            f"{before}. It is the last commit. Put the file back from a backup, or remove "
+            f"{location}/_delta_log/{name}: the table is then as it was before that commit; run its dates again."
+        )
+    return f"{before}. {_remedy(location)}"
+
+
+def look_at_data(location: str) -> str | None:
+    """What is wrong with the first data file that is not as the log says, or that cannot be read."""
+    handle = DeltaTable(location, storage_options=object_store.options(location))
+    for path, wrong in _not_as_named(handle):
+        return _damaged_file(location, path, wrong)
+    files = files_at(location)
+    for path in _named_files(handle)["path"]:
+        _, unreadable = readable_rows(files, path)
+        if unreadable is not None:
+            return _damaged_file(location, path, unreadable)
+    return None
+
+
+def differing_files(handle: DeltaTable) -> list[tuple[str, str]]:
+    """The files of a table that are not as its log says: path, and what is wrong with it; none is read.
+
+    In a bucket by one listing, which tells of no sizes: an object is put there whole or not at all.
+    """
+    if is_s3(handle.table_uri):
+        return [(path, "is missing") for path in handle.repair(dry_run=True)["files_removed"]]
+    return _not_as_named(handle)
+
+
+def _not_as_named(handle: DeltaTable) -> list[tuple[str, str]]:
+    """The same by a request for each file, with sizes wherever the table lies."""
+    expected = dict(_named_files(handle).iter_rows())
+    there = files_at(path_of(handle.table_uri)).get_file_info(list(expected))
+    found = []
+    for info in there:
+        if info.type == fs.FileType.NotFound:
+            found.append((info.path, "is missing"))
+        elif info.size != expected[info.path]:
+            found.append((info.path, f"has {info.size:,} bytes, expected {expected[info.path]:,}"))
+    return found
+
+
+def _named_files(handle: DeltaTable) -> pl.DataFrame:
+    """Files of a table, as its log names them: path, size_bytes."""
+    actions = pl.DataFrame(handle.get_add_actions())
+    return actions.select("path", "size_bytes") if actions.height else pl.DataFrame(schema=["path", "size_bytes"])
+
+
+def readable_rows(files: fs.FileSystem, path: str) -> tuple[pl.DataFrame, str | None]:
+    """What can be read of a data file, and what is wrong with it, if anything is.
+
+    Args:
+        files: The files of a table.
+        path: The file, as the log names it.
+
+    Returns:
+        The columns that the file has, of all groups of rows that can be read. A byte of a text that is no UTF-8 is
+        marked as `orders_lakehouse.encoding` says.
+    """
+    found: list[pl.DataFrame] = []
+    wrong = None
+    try:
+        file = pq.ParquetFile(files.open_input_file(path))
+    except (pa.ArrowException, OSError) as error:
+        return pl.DataFrame(), _unreadable(error)
+    for group in range(file.num_row_groups):
+        try:
+            rows = file.read_row_group(group)
+        except (pa.ArrowException, OSError) as error:
+            wrong = _unreadable(error)
+            continue
+        try:
+            rows.validate(full=True)
+        except pa.ArrowInvalid as error:
+            wrong = wrong or f"holds text that is no UTF-8 ({error})"
+        found.append(decoded(pl.DataFrame(_in_bytes(rows))))
+    return pl.concat(found) if found else pl.DataFrame(), wrong
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    if "Error performing" in str(error):
+        # The storage has failed once more, which says nothing of the file.
+        raise error
+    return f"is no readable Parquet file ({error})"
+
+
+def _in_bytes(rows: pa.Table) -> pa.Table:
+    """The same rows with their texts as bytes, which Arrow reads without a look at them."""
+    text = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    columns = [
+        pa.chunked_array([chunk.view(text[column.type]) for chunk in column.chunks], text[column.type])
+        if column.type in text
+        else column
+        for column in rows.columns
+    ]
+    return pa.table(columns, names=rows.column_names)
+
+
+def _damaged_file(location: str, path: str, wrong: str) -> str:
+    return f"{table_at(location)} is damaged: its file {path} {wrong}. {_remedy(location, path)}"
+
+
+def _remedy(location: str, path: str = "") -> str:
+    layer, _, name = table_at(location).partition("/")
+    if layer == "raw":
+        captured = CAPTURED.match(path)
+        if captured:
+            last = (
+                f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it takes this date from the shop "
+                "again, keeps what can still be read of it, and says what is lost."
+            )
+        elif name == KEY_DATES.name:
+            last = f"If there is none, move {location} away and run `lakehouse rebuild-key-dates`."
+        elif name == SOURCE_COLUMNS.name:
+            last = (
+                f"If there is none, move {location} away: each capture notes the columns of its table anew, as they "
+                "are then."
+            )
+        else:
+            last = (
+                f"Only if there is none, move {location} away and backfill all dates; versions that the shop has "
+                "overwritten are lost then."
+            )
+        return (
+            "Raw is the only memory of what the shop no longer says: put the file back from a backup, or from the "
+            f"versions of the bucket. {last}"
+        )
+    start_over = (
+        f"start {layer}.{name} over (`lakehouse reset {name}`)"
+        if layer in ("cleansed", "quarantine", "curated")
+        else f"remove the whole folder {location}"
+    )
+    return (
+        f"Put the file back from a backup, or from the versions of the bucket; or {start_over}, which is derived, and "
+        "backfill all dates."
+    )

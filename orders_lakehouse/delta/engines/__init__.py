@@ -1,0 +1,1 @@
+"""Engines that compute frames: Polars in this process, Spark Connect on a cluster."""

@@ -1,0 +1,246 @@
+"""Which dates come out otherwise because of what the lake has learned since it was last looked at.
+
+Worked out by whoever derives the dates, from the tables as they stand: nothing is handed over that a crash could lose.
+What is derived by order date depends on raw by way of the order, and on the versions of customers and products that are
+valid when an order is placed.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import narwhals as nw
+import polars as pl
+from deltalake import DeltaTable
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import (
+    CUSTOMERS,
+    KEY_DATES,
+    ORDER_ITEMS,
+    ORDERS,
+    PAYMENTS,
+    PRODUCTS,
+    QUARANTINE_OF,
+    RAW_ORDER_ITEMS,
+    RAW_ORDERS,
+    RAW_PAYMENTS,
+    Table,
+)
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.delta.log import dates_changed_since, find
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.pipeline.row_accounting import balance
+from orders_lakehouse.transforms.versions import valid_intervals
+
+log = logging.getLogger(__name__)
+
+# Where a member of a dimension is named by a row of a date.
+NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
+BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
+_CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
+WATCHED = (*BY_ORDER, *NAMED_BY)
+
+
+def versions_now(lake: Lake) -> dict[str, list[Any]]:
+    """Id and version of each watched table that has been made, by its path: one that is made anew has another id.
+
+    Beside them, for each table of members, the attributes by which members are told apart.
+    """
+    handles = {table.path: find(lake, table) for table in WATCHED}
+    made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in NAMED_BY}}
+
+
+def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
+    """Order dates whose tables may come out otherwise because of what changed since some versions.
+
+    Args:
+        lake: The lake.
+        since: What `versions_now` said of the state that is known (with versions alone, or without attributes, as
+            cursors were once); the rows of a table that is not named, was made anew, or whose version is gone, all
+            count as new. Members that were told apart by other attributes had other keys.
+        calendar: First partition, and when dates begin.
+
+    Returns:
+        In order: the dates at which changed orders count or ever counted, those at which lines and payments wait or
+        waited for them, and those of the orders that name a changed customer or product while the change is valid.
+    """
+    dates: set[date] = set()
+    changes = {table: pl.concat(_changes(lake, table, since.get(table.path))) for table in BY_ORDER}
+    if any(rows.height for rows in changes.values()):
+        dates.update(dates_of_orders(lake, changes))
+    for members, naming in NAMED_BY.items():
+        appeared, gone = _changes(lake, members, since.get(members.path))
+        # Once each version was a member, even if nothing but its clock was another.
+        _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
+        is_retold = members.path in since and attributes != list(members.attributes)
+        if appeared.height or gone.height or is_retold:
+            keys = None if is_retold else pl.concat([appeared, gone]).select(members.key[0]).unique().drop_nulls()
+            versions = _plan(lake.scan(members)).select(members.columns)
+            now = _rows(versions if keys is None else versions.join(keys.lazy(), on=members.key[0], how="semi"))
+            before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
+            known_by = [name for name in attributes if name in members.columns]
+            spans = touched_spans(before, now, members, calendar, known_by)
+            # The date of its capture brings a member that nobody has named yet to the dimension.
+            dates.update(pl.concat([appeared, gone]).join(spans, on=members.key[0], how="semi")["captured_on"])
+            dates.update(_dates_that_name(lake, naming, spans, members.key[0]))
+    return sorted(dates)
+
+
+def unaccounted_dates(lake: Lake, tables: tuple[Table, ...], calendar: Calendar, last: date) -> list[date]:
+    """Dates of cleansed tables at which raw has versions that they do not account for."""
+    found: set[date] = set()
+    for table in tables:
+        by_date = balance(lake, table, calendar.start, last, calendar)
+        found.update(by_date.filter(pl.col("captured") != pl.col("accounted"))["date"])
+    return sorted(found)
+
+
+def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that a table has and did not have at what is known of it, and the other way round; its columns."""
+    handle, none = find(lake, table), pl.DataFrame(schema=table.schema)
+    if handle is None:
+        return none, none
+    made, version = known if isinstance(known, list) else (_id(handle), known)
+    if made != _id(handle):
+        version = None
+    elif handle.version() == version:
+        return none, none
+    dates = None if version is None else dates_changed_since(lake, handle, table, version)
+    if dates is None:
+        return rows_of(lake.scan(table).select(table.columns)), none
+    before = lake.find(table, version)
+    now, then = (_plan(lake.scan_at(one, table, dates).select(table.columns)) for one in (handle, before))
+    try:
+        return _rows(_without(now, then)), _rows(_without(then, now))
+    except (FileNotFoundError, LakeError) as error:
+        # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
+        log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
+        return rows_of(lake.scan(table).select(table.columns)), none
+
+
+def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows that are not among others of the same columns."""
+    return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
+
+
+def _told_by(members: Table) -> str:
+    """Under which name `versions_now` says by what members are told apart."""
+    return f"{members.path} by"
+
+
+def _id(handle: DeltaTable) -> str:
+    return str(handle.metadata().id)
+
+
+def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
+    """Order dates that versions of orders, lines and payments touch.
+
+    Args:
+        lake: The lake.
+        changes: By raw table (all three), order_id and captured_on of its versions, and payment_id of payments.
+    """
+    index = _plan(lake.scan(KEY_DATES))
+    # A payment may have named another order before.
+    payments = changes[RAW_PAYMENTS].select(key="payment_id").unique()
+    named = index.filter(pl.col("table_name") == RAW_PAYMENTS.name).join(
+        payments.lazy(), on="key", how="semi", nulls_equal=True
+    )
+    of_payments = _rows(named.select("order_id"))
+    orders = pl.concat([of_payments, *(rows.select("order_id") for rows in changes.values())]).unique()
+    known = _rows(
+        index.filter(pl.col("table_name") == RAW_ORDERS.name)
+        .join(orders.lazy(), on="order_id", how="semi", nulls_equal=True)
+        .select("order_id", "order_date")
+        .unique()
+    )
+    dates = set(known["order_date"].drop_nulls())
+    for table in (RAW_ORDER_ITEMS, RAW_PAYMENTS):
+        without_order = changes[table].join(known, on="order_id", how="anti", nulls_equal=True)
+        dates.update(without_order["captured_on"])
+        # Where rows wait for an order: in quarantine or, when they are deleted themselves, as tombstones.
+        places = (lake.scan(QUARANTINE_OF[table.name]), lake.scan(_CLEANSED[table.name]).filter(nw.col("is_deleted")))
+        for place in places:
+            waiting = _plan(place.select("order_id", "order_date"))
+            dates.update(_rows(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"])
+    return dates
+
+
+def dates_of_members(lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
+    """Order dates that versions of customers or products may touch, whatever became of the versions after them.
+
+    Args:
+        lake: The lake.
+        members: The cleansed table of the versions.
+        naming: The cleansed table whose rows name them.
+        changed: The key, updated_at and captured_on of the versions that appeared or went.
+        calendar: When dates begin.
+    """
+    key, at = members.key[0], pl.col("updated_at")
+    earliest = changed.group_by(key).agg(at.min())
+    known = _plan(lake.scan(members)).select(key, at.alias("known_at"))
+    # The first version of a member is valid from the beginning of time.
+    earlier = _rows(known.join(earliest.lazy(), on=key).filter(pl.col("known_at") < at).select(key).unique())
+    has_earlier = pl.col(key).is_in(earlier[key].implode())
+    spans = earliest.with_columns(first=calendar.dates_of(earliest["updated_at"]), last=pl.lit(None, pl.Date))
+    spans = spans.with_columns(first=pl.when(has_earlier).then("first")).select(key, "first", "last")
+    return set(changed["captured_on"]) | _dates_that_name(lake, naming, spans, key)
+
+
+def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -> set[date]:
+    """Dates within spans at which rows name the members that the spans are of."""
+    rows = _plan(lake.scan(naming)).join(spans.lazy().select(key).unique(), on=key, how="semi")
+    named = (
+        _rows(rows.select(key, "order_date").unique())
+        .join(spans, on=key)
+        .filter(
+            pl.col("order_date") >= pl.col("first").fill_null(date.min),
+            pl.col("order_date") <= pl.col("last").fill_null(date.max),
+        )
+    )
+    return set(named["order_date"])
+
+
+def touched_spans(
+    before: pl.DataFrame, now: pl.DataFrame, members: Table, calendar: Calendar, attributes: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """On which dates an order finds another member of a dimension than before, or one that shows something else.
+
+    That is while a member is valid that stands on one side alone. A member is told by its key, by when it begins, and
+    by its attributes; a version that goes or comes between two others may join or part the members around it.
+
+    Args:
+        before: Versions of some keys as they were, of the columns of the members' table.
+        now: The versions of the same keys as they are.
+        members: The cleansed table of the members.
+        calendar: When dates begin.
+        attributes: By which members were told apart before; by default, those by which they are now.
+
+    Returns:
+        key, first (null: from the beginning of time), last (null: until further notice).
+    """
+    key = members.key[0]
+    told_apart = ((before, members.attributes if attributes is None else attributes), (now, members.attributes))
+    sides: list[pl.DataFrame] = [
+        nw.to_native(valid_intervals(nw.from_native(versions.lazy()), key, names)).collect()
+        for versions, names in told_apart
+    ]
+    told_by = [key, "valid_from", *members.attributes]
+    differing: pl.DataFrame = pl.concat(
+        one.join(other, on=told_by, how="anti", nulls_equal=True) for one, other in (sides, reversed(sides))
+    )
+    dates = {name: calendar.dates_of(differing[at]) for name, at in (("first", "valid_from"), ("last", "valid_to"))}
+    return differing.select(key, **dates)
+
+
+def _plan(frame: Frame) -> pl.LazyFrame:
+    """In Polars, whose joins find a null in a null: a row may lack its key, and its versions count all the same."""
+    plan: pl.LazyFrame = nw.to_native(frame)
+    return plan
+
+
+def _rows(plan: pl.LazyFrame) -> pl.DataFrame:
+    return rows_of(nw.from_native(plan))

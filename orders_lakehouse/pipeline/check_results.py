@@ -1,0 +1,200 @@
+"""Results of checks by date, `checks/results`: what was found when, and what is in force now."""
+
+from collections.abc import Collection
+from datetime import date, datetime
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.blocking import OF_DIMENSIONS
+from orders_lakehouse.contracts.checks import NOT_BLOCKING, RAW_MATCHES_SOURCE
+from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, rows_of
+
+# What a check and a date are told apart by.
+_SUBJECT = ["asset", "check_name", "date"]
+
+
+def record(lake: Lake, results: pl.DataFrame) -> None:
+    """Add evaluations. Nothing is replaced: two runs that judge the same dates at once lose neither's word.
+
+    Args:
+        lake: The lake.
+        results: Columns of `checks/results`.
+    """
+    lake.append(CHECK_RESULTS, results)
+
+
+def evaluations(lake: Lake) -> pl.DataFrame:
+    """Every evaluation, the oldest first; a lake that has none stays as it is.
+
+    Returns:
+        Columns of `checks/results`, ordered by evaluated_at, asset, check_name, date.
+    """
+    if find(lake, CHECK_RESULTS) is None:
+        return pl.DataFrame(schema=CHECK_RESULTS.schema)
+    return rows_of(lake.scan(CHECK_RESULTS)).sort("evaluated_at", *_SUBJECT)
+
+
+def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
+    """Every evaluation of a check.
+
+    Args:
+        lake: The lake.
+        asset: Its table, layer/name.
+        check_name: Its name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    rows = lake.scan(CHECK_RESULTS)
+    return rows_of(rows.filter(nw.col("asset") == asset, nw.col("check_name") == check_name))
+
+
+def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
+    """Every evaluation of every check of some tables.
+
+    Args:
+        lake: The lake.
+        assets: Their names, layer/name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("asset").is_in(sorted(assets))))
+
+
+def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
+    """Every evaluation of the checks of a name, on whichever table.
+
+    Args:
+        lake: The lake.
+        check_name: The name.
+
+    Returns:
+        Columns of `checks/results`.
+    """
+    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("check_name") == check_name))
+
+
+def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
+    """What is in force: the last evaluation of each check and date.
+
+    Args:
+        lake: The lake.
+        asset: One table alone, layer/name.
+        check_name: One check alone.
+
+    Returns:
+        Columns of `checks/results`, ordered by asset, check_name, date.
+    """
+    frame = lake.scan(CHECK_RESULTS)
+    for column, wanted in (("asset", asset), ("check_name", check_name)):
+        if wanted is not None:
+            frame = frame.filter(nw.col(column) == wanted)
+    return in_force(rows_of(frame))
+
+
+def failing(rows: pl.DataFrame) -> pl.DataFrame:
+    """What fails, and since when.
+
+    Args:
+        rows: Columns of `checks/results`: every evaluation of some checks.
+
+    Returns:
+        The evaluations in force that do not hold, with the same columns and `since`: when the check and date was first
+        evaluated without success since it last held.
+    """
+    held, fell = pl.col("passed"), pl.col("evaluated_at")
+    last_held = fell.filter(held).max().over(_SUBJECT)
+    since = fell.filter(~held & (last_held.is_null() | (fell > last_held))).min().over(_SUBJECT)
+    return in_force(rows.with_columns(since=since)).filter(~held)
+
+
+def counted_in_raw(rows: pl.DataFrame) -> pl.DataFrame:
+    """How many rows of each capture date stood in raw when that was last checked.
+
+    Args:
+        rows: Columns of `checks/results`.
+
+    Returns:
+        asset, date, rows.
+    """
+    counted = in_force(rows.filter(pl.col("check_name") == RAW_MATCHES_SOURCE))
+    found = pl.col("found").str.extract(r"^(\d+) in raw$").cast(pl.Int64)
+    return counted.select("asset", "date", rows=found).drop_nulls()
+
+
+def in_force(rows: pl.DataFrame) -> pl.DataFrame:
+    """The last evaluation of each check and date.
+
+    Args:
+        rows: Columns of `checks/results`.
+
+    Returns:
+        The same columns, ordered by asset, check_name, date.
+    """
+    return rows.sort("evaluated_at").unique(_SUBJECT, keep="last", maintain_order=True).sort(_SUBJECT)
+
+
+def prune(lake: Lake, before: datetime, *, dry_run: bool = False) -> int:
+    """Remove evaluations that later ones have superseded.
+
+    Args:
+        lake: The lake.
+        before: Those since then stay all.
+        dry_run: Count only.
+
+    Returns:
+        How many rows went, or would go.
+    """
+    if find(lake, CHECK_RESULTS) is None:
+        return 0
+    rows = rows_of(lake.scan(CHECK_RESULTS))
+    going = rows.height - without_superseded(rows, before).height
+    if going and not dry_run:
+        # Read again with the version that is replaced: a run that adds rows meanwhile makes this begin again.
+        lake.replace_all(
+            CHECK_RESULTS,
+            lambda lake: nw.from_native(without_superseded(rows_of(lake.scan(CHECK_RESULTS)), before).lazy()),
+        )
+    return going
+
+
+def without_superseded(rows: pl.DataFrame, before: datetime) -> pl.DataFrame:
+    """Evaluations since an instant, and of older ones what `in_force` and `failing` say the same by.
+
+    Args:
+        rows: Columns of `checks/results`: every evaluation of some checks.
+        before: The instant.
+
+    Returns:
+        The same columns, the oldest first.
+    """
+    ordered = rows.sort("evaluated_at", maintain_order=True).with_row_index("place")
+    place = pl.col("place")
+    last_held = place.filter(pl.col("passed")).max().over(_SUBJECT)
+    fell = place.filter(~pl.col("passed") & (last_held.is_null() | (place > last_held))).min().over(_SUBJECT)
+    is_needed = (place == place.max().over(_SUBJECT)) | (place == last_held) | (place == fell)
+    return ordered.filter(is_needed.fill_null(False) | (pl.col("evaluated_at") >= before)).drop("place")
+
+
+def failing_dates(results: pl.DataFrame) -> list[date]:
+    """Dates on which something with severity ERROR does not hold, in order."""
+    failing = results.filter(~pl.col("passed") & (pl.col("severity") == "ERROR"))
+    dates: list[date] = failing["date"].drop_nulls().unique().sort().to_list()
+    return dates
+
+
+def bad_dates(results: pl.DataFrame) -> list[date]:
+    """Dates on which a check fails that stops the run of its date, in order."""
+    tells = pl.col("check_name").is_in(list(NOT_BLOCKING)) | pl.col("asset").is_in(list(OF_DIMENSIONS))
+    return failing_dates(results.filter(~tells))
+
+
+def last_good_date(results: pl.DataFrame) -> date | None:
+    """The last date that was judged and on which nothing with severity ERROR fails."""
+    bad = failing_dates(results)
+    last = results.filter(~pl.col("date").is_in(bad))["date"].max()
+    return last if isinstance(last, date) else None

@@ -1,0 +1,137 @@
+"""Losses over a table: which rule rejects how much of it, and for which values.
+
+A share by date says nothing of a shop with a few orders a day, and a word that the contract does not know rejects rows
+of every date.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
+from orders_lakehouse.contracts.cleansed import BEFORE_THE_START, OF_THE_ORDER, ORDER_UNKNOWN, ORDERED_BEFORE_START
+from orders_lakehouse.contracts.raw import LINEAGE
+from orders_lakehouse.contracts.tables import ORDERS, QUARANTINE_OF, RAW_ORDERS, Table
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.pipeline.row_accounting import rows_by_date
+from orders_lakehouse.transforms.split import SEPARATOR
+
+# The dates that are judged beside the whole table: the last ones that have rows.
+LAST_DATES = 28
+# From so many rows on a share says something: of those dates, and of a whole table, in which a third row is no chance.
+ENOUGH_OF_DATES, ENOUGH_OF_TABLE = 20, 3
+# How long a row may wait for its order before it is lost.
+_WAITS = timedelta(days=1)
+# Values that are named, the most frequent ones.
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A rule that rejects too much.
+
+    Attributes:
+        rule: Name of the rule.
+        over: What it was judged over, in words.
+        rejected: Rows that it rejects there.
+        rows: All rows there, the rejected ones included.
+        values: Distinct values of the rule's columns with their numbers of rows, in words; empty where there are none
+            to name.
+    """
+
+    rule: str
+    over: str
+    rejected: int
+    rows: int
+    values: str
+
+    @property
+    def in_words(self) -> str:
+        """How much is lost."""
+        return f"{self.rule} rejects {self.rejected:,} of {self.rows:,} rows of {self.over}"
+
+
+def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
+    """The rules that reject more than a share of the last dates of a cleansed table, or of all of it.
+
+    Args:
+        lake: The lake.
+        table: A cleansed table.
+        limit: The share, 0 to 1.
+
+    Returns:
+        One for each rule, over the whole table where it is too much there, in the order of the contract; last those of
+        rules that the contract no longer has. What was ordered before the first partition is no loss, and not counted.
+    """
+    quarantine = QUARANTINE_OF[table.name]
+    bad = rows_by_date(lake, quarantine, None)
+    by_date = pl.concat([rows_by_date(lake, table, None), bad]).group_by("date").agg(pl.col("rows").sum()).sort("date")
+    last_dates = by_date["date"].tail(LAST_DATES)
+    found: dict[str, Loss] = {}
+    for dates, enough, over in (
+        (last_dates, ENOUGH_OF_DATES, f"the last {last_dates.len()} dates that have rows"),
+        (by_date["date"], ENOUGH_OF_TABLE, "the whole table"),
+    ):
+        within = pl.col("date").is_in(dates.implode())
+        rows, rejected = (int(of.filter(within)["rows"].sum()) for of in (by_date, bad))
+        # The log tells, most of the time, that there is nothing to look for.
+        if rows >= enough and rejected > limit * rows:
+            lost = _lost(lake, table, dates.min(), dates.max())  # type: ignore[arg-type]
+            is_before = pl.col("rule").is_in(BEFORE_THE_START)
+            rows -= lost.filter(is_before).height
+            lost = lost.filter(~is_before)
+            for rule, of_rule in lost.group_by("rule"):
+                if rows >= enough and of_rule.height > limit * rows:
+                    name = str(rule[0])
+                    found[name] = Loss(name, over, of_rule.height, rows, _values(table, name, of_rule))
+    place = {rule.reason: number for number, rule in enumerate(rules_of(table.model))}
+    return sorted(found.values(), key=lambda loss: (place.get(loss.rule, len(place)), loss.rule))
+
+
+def ordered_before_start(lake: Lake) -> int:
+    """How many orders are left out because they were placed before the first partition."""
+    quarantine = QUARANTINE_OF[ORDERS.name]
+    if find(lake, quarantine) is None:
+        return 0
+    is_before = nw.col("reasons").str.contains(ORDERED_BEFORE_START, literal=True)
+    return int(rows_of(lake.scan(quarantine).filter(is_before).select(nw.len())).item())
+
+
+def _lost(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
+    """Rows in quarantine, each once for each of its rules, but for those that have not waited long."""
+    quarantine = QUARANTINE_OF[table.name]
+    rows = rows_of(lake.scan(quarantine, between=(first, last)))
+    handle = find(lake, RAW_ORDERS)
+    # By what was captured, not by a clock: the order may still come as long as the shop's day is not over.
+    newest = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    by_rule = rows.with_columns(rule=pl.col("reasons").str.split(SEPARATOR)).explode("rule")
+    if not isinstance(newest, date):
+        return by_rule
+    may_come = (pl.col("rule") == ORDER_UNKNOWN) & (pl.col("captured_on") >= newest - _WAITS)
+    return by_rule.filter(~may_come)
+
+
+def _values(table: Table, reason: str, rows: pl.DataFrame) -> str:
+    """The distinct values for which a rule rejects, the most frequent ones first."""
+    if reason in OF_THE_ORDER:
+        return ""
+    named = [name for name in _columns(table, reason) if name in rows.columns]
+    hidden = personal_columns(table.model) & set(named)
+    if not named or hidden:
+        return f"{', '.join(sorted(hidden))}: personal, not named here" if hidden else ""
+    counted = rows.group_by(named).len("rows").sort("rows", *named, descending=[True, *[False] * len(named)])
+    value = pl.concat_str((pl.col(name).cast(pl.String).fill_null("(none)") for name in named), separator=" / ")
+    told = counted.head(_NAMED).select(pl.format("{} ({})", pl.format("'{}'", value), "rows")).to_series().to_list()
+    more = [f"and {counted.height - _NAMED:,} other values"] if counted.height > _NAMED else []
+    return f"{' / '.join(named)}: {', '.join([*told, *more])}"
+
+
+def _columns(table: Table, reason: str) -> Sequence[str]:
+    """The columns that a rule looks at, but for those that the lake adds."""
+    of_reason = [rule for rule in rules_of(table.model) if rule.reason == reason]
+    columns = (columns_of(rule, table.schema) if rule.column is None else [rule.column] for rule in of_reason)
+    return list(dict.fromkeys(name for of_rule in columns for name in of_rule if name not in LINEAGE))

@@ -1,0 +1,161 @@
+"""Starting over: a table goes with its files, and so does what the lake remembers of it elsewhere.
+
+Nothing here opens what is about to go, but to say how much it holds: a damaged table goes like any other.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import narwhals as nw
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from pyarrow import fs
+
+from orders_lakehouse.contracts.tables import (
+    CHECK_RESULTS,
+    CLEANSED,
+    KEY_DATES,
+    QUARANTINE,
+    RAW,
+    SOURCE_COLUMNS,
+    Table,
+)
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+
+# What is being removed is called so, beside where it was: a reset that is killed leaves it to the next one.
+_REMOVED = ".removed-"
+
+
+@dataclass(frozen=True)
+class Overwritten:
+    """What only raw knows of a table.
+
+    Attributes:
+        versions: Versions that later ones have superseded: the shop has them no more.
+        gone: Rows that the shop has deleted or does not offer any more.
+    """
+
+    versions: int
+    gone: int
+
+
+def rows_in(lake: Lake, table: Table) -> int | None:
+    """Return how many rows a table has; None where it was not made.
+
+    Raises:
+        LakeError: It is damaged.
+        StorageUnavailableError: The storage does not answer.
+    """
+    handle = _opened(lake, table)
+    return None if handle is None else int(files_of(handle, table)["rows"].sum())
+
+
+def known_dates(lake: Lake) -> tuple[date, date] | None:
+    """Return the first and the last date of what was captured and of what is cleansed; None where nothing was.
+
+    Raises:
+        StorageUnavailableError: The storage does not answer.
+    """
+    found: list[date] = []
+    for table in (*RAW, *CLEANSED, *QUARANTINE):
+        try:
+            handle = _opened(lake, table)
+        except LakeError:
+            # A table that is damaged tells of no date; those that it is made of, or are made of it, do.
+            continue
+        if handle is not None:
+            found.extend(files_of(handle, table)["date"].drop_nulls().unique())
+    return (min(found), max(found)) if found else None
+
+
+def overwritten(lake: Lake, table: Table) -> Overwritten | None:
+    """Return what is lost for good with a raw table; None where it was not made, or cannot be read."""
+    try:
+        if _opened(lake, table) is None:
+            return None
+        versions: pl.LazyFrame = nw.to_native(lake.scan(table).select(*table.key, "updated_at", "deleted_at"))
+        last = versions.sort("updated_at").group_by(table.key).agg(pl.len(), pl.col("deleted_at").last())
+        counted = last.select(
+            versions=(pl.col("len") - 1).sum().cast(pl.Int64),
+            gone=pl.col("deleted_at").is_not_null().sum().cast(pl.Int64),
+        )
+        return Overwritten(**rows_of(nw.from_native(counted)).row(0, named=True))
+    except LakeError:
+        return None
+
+
+def _opened(lake: Lake, table: Table) -> DeltaTable | None:
+    """Open a table; None where it was not made.
+
+    Raises:
+        LakeError: It is damaged, also as a removal leaves it that was killed in a bucket.
+        StorageUnavailableError: The storage does not answer.
+    """
+    try:
+        return find(lake, table)
+    except DeltaError as error:
+        raise LakeError(f"{table.path} cannot be opened: {error}") from error
+
+
+def remove(lake: Lake, table: Table) -> None:
+    """Remove a table with all of its files and versions; what a killed removal has left goes, too.
+
+    Raises:
+        LakeError: The storage refuses it.
+        StorageUnavailableError: The storage does not answer.
+    """
+    location = lake.location(table)
+    if object_store.is_s3(location):
+        with storage_trouble(location):
+            _remove_objects(object_store.files_at(location))
+        return
+    path = Path(location)
+    if path.exists():
+        # At once for whoever reads: the table is there, or it is not.
+        os.replace(path, path.with_name(f"{_REMOVED}{path.name}-{uuid.uuid4().hex}"))
+    for left in path.parent.glob(f"{_REMOVED}{path.name}-*"):
+        shutil.rmtree(left)
+
+
+def _remove_objects(files: "fs.PyFileSystem") -> None:
+    """Remove the objects of a table, those of its log first: without, the others belong to no table."""
+    found = [file.path for file in files.get_file_info(fs.FileSelector("", recursive=True)) if file.is_file]
+    for path in sorted(found, key=lambda path: (not path.startswith("_delta_log"), path)):
+        files.delete_file(path)
+
+
+def forget_results(lake: Lake, assets: Collection[str]) -> None:
+    """Remove what checks found of some tables.
+
+    Args:
+        lake: The lake.
+        assets: Their names, layer/name.
+    """
+    if find(lake, CHECK_RESULTS) is not None:
+        lake.replace_all(
+            CHECK_RESULTS, lambda source: source.scan(CHECK_RESULTS).filter(~nw.col("asset").is_in(sorted(assets)))
+        )
+
+
+def forget_captures(lake: Lake, tables: Collection[Table]) -> None:
+    """Remove what the lake remembers of rows and columns of some raw tables, beside the rows themselves."""
+    names = [table.name for table in tables]
+    for memory in (KEY_DATES, SOURCE_COLUMNS):
+        if find(lake, memory) is not None:
+            lake.replace_all(memory, partial(_of_other_tables, memory, names))
+
+
+def _of_other_tables(memory: Table, names: list[str], source: Lake) -> Frame:
+    return source.scan(memory).filter(~nw.col("table_name").is_in(names))

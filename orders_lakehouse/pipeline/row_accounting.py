@@ -1,0 +1,200 @@
+"""The accounts of a table: captured versions = current + superseded + deleted + quarantined."""
+
+from dataclasses import astuple, dataclass
+from datetime import date
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import KEY_DATES, ORDER_ITEMS, ORDERS, QUARANTINE_OF, RAW_OF, Table
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.pipeline.key_index import Places, children_of_orders, count_lines, versions_of_orders
+from orders_lakehouse.transforms.orders import with_order, with_order_date
+from orders_lakehouse.transforms.versions import current_versions, last_versions
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Where the captured versions of a table are.
+
+    Attributes:
+        captured: Rows of raw.
+        current: Rows of the cleansed table that stand.
+        superseded: Versions that a newer one replaced.
+        deleted: Rows of the cleansed table that are tombstones.
+        quarantined: Rows of the quarantine table.
+    """
+
+    captured: int
+    current: int
+    superseded: int
+    deleted: int
+    quarantined: int
+
+    def __add__(self, other: "Accounts") -> "Accounts":
+        """The accounts of both."""
+        return Accounts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def missing(self) -> int:
+        """Captured versions that are nowhere; negative when some are counted twice."""
+        return self.captured - self.current - self.superseded - self.deleted - self.quarantined
+
+
+def accounts(lake: Lake, table: Table) -> Accounts:
+    """The accounts of a cleansed table over all dates.
+
+    They balance when every business date has been derived since its rows were last captured.
+    """
+    accounted = sum(_versions(lake, place) for place in _places(table))
+    return _accounts(lake, table, None, row_count(lake, RAW_OF[table.name]), accounted)
+
+
+def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance: pl.DataFrame) -> Accounts:
+    """The accounts of a cleansed table over some dates, of which `balance` is given."""
+    captured, accounted = balance.select(pl.col("captured", "accounted").sum()).row(0)
+    return _accounts(lake, table, (first, last), captured, accounted)
+
+
+def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int, accounted: int) -> Accounts:
+    if _is_dimension(table):
+        # A dimension keeps every version: the last one of a key is current, the others are superseded.
+        told = (table.key[0], "updated_at", "captured_on", "captured_at", "is_deleted")
+        latest = last_versions(lake.scan(table).select(*told), table.key[0])
+        if dates is not None:
+            latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
+    else:
+        latest = lake.scan(table, between=dates)
+    of = dict(rows_of(latest.group_by("is_deleted").agg(rows=nw.len())).iter_rows())
+    current, deleted = of.get(False, 0), of.get(True, 0)
+    quarantined = row_count(lake, QUARANTINE_OF[table.name], dates)
+    return Accounts(
+        captured=captured,
+        current=current,
+        superseded=accounted - current - deleted - quarantined,
+        deleted=deleted,
+        quarantined=quarantined,
+    )
+
+
+def balance(
+    lake: Lake, table: Table, first: date, last: date, calendar: Calendar, places: Places | None = None
+) -> pl.DataFrame:
+    """The accounts of a cleansed table by date, as far as dates tell.
+
+    Args:
+        lake: The lake.
+        table: A cleansed table.
+        first: First partition.
+        last: Last partition.
+        calendar: First partition of all, and when dates begin.
+        places: Where versions lie, when that is known for more dates than these.
+
+    Returns:
+        date, captured (versions in raw whose row counts at the date), accounted (versions that the cleansed and the
+        quarantine table stand for); the dates on which there is anything.
+    """
+    partition = str(table.partitioned_by)
+    if _is_dimension(table):
+        raw = lake.scan(RAW_OF[table.name], between=(first, last)).with_columns(versions=nw.lit(1))
+    elif table is ORDERS:
+        versions = versions_of_orders(lake, first, last, places)
+        raw = with_order_date(current_versions(versions, table.key), calendar).filter(
+            nw.col(partition).is_between(nw.lit(first), nw.lit(last))
+        )
+    elif table is ORDER_ITEMS:
+        raw = count_lines(lake, first, last, places)
+    else:
+        versions, states = children_of_orders(lake, RAW_OF[table.name], first, last, places)
+        raw = with_order(current_versions(versions, table.key), states, first, last)
+    stored = nw.concat(
+        [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _places(table)]
+    )
+    captured = raw.group_by(nw.col(partition).alias("date")).agg(captured=nw.col("versions").sum())
+    accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
+    both = rows_of(captured).join(rows_of(accounted), on="date", how="full", coalesce=True)
+    return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
+
+
+def missing(lake: Lake, table: Table) -> int:
+    """What `accounts` calls missing, of a cleansed table, from one column of it and of its quarantine."""
+    accounted = sum(_versions(lake, place) for place in _places(table))
+    return row_count(lake, RAW_OF[table.name]) - accounted
+
+
+def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:
+    """Versions in raw for which neither a cleansed table nor its quarantine stands.
+
+    A stored row says for how many versions of its key it stands; those that were captured last are not among them.
+
+    Returns:
+        The key, order_id (where the table has one), captured_on, captured_at; no row when nothing is missing.
+    """
+    raw = RAW_OF[table.name]
+    key = list(table.key)
+    columns = list(dict.fromkeys([*key, *({"order_id"} & set(raw.columns)), "captured_on", "captured_at"]))
+    # Relaxed: a line's number has 64 bits in quarantine, as in raw, and 32 where it is cleansed.
+    stored = [nw.to_native(lake.scan(place).select(*key, "versions")) for place in _places(table)]
+    # A row that moved stands on the date that it left, too, until that is derived: with the versions of then.
+    versions = pl.col("versions").sum() if _is_dimension(table) else pl.col("versions").max()
+    places: pl.LazyFrame = pl.concat(stored, how="vertical_relaxed")
+    accounted = rows_of(nw.from_native(places.group_by(key).agg(accounted=versions)))
+    if accounted["accounted"].sum() == row_count(lake, raw):
+        return pl.DataFrame(schema={name: raw.schema[name] for name in columns})
+    number = pl.col("captured_at").rank("ordinal").over(key)
+    return (
+        rows_of(lake.scan(raw).select(columns))
+        .with_columns(number=number)
+        .join(accounted, on=key, how="left", nulls_equal=True)
+        .filter(pl.col("number") > pl.col("accounted").fill_null(0))
+        .select(columns)
+    )
+
+
+def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool:
+    """Whether every date at which raw rows of a cleansed table may count lies in the range."""
+    if _is_dimension(table):
+        known = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+    else:
+        index = rows_of(lake.scan(KEY_DATES).select("captured_on", "order_date").unique())
+        captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+        dates = [index["captured_on"], index["order_date"].drop_nulls(), captured]
+        known = pl.concat([of.rename("date") for of in dates])
+    return known.is_empty() or bool(known.is_between(first, last).all())
+
+
+def dates_without_entries(lake: Lake, table: Table) -> list[date]:
+    """Capture dates on which raw has rows of a cleansed table, and the index `raw/key_dates` none: it was damaged."""
+    if _is_dimension(table):
+        return []
+    entries = lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name).select("captured_on").unique()
+    captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
+    return sorted(set(captured) - set(rows_of(entries)["captured_on"]))
+
+
+def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) -> int:
+    """Rows of a table, or of some of its partitions, from its log alone."""
+    files = files_of(lake.open(table), table)
+    if dates is not None:
+        files = files.filter(pl.col("date").is_between(*dates))
+    return int(files["rows"].sum())
+
+
+def rows_by_date(lake: Lake, table: Table, dates: tuple[date, date] | None) -> pl.DataFrame:
+    """Date (null for a table without dates), rows: of a table, or of some of its partitions, from its log alone."""
+    files = files_of(lake.open(table), table)
+    within = files if dates is None else files.filter(pl.col("date").is_between(*dates))
+    return within.group_by("date").agg(pl.col("rows").sum())
+
+
+def _places(table: Table) -> tuple[Table, Table]:
+    return table, QUARANTINE_OF[table.name]
+
+
+def _versions(lake: Lake, table: Table) -> int:
+    return int(rows_of(lake.scan(table).select(nw.col("versions").sum())).item() or 0)
+
+
+def _is_dimension(table: Table) -> bool:
+    return table.partitioned_by == "captured_on"

@@ -1,0 +1,311 @@
+"""The calendar of the lake, `raw/calendar`: written once, and read by whoever needs a date or a holiday.
+
+New time zone data or holidays of this machine change nothing until somebody applies them (`apply_installed`).
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from threading import Lock
+
+import narwhals as nw
+import polars as pl
+from deltalake import DeltaTable
+
+from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_midnights, installed_zone_data
+from orders_lakehouse.contracts.cleansed import ORDERED_BEFORE_START
+from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, ORDERS, QUARANTINE_OF
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.schema_evolution import as_contract
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of, state_of
+from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.pipeline.key_index import rebuild_key_dates
+from orders_lakehouse.settings import settings
+from orders_lakehouse.transforms.columns import with_local_date
+from orders_lakehouse.transforms.orders import with_order_date
+
+log = logging.getLogger(__name__)
+
+# The reasons of rows in quarantine that depend on a date.
+_OUT_OF_RANGE = f"ordered_at_out_of_range|{ORDERED_BEFORE_START}"
+# The midnights of a version of the table are read once for each process, and cut into frames once.
+_REMEMBERED = 8
+_known: dict[tuple[str, date, tuple[str, int]], Calendar] = {}
+_lock = Lock()
+
+
+class HolidaysError(ExpectedError):
+    """The holidays of a country are not known."""
+
+
+class CalendarChangedError(TransientError):
+    """The calendar has changed while it was used; another try uses the new one."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the data installed on this machine would change in the calendar.
+
+    Attributes:
+        midnights: date, begins_at, becomes; a row for each date that would begin at another instant.
+        holidays: date, holiday_name, becomes (both null where there is none); a row for each date that would differ.
+    """
+
+    midnights: pl.DataFrame
+    holidays: pl.DataFrame
+
+
+def calendar_of(lake: Lake) -> Calendar:
+    """The calendar by which a lake cuts dates.
+
+    Where the lake has none, it is written, from the time zone data of this machine. A lake in UTC needs no midnights:
+    nothing is read for it.
+
+    Raises:
+        LakeError: The stored calendar is not whole, or was made for another time zone.
+    """
+    start = start_of(lake)
+    if lake.timezone == "UTC":
+        return Calendar(start, lake.timezone)
+    with _lock:
+        of = (lake.location(CALENDAR), start, state_of(lake.open(CALENDAR)))
+        if of not in _known:
+            handle = _written(lake)
+            of = (*of[:2], state_of(handle))
+            _known[of] = Calendar(start, lake.timezone, _midnights(_rows(handle, "date", "begins_at")))
+            while len(_known) > _REMEMBERED:
+                del _known[next(iter(_known))]
+        return _known[of]
+
+
+def start_of(lake: Lake) -> date:
+    """The first partition of a lake; that of the settings, where the lake names none."""
+    return lake.start or settings().start_date
+
+
+def require_same(lake: Lake, calendar: Calendar) -> None:
+    """Refuse to go on by a calendar that was written anew since it was read: the index lacks its new dates.
+
+    Raises:
+        CalendarChangedError: Dates begin at other instants now.
+    """
+    if not calendar_of(lake).midnights.equals(calendar.midnights):
+        raise CalendarChangedError(
+            f"{CALENDAR.path} was written anew while rows were captured by the one before; expected one calendar from "
+            "the first to the last of them. Run the same dates again."
+        )
+
+
+def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
+    """Days and holidays, as they stand in the lake.
+
+    The holidays of a year that nobody has asked for yet are written, from the package installed on this machine; they
+    are those of the country that the lake has, or else of the settings.
+
+    Args:
+        lake: The lake.
+        first: First day.
+        last: Last day.
+
+    Returns:
+        date, is_holiday, holiday_name (null on other days), holidays_country; one row a day within the calendar.
+
+    Raises:
+        HolidaysError: The country's holidays are not known.
+    """
+    within = pl.col("date").is_between(first, last)
+    days = stored(lake).filter(within)
+    if days["is_holiday"].null_count():
+        years = range(first.year, last.year + 1)
+        country = country_of(lake)
+
+        def extend(source: Lake) -> nw.LazyFrame[pl.LazyFrame]:
+            rows = stored(source)
+            unknown = rows.filter(pl.col("is_holiday").is_null(), pl.col("date").dt.year().is_in(list(years)))
+            return nw.from_native(_with_holidays(rows, unknown["date"].dt.year().unique(), country).lazy())
+
+        lake.replace_all(CALENDAR, extend)
+        days = stored(lake).filter(within)
+    return days.select("date", "is_holiday", "holiday_name", "holidays_country")
+
+
+def country_of(lake: Lake) -> str:
+    """The country whose holidays the lake has; that of the settings before it has any."""
+    countries = _countries(stored(lake))
+    return countries[0] if countries else settings().holidays_country
+
+
+def stored(lake: Lake) -> pl.DataFrame:
+    """Rows of `raw/calendar`, in the order of their dates; the table is written where the lake has none."""
+    return _rows(_written(lake))
+
+
+def installed(timezone: str, country: str, years: Iterable[int]) -> pl.DataFrame:
+    """Rows of `raw/calendar` as the data of this machine has them.
+
+    Args:
+        timezone: IANA name.
+        country: ISO 3166 alpha-2.
+        years: Whose holidays are asked for; those of others are null.
+    """
+    rows = pl.DataFrame(
+        {"date": pl.date_range(FIRST, LAST, eager=True), "begins_at": installed_midnights(timezone)}
+    ).with_columns(
+        zone_data=pl.lit(installed_zone_data(timezone)),
+        is_holiday=pl.lit(None, pl.Boolean),
+        **dict.fromkeys(("holiday_name", "holidays_country", "holidays_data"), pl.lit(None, pl.String)),
+    )
+    return _with_holidays(rows, pl.Series(list(years), dtype=pl.Int32), country)
+
+
+def installed_holidays_data() -> str:
+    """Version of the package that knows holidays on this machine."""
+    from importlib.metadata import version
+
+    return version("holidays")
+
+
+def proposed(lake: Lake) -> pl.DataFrame:
+    """Rows of `raw/calendar` as they would be made now: holidays of the same years, of the country of the settings."""
+    years = stored(lake).filter(pl.col("is_holiday").is_not_null())["date"].dt.year().unique()
+    return installed(lake.timezone, settings().holidays_country, years)
+
+
+def compare(before: pl.DataFrame, after: pl.DataFrame) -> Changes:
+    """What differs between two calendars.
+
+    Args:
+        before: Rows of `raw/calendar`.
+        after: Rows of `raw/calendar`.
+    """
+    both = before.join(after.rename({"begins_at": "becomes"}), on="date", suffix="_after")
+    midnights = both.filter(pl.col("begins_at") != pl.col("becomes")).select("date", "begins_at", "becomes")
+    holidays = both.filter(pl.col("holiday_name").ne_missing(pl.col("holiday_name_after")))
+    return Changes(midnights, holidays.select("date", "holiday_name", becomes="holiday_name_after"))
+
+
+def apply_installed(lake: Lake) -> Changes:
+    """Write the calendar anew from the data installed on this machine; `dates_to_run` are those that it moves.
+
+    The index gets its entries for orders that move to another date before the calendar is written, so that no crash
+    leaves an order that its date does not find; and once more afterwards, for what was captured meanwhile.
+
+    Raises:
+        HolidaysError: The holidays of the country in the settings are not known.
+    """
+    before, after = stored(lake), proposed(lake)
+    changes = compare(before, after)
+    if changes.midnights.height:
+        rebuild_key_dates(lake, Calendar(start_of(lake), lake.timezone, _midnights(after)))
+    lake.replace_all(CALENDAR, lambda _: nw.from_native(after.lazy()))
+    rebuild_key_dates(lake, calendar_of(lake))
+    return changes
+
+
+def dates_to_run(lake: Lake) -> list[date]:
+    """Dates of stored rows that have another date by the calendar of the lake, because they were derived by another.
+
+    Returns:
+        In order: both dates of an order, and the capture dates of customers.
+    """
+    calendar, dates = calendar_of(lake), set[date]()
+    reasons = nw.col("reasons").str
+    for table in (ORDERS, QUARANTINE_OF[ORDERS.name]):
+        if find(lake, table) is None:
+            continue
+        rows = lake.scan(table).with_columns(stands_on="order_date")
+        was_in_range = nw.lit(value=True) if table is ORDERS else ~reasons.contains(_OUT_OF_RANGE)
+        dated = with_order_date(rows, calendar).with_columns(was_in_range=was_in_range)
+        is_in_range = nw.col("business_date") == nw.col("order_date")
+        moved = (nw.col("stands_on") != nw.col("order_date")) | (is_in_range != nw.col("was_in_range"))
+        for column in rows_of(dated.filter(moved).select("stands_on", "order_date").unique()):
+            dates.update(column)
+    if find(lake, CUSTOMERS) is not None:
+        dated = with_local_date(lake.scan(CUSTOMERS), "registered_on", "registered_at", calendar)
+        stale = dated.filter(nw.col("registered_on") != nw.col("registration_date"))
+        dates.update(rows_of(stale.select("captured_on").unique())["captured_on"])
+    return sorted(dates)
+
+
+def _written(lake: Lake) -> DeltaTable:
+    """The table, open to read; written first where it has no rows."""
+    handle = lake.open(CALENDAR)
+    if files_of(handle, CALENDAR).is_empty():
+        # A lake that stands still may have begun before anybody had written it.
+        live = Lake(lake.url, lake.timezone, lake.start)
+        live.replace_all(CALENDAR, _first)
+        handle = live.open(CALENDAR)
+    return handle
+
+
+def _first(source: Lake) -> nw.LazyFrame[pl.LazyFrame]:
+    """The calendar as it is written first; as it stands where another writer was faster."""
+    handle = source.open(CALENDAR)
+    is_there = not files_of(handle, CALENDAR).is_empty()
+    rows = _rows(handle) if is_there else installed(source.timezone, settings().holidays_country, ())
+    return nw.from_native(rows.lazy())
+
+
+def _rows(handle: DeltaTable, *columns: str) -> pl.DataFrame:
+    """Rows in the order of their dates, read in this process on either engine: all columns, or some."""
+    frame = as_contract(nw.from_native(object_store.scan(handle)), handle, CALENDAR)
+    return rows_of(frame.select(*columns) if columns else frame).sort("date")
+
+
+def _midnights(rows: pl.DataFrame) -> pl.Series:
+    """The midnights of the rows of `raw/calendar`, which must be whole."""
+    midnights = rows["begins_at"].cast(INSTANT)
+    is_whole = rows["date"].equals(pl.date_range(FIRST, LAST, eager=True).alias("date"))
+    if not is_whole or midnights.null_count() or not midnights.is_sorted():
+        raise LakeError(
+            f"{CALENDAR.path} is not whole: found {rows.height} rows, expected one for each date from {FIRST} to "
+            f"{LAST}, whose instants rise. `lakehouse read raw.calendar --version N` shows an older version; restore "
+            "that one, or remove the table to have it written from the time zone data of this machine."
+        )
+    return midnights
+
+
+def _countries(rows: pl.DataFrame) -> list[str]:
+    found: list[str] = rows["holidays_country"].drop_nulls().unique(maintain_order=True).to_list()
+    return found
+
+
+def _with_holidays(rows: pl.DataFrame, years: pl.Series, country: str) -> pl.DataFrame:
+    """The rows of a calendar, with the holidays of some years."""
+    if years.is_empty():
+        return rows
+    named = _holidays(country, tuple(sorted(years)))
+    is_asked = pl.col("date").dt.year().is_in(years.implode())
+    given = {
+        "is_holiday": pl.col("named").is_not_null(),
+        "holiday_name": pl.col("named"),
+        "holidays_country": pl.lit(country),
+        "holidays_data": pl.lit(installed_holidays_data()),
+    }
+    return (
+        rows.join(named.rename({"holiday_name": "named"}), on="date", how="left", maintain_order="left")
+        .with_columns(**{name: pl.when(is_asked).then(value).otherwise(name) for name, value in given.items()})
+        .select(CALENDAR.columns)
+    )
+
+
+@lru_cache(maxsize=4)
+def _holidays(country: str, years: tuple[int, ...]) -> pl.DataFrame:
+    """The holidays of a country by the package installed on this machine: date, holiday_name."""
+    import holidays
+
+    try:
+        known = holidays.country_holidays(country, years=years)
+    except NotImplementedError:
+        raise HolidaysError(
+            f"LAKEHOUSE_HOLIDAYS_COUNTRY={country!r}: the holidays of that country are not known; expected one of "
+            f"{', '.join(sorted(holidays.list_supported_countries()))}"
+        ) from None
+    named = {day: name for day, name in known.items() if day.year in set(years)}
+    return pl.DataFrame(
+        {"date": list(named), "holiday_name": list(named.values())}, schema={"date": pl.Date, "holiday_name": pl.String}
+    )

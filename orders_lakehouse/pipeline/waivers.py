@@ -1,0 +1,210 @@
+"""The waivers in force and the lake: which stored rows they let break a rule, and what has to be derived again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.base import rules_of
+from orders_lakehouse.contracts.tables import CLEANSED, ORDER_ITEMS, ORDER_LINES, ORDERS, Table
+from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver, WaiversError, parse
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.pipeline.key_index import dates_of_keys
+from orders_lakehouse.pipeline.quarantine import has_reason, quarantined
+from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.settings import PROJECT, Settings, settings
+from orders_lakehouse.transforms.split import (
+    breaks_unwaived,
+    key_of_row,
+    reasons_of_stored,
+    waived_by,
+    waived_reasons,
+)
+
+
+class State(Enum):
+    """What has become of a waiver."""
+
+    IN_FORCE = "in force"
+    EXPIRED = "expired"
+    TO_REPLAY = "to replay"
+    REJECTED_OTHERWISE = "rejected otherwise"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A waiver and what it meets in the lake.
+
+    Attributes:
+        waiver: The waiver.
+        state: `in force`: rows stand by it; `expired`: rows that were captured before do, or a newer version is in
+            quarantine again; `to replay`: its row is still in quarantine; `rejected otherwise`: its row is there for
+            other reasons; `stale`: no row breaks the rule.
+        rows: Cleansed rows that stand by it.
+    """
+
+    waiver: Waiver
+    state: State
+    rows: int
+
+
+def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
+    """The waivers in force, read at each call.
+
+    Args:
+        lake: The lake, by whose calendar they expire.
+
+    Raises:
+        WaiversError: The file is not there, though it was asked for, or cannot be used; the message names the entries.
+    """
+    path = settings().waivers
+    if not path.exists() and path == Settings.model_fields["waivers"].default:
+        return ()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS says where") from error
+    name = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
+    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day))
+
+
+def excused(
+    lake: Lake, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, waivers: Sequence[Waiver]
+) -> pl.DataFrame:
+    """Stored rows that break their contract in nothing but what is waived, for them or for a line they are made of.
+
+    Args:
+        lake: The lake.
+        table: A cleansed or curated table.
+        rows: Its rows.
+        dates: First and last date of the rows; None for all.
+        waivers: The waivers in force.
+
+    Returns:
+        index (position among `rows`), row (key as text), date (null without one), rules (waived ones that it breaks,
+        comma-separated).
+    """
+    named = _made_of_waived(lake, table, rows.with_row_index("index"), dates, waivers)
+    if table in CLEANSED:
+        waived = waived_by(waivers, table)
+    else:
+        # Sums of what may be negative may be so, too. That a value is there is demanded all the same.
+        values = [rule.reason for rule in rules_of(table.model) if not rule.reason.endswith("_missing")]
+        waived = {reason: nw.lit(value=True) for reason in values}
+    judged = nw.from_native(named.lazy()).select(
+        "index",
+        key_of_row(table).alias("row"),
+        date=nw.col(table.partitioned_by) if table.partitioned_by else nw.lit(None).cast(nw.Date),
+        rules=waived_reasons(table, waived),
+        others=reasons_of_stored(table, waived),
+    )
+    return rows_of(judged.filter(nw.col("rules") != "", nw.col("others") == "").drop("others"))
+
+
+def _made_of_waived(
+    lake: Lake, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, waivers: Sequence[Waiver]
+) -> pl.DataFrame:
+    """Those of the rows that a waiver names, or that are made of an order line which one names or whose order is."""
+    if table in CLEANSED:
+        keys = _keys(waivers, table)
+        standing = nw.from_native(rows.lazy()).filter(key_of_row(table).is_in(keys), ~nw.col("is_deleted"))
+        return rows_of(standing) if keys else rows.clear()
+    lines, orders = _keys(waivers, ORDER_ITEMS), _keys(waivers, ORDERS)
+    if not lines and not orders:
+        return rows.clear()
+    of_waived = key_of_row(ORDER_LINES).is_in(lines) | nw.col("order_id").is_in(orders)
+    # What is summed has its key from the lines that it is a sum of.
+    made = rows_of(lake.scan(ORDER_LINES, between=dates).filter(of_waived).select(table.key).unique())
+    return rows.join(made, on=list(table.key), how="semi")
+
+
+def _keys(waivers: Sequence[Waiver], table: Table) -> list[str]:
+    return [waiver.key for waiver in waivers if waiver.table == table.name]
+
+
+def standings(lake: Lake, waivers: Sequence[Waiver], today: date) -> list[Standing]:
+    """What each waiver meets.
+
+    Args:
+        lake: The lake.
+        waivers: The waivers in force.
+        today: By which a waiver is called expired; no result depends on it.
+    """
+    found: dict[Waiver, Standing] = {}
+    for table in CLEANSED:
+        mine = [waiver for waiver in waivers if waiver.table == table.name]
+        if mine:
+            standing, rejected = _stored(lake, table, mine), _rejected(lake, table, mine)
+            found |= {waiver: _standing(waiver, standing, rejected, today) for waiver in mine}
+    return [found[waiver] for waiver in waivers]
+
+
+def _standing(waiver: Waiver, standing: pl.DataFrame, rejected: pl.DataFrame, today: date) -> Standing:
+    rows = standing.filter(pl.col("key") == waiver.key, has_reason(waiver.rule)).height
+    of_key = rejected.filter(key=waiver.key)
+    with_reason = of_key.filter(has_reason(waiver.rule))
+    covered = pl.col("captured_at") < waiver.until
+    # A value that was left out because of the rule comes back, too.
+    blanked = standing.filter(covered, pl.col("key") == waiver.key, has_reason(waiver.rule, "warnings"))
+    if with_reason.filter(covered).height or blanked.height:
+        state = State.TO_REPLAY
+    elif rows:
+        state = State.EXPIRED if waiver.expires < today else State.IN_FORCE
+    elif with_reason.height:
+        state = State.EXPIRED
+    else:
+        state = State.REJECTED_OTHERWISE if of_key.height else State.STALE
+    return Standing(waiver, state, rows)
+
+
+def _stored(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
+    """Cleansed rows that waivers name: key, reasons (those that are waived), warnings, captured_at, date."""
+    if find(lake, table) is None:
+        instant = table.schema["captured_at"]
+        text = dict.fromkeys(("key", "reasons", "warnings"), pl.String())
+        return pl.DataFrame(schema={**text, "captured_at": instant, "date": pl.Date})
+    key = key_of_row(table)
+    rows = lake.scan(table).filter(key.is_in(_keys(waivers, table)))
+    waived = waived_reasons(table, waived_by(waivers, table))
+    date = nw.col(str(table.partitioned_by))
+    return rows_of(rows.select(key.alias("key"), "warnings", "captured_at", reasons=waived, date=date))
+
+
+def _rejected(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
+    """Rows in quarantine that waivers name: key, reasons, captured_at."""
+    key = key_of_row(table)
+    rows = nw.from_native(quarantined(lake, table)).filter(key.is_in(_keys(waivers, table)))
+    return rows_of(rows.select(key.alias("key"), "reasons", "captured_at"))
+
+
+def dates_judged_otherwise(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> list[date]:
+    """Dates of a cleansed table that have to be derived again though nothing of them is in quarantine.
+
+    Args:
+        lake: The lake.
+        table: A cleansed table.
+        waivers: The waivers in force.
+
+    Returns:
+        In order: those of stored rows that break a rule which is not waived for them (a waiver was withdrawn, or the
+        contract got stricter) or lack a value that is waived by now, and those of the rows that a waiver names and that
+        stand nowhere yet.
+    """
+    dates: set[date] = set()
+    if find(lake, table) is not None:
+        breaking = lake.scan(table).filter(breaks_unwaived(table, waived_by(waivers, table)))
+        dates.update(rows_of(breaking.select(str(table.partitioned_by)).unique()).to_series())
+    stored, rejected = _stored(lake, table, waivers), _rejected(lake, table, waivers)
+    for waiver in (one for one in waivers if one.table == table.name):
+        of_row = pl.col("key") == waiver.key, pl.col("captured_at") < waiver.until
+        dates.update(stored.filter(*of_row, has_reason(waiver.rule, "warnings"))["date"])
+    nowhere = set(_keys(waivers, table)) - {*stored["key"], *rejected["key"]}
+    if nowhere:
+        first_parts = [key.rsplit(KEY_SEPARATOR, len(table.key) - 1)[0] for key in nowhere]
+        dates.update(dates_of_keys(lake, table, first_parts))
+    return sorted(dates)

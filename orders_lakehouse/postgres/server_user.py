@@ -1,0 +1,131 @@
+"""The user that the embedded server runs as, what that user may enter, and programs that run as that user."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from orders_lakehouse.errors import DatabaseError
+from orders_lakehouse.machine import environment
+
+SERVER_USER = "embedded_postgres"
+
+
+@dataclass(frozen=True)
+class ServerUser:
+    """The user that the server runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_other(self) -> bool:
+        """Whether this process runs as somebody else."""
+        return self.uid != os.geteuid()
+
+
+def made_user() -> ServerUser:
+    """The user `embedded_postgres`, which is made where there is none."""
+    try:
+        return user_of_entry(pwd.getpwnam(SERVER_USER))
+    except KeyError:
+        useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if useradd is None:
+            raise DatabaseError(
+                f"Postgres does not run as root, and there is no useradd: make the user {SERVER_USER}, or run as "
+                "another user"
+            ) from None
+        command = [useradd, "--user-group", "--no-create-home", "--shell", "/bin/false", SERVER_USER]
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (the system's own program)
+        return user_of_entry(pwd.getpwnam(SERVER_USER))
+
+
+def owner_of(folder: Path) -> ServerUser:
+    """Return who owns a folder."""
+    return user_with(folder.stat().st_uid)
+
+
+def user_with(uid: int) -> ServerUser:
+    """Return the user with a number.
+
+    Raises:
+        DatabaseError: This machine knows no name of it.
+    """
+    try:
+        return user_of_entry(pwd.getpwuid(uid))
+    except KeyError:
+        raise DatabaseError(
+            f"Postgres runs for users that have a name, and this machine knows none of user {uid}; add the user to "
+            "/etc/passwd, or set SHOP_DATABASE_URL and WAREHOUSE_DATABASE_URL"
+        ) from None
+
+
+def user_of_entry(entry: pwd.struct_passwd) -> ServerUser:
+    """Return the user of an entry of /etc/passwd."""
+    return ServerUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def let_pass(home: Path, user: ServerUser) -> None:
+    """Let the server's user pass a closed folder of root's: by the group that this user has alone."""
+    found = home.stat()
+    is_closed = found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    # A group that others have too may not be let in: then the data goes elsewhere.
+    if user.is_other and is_closed and _has_own_group(user):
+        os.chown(home, -1, user.gid)
+        home.chmod(0o710)
+
+
+def _has_own_group(user: ServerUser) -> bool:
+    import grp
+
+    members = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == user.gid}
+    return members | set(grp.getgrgid(user.gid).gr_mem) <= {user.name}
+
+
+def can_enter(user: ServerUser, folder: Path) -> bool:
+    """Whether a user can enter a folder."""
+    try:
+        call(Path("/bin/sh"), "-c", 'cd "$1"', "sh", folder, user=user)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+def make_folder(folder: Path, user: ServerUser) -> Path:
+    """Make a folder that belongs to a user, who alone can enter it; return it."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.chown(folder, user.uid, user.gid)
+    folder.chmod(0o700)
+    return folder
+
+
+def call(program: Path, *arguments: str | Path, user: ServerUser) -> None:
+    """Run a program as the server's user, with nothing of this user's groups.
+
+    Raises:
+        CalledProcessError: It fails; `stderr` is what it printed there.
+    """
+    # A file instead of a pipe: the server that pg_ctl starts would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as said:
+        command = [str(program), *map(str, arguments)]
+        # The folder that the command was called in may be closed to the server's user.
+        done = subprocess.run(  # noqa: S603 (the package's own program)
+            command,
+            check=False,
+            cwd="/",
+            # A server takes its port from PGPORT.
+            env=environment.for_postgres_server(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            user=user.uid if user.is_other else None,
+            group=user.gid if user.is_other else None,
+            extra_groups=[] if user.is_other else None,
+        )
+        said.seek(0)
+        if done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())

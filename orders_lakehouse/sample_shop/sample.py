@@ -1,0 +1,138 @@
+"""The sample shop as a whole: its five tables as frames, and loaded into Postgres.
+
+What in them is real and what is made up stands in `complete_journey.py`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.sample_shop.complete_journey import (
+    CompleteJourney,
+    baskets,
+    order_items,
+    products,
+    read_complete_journey,
+    sale_lines,
+)
+from orders_lakehouse.sample_shop.households import customers
+from orders_lakehouse.sample_shop.order_events import order_events, orders, payments
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
+
+_logger = logging.getLogger(__name__)
+
+_TAKE_LOADER_LOCK = "SELECT pg_advisory_xact_lock(hashtext('orders_lakehouse.sample_shop.sample'));\n"
+_COUNT_ROWS = """
+    SELECT
+        (SELECT count(*) FROM shop.customers) AS customers,
+        (SELECT count(*) FROM shop.products) AS products,
+        (SELECT count(*) FROM shop.orders) AS orders,
+        (SELECT count(*) FROM shop.order_items) AS order_items,
+        (SELECT count(*) FROM shop.payments) AS payments
+"""
+_ANALYZE = "ANALYZE shop.customers, shop.products, shop.orders, shop.order_items, shop.payments"
+
+# What tells one copy of the shop from another.
+_KEYS = {
+    "customers": {"customer_id"},
+    "orders": {"order_id", "customer_id"},
+    "order_items": {"order_id"},
+    "payments": {"payment_id", "order_id"},
+}
+
+
+def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame]:
+    """Build the shop's tables, the same at every call.
+
+    Args:
+        journey: what to build them from; the whole data set if not given.
+
+    Returns:
+        The frames of customers, products, orders, order_items and payments, with the columns of `schema.sql`.
+
+    Raises:
+        ModuleNotFoundError: the extra `local` is not installed.
+    """
+    journey = journey or read_complete_journey()
+    lines = sale_lines(journey.transactions)
+    sold = baskets(lines)
+    events = order_events(sold)
+    return {
+        "customers": customers(sold, journey.demographics),
+        "products": products(journey.products, lines),
+        "orders": orders(events),
+        "order_items": order_items(lines),
+        "payments": payments(events),
+    }
+
+
+def load_sample_shop(
+    url: str,
+    *,
+    copies: int = 1,
+    shop: Mapping[str, pl.DataFrame] | None = None,
+    report: Callable[[str], None] = _logger.info,
+) -> dict[str, int]:
+    """Load the sample shop into a Postgres, in one transaction, unless it holds orders already.
+
+    The tables are created where they are missing. A second loader waits for the first and then finds its orders.
+
+    Args:
+        url: of the database.
+        copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
+            copy end in `-2`, and so on; the products are the same for all.
+        shop: what `build_shop` made of a part of the data set; the whole of it if not given.
+        report: is told in a line what was done.
+
+    Returns:
+        The rows of each of the five tables.
+
+    Raises:
+        ModuleNotFoundError: the extra `local` is not installed.
+        ValueError: the shop has no orders but rows in another table, so it is not ours to fill.
+    """
+    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
+        # One script, because `executescript` commits what was done before it, and with it a lock taken there.
+        cursor.executescript(_TAKE_LOADER_LOCK + schema)
+        rows = _count_rows(cursor)
+        if rows["orders"]:
+            connection.commit()
+            report(f"The shop has {rows['orders']:,} orders already and was left alone.")
+            return rows
+        if any(rows.values()):
+            found = ", ".join(f"shop.{table} ({count:,})" for table, count in rows.items() if count)
+            raise ValueError(
+                f"Found rows in {found}, but none in shop.orders: expected an empty shop to load the sample into. "
+                "Give another database, or empty the tables of the schema `shop` first."
+            )
+        for table, frame in (shop or build_shop()).items():
+            cursor.adbc_ingest(table, frame, mode="append", db_schema_name="shop")
+            if copies > 1 and table in _KEYS:
+                cursor.execute(_copy(table, frame.columns, copies))
+        rows = _count_rows(cursor)
+        cursor.execute(_ANALYZE)
+        connection.commit()
+    report("Loaded the sample shop: " + ", ".join(f"{count:,} {table}" for table, count in rows.items()) + ".")
+    return rows
+
+
+def _copy(table: str, columns: Sequence[str], copies: int) -> str:
+    """A statement that appends the second and all further copies of a table to it, by their change clock."""
+    values = ", ".join(f"{name} || '-' || copy" if name in _KEYS[table] else name for name in columns)
+    return (
+        f"INSERT INTO shop.{table} ({', '.join(columns)}) SELECT {values} "
+        f"FROM shop.{table} CROSS JOIN generate_series(2, {copies}) AS copy ORDER BY updated_at"
+    )
+
+
+def _count_rows(cursor: "Cursor") -> dict[str, int]:
+    cursor.execute(_COUNT_ROWS)
+    counts = cursor.fetch_arrow_table().to_pylist()[0]
+    return {str(table): int(count) for table, count in counts.items()}

@@ -1,0 +1,1 @@
+"""The shop's Postgres: its columns, its row versions, what has changed, what raw lacks."""

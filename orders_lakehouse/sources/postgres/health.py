@@ -1,0 +1,71 @@
+"""Whether the shop can be read, table by table, what its clock says, and where an index is missing."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orders_lakehouse.contracts.raw import AHEAD_HOURS
+from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.errors import DatabaseError
+from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
+from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
+from orders_lakehouse.postgres.connections import connect, read_alone, value_of
+from orders_lakehouse.sources.postgres.changes import WITHOUT_WORKERS, rows_read_without_index
+from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, require_readable
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
+
+# A table of so many rows is looked through quickly without an index.
+_MANY_ROWS = 20_000
+_MEANS = (
+    "A capture goes by the shop's clock, and which dates there are by this machine's, so that instants of the two do "
+    f"not compare; from {AHEAD_HOURS} hours on, the shop's day is no date here yet, and its changes wait."
+)
+
+
+def look_at_shop() -> Looked:
+    """Ask the shop for its tables, its clock, and the newest change of each table.
+
+    Raises:
+        DatabaseError: The shop refuses the user or the database's name.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    findings = []
+    with connect("shop") as connection, connection.cursor() as cursor:
+        skew = finding_of_skew("shop", skew_of(cursor), _MEANS, timedelta(hours=AHEAD_HOURS))
+        cursor.execute(WITHOUT_WORKERS)
+        offered = columns_of(cursor, RAW)
+        connection.commit()
+        for table in RAW:
+            try:
+                with read_alone(connection, "shop"):
+                    require_readable(cursor, table, offered[table.name])
+                    slow = _finding_of_index(cursor, table)
+            except DatabaseError as error:
+                expected = "a table, or a view, with the columns of its contract that this user may read"
+                to_do = "As it says; docs/source.md has the script that makes the user."
+                findings.append(Finding(ERROR, f"{SCHEMA}.{table.name}", str(error), expected, to_do))
+                continue
+            findings += [slow] if slow else []
+    readable = len(RAW) - sum(finding.severity == ERROR for finding in findings)
+    said = f"it answers, {readable} of {len(RAW)} tables can be read"
+    clock = "its clock is right" if skew is None else "its clock is another one"
+    return Looked(f"{said}, {clock}", [*findings, *([skew] if skew else [])])
+
+
+def _finding_of_index(cursor: "Cursor", table: Table) -> Finding | None:
+    """That the newest change of a table is found by reading all of it."""
+    before = rows_read_without_index(cursor)
+    value_of(cursor, f'SELECT max(updated_at) FROM {SCHEMA}."{table.name}"')
+    read = rows_read_without_index(cursor) - before
+    if read <= _MANY_ROWS:
+        return None
+    return Finding(
+        WARNING,
+        f"{SCHEMA}.{table.name}",
+        f"{read:,} rows were read to find its newest change",
+        "an index on updated_at, or on what a view makes it of, which has the answer",
+        "Looks at it are spaced out, so that its changes come late. docs/source.md says where the index of a view "
+        "belongs; that of a table, in the shop:",
+        [f"CREATE INDEX CONCURRENTLY ON {SCHEMA}.{table.name} (updated_at)"],
+    )

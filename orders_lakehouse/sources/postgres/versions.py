@@ -1,0 +1,333 @@
+"""The shop's Postgres: row versions whose change clock falls in a window of capture dates.
+
+Everything is read in one snapshot, in Arrow batches of bounded size. Columns are cast to what raw holds, nothing is
+rejected; a source whose shape does not fit is an error that names table, column, what was found and what to do. What
+the shop has beside the columns of the contract is read with them, as far as this user may read it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.base import declared_at
+from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
+from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.encoding import UTF8, decoded
+from orders_lakehouse.postgres.connections import DatabaseError, batches, connect, value_of
+from orders_lakehouse.sources.batches import batch_bytes, in_batches
+from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Cursor
+
+# Rows of a batch, which becomes one commit; there are two in memory, one that is read and one that is captured.
+BATCH_ROWS = 300_000
+# A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
+TOLERANCE = timedelta(hours=AHEAD_HOURS)
+
+# What each type of raw accepts from the source, and how it is read. Keys are text in raw, integers in many shops.
+_TEXT = {"text", "character varying", "character", "citext", "uuid", "integer", "bigint", "smallint", "numeric"}
+_ACCEPTED: dict[str, tuple[set[str], str, str]] = {
+    "text": (_TEXT | {"USER-DEFINED"}, "text or a type that prints as one (varchar, uuid, integer, enum)", "{c}::text"),
+    "number": ({"numeric", "integer", "bigint", "smallint"}, "numeric or an integer type", "{c}::text"),
+    "integer": ({"integer", "smallint", "bigint"}, "integer or bigint", "{c}::bigint"),
+    "float": ({"double precision", "real"}, "double precision or real", "{c}::double precision"),
+    "boolean": ({"boolean"}, "boolean", "{c}"),
+    "date": ({"date"}, "date", "{c}"),
+    "instant": ({"timestamp with time zone"}, "timestamptz (a timestamp without a zone has no instant)", "{c}"),
+}
+_KINDS: dict[pl.DataType, str] = {
+    pl.String(): "text",
+    pl.Int64(): "integer",
+    pl.Float64(): "float",
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    pl.Datetime("us", "UTC"): "instant",
+}
+# The encoding of a database, and how many bytes a character takes in it at most.
+_ENCODING = (
+    "SELECT name || ' ' || pg_encoding_max_length(pg_char_to_encoding(name)) "
+    "FROM current_setting('server_encoding') AS name"
+)
+# Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
+_EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Capture dates to read.
+
+    Attributes:
+        first: First capture date.
+        last: Last capture date.
+        calendar: First partition, whose window is open to the left, and when dates begin.
+    """
+
+    first: date
+    last: date
+    calendar: Calendar
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns of a table of the shop.
+
+    Attributes:
+        types: Column that this user may read to its type as Postgres writes it, such as `numeric(12,2)`; an array's
+            begins with _.
+        seen_at: The source's now() when they were seen.
+    """
+
+    types: Mapping[str, str]
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of the shop as raw holds them, without `run_id`, and the counts that the shop itself gives.
+
+    Attributes:
+        rows: Columns of the raw table but `run_id`.
+        extras: What the shop has beside them, row by row, under its names; a type that raw has no like of is text.
+        counted: Rows of the whole window by date, counted by the shop in the same snapshot: date, rows.
+        shape: The columns of the shop's table in the same snapshot.
+    """
+
+    rows: pl.DataFrame
+    extras: pl.DataFrame
+    counted: pl.DataFrame
+    shape: Shape
+
+    @property
+    def in_window(self) -> int:
+        """Rows in the whole window."""
+        return int(self.counted["rows"].sum())
+
+
+def read_versions(table: Table, window: Window) -> Iterator[Batch]:
+    """Read the current version of every row whose change clock falls in the window.
+
+    Args:
+        table: Raw table to read for.
+        window: Capture dates.
+
+    Yields:
+        Batches of at most about `BATCH_ROWS` rows and `batch_bytes()`; at least one, empty when nothing changed.
+
+    Raises:
+        DatabaseError: The table, a column or a type is not what raw needs.
+        DatabaseUnavailableError: The shop cannot be reached.
+    """
+    with connect("shop") as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        columns_in_shop = columns_of(cursor, [table])[table.name]
+        require_readable(cursor, table, columns_in_shop)
+        offered = readable(columns_in_shop)
+        codec = codec_of_bytes(cursor)
+        columns = _select_list(offered, table, in_bytes=codec is not None)
+        extras = _extras(offered, table)
+        now: datetime = value_of(cursor, "SELECT now()")
+        shape = Shape({name: column.written for name, column in offered.items()}, now)
+        _refuse_missing_clocks(cursor, table, offered["updated_at"])
+        where = _condition(window, now)
+        source = f'{SCHEMA}."{table.name}"'
+        day = captured_on(window, now)
+        cursor.execute(f"SELECT {day} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1")
+        counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
+        beside = [_beside(number) for number in range(len(extras))]
+        schema = pl.Schema({**_read_schema(table), **dict(zip(beside, extras.values(), strict=True))})
+
+        def read(first: date, last: date) -> Iterator[pl.DataFrame]:
+            where = _condition(Window(first, last, window.calendar), now)
+            cursor.execute(f"SELECT {columns} FROM {source} WHERE {where}")
+            for batch in batches(cursor):
+                frame = pl.DataFrame(batch)
+                yield (frame if codec is None else decoded(frame, codec)).cast(schema)
+
+        dates = (window.first, window.last)
+        found = in_batches(dict(counted.iter_rows()), dates, read, BATCH_ROWS, batch_bytes())
+        for rows in _in_advance(_at_least_one(found, schema)):
+            others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
+            yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
+
+
+def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same frames: while one is worked on, the next one is read."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="shop") as reader:
+        following = reader.submit(next, frames, None)
+        while (frame := following.result()) is not None:
+            following = reader.submit(next, frames, None)
+            yield frame
+
+
+def _at_least_one(frames: Iterator[pl.DataFrame], schema: pl.Schema) -> Iterator[pl.DataFrame]:
+    """The same frames; an empty one where there are none."""
+    first = next(frames, None)
+    yield pl.DataFrame(schema=schema) if first is None else first
+    del first
+    yield from frames
+
+
+def _read_schema(table: Table) -> dict[str, pl.DataType]:
+    return {name: dtype for name, dtype in table.schema.items() if name not in LINEAGE}
+
+
+def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> None:
+    """A row without a change clock falls in no window; where the source allows one, it is an error, not a loss."""
+    if clock.is_not_null and not clock.is_foreign:
+        return
+    # Postgres takes IS NULL for false where a foreign table declares NOT NULL.
+    is_missing = "num_nulls(updated_at) = 1" if clock.is_not_null else "updated_at IS NULL"
+    missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE {is_missing}'))
+    if missing:
+        raise DatabaseError(
+            f"{SCHEMA}.{table.name} has {missing:,} rows without updated_at, which no window would find. Expected the "
+            "time of the last change on every row; offer one in the view, such as coalesce(updated_at, created_at)."
+        )
+
+
+def _condition(window: Window, now: datetime) -> str:
+    """The window as a condition on `updated_at`, cut at the source's own clock."""
+    calendar = window.calendar
+    latest = (now + TOLERANCE).isoformat()
+    until = calendar.begins_at(window.last + timedelta(days=1)).isoformat()
+    bounds = [f"updated_at < '{until}'", f"updated_at <= '{latest}'"]
+    if window.first > calendar.start:
+        bounds.append(f"updated_at >= '{calendar.begins_at(window.first).isoformat()}'")
+    condition = " AND ".join(bounds)
+    if window.first <= calendar.date_of(now) <= window.last:
+        condition = f"({condition}) OR updated_at > '{latest}'"
+    return condition
+
+
+def captured_on(window: Window, now: datetime) -> str:
+    """The capture date of a row of a window, as SQL for the shop.
+
+    The shop looks for the clock among the midnights of the window, so that its own time zone data decides nothing.
+
+    Args:
+        window: Capture dates; the SQL holds for rows with these and for clocks that are too far ahead.
+        now: The source's now().
+    """
+    calendar, latest = window.calendar, now + TOLERANCE
+    first = max(window.first, calendar.start)
+    begins = calendar.midnights_between(first + timedelta(days=1), min(window.last, calendar.date_of(latest)))
+    midnights = ",".join(f"{begin:%Y-%m-%dT%H:%M:%SZ}" for begin in begins)
+    return (
+        f"CASE WHEN updated_at > '{latest.isoformat()}' THEN '{calendar.date_of(now)}'::date "
+        f"ELSE '{first}'::date + width_bucket(updated_at, '{{{midnights}}}'::timestamptz[]) END"
+    )
+
+
+def raw_type(written: str) -> pl.DataType:
+    """In which type raw holds a column of the shop of which the contract says nothing.
+
+    Args:
+        written: Type of the column as Postgres writes it.
+    """
+    type_ = re.sub(r"\(.*\)", "", written)
+    exact = ((dtype, kind) for dtype, kind in _KINDS.items() if kind != "text")
+    return next((dtype for dtype, kind in exact if type_ in _ACCEPTED[kind][0]), pl.String())
+
+
+def _beside(number: int) -> str:
+    """How a column beside the contract's is called while it is read: its own name may be one of raw's."""
+    return f"beside {number}"
+
+
+def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool) -> str:
+    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit.
+
+    Args:
+        offered: Columns of the shop that this user may read.
+        table: The raw table.
+        in_bytes: Whether text is read as the bytes that it is.
+    """
+    problems, expressions = [], []
+    for name, dtype in _read_schema(table).items():
+        kind = "number" if name in number_columns(table.model) else _KINDS[dtype]
+        accepted, expected, _ = _ACCEPTED[kind]
+        found = offered[name].type if name in offered else "no such column"
+        if found not in accepted:
+            line = declared_at(table.model, name)
+            problems.append(f"column {name}: expected {expected}, found {found} (the contract's line: {line})")
+        value = _read(name, kind)
+        if kind == "text" and name in table.key:
+            # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
+            value = f"coalesce({value}, '')"
+        expressions.append(f'{_sent(value, kind, in_bytes=in_bytes)} AS "{name}"')
+    if problems:
+        raise DatabaseError(
+            f"{SCHEMA}.{table.name} does not have the shape that {table.path} needs: {'; '.join(problems)}. "
+            "Change the source, offer a view of that name with these columns, or change the contract and raise its "
+            "version."
+        )
+    expressions += [
+        f'{_sent(_read(name, _KINDS[dtype]), _KINDS[dtype], in_bytes=in_bytes)} AS "{_beside(number)}"'
+        for number, (name, dtype) in enumerate(_extras(offered, table).items())
+    ]
+    return ", ".join(expressions)
+
+
+def _extras(offered: Mapping[str, Column], table: Table) -> dict[str, pl.DataType]:
+    """What the shop has beside the columns of raw, and in which types raw holds it."""
+    return {name: raw_type(column.written) for name, column in offered.items() if name not in _read_schema(table)}
+
+
+def _read(name: str, kind: str) -> str:
+    """A column of the shop, cast to what raw holds."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
+
+
+def codec_of_bytes(cursor: "Cursor") -> str | None:
+    """Python's name of the encoding in which text is read as bytes, because the server cannot convert all of them.
+
+    A database in SQL_ASCII knows no encoding and converts nothing; its text is UTF-8 as a rule. In most encodings of a
+    single byte some bytes mean nothing, and one of them would keep all rows from being read. None: the server converts.
+    """
+    encoding, longest = value_of(cursor, _ENCODING).split()
+    if encoding == "SQL_ASCII":
+        return UTF8
+    if longest != "1" or encoding == "LATIN1":
+        return None
+    from psycopg2.extensions import encodings
+
+    return str(encodings[encoding])
+
+
+def as_bytes(text: str) -> str:
+    """A text of such a database as the bytes that it is."""
+    return f"convert_to({text}, 'SQL_ASCII')"
+
+
+def _sent(value: str, kind: str, *, in_bytes: bool) -> str:
+    """A value as the shop sends it. A number's text is plain in every encoding."""
+    return as_bytes(value) if in_bytes and kind == "text" else value
+
+
+def clamped(column: str, kind: str) -> str:
+    """A date or an instant of the shop within what others can say."""
+    sql_type = "date" if kind == "date" else "timestamptz"
+    earliest, latest = f"'{_EARLIEST}'::{sql_type}", f"'{_LATEST}'::{sql_type}"
+    return f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END"
+
+
+def _as_raw(rows: pl.DataFrame, window: Window, now: datetime) -> pl.DataFrame:
+    calendar = window.calendar
+    changed_on = pl.max_horizontal("captured_on", pl.lit(calendar.start))
+    is_ahead = pl.col("updated_at") > now + TOLERANCE
+    return rows.with_columns(captured_on=calendar.dates_of(rows["updated_at"])).with_columns(
+        captured_on=pl.when(is_ahead).then(pl.lit(calendar.date_of(now))).otherwise(changed_on),
+        captured_at=pl.lit(now, dtype=pl.Datetime("us", "UTC")),
+        source=pl.lit(SCHEMA),
+        change=pl.lit("clock"),
+        sequence=pl.lit(0, dtype=pl.Int64),
+        namespace=pl.lit(SCHEMA),
+    )

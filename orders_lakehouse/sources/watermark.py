@@ -1,0 +1,44 @@
+"""The shop's clock, as far as the lake knows it: by what it captured, never by the clock of this machine."""
+
+from datetime import date, datetime
+
+import narwhals as nw
+
+from orders_lakehouse.calendar import Calendar
+from orders_lakehouse.contracts.tables import RAW_ORDERS, Table
+from orders_lakehouse.delta.log import find
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+
+
+def running_date(lake: Lake, calendar: Calendar) -> date | None:
+    """The date on which orders were captured last: the shop may still be at it, so it is not complete.
+
+    Args:
+        lake: The lake.
+        calendar: When dates begin.
+
+    Returns:
+        The date; None before the first capture.
+    """
+    handle = find(lake, RAW_ORDERS)
+    last = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    if handle is None or not isinstance(last, date):
+        return None
+    newest = rows_of(lake.scan_at(handle, RAW_ORDERS, [last]).select(nw.col("updated_at", "captured_at").max()))
+    # A clock that runs ahead of its capture tells of a day that has not begun.
+    running: date = min(last, *(calendar.date_of(instant) for instant in newest.row(0) if instant is not None))
+    return running
+
+
+def newest_change(lake: Lake, table: Table, until: datetime) -> datetime | None:
+    """The latest change clock in a raw table that is not after an instant; None where there is none."""
+    handle = find(lake, table)
+    if handle is None:
+        return None
+    # As a rule the last date has it: a date holds the clocks of a day, and those that ran ahead of it.
+    for day in files_of(handle, table)["date"].unique().sort(descending=True):
+        rows = lake.scan_at(handle, table, [day]).filter(nw.col("updated_at") <= nw.lit(until))
+        newest: datetime | None = rows_of(rows.select(nw.col("updated_at").max())).item()
+        if newest is not None:
+            return newest
+    return None
