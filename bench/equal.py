@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 
 # What tells of the capture and not of the row.
 _OF_CAPTURE = ("captured_at", "run_id")

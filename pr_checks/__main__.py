@@ -17,6 +17,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.embedded import stop_embedded_server
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 from pr_checks import impact
 from pr_checks.build import Build, base_build, change_build
@@ -104,7 +105,9 @@ def _compare(both: Sides, home: Path) -> Findings:
         errors=change.errors,
         tables=[*_lake(base, change, documents), *_marts(base, change)] if change.ran else None,
         contracts=differences(*documents) if all(documents) else None,
-        breaks=[str(found) for found in incompatible(*documents, columns_read_by_dbt())] if all(documents) else [],
+        breaks=[str(found) for found in incompatible(*documents, columns_read_by_dbt(), TABLES)]
+        if all(documents)
+        else [],
         models=models,
         following=following,
         seconds={

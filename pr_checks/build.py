@@ -18,10 +18,10 @@ import polars as pl
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 
-from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.embedded import embedded_server
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.tables import CHECK_RESULTS
 from pr_checks.commits import unpack
 from pr_checks.impact import places
 from pr_checks.shop import load
@@ -30,7 +30,16 @@ from pr_checks.shop import load
 _ELSEWHERE = ("LAKEHOUSE_", "LAKE_URL", "SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL", "AWS_", "DAGSTER_HOME", "DBT_")
 _JUDGED = ("asset", "check_name", "date", "passed", "severity", "expected", "found", "detail")
 _MANIFEST = Path("dbt_project", "target", "manifest.json")
-_CONTRACTS = "import json; from orders_lakehouse.contracts.document import documents; print(json.dumps(documents()))"
+# Earlier commits list their tables beside the contracts.
+_CONTRACTS = """
+import json
+try:
+    from orders_lakehouse.tables import TABLES
+except ImportError:
+    from orders_lakehouse.contracts.tables import TABLES
+from orders_lakehouse.contracts.document import document
+print(json.dumps({table.path: document(table) for table in TABLES}))
+"""
 # What a run does not judge, it does not name; so a line says which checks there are.
 _BACKFILL = """
 import json
@@ -173,7 +182,9 @@ def base_build(home: Path, commit: str, dates: tuple[date, date], say: Callable[
 
 def beside_commit(project: Path) -> str:
     """Digest of what a base is made of beside its commit, and what the working tree has: shop, dates, packages."""
-    shop = (file for file in (project / "orders_lakehouse" / "sample_shop").rglob("*") if "__pycache__" not in file.parts)
+    shop = (
+        file for file in (project / "orders_lakehouse" / "sample_shop").rglob("*") if "__pycache__" not in file.parts
+    )
     digest = hashlib.sha256()
     for file in sorted([*shop, project / "pr_checks" / "shop.py", *project.glob("requirements*.txt")]):
         if file.is_file():

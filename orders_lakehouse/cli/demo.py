@@ -13,7 +13,6 @@ from orders_lakehouse.cli.backfill import backfill
 from orders_lakehouse.cli.backfill_request import Request
 from orders_lakehouse.cli.chart import show_revenue
 from orders_lakehouse.cli.formatting import program
-from orders_lakehouse.contracts.tables import DAILY_SALES, RAW
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import rows_of
 from orders_lakehouse.errors import ExpectedError
@@ -22,6 +21,7 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
 from orders_lakehouse.postgres.embedded import data_elsewhere
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import RAW, VOLUMES
 
 
 class ShopError(ExpectedError):
@@ -34,7 +34,7 @@ def run_demo() -> None:
         load_shop_if_embedded()
         first, last = settings().start_date, last_change()
         backfill(Request(first, last))
-        show_revenue(rows_of(configured_lake().scan(DAILY_SALES)))
+        show_revenue(rows_of(configured_lake().scan(VOLUMES[0][0].table)))
         click.echo(_next_steps(first, last))
 
 

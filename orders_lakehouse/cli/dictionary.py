@@ -12,9 +12,10 @@ from rich.text import Text
 from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.contracts import document, lineage
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, RAW, TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, RAW, TABLES
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.copies import COPIES
 

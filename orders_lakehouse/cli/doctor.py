@@ -20,7 +20,6 @@ from rich.text import Text
 from orders_lakehouse.cli.formatting import console, program, show_json
 from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED
 from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE, VOLUME_AS_USUAL
-from orders_lakehouse.contracts.tables import TABLES
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
@@ -38,6 +37,7 @@ from orders_lakehouse.postgres.connections import Database, is_embedded
 from orders_lakehouse.postgres.embedded import data_directory, embedded_server_runs
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.health import look_at_shop
+from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.copies import lake_schema
 from orders_lakehouse.warehouse.health import look_at_warehouse, named_by_copies
 

@@ -3,10 +3,10 @@
 import click
 
 from orders_lakehouse.cli.formatting import console, grid
-from orders_lakehouse.contracts.tables import TABLES
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.maintenance import care_for
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import TABLES
 
 
 def maintain(layer: str | None) -> None:

@@ -3,11 +3,11 @@
 import click
 
 from orders_lakehouse.cli.backfill_request import FROM_RAW, Request, command
-from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE, RAW, TABLES
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import first_and_last_date
 from orders_lakehouse.pipeline.start_date import Moved, move_start
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.tables import CLEANSED, QUARANTINE, RAW, TABLES
 
 
 def migrate() -> None:

@@ -19,20 +19,15 @@ from rich.text import Text
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.cli.formatting import console, grid, program, safe, show_json, show_rows
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import (
-    OF_THE_ORDER,
-    ORDER_BEFORE_START,
-    ORDER_QUARANTINED,
-    ORDERED_BEFORE_START,
-)
 from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF, RAW_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.entities.children import OF_THE_ORDER, ORDER_BEFORE_START, ORDER_QUARANTINED, ORDERED_BEFORE_START
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.key_index import versions_of_row
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
@@ -40,6 +35,7 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import Standing, State, configured_waivers, standings
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.source_lag import orders_in_shop
+from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF, RAW_OF
 from orders_lakehouse.transforms.split import key_of_row
 
 Format = Literal["csv", "json", "parquet"]
@@ -71,8 +67,8 @@ _MEANING_OF_STATE = {
 }
 # By which versions of a row are told apart.
 _CLOCKS = ("updated_at", "captured_at")
-# Customers and products belong to the job that captures, by the date of their capture.
-CAPTURED = (CUSTOMERS, PRODUCTS)
+# Members of dimensions belong to the job that captures, by the date of their capture.
+CAPTURED = DIMENSIONS
 
 
 class QuarantineError(ExpectedError):

@@ -15,12 +15,13 @@ from polars.exceptions import PolarsError
 from orders_lakehouse.cli.formatting import program, show_rows
 from orders_lakehouse.cli.plain_text import safe_json, safe_lines
 from orders_lakehouse.cli.readonly_sql import QueryError, check
-from orders_lakehouse.contracts.tables import TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import at
 from orders_lakehouse.delta.storage_errors import storage_trouble
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.tables import TABLES
 
 Form = Literal["table", "json", "csv"]
 # Rows of a table on the terminal, unless more are asked for; what goes to a program is whole.

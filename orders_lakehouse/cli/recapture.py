@@ -7,7 +7,7 @@ import click
 import polars as pl
 
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request, command
-from orders_lakehouse.contracts.tables import RAW_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.errors import ExpectedError
@@ -16,6 +16,7 @@ from orders_lakehouse.pipeline.recapture import Recaptured, touched_by
 from orders_lakehouse.pipeline.recapture import recapture as take_again
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.tables import RAW_OF
 
 # As which run the rows are captured that the shop still has.
 _RUN = "recapture"

@@ -42,7 +42,7 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
     rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id, pl.col("date").is_not_null())
     touched = touched_dates(lake, before, calendar_of(lake)) if apply else []
     # Totals are compared before the dates are derived that were just put right.
-    rows = rows.filter((pl.col("check_name") != TOTALS) | ~pl.col("date").is_in(touched))
+    rows = rows.filter(~pl.col("check_name").is_in(list(TOTALS)) | ~pl.col("date").is_in(touched))
     for row in rows.filter(pl.col("detail").is_not_null()).sort("asset", "date").iter_rows(named=True):
         click.echo(f"{row['asset']} on {row['date']}: {row['detail']}{' - put right' if row['passed'] else ''}")
     if touched:

@@ -12,7 +12,7 @@ from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Reque
 from orders_lakehouse.cli.formatting import show_rows
 from orders_lakehouse.cli.quarantine import CAPTURED, count
 from orders_lakehouse.cli.runs import BackfillError
-from orders_lakehouse.contracts.tables import CLEANSED, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words, spans
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
@@ -23,6 +23,7 @@ from orders_lakehouse.pipeline.date_queue import GAP, ranges
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.tables import CLEANSED
 
 _NOT_CAPTURED = tuple(table for table in CLEANSED if table not in CAPTURED)
 # What was asked for, and what the run did.

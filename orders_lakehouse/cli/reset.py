@@ -9,8 +9,16 @@ import dagster as dg
 
 from orders_lakehouse.cli.backfill_request import DEFAULT_JOB, FROM_RAW, Request, command
 from orders_lakehouse.cli.formatting import console, grid
-from orders_lakehouse.contracts.blocking import dimension_of
-from orders_lakehouse.contracts.tables import (
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.errors import ExpectedError
+from orders_lakehouse.instance.home import forget, prepare_instance, require_rest
+from orders_lakehouse.pipeline import reset as lake_reset
+from orders_lakehouse.pipeline.failing_requests import SENSORS
+from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import (
     CALENDAR,
     CHECK_RESULTS,
     CLEANSED,
@@ -22,16 +30,8 @@ from orders_lakehouse.contracts.tables import (
     RAW,
     RAW_OF,
     SOURCE_COLUMNS,
-    Table,
+    dimension_of,
 )
-from orders_lakehouse.delta.configured import configured_lake
-from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.instance.home import forget, prepare_instance, require_rest
-from orders_lakehouse.pipeline import reset as lake_reset
-from orders_lakehouse.pipeline.failing_requests import SENSORS
-from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse import reset as warehouse_reset
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orders_lakehouse.cli.formatting import console, grid, program, show_json
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import Extent, extent, find
 from orders_lakehouse.delta.tables import Lake
@@ -23,6 +23,7 @@ from orders_lakehouse.postgres.connections import connect
 from orders_lakehouse.postgres.embedded import embedded_server_runs
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW
 
 _FACTS = ("fct_orders", "fct_order_lines")
 # To count the rows of a larger fact would take longer than all else that is looked at.

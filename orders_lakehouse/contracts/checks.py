@@ -1,10 +1,4 @@
-"""What the asset checks found: one row for each evaluation of a check on a date."""
-
-import pandera.polars as pa
-import polars as pl
-
-from orders_lakehouse.contracts.base import Contract
-from orders_lakehouse.contracts.types import Instant
+"""Names of checks, and which of them hold nothing back."""
 
 SEVERITIES = ("ERROR", "WARN")
 RAW_MATCHES_SOURCE = "raw_matches_source"
@@ -36,20 +30,3 @@ NOT_BLOCKING = frozenset(
         VOLUME_AS_USUAL,
     }
 )
-
-
-class CheckResults(Contract):
-    """Every evaluation of every check, by date; the latest one of a check and date is in force."""
-
-    asset: pl.String = pa.Field(description="Checked table, layer/name")
-    check_name: pl.String = pa.Field(description="Name of the check")
-    date: pl.Date = pa.Field(
-        nullable=True, description="Partition that was judged; null where the table is judged as a whole"
-    )
-    passed: pl.Boolean = pa.Field(description="Whether the check held")
-    severity: pl.String = pa.Field(isin=SEVERITIES, description="What a failure means: ERROR or WARN")
-    expected: pl.String = pa.Field(nullable=True, description="What the check expected, for people")
-    found: pl.String = pa.Field(nullable=True, description="What it found instead, for people")
-    detail: pl.String = pa.Field(nullable=True, description="Which rows or rules, as a bounded sample")
-    run_id: pl.String = pa.Field(description="Run that evaluated the check")
-    evaluated_at: Instant = pa.Field(description="When it was evaluated")

@@ -10,6 +10,8 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import Outcome, named_rule, polars_schema
+from orders_lakehouse.contracts.codes import COUNTRIES as COUNTRY_LIST
+from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
 from orders_lakehouse.contracts.codes import currencies_with
 from orders_lakehouse.encoding import BAD_BYTE
 
@@ -21,6 +23,18 @@ _IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
 # White space around a key, and characters within it that nobody sees: control and format characters, and every space
 # but the usual one.
 _UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
+
+COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
+# Metadata of a column of currencies; of one that is judged where it is cleansed, with the name of its reason.
+IN_ISO_4217 = {"demand": "an ISO 4217 code", "codes": "currencies"}
+ISO_4217 = {"reason": "currency_not_iso_4217", **IN_ISO_4217}
+# Of a text that is not blank.
+NOT_BLANK = r"^\s*\S"
+
+
+def present(column: str) -> dict[str, str]:
+    """Metadata of a key: it is there, and not blank."""
+    return {"reason": f"{column}_missing", "demand": "present and not blank"}
 
 
 def has_happened(column: str) -> nw.Expr:

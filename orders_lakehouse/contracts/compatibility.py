@@ -1,15 +1,14 @@
 """What a change of the contracts means for whoever relies on them. Pure functions over contracts as plain data.
 
-A contract is `document.document(table)`; all of them, by path, are `document.documents()`, or what such a call returned
-in another version of the program.
+A contract is `document.document(table)`; several of them, by path, are `document.documents(tables)`, or what such a
+call returned in another version of the program.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orders_lakehouse.contracts.lineage import COMPUTED, UPSTREAM
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 
 Documents = Mapping[str, Mapping[str, Any]]
 
@@ -59,7 +58,7 @@ class Missing:
 
 
 def incompatible(
-    before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]]
+    before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]], tables: Iterable[Table]
 ) -> list[Change | Missing]:
     """What makes contracts incompatible with those of before, or with what reads them.
 
@@ -67,8 +66,9 @@ def incompatible(
         before: Contracts by path, as they were.
         now: Contracts by path, as they are.
         consumers: Who reads them beside the tables downstream, as `broken_consumers` takes them.
+        tables: The tables, which say what they are derived from.
     """
-    return [*breaking_changes(before, now), *broken_consumers(before, now, consumers)]
+    return [*breaking_changes(before, now), *broken_consumers(before, now, consumers, tables)]
 
 
 def breaking_changes(before: Documents, now: Documents) -> list[Change]:
@@ -140,23 +140,26 @@ def _facets(name: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) ->
 
 
 def broken_consumers(
-    before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]]
+    before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]], tables: Iterable[Table]
 ) -> list[Missing]:
     """Columns that somebody reads and that no contract offers (any more), whatever the versions.
 
-    Who reads: the tables downstream, as `lineage` says, and the consumers that are given.
+    Who reads: the tables downstream, and the consumers that are given.
 
     Args:
         before: Contracts by path, as they were. A column is read from where it came then, though another table
-            upstream may have one of the same name; when it is meant to come from there now, `lineage.COMPUTED` says so.
+            upstream may have one of the same name; when it is meant to come from there now, `Table.computed` says so.
         now: Contracts by path, as they are.
         consumers: Others by name: the columns that each reads, by the path of the table.
+        tables: The tables, which say what they are derived from.
 
     Returns:
         The columns that are missing, each once, with all who read it.
     """
     reads = [(name, path, column) for name, tables in consumers.items() for path in tables for column in tables[path]]
-    for table in UPSTREAM:
+    for table in tables:
+        if not table.upstream:
+            continue
         for column in _columns(now, table.path):
             reads += [(table.path, path, read) for path, read in _read_by(table, column, before, now)]
     missing: dict[tuple[str, str], list[str]] = {}
@@ -168,10 +171,10 @@ def broken_consumers(
 
 def _read_by(table: Table, column: str, before: Documents, now: Documents) -> list[tuple[str, str]]:
     """Path and name of the columns that a column of a table is made of."""
-    computed = COMPUTED.get(table, {}).get(column)
+    computed = table.computed.get(column)
     if computed is not None:
         return [(origin.table.path, origin.column) for origin in computed]
-    sources = [source.path for source in UPSTREAM[table]]
+    sources = [source.path for source in table.upstream]
     # From where it used to come: products have a currency too, and it is not the one of an order. A new column that
     # nobody upstream has may be meant to come from any of them.
     offering = [path for contracts in (before, now) for path in sources if column in _columns(contracts, path)]

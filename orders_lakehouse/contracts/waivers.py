@@ -23,7 +23,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from orders_lakehouse.contracts.base import rules_of
-from orders_lakehouse.contracts.tables import CLEANSED, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import ExpectedError
 
 # Between the parts of a key of several columns, as checks print it.
@@ -126,13 +126,14 @@ def why_not_waivable(rule: str) -> str | None:
     return _UNREADABLE if rule.endswith(("_too_precise", "_out_of_range")) and rule not in _REFUSED else _REFUSED[rule]
 
 
-def parse(text: str, name: str, begins_at: Callable[[date], datetime]) -> tuple[Waiver, ...]:
+def parse(text: str, name: str, begins_at: Callable[[date], datetime], cleansed: Sequence[Table]) -> tuple[Waiver, ...]:
     """Read waivers.
 
     Args:
         text: TOML.
         name: What messages call the file.
         begins_at: When a date begins, by the calendar of the lake: an expiry ends as the next date begins.
+        cleansed: The tables whose rows can be waived.
 
     Returns:
         The waivers, in their order.
@@ -152,8 +153,11 @@ def parse(text: str, name: str, begins_at: Callable[[date], datetime]) -> tuple[
     # An entry that is written otherwise than with a heading of its own has no line that could be told.
     places = [f"line {line}" for line in lines] if len(lines) == len(entries) else [""] * len(entries)
     called = [f"waiver {n} ({place})" if place else f"waiver {n}" for n, place in enumerate(places, start=1)]
+    tables = {table.name: table for table in cleansed}
     problems = [
-        f"{place}: {problem}" for place, entry in zip(called, entries, strict=True) for problem in _problems(entry)
+        f"{place}: {problem}"
+        for place, entry in zip(called, entries, strict=True)
+        for problem in _problems(entry, tables)
     ]
     problems += [f"{place}: {problem}" for place, problem in _duplicates(called, entries)]
     if problems:
@@ -161,13 +165,12 @@ def parse(text: str, name: str, begins_at: Callable[[date], datetime]) -> tuple[
     return tuple(Waiver(**entry, until=begins_at(entry["expires"] + timedelta(days=1))) for entry in entries)
 
 
-def _problems(entry: Mapping[str, Any]) -> Iterator[str]:
+def _problems(entry: Mapping[str, Any], tables: Mapping[str, Table]) -> Iterator[str]:
     unknown = sorted(set(entry) - set(_ASKED))
     if unknown:
         yield f"found {', '.join(unknown)}; expected {', '.join(_ASKED)}"
     wrong = {name: problem for name in _ASKED if (problem := _problem_of_field(name, entry.get(name)))}
     yield from wrong.values()
-    tables = {table.name: table for table in CLEANSED}
     if "table" not in wrong and entry["table"] not in tables:
         yield f"there is no table {entry['table']!r}; the tables are {', '.join(tables)}"
     elif "table" not in wrong:

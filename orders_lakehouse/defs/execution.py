@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.check_reporting import started
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.log import dates_changed_by

@@ -2,8 +2,10 @@
 
 import dagster as dg
 
+from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.partitions import DAILY
+from orders_lakehouse.tables import DIMENSIONS
 
 refresh_all_job = dg.define_asset_job(
     "refresh_all_job",
@@ -13,15 +15,13 @@ refresh_all_job = dg.define_asset_job(
 )
 
 # What is filed by when it was learned, and what is filed by when it happened.
-_CAPTURED = dg.AssetSelection.groups("raw") | dg.AssetSelection.assets(
-    ["cleansed", "customers"], ["cleansed", "products"]
-)
+_CAPTURED = dg.AssetSelection.groups("raw") | dg.AssetSelection.assets(*map(key_of, DIMENSIONS))
 
 capture_changes_job = dg.define_asset_job(
     "capture_changes_job",
     selection=_CAPTURED - UPKEEP,
     partitions_def=DAILY,
-    description="What the shop has changed, by capture date: raw, and the versions of customers and products.",
+    description="What the shop has changed, by capture date: raw, and the versions of members of dimensions.",
 )
 derive_dates_job = dg.define_asset_job(
     "derive_dates_job",

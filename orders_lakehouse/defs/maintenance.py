@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.metadata import FEW, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.maintenance import Care, care_for
@@ -19,6 +19,7 @@ from orders_lakehouse.instance.orphaned_runs import SIGNATURE
 from orders_lakehouse.pipeline import failing_requests
 from orders_lakehouse.pipeline.check_results import prune as prune_results
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
 
 if TYPE_CHECKING:
     from orders_lakehouse.runtime.run_history import Pruned

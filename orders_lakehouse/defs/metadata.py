@@ -11,21 +11,14 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 
 from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.document import OWNERS, demands, document
-from orders_lakehouse.contracts.lineage import UPSTREAM, origins
+from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
-from orders_lakehouse.contracts.tables import (
-    CUSTOMER_PROFILE,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.charts import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.settings import PROJECT, settings
+from orders_lakehouse.tables import FACTS, RAW_OF
 
 # The name under which Dagster shows and plots the size of a table.
 ROW_COUNT = "dagster/row_count"
@@ -56,22 +49,26 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
         "description": table.model.__doc__,
         "kinds": set(kinds),
         "owners": OWNERS,
-        "deps": [key_of(source) for source in UPSTREAM.get(table, ())],
+        "deps": [key_of(source) for source in table.upstream],
         "op_tags": priority(table),
         "metadata": {
             "dagster/column_schema": column_schema(table),
             "dagster/uri": f"{settings().lake_url}/{table.path}",
             "dagster/table_name": f"{table.layer}.{table.name}",
             "dagster/code_references": _contract_source(table.model),
-            **({"dagster/column_lineage": column_lineage(table)} if table in UPSTREAM else {}),
+            **({"dagster/column_lineage": column_lineage(table)} if table.upstream else {}),
         },
     }
 
 
 # The longest way from the shop to the facts, on which a step does not wait for those aside.
-_LONGEST = {RAW_ORDERS, RAW_ORDER_ITEMS, ORDERS, ORDER_ITEMS, ORDER_LINES}
+_LONGEST = {
+    table
+    for curated, fact in FACTS
+    for table in (curated.table, *fact.expected_of, *(RAW_OF[of.name] for of in fact.expected_of))
+}
 # What no fact is made of: it is made while dbt is at work, which no other step can be.
-_ASIDE = {DAILY_SALES, CUSTOMER_PROFILE}
+_ASIDE = {curated.table for curated in CURATED_TABLES if curated.copied is None}
 
 
 def priority(table: Table) -> dict[str, str]:

@@ -8,17 +8,7 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE
-from orders_lakehouse.contracts.tables import (
-    CLEANSED,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    QUARANTINE,
-    RAW,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, started
 from orders_lakehouse.defs.checks.monitors import FRESHNESS
@@ -26,19 +16,25 @@ from orders_lakehouse.defs.metadata import FEW, few_of, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.log import dates_changed_by
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.base import Entity, SourceTotal
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.partitions import range_tags, run_dates
 from orders_lakehouse.pipeline.check_results import failing_dates, latest
 from orders_lakehouse.pipeline.healing import heal, held_back
 from orders_lakehouse.pipeline.reconciliation import Compared, compare_totals_with_shop, compare_with_shop
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, DATED, QUARANTINE, RAW, ROOT, VOLUMES
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 REPAIR = "repair_job"
-TOTALS = "total_price_as_in_shop"
+# Name of each check of an amount that the source works out, too.
+TOTALS = tuple(f"{entity.total.column}_as_in_shop" for entity in ENTITIES if entity.total)
 # A run's tag that says what becomes of the differences that are found; without it, the settings do.
 RECONCILE_TAG, COMPARE, APPLY, ALLOW = "lakehouse/reconcile", "compare", "apply", "allow"
-_REPAIRED = (*QUARANTINE, *CLEANSED, ORDER_LINES, DAILY_SALES)
+_REPAIRED = (*QUARANTINE, *CLEANSED, *(table for table in CURATED if table.partitioned_by))
+# The table that bears the verdict on a repair: the shop's daily numbers.
+_DAILY = VOLUMES[0][0].table
 
 
 def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
@@ -135,51 +131,56 @@ def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.Dat
     return pl.DataFrame([{"date": day, "passed": True} for day in agreeing], schema=VERDICT)
 
 
+def _total_as_in_shop(entity: Entity, total: SourceTotal) -> dg.AssetChecksDefinition:
+    table, name = entity.cleansed, f"{total.column}_as_in_shop"
+    key = dg.AssetCheckKey(key_of(table), name)
+    description = (
+        f"The shop's own arithmetic, {total.what}, comes to the {total.column} of each line whose version is the same "
+        "on both sides. Reads every line, on both sides."
+    )
+
+    @dg.asset_check(asset=key_of(table), name=name, description=description)
+    def total_as_in_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
+        with failures(context):
+            compared = compare_totals_with_shop(lake, entity, total)
+            differing = compared.filter(pl.col("differing") > 0)
+            said = differing.select(
+                "date",
+                passed=pl.lit(value=False),
+                expected=pl.format("{} over {} lines", "expected", "lines"),
+                found=pl.format("{}, {} lines differ", "found", "differing"),
+                detail=pl.format(
+                    "order / line: the shop's total, not ours: {}. Unless {} does not agree with the shop either, an "
+                    "amount is rounded or read wrongly: derive the date again once that is mended",
+                    pl.col("sample").list.join("; "),
+                    pl.lit(entity.raw.path),
+                ),
+            )
+            whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
+            verdicts = pl.concat([whole, said, _healed(lake, key, differing["date"])])
+            return report(context, lake, key, verdicts, None, metadata={"lines compared": int(compared["lines"].sum())})
+
+    return total_as_in_shop
+
+
+reconciliation_checks = [
+    *(_agrees_with_shop(table) for table in RAW),
+    *(_total_as_in_shop(entity, entity.total) for entity in ENTITIES if entity.total),
+]
+
+
 @dg.asset_check(
-    asset=key_of(ORDER_ITEMS),
-    name=TOTALS,
-    description=(
-        "The shop's own arithmetic, quantity * unit_price - discount rounded to the minor unit of the currency, comes "
-        "to the total_price of each line whose version is the same on both sides. Reads every line, on both sides."
-    ),
-)
-def total_price_as_in_shop(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Have the shop work out every total, and compare."""
-    key = dg.AssetCheckKey(key_of(ORDER_ITEMS), TOTALS)
-    with failures(context):
-        compared = compare_totals_with_shop(lake)
-        differing = compared.filter(pl.col("differing") > 0)
-        said = differing.select(
-            "date",
-            passed=pl.lit(value=False),
-            expected=pl.format("{} over {} lines", "expected", "lines"),
-            found=pl.format("{}, {} lines differ", "found", "differing"),
-            detail=pl.format(
-                "order / line: the shop's total, not ours: {}. Unless raw/order_items does not agree with the shop "
-                "either, an amount is rounded or read wrongly: derive the date again once that is mended",
-                pl.col("sample").list.join("; "),
-            ),
-        )
-        whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
-        verdicts = pl.concat([whole, said, _healed(lake, key, differing["date"])])
-        return report(context, lake, key, verdicts, None, metadata={"lines compared": int(compared["lines"].sum())})
-
-
-reconciliation_checks = [*(_agrees_with_shop(table) for table in RAW), total_price_as_in_shop]
-
-
-@dg.asset_check(
-    asset=key_of(DAILY_SALES),
-    additional_deps=[key_of(PAYMENTS)],
+    asset=key_of(_DAILY),
+    additional_deps=[key_of(entity.cleansed) for entity in DATED],
     description="To derive dates anew changes nothing: they had been derived since their rows were last captured.",
 )
 def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
     """Look into the commits of the run for dates that came out otherwise than they stood."""
-    key = dg.AssetCheckKey(key_of(DAILY_SALES), "repair_changes_nothing")
+    key = dg.AssetCheckKey(key_of(_DAILY), "repair_changes_nothing")
     with failures(context):
         if context.run.job_name != REPAIR:
             # In any other run, to change something is the purpose: what the last repair found stays in force.
-            held = latest(lake, asset=DAILY_SALES.path, check_name=key.name)["passed"].all()
+            held = latest(lake, asset=_DAILY.path, check_name=key.name)["passed"].all()
             return dg.AssetCheckResult(
                 passed=held, severity=dg.AssetCheckSeverity.WARN, metadata={"judged": f"by the last {REPAIR}"}
             )
@@ -240,6 +241,6 @@ def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 @dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS, execution_timezone=settings().timezone)
 def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.RunRequest:
     """Every Sunday, the last dates that have orders."""
-    last = lake.latest_date(ORDERS, default=settings().start_date)
+    last = lake.latest_date(ROOT.cleansed, default=settings().start_date)
     first = max(settings().start_date, last - timedelta(days=settings().repair_days - 1))
     return dg.RunRequest(tags=range_tags(first, last))

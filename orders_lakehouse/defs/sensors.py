@@ -13,7 +13,7 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_ITEMS, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.in_force import show_after
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.metadata import FEW
@@ -30,6 +30,7 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.tables import DATED, DIMENSIONS
 from orders_lakehouse.warehouse.facts import unbuilt_dates
 
 _SECONDS = 5
@@ -136,7 +137,7 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
         dates, after = changed_dates(marks or {}, lambda table: _clocks(lake, table), calendar)
         if marks is None:
-            dates += unaccounted_dates(lake, (CUSTOMERS, PRODUCTS), calendar, _last_partition())
+            dates += unaccounted_dates(lake, DIMENSIONS, calendar, _last_partition())
         return dates, after
 
     return _tick(context, lake, look)
@@ -156,7 +157,7 @@ def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceP
         # First the versions: what is committed after them is seen by the next look.
         now = versions_now(lake)
         if marks is None:
-            left = unaccounted_dates(lake, (ORDERS, ORDER_ITEMS, PAYMENTS), calendar, _last_partition())
+            left = unaccounted_dates(lake, [entity.cleansed for entity in DATED], calendar, _last_partition())
             return sorted({*left, *unbuilt_dates(lake)}), now
         return (touched_dates(lake, marks, calendar) if now != marks else []), now
 

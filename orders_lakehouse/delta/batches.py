@@ -14,13 +14,12 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
-import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.tables import KEY_DATES, ORDERS, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta.row_widths import counted_rows
-from orders_lakehouse.delta.tables import Lake, Replaced, files_of, rows_of
+from orders_lakehouse.delta.tables import Lake, Replaced, files_of
 from orders_lakehouse.machine.memory import AT_ONCE, FIXED_BYTES, SHARES, memory_limit, share
 
 # More rows in a portion are no faster.
@@ -123,17 +122,7 @@ def portions_of_rows(lake: Lake, table: Table, first: date, last: date) -> list[
     """A range in portions by the rows that a table has of each date."""
     if not lake.in_portions:
         return [Portion((first, last))]
-    return _cut(_counted(lake, table, first, last), first, last)
-
-
-def portions_of_versions(lake: Lake, table: Table, first: date, last: date) -> list[Portion]:
-    """A range in portions by the versions in raw that each date of a cleansed table is derived from.
-
-    Where rows count by the date of their order, that is estimated: each order has as many lines as another.
-    """
-    if not lake.in_portions:
-        return [Portion((first, last))]
-    return _cut(_counted_versions(lake, table, first, last), first, last)
+    return cut(_counted(lake, table, first, last), first, last)
 
 
 def in_words(lake: Lake, table: Table, source: Table, portions: Sequence[Portion]) -> str | None:
@@ -168,7 +157,8 @@ def _needed(portion: Portion) -> int:
     return FIXED_BYTES + portion.counted * _ALONE_BYTES
 
 
-def _cut(counted: Mapping[date, int], first: date, last: date) -> list[Portion]:
+def cut(counted: Mapping[date, int], first: date, last: date) -> list[Portion]:
+    """A range in portions by the rows that each date counts for in memory."""
     spans = portions(counted, first, last, row_limit())
     begins, held = [begin for begin, _ in spans], [0] * len(spans)
     for day, rows in counted.items():
@@ -181,31 +171,6 @@ def _counted(lake: Lake, table: Table, first: date, last: date) -> dict[date, in
     return dict(counted.select("date", "counted").iter_rows())
 
 
-def _counted_versions(lake: Lake, table: Table, first: date, last: date) -> dict[date, int]:
-    raw = RAW_OF[table.name]
-    counted = counted_rows(lake.open(raw), raw, within=pl.col("date").is_between(first, last))
-    rows = dict(counted.select("date", "counted").iter_rows())
-    if table.partitioned_by != ORDERS.partitioned_by:
-        return rows
-    entries = rows_of(
-        lake.scan(KEY_DATES)
-        .filter(nw.col("table_name") == RAW_ORDERS.name)
-        .filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
-        .group_by("order_date")
-        .agg(nw.len())
-    )
-    orders, of_all = (_rows_of_log(lake, one) for one in (RAW_ORDERS, raw))
-    # Versions that were captured on other dates are taken for as wide as those of the range.
-    stored, wide = (int(counted[name].sum()) for name in ("rows", "counted"))
-    each = of_all / max(orders, 1) * (wide / stored if stored else 1)
-    placed = {day: round(count * each) for day, count in entries.iter_rows()}
-    return {day: max(rows.get(day, 0), placed.get(day, 0)) for day in {*rows, *placed}}
-
-
 def _stored(lake: Lake, table: Table, first: date, last: date) -> dict[date, int]:
     files = files_of(lake.open(table), table).filter(pl.col("date").is_between(first, last))
     return dict(files.group_by("date").agg(pl.col("rows").sum()).iter_rows())
-
-
-def _rows_of_log(lake: Lake, table: Table) -> int:
-    return int(files_of(lake.open(table), table)["rows"].sum())

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow import fs
 
-from orders_lakehouse.contracts.tables import KEY_DATES, SOURCE_COLUMNS
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.log_files import HINT, LOG, LogFiles, log_files
 from orders_lakehouse.delta.object_store import LakeError, files_at, is_s3, path_of, table_at
 from orders_lakehouse.encoding import decoded
+from orders_lakehouse.tables import KEY_DATES, SOURCE_COLUMNS
 
 # How the path of a file begins that holds rows of a capture date.
 CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")

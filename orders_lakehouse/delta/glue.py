@@ -12,11 +12,12 @@ from deltalake import DeltaTable
 from deltalake.schema import Field
 
 from orders_lakehouse.contracts.document import document
-from orders_lakehouse.contracts.tables import TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.tables import TABLES
 
 Outcome = Literal["made", "changed", "as it was"]
 

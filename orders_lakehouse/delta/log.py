@@ -11,7 +11,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.storage_errors import storage_trouble

@@ -15,17 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.tables import (
-    CALENDAR,
-    CLEANSED,
-    CURATED,
-    CUSTOMER_PROFILE,
-    ORDER_LINES,
-    QUARANTINE,
-    RAW,
-    TABLES,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words
 from orders_lakehouse.delta import mending
 from orders_lakehouse.delta.log import find, made_of
@@ -36,6 +26,7 @@ from orders_lakehouse.delta.storage_errors import storage_trouble
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, Finding
+from orders_lakehouse.tables import CALENDAR, CLEANSED, CURATED, QUARANTINE, RAW, TABLES, cumulated_over
 
 _BY_PATH = {table.path: table for table in TABLES}
 # Commits of a derived table that are looked at, the latest ones: in a bucket, each is a request.
@@ -200,7 +191,7 @@ def _remembered(names: Sequence[Named]) -> str:
 def _commands(lake: Lake, table: Table, names: Sequence[Named], dates: Dates, schema: str) -> list[str]:
     # Whoever looks for what has changed since would take a number that is given anew for the version that it knows.
     copies = sorted({one.copy for one in names if one.copy is not None})
-    sums = [mending.remove_folder(lake.location(CUSTOMER_PROFILE))] if table is ORDER_LINES else []
+    sums = [mending.remove_folder(lake.location(of)) for of in cumulated_over(table)]
     return [*(mending.forget_copy(name, schema) for name in copies), *sums, *mending.again(table, dates)]
 
 

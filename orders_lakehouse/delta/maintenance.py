@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from pyarrow import fs
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.log import KEPT_FROM, find
 from orders_lakehouse.delta.log_files import CHECKPOINT, COMMIT, LOG, log_files

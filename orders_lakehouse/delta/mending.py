@@ -8,21 +8,14 @@ import shlex
 from collections.abc import Sequence
 from datetime import date
 
-from orders_lakehouse.contracts.tables import (
-    CALENDAR,
-    CHECK_RESULTS,
-    CUSTOMERS,
-    KEY_DATES,
-    PRODUCTS,
-    RAW,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.object_store import is_s3
+from orders_lakehouse.tables import CALENDAR, CHECK_RESULTS, DIMENSIONS, KEY_DATES, RAW
 
 Dates = tuple[date, date]
 FROM_BACKUP = "Put the files back from a backup, or from the versions of the bucket."
 OVERWRITTEN = "What the shop has overwritten since is lost then."
-_MEMBERS = (CUSTOMERS.name, PRODUCTS.name)
+_MEMBERS = tuple(table.name for table in DIMENSIONS)
 
 
 def again(table: Table, dates: Dates) -> list[str]:
@@ -53,7 +46,7 @@ def again(table: Table, dates: Dates) -> list[str]:
 
 def derive(table: Table, dates: Dates) -> list[str]:
     """What derives some dates again from raw alone, where a table or what it is made of has lost rows."""
-    # Customers and products are cleansed by their capture.
+    # Members of dimensions are cleansed by their capture.
     members = [_backfill(dates, "refresh_cleansed_job")] if table.name in _MEMBERS or table.layer == "raw" else []
     return [*members, _backfill(dates, "derive_dates_job")]
 

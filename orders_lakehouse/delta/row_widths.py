@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.object_store import files_at, path_of
 from orders_lakehouse.delta.tables import files_of
 

@@ -16,7 +16,7 @@ from deltalake.schema import Field, Schema
 
 from orders_lakehouse.contracts.base import contract_version
 from orders_lakehouse.contracts.raw import BEFORE
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.object_store import LakeError

@@ -6,7 +6,7 @@ from datetime import date
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.base import contract_version
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 
 
 @dataclass(frozen=True)

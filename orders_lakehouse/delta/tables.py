@@ -19,7 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from orders_lakehouse.contracts.raw import LINEAGE, number_columns
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.dates import bridged, days, spans
 from orders_lakehouse.delta import object_store, table_cache

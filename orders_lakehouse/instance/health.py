@@ -12,12 +12,12 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW
 from orders_lakehouse.delta.lost_versions import Named
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.instance.orphaned_runs import dead_runs
 from orders_lakehouse.pipeline.date_queue import Pending
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, RAW
 
 # The daemon says every half a minute that it lives; a look that takes long says it later.
 _SILENT = timedelta(minutes=5)

@@ -6,7 +6,7 @@ valid when an order is placed.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -15,33 +15,25 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    KEY_DATES,
-    ORDER_ITEMS,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    RAW_PAYMENTS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta.log import dates_changed_since, find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.entities.base import Entity
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.pipeline.row_accounting import balance
+from orders_lakehouse.tables import DATED, KEY_DATES, ROOTS
 from orders_lakehouse.transforms.versions import valid_intervals
 
 log = logging.getLogger(__name__)
 
-# Where a member of a dimension is named by a row of a date.
-NAMED_BY = {CUSTOMERS: ORDERS, PRODUCTS: ORDER_ITEMS}
-BY_ORDER = (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS)
-_CLEANSED = {table.name: table for table in (ORDER_ITEMS, PAYMENTS)}
-WATCHED = (*BY_ORDER, *NAMED_BY)
+# By which rows a member of a dimension is named.
+NAMED_BY: Mapping[Entity, Sequence[Entity]] = {
+    members: tuple(entity for entity in ENTITIES if members in entity.names)
+    for members in dict.fromkeys(named for entity in ENTITIES for named in entity.names)
+}
+WATCHED = (*(entity.raw for entity in DATED), *(members.cleansed for members in NAMED_BY))
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
@@ -51,7 +43,7 @@ def versions_now(lake: Lake) -> dict[str, list[Any]]:
     """
     handles = {table.path: find(lake, table) for table in WATCHED}
     made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
-    return {**made, **{_told_by(table): ["attributes", list(table.attributes)] for table in NAMED_BY}}
+    return {**made, **{_told_by(members): ["attributes", list(members.attributes)] for members in NAMED_BY}}
 
 
 def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
@@ -69,28 +61,31 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
         waited for them, and those of the orders that name a changed customer or product while the change is valid.
     """
     dates: set[date] = set()
-    changes = {table: pl.concat(_changes(lake, table, since.get(table.path))) for table in BY_ORDER}
+    changes = {
+        entity: named_by(entity, pl.concat(_changes(lake, entity.raw, since.get(entity.raw.path)))) for entity in DATED
+    }
     if any(rows.height for rows in changes.values()):
         dates.update(dates_of_orders(lake, changes))
     for members, naming in NAMED_BY.items():
-        appeared, gone = _changes(lake, members, since.get(members.path))
+        table, key = members.cleansed, members.key[0]
+        appeared, gone = _changes(lake, table, since.get(table.path))
         # Once each version was a member, even if nothing but its clock was another.
         _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
-        is_retold = members.path in since and attributes != list(members.attributes)
+        is_retold = table.path in since and attributes != list(members.attributes)
         if appeared.height or gone.height or is_retold:
-            keys = None if is_retold else pl.concat([appeared, gone]).select(members.key[0]).unique().drop_nulls()
-            versions = _plan(lake.scan(members)).select(members.columns)
-            now = _rows(versions if keys is None else versions.join(keys.lazy(), on=members.key[0], how="semi"))
+            keys = None if is_retold else pl.concat([appeared, gone]).select(key).unique().drop_nulls()
+            versions = _plan(lake.scan(table)).select(table.columns)
+            now = _rows(versions if keys is None else versions.join(keys.lazy(), on=key, how="semi"))
             before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
-            known_by = [name for name in attributes if name in members.columns]
+            known_by = [name for name in attributes if name in table.columns]
             spans = touched_spans(before, now, members, calendar, known_by)
             # The date of its capture brings a member that nobody has named yet to the dimension.
-            dates.update(pl.concat([appeared, gone]).join(spans, on=members.key[0], how="semi")["captured_on"])
-            dates.update(_dates_that_name(lake, naming, spans, members.key[0]))
+            dates.update(pl.concat([appeared, gone]).join(spans, on=key, how="semi")["captured_on"])
+            dates.update(*(_dates_that_name(lake, entity, spans, key) for entity in naming))
     return sorted(dates)
 
 
-def unaccounted_dates(lake: Lake, tables: tuple[Table, ...], calendar: Calendar, last: date) -> list[date]:
+def unaccounted_dates(lake: Lake, tables: Iterable[Table], calendar: Calendar, last: date) -> list[date]:
     """Dates of cleansed tables at which raw has versions that they do not account for."""
     found: set[date] = set()
     for table in tables:
@@ -127,72 +122,84 @@ def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
     return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
 
 
-def _told_by(members: Table) -> str:
+def _told_by(members: Entity) -> str:
     """Under which name `versions_now` says by what members are told apart."""
-    return f"{members.path} by"
+    return f"{members.cleansed.path} by"
 
 
 def _id(handle: DeltaTable) -> str:
     return str(handle.metadata().id)
 
 
-def dates_of_orders(lake: Lake, changes: Mapping[Table, pl.DataFrame]) -> set[date]:
-    """Order dates that versions of orders, lines and payments touch.
+def named_by(entity: Entity, rows: pl.DataFrame) -> pl.DataFrame:
+    """By which order, and by which key, versions of an entity are found: order_id, key, captured_on."""
+    return rows.select("captured_on", order_id=str(entity.parent_key), key=str(entity.history_key))
+
+
+def dates_of_orders(lake: Lake, changes: Mapping[Entity, pl.DataFrame]) -> set[date]:
+    """Order dates that versions of orders, and of what belongs to them, touch.
 
     Args:
         lake: The lake.
-        changes: By raw table (all three), order_id and captured_on of its versions, and payment_id of payments.
+        changes: order_id, key, captured_on of versions, of each entity that counts by business date.
     """
+    return {day for root in ROOTS for day in _dates_of_root(lake, root, changes)}
+
+
+def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFrame]) -> set[date]:
     index = _plan(lake.scan(KEY_DATES))
-    # A payment may have named another order before.
-    payments = changes[RAW_PAYMENTS].select(key="payment_id").unique()
-    named = index.filter(pl.col("table_name") == RAW_PAYMENTS.name).join(
-        payments.lazy(), on="key", how="semi", nulls_equal=True
-    )
-    of_payments = _rows(named.select("order_id"))
-    orders = pl.concat([of_payments, *(rows.select("order_id") for rows in changes.values())]).unique()
+    named = [changes[root].select("order_id")]
+    children = [entity for entity in DATED if entity.parent is root]
+    for entity in children:
+        named.append(changes[entity].select("order_id"))
+        if entity.history_key != entity.parent_key:
+            # Such a row may have named another order before.
+            keys = changes[entity].select("key").unique()
+            of_keys = index.filter(pl.col("table_name") == entity.name)
+            named.append(_rows(of_keys.join(keys.lazy(), on="key", how="semi", nulls_equal=True).select("order_id")))
+    orders = pl.concat(named).unique()
     known = _rows(
-        index.filter(pl.col("table_name") == RAW_ORDERS.name)
+        index.filter(pl.col("table_name") == root.name)
         .join(orders.lazy(), on="order_id", how="semi", nulls_equal=True)
         .select("order_id", "order_date")
         .unique()
     )
     dates = set(known["order_date"].drop_nulls())
-    for table in (RAW_ORDER_ITEMS, RAW_PAYMENTS):
-        without_order = changes[table].join(known, on="order_id", how="anti", nulls_equal=True)
+    for entity in children:
+        without_order = changes[entity].join(known, on="order_id", how="anti", nulls_equal=True)
         dates.update(without_order["captured_on"])
         # Where rows wait for an order: in quarantine or, when they are deleted themselves, as tombstones.
-        places = (lake.scan(QUARANTINE_OF[table.name]), lake.scan(_CLEANSED[table.name]).filter(nw.col("is_deleted")))
+        places = (lake.scan(entity.quarantine), lake.scan(entity.cleansed).filter(nw.col("is_deleted")))
         for place in places:
-            waiting = _plan(place.select("order_id", "order_date"))
+            waiting = _plan(place.select(nw.col(str(entity.parent_key)).alias("order_id"), "order_date"))
             dates.update(_rows(waiting.join(orders.lazy(), on="order_id", how="semi", nulls_equal=True))["order_date"])
     return dates
 
 
-def dates_of_members(lake: Lake, members: Table, naming: Table, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
-    """Order dates that versions of customers or products may touch, whatever became of the versions after them.
+def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
+    """Order dates that versions of a dimension's members may touch, whatever became of the versions after them.
 
     Args:
         lake: The lake.
-        members: The cleansed table of the versions.
-        naming: The cleansed table whose rows name them.
+        members: The entity of the versions.
         changed: The key, updated_at and captured_on of the versions that appeared or went.
         calendar: When dates begin.
     """
     key, at = members.key[0], pl.col("updated_at")
     earliest = changed.group_by(key).agg(at.min())
-    known = _plan(lake.scan(members)).select(key, at.alias("known_at"))
+    known = _plan(lake.scan(members.cleansed)).select(key, at.alias("known_at"))
     # The first version of a member is valid from the beginning of time.
     earlier = _rows(known.join(earliest.lazy(), on=key).filter(pl.col("known_at") < at).select(key).unique())
     has_earlier = pl.col(key).is_in(earlier[key].implode())
     spans = earliest.with_columns(first=calendar.dates_of(earliest["updated_at"]), last=pl.lit(None, pl.Date))
     spans = spans.with_columns(first=pl.when(has_earlier).then("first")).select(key, "first", "last")
-    return set(changed["captured_on"]) | _dates_that_name(lake, naming, spans, key)
+    named = (_dates_that_name(lake, entity, spans, key) for entity in NAMED_BY[members])
+    return set(changed["captured_on"]).union(*named)
 
 
-def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -> set[date]:
+def _dates_that_name(lake: Lake, naming: Entity, spans: pl.DataFrame, key: str) -> set[date]:
     """Dates within spans at which rows name the members that the spans are of."""
-    rows = _plan(lake.scan(naming)).join(spans.lazy().select(key).unique(), on=key, how="semi")
+    rows = _plan(lake.scan(naming.cleansed)).join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (
         _rows(rows.select(key, "order_date").unique())
         .join(spans, on=key)
@@ -205,7 +212,11 @@ def _dates_that_name(lake: Lake, naming: Table, spans: pl.DataFrame, key: str) -
 
 
 def touched_spans(
-    before: pl.DataFrame, now: pl.DataFrame, members: Table, calendar: Calendar, attributes: Sequence[str] | None = None
+    before: pl.DataFrame,
+    now: pl.DataFrame,
+    members: Entity,
+    calendar: Calendar,
+    attributes: Sequence[str] | None = None,
 ) -> pl.DataFrame:
     """On which dates an order finds another member of a dimension than before, or one that shows something else.
 
@@ -213,9 +224,9 @@ def touched_spans(
     by its attributes; a version that goes or comes between two others may join or part the members around it.
 
     Args:
-        before: Versions of some keys as they were, of the columns of the members' table.
+        before: Versions of some keys as they were, of the columns of the members' cleansed table.
         now: The versions of the same keys as they are.
-        members: The cleansed table of the members.
+        members: The entity of the members.
         calendar: When dates begin.
         attributes: By which members were told apart before; by default, those by which they are now.
 

@@ -11,7 +11,7 @@ from deltalake.schema import Field
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.schema_evolution import delta_fields
 from orders_lakehouse.delta.tables import Lake, rows_of

@@ -23,11 +23,11 @@ def main(path: str, run_id: str, *dates: str) -> None:
         # Only now: settings are read once.
         from pyspark.sql import SparkSession
 
-        from orders_lakehouse.contracts.tables import TABLES
         from orders_lakehouse.delta.engines.spark import ClusterLake
         from orders_lakehouse.delta.engines.spark_session import use
         from orders_lakehouse.pipeline.derive import derive
         from orders_lakehouse.settings import settings
+        from orders_lakehouse.tables import TABLES
 
         use(SparkSession.builder.getOrCreate())
         (table,) = [one for one in TABLES if one.path == path]

@@ -11,7 +11,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import bridged, spans
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
@@ -21,6 +21,7 @@ from orders_lakehouse.pipeline.derive import derive
 from orders_lakehouse.pipeline.reconciliation import GONE, Compared
 from orders_lakehouse.pipeline.tombstones import KNOWN, at_known_clock, end_rows
 from orders_lakehouse.sources.postgres.versions import Batch, Window, read_versions
+from orders_lakehouse.tables import entity_of
 
 # A date, or a table, with fewer keys has no share to speak of.
 _FEWEST_KEYS = 20
@@ -77,8 +78,8 @@ def heal(
 ) -> Healed:
     """Capture what raw lacks, and end the rows that are gone, but for those that are held back.
 
-    What follows from it for order dates is left to whoever derives them: they see what raw has got. Customers and
-    products, which count by their capture, are derived here.
+    What follows from it for order dates is left to whoever derives them: they see what raw has got. Members of
+    dimensions, which count by their capture, are derived here.
 
     Args:
         lake: The lake.
@@ -145,9 +146,9 @@ def _is_before(now: datetime) -> pl.Expr:
 
 
 def _derive_members(lake: Lake, table: Table, calendar: Calendar, run_id: str) -> None:
-    """Derive the capture dates of customers or products that raw is ahead of, also those that a crash has left."""
-    for members in (CUSTOMERS, PRODUCTS):
-        if members.name == table.name and find(lake, members) is not None:
-            dates = unaccounted_dates(lake, (members,), calendar, date.max)
-            for first, last in bridged(spans(dates), _STRETCHES):
-                derive(lake, members, (first, last), run_id)
+    """Derive the capture dates of a dimension's members that raw is ahead of, also those that a crash has left."""
+    entity = entity_of(table)
+    if entity.is_dimension and find(lake, entity.cleansed) is not None:
+        dates = unaccounted_dates(lake, (entity.cleansed,), calendar, date.max)
+        for first, last in bridged(spans(dates), _STRETCHES):
+            derive(lake, entity.cleansed, (first, last), run_id)

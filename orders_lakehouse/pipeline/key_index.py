@@ -9,25 +9,13 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.cleansed import UNKNOWN
-from orders_lakehouse.contracts.tables import (
-    KEY_DATES,
-    ORDER_ITEMS,
-    ORDERS,
-    QUARANTINE_OF,
-    RAW_OF,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta.tables import Lake, collect, is_on_cluster, keep, rows_of, state_of
-from orders_lakehouse.transforms.orders import order_states, with_order_date
+from orders_lakehouse.entities.base import ByOwnDate, Entity
+from orders_lakehouse.entities.children import UNKNOWN
+from orders_lakehouse.tables import DATED, KEY_DATES, entity_of
 from orders_lakehouse.transforms.versions import current_versions
-
-# By which a row's history is found: all versions of an order's lines share its order_id, but a payment may name another
-# order from one version to the next.
-_KEY = {"orders": "order_id", "order_items": "order_id", "payments": "payment_id"}
 
 
 def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.DataFrame | None:
@@ -41,17 +29,18 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
     Returns:
         Rows of `raw/key_dates`, each once; None for a table that the index does not hold.
     """
-    if table.name not in _KEY:
+    entity = entity_of(table)
+    if entity.history_key is None:
         return None
     frame = nw.from_native(rows.lazy())
-    if table.name == RAW_ORDERS.name:
-        frame = with_order_date(frame, calendar)
+    if isinstance(entity.dating, ByOwnDate):
+        frame = entity.dating.dated(frame, calendar)
     else:
         frame = frame.with_columns(order_date=nw.lit(None).cast(nw.Date))
     entries = frame.select(
         nw.lit(table.name).alias("table_name"),
-        nw.col(_KEY[table.name]).alias("key"),
-        "order_id",
+        nw.col(entity.history_key).alias("key"),
+        nw.col(str(entity.parent_key)).alias("order_id"),
         "captured_on",
         "order_date",
     )
@@ -76,12 +65,7 @@ def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
     Returns:
         How many were missing.
     """
-    return sum(record_key_dates(lake, RAW_OF[name], rows_of(lake.scan(RAW_OF[name])), calendar) for name in _KEY)
-
-
-def key_of_history(table: Table) -> str | None:
-    """The column of a raw table by which the index holds its rows; None for a table that it does not hold."""
-    return _KEY.get(table.name)
+    return sum(record_key_dates(lake, entity.raw, rows_of(lake.scan(entity.raw)), calendar) for entity in DATED)
 
 
 class Places:
@@ -90,9 +74,10 @@ class Places:
     Looked up in the index once for all dates, and again when a table has changed since.
     """
 
-    def __init__(self, table: Table, first: date, last: date) -> None:
-        """Of a raw table that the index holds, from a first to a last business date."""
-        self.table = table
+    def __init__(self, entity: Entity, first: date, last: date) -> None:
+        """Of an entity whose rows count by business date, from a first to a last one."""
+        self.entity = entity
+        self._root = root_of(entity)
         self._between = (nw.lit(first), nw.lit(last))
         self._lock = Lock()
         self._known: tuple[Sequence[tuple[str, int]], pl.DataFrame, pl.DataFrame] | None = None
@@ -107,7 +92,7 @@ class Places:
 
     def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         # In this order: an index that is older than raw would lack its versions.
-        versions = [state_of(lake.open(table)) for table in (self.table, RAW_ORDERS, KEY_DATES)]
+        versions = [state_of(lake.open(table)) for table in (self.entity.raw, self._root.raw, KEY_DATES)]
         with self._lock:
             if self._known is None or self._known[0] != versions:
                 self._known = (versions, *self._look_up(lake))
@@ -115,16 +100,16 @@ class Places:
 
     def _look_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
         # Of the whole history some rows are wanted: they are joined first, and made unique afterwards.
-        orders = _index(lake, RAW_ORDERS).select("order_id", "order_date", placed_on="captured_on")
+        orders = _index(lake, self._root.raw).select("order_id", "order_date", placed_on="captured_on")
         of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
         of_range = keep(of_range.unique())
-        if self.table is RAW_ORDERS:
+        if self.entity is self._root:
             versions = _near(orders, of_range, "order_id").join(of_range, on="order_id", suffix="_of_range")
             places = versions.select(order_date="order_date_of_range", captured_on="placed_on")
             return rows_of(places.unique()), pl.DataFrame()
-        entries = _index(lake, self.table).select("key", "order_id", "captured_on")
+        entries = _index(lake, self.entity.raw).select("key", "order_id", "captured_on")
         held = _near(entries, of_range, "order_id").join(of_range, on="order_id")
-        if _KEY[self.table.name] != "order_id":
+        if self.entity.history_key != self.entity.parent_key:
             # A row is found by its key: it may name another order from one version to the next.
             keys = keep(held.select("key", "order_date").unique())
             held = _near(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
@@ -143,61 +128,79 @@ def places_of(table: Table, first: date, last: date) -> Places | None:
 
     Kept, because the check of a run asks for what its dates were derived from.
     """
-    return Places(RAW_OF[table.name], first, last) if table.name in _KEY else None
+    entity = entity_of(table)
+    return None if entity.is_dimension else Places(entity, first, last)
 
 
-def versions_of_orders(lake: Lake, first: date, last: date, places: Places | None = None) -> Frame:
-    """All versions of the orders that ever counted at a date from `first` to `last`: rows of `raw/orders`.
+def root_of(entity: Entity) -> Entity:
+    """The entity at whose dates the rows of one count: its parent, or itself."""
+    return entity.parent or entity
+
+
+def versions_by_date(
+    lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None
+) -> tuple[Frame, Frame | None]:
+    """What the rows of an entity at some dates are derived from.
 
     Args:
         lake: The lake.
-        first: First business date.
-        last: Last business date.
+        entity: The entity.
+        first: First date.
+        last: Last date.
         places: Where versions lie, when that is known for more dates than these.
+
+    Returns:
+        Rows of its raw table: those captured on the dates, where they count by that; all versions of the rows that ever
+        counted at one of them; for children see `children_of_dates`. And for children the states of their parents.
     """
-    places = places or Places(RAW_ORDERS, first, last)
-    dates = places.of_orders(lake, first, last)
-    keys = _index(lake, RAW_ORDERS).filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
-    return lake.scan(RAW_ORDERS, dates=sorted(dates)).join(keys.select("order_id").unique(), on="order_id", how="semi")
+    if entity.is_dimension:
+        return lake.scan(entity.raw, between=(first, last)), None
+    if entity.parent:
+        return children_of_dates(lake, entity, first, last, places)
+    dates = (places or Places(entity, first, last)).of_orders(lake, first, last)
+    keys = _index(lake, entity.raw).filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+    rows = lake.scan(entity.raw, dates=sorted(dates))
+    return rows.join(keys.select("order_id").unique(), left_on=entity.key[0], right_on="order_id", how="semi"), None
 
 
-def children_of_orders(
-    lake: Lake, table: Table, first: date, last: date, places: Places | None = None
+def children_of_dates(
+    lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None
 ) -> tuple[Frame, Frame]:
-    """What the lines or payments of a range of dates are derived from.
+    """What the children of the orders of some dates are derived from.
 
     Args:
         lake: The lake.
-        table: `raw/order_items` or `raw/payments`.
+        entity: An entity with a parent.
         first: First business date.
         last: Last business date.
         places: Where versions lie, when that is known for more dates than these.
 
     Returns:
         All versions of the rows that name, or ever named, an order of the dates, or that were captured within them and
-        name an order that is not known; and the states of those orders (order_id, order_date, order_state,
-        order_currency).
+        name an order that is not known; and the states of those orders (its key, order_date, order_state, and what
+        children inherit).
     """
-    places = places or Places(table, first, last)
+    places = places or Places(entity, first, last)
     dates = places.of_orders(lake, first, last)
-    key = _KEY[table.name]
-    states, orphans = _states(lake, table, first, last, places)
-    if table is RAW_ORDER_ITEMS:
-        keys = states.select(nw.col("order_id").alias("key"))
+    key, parent_key = entity.history_key, str(entity.parent_key)
+    states, orphans = _states(lake, entity, first, last, places)
+    if key == parent_key:
+        keys = states.select(nw.col(parent_key).alias("key"))
     else:
-        named = lake.scan(table, dates=sorted(dates)).join(states.select("order_id"), on="order_id", how="semi")
-        keys = nw.concat([named.select(nw.col(key).alias("key")), orphans.select("key")])
+        named = lake.scan(entity.raw, dates=sorted(dates)).join(states.select(parent_key), on=parent_key, how="semi")
+        keys = nw.concat([named.select(nw.col(str(key)).alias("key")), orphans.select("key")])
     if not _is_empty(orphans):
-        dates |= set(_captured(lake, table, orphans))
-    rows = lake.scan(table, dates=sorted(dates)).join(keep(keys.unique()), left_on=key, right_on="key", how="semi")
-    return rows, states
+        dates |= set(_captured(lake, entity, orphans))
+    rows = lake.scan(entity.raw, dates=sorted(dates))
+    return rows.join(keep(keys.unique()), left_on=key, right_on="key", how="semi"), states
 
 
-def count_lines(lake: Lake, first: date, last: date, places: Places | None = None) -> Frame:
-    """How many versions of order lines count at some business dates.
+def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None) -> Frame:
+    """How many versions of children count at some business dates, where their key holds that of their parent.
 
     Args:
         lake: The lake.
+        entity: An entity whose rows are found by their parent's key.
         first: First business date.
         last: Last business date.
         places: Where versions lie, when that is known for more dates than these.
@@ -205,37 +208,46 @@ def count_lines(lake: Lake, first: date, last: date, places: Places | None = Non
     Returns:
         order_date, versions; one row or more for each date.
     """
-    places = places or Places(RAW_ORDER_ITEMS, first, last)
-    # The order is a part of a line's key: where it is known, all versions of the line count at its date.
-    lines = lake.scan(RAW_ORDER_ITEMS, dates=sorted(places.of_orders(lake, first, last)))
-    known = lines.select("order_id").join(_known_states(lake, first, last), on="order_id")
+    places = places or Places(entity, first, last)
+    parent_key = str(entity.parent_key)
+    # The parent is a part of the key: where it is known, all versions of the row count at its date.
+    rows = lake.scan(entity.raw, dates=sorted(places.of_orders(lake, first, last)))
+    known = rows.select(parent_key).join(_known_states(lake, entity, first, last), on=parent_key)
     of_known = known.group_by("order_date").agg(versions=nw.len().cast(nw.Int64))
-    orphans = keep(_without_order(lake, RAW_ORDER_ITEMS, first, last, places))
+    orphans = keep(_without_parent(lake, entity, first, last, places))
     if _is_empty(orphans):
         return of_known
-    current = current_versions(_versions(lake, RAW_ORDER_ITEMS, orphans.select("key").unique()), ORDER_ITEMS.key)
+    current = current_versions(_versions(lake, entity, orphans.select("key").unique()), entity.key)
     of_unknown = current.filter(nw.col("captured_on").is_between(nw.lit(first), nw.lit(last)))
     return nw.concat([of_known, of_unknown.select(nw.col("captured_on").alias("order_date"), "versions")])
 
 
-def _states(lake: Lake, table: Table, first: date, last: date, places: Places) -> tuple[Frame, Frame]:
-    """What became of the orders of some dates, and of those without a trace that rows captured then name.
+def _states(lake: Lake, entity: Entity, first: date, last: date, places: Places) -> tuple[Frame, Frame]:
+    """What became of the parents of some dates, and of those without a trace that rows captured then name.
 
     Returns:
-        order_id, order_date, order_state, order_currency of each order (no date and no currency where it is not known);
-        and key, order_id of the rows whose order is not known.
+        The columns of the parent's `states` (nulls where a parent is not known); and key, and the parent's key, of the
+        rows whose parent is not known.
     """
-    orphans = keep(_without_order(lake, table, first, last, places))
-    unknown = orphans.select("order_id", nw.lit(None).cast(nw.Date).alias("order_date")).unique()
-    known = _known_states(lake, first, last)
-    of_unknown = unknown.with_columns(order_state=nw.lit(UNKNOWN), order_currency=nw.lit(None).cast(nw.String))
-    return keep(nw.concat([known, of_unknown])), orphans
-
-
-def _known_states(lake: Lake, first: date, last: date) -> Frame:
-    return order_states(
-        lake.scan(ORDERS, between=(first, last)), lake.scan(QUARANTINE_OF["orders"], between=(first, last))
+    orphans = keep(_without_parent(lake, entity, first, last, places))
+    known = _known_states(lake, entity, first, last)
+    nulls = {name: nw.lit(None).cast(dtype) for name, dtype in known.collect_schema().items()}
+    unknown = (
+        orphans.select(str(entity.parent_key))
+        .unique()
+        .with_columns(
+            **{name: null for name, null in nulls.items() if name != entity.parent_key}
+            | {"order_state": nw.lit(UNKNOWN)}
+        )
     )
+    return keep(nw.concat([known, unknown.select(list(nulls))])), orphans
+
+
+def _known_states(lake: Lake, entity: Entity, first: date, last: date) -> Frame:
+    root = root_of(entity)
+    assert isinstance(root.dating, ByOwnDate)  # noqa: S101 (parents are)
+    cleansed, quarantined = (lake.scan(table, between=(first, last)) for table in (root.cleansed, root.quarantine))
+    return root.dating.states(cleansed, quarantined)
 
 
 def _is_empty(frame: Frame) -> bool:
@@ -253,10 +265,11 @@ def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFram
     Returns:
         Columns of the table, the oldest capture first.
     """
-    if table.name in _KEY:
-        rows = _versions(lake, table, nw.from_native(pl.LazyFrame({"key": [key[0]]})))
-    else:
+    entity = entity_of(table)
+    if entity.history_key is None:
         rows = lake.scan(table)
+    else:
+        rows = _versions(lake, entity, nw.from_native(pl.LazyFrame({"key": [key[0]]})))
     is_row = [nw.col(name).cast(nw.String) == value for name, value in zip(table.key, key, strict=True)]
     return rows_of(rows.filter(*is_row)).sort("captured_at", "updated_at")
 
@@ -267,34 +280,36 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     Args:
         lake: The lake.
         table: Their cleansed table.
-        keys: By which their history is found: order_id of orders and lines, payment_id, customer_id, product_id.
+        keys: The first part of their keys.
 
     Returns:
-        In order. Customers, products, and what has no known order count at the dates of their capture.
+        In order. Members of dimensions, and what has no known order, count at the dates of their capture.
     """
-    if table.name not in _KEY:
-        rows = lake.scan(RAW_OF[table.name]).filter(nw.col(table.key[0]).is_in(keys)).select("captured_on")
+    entity = entity_of(table)
+    if entity.history_key is None:
+        rows = lake.scan(entity.raw).filter(nw.col(table.key[0]).is_in(keys)).select("captured_on")
         return sorted(rows_of(rows.unique())["captured_on"])
-    entries = keep(_index(lake, RAW_OF[table.name]).filter(nw.col("key").is_in(keys)).unique())
-    orders = _index(lake, RAW_ORDERS).select("order_id", placed="order_date")
+    entries = keep(_index(lake, entity.raw).filter(nw.col("key").is_in(keys)).unique())
+    orders = _index(lake, root_of(entity).raw).select("order_id", placed="order_date")
     dated = entries.join(orders, on="order_id", how="left")
     # Without its order, a row counts where it was captured.
     counts_at = nw.when(nw.col("placed").is_null()).then(nw.col("captured_on")).otherwise(nw.col("placed"))
     return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
 
 
-def _without_order(lake: Lake, table: Table, first: date, last: date, places: Places) -> Frame:
-    """Rows captured on some dates whose order has never been captured: key, order_id, each once.
+def _without_parent(lake: Lake, entity: Entity, first: date, last: date, places: Places) -> Frame:
+    """Rows captured on some dates whose parent has never been captured: key, and the parent's key, each once.
 
     The index alone does not tell: it may be ahead of raw.
     """
-    rows = lake.scan(table, between=(first, last))
-    if _KEY[table.name] == "order_id":
-        named = rows.select("order_id").unique().with_columns(key="order_id")
+    key, parent_key = str(entity.history_key), str(entity.parent_key)
+    rows = lake.scan(entity.raw, between=(first, last))
+    if key == parent_key:
+        named = rows.select(parent_key).unique().with_columns(key=parent_key)
     else:
-        named = rows.select(nw.col(_KEY[table.name]).alias("key"), "order_id").unique()
-    known = lake.scan(RAW_ORDERS, dates=sorted(places.of_named(lake, first, last))).select("order_id").unique()
-    return named.join(known, on="order_id", how="anti")
+        named = rows.select(nw.col(key).alias("key"), parent_key).unique()
+    parents = lake.scan(root_of(entity).raw, dates=sorted(places.of_named(lake, first, last)))
+    return named.join(parents.select(parent_key).unique(), on=parent_key, how="anti")
 
 
 def _index(lake: Lake, table: Table) -> Frame:
@@ -317,16 +332,16 @@ def _near(entries: Frame, keys: Frame, column: str) -> Frame:
     return entries.filter(nw.col(column).is_between(nw.lit(least), nw.lit(greatest)))
 
 
-def _versions(lake: Lake, table: Table, keys: Frame) -> Frame:
-    """All rows of a raw table with one of the keys, read from the capture dates that hold them."""
+def _versions(lake: Lake, entity: Entity, keys: Frame) -> Frame:
+    """All raw rows of an entity with one of the keys, read from the capture dates that hold them."""
     keys = keep(keys)
-    rows = lake.scan(table, dates=_captured(lake, table, keys))
-    return rows.join(keys, left_on=_KEY[table.name], right_on="key", how="semi")
+    rows = lake.scan(entity.raw, dates=_captured(lake, entity, keys))
+    return rows.join(keys, left_on=entity.history_key, right_on="key", how="semi")
 
 
-def _captured(lake: Lake, table: Table, keys: Frame) -> Sequence[date]:
+def _captured(lake: Lake, entity: Entity, keys: Frame) -> Sequence[date]:
     """Capture dates of the versions of some keys."""
-    entries = _near(_index(lake, table), keys, "key").join(keys, on="key", how="semi")
+    entries = _near(_index(lake, entity.raw), keys, "key").join(keys, on="key", how="semi")
     return _column(entries.select("captured_on").unique(), "captured_on")
 
 
@@ -340,20 +355,19 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
 
     Args:
         lake: The lake.
-        table: `cleansed/orders`, `cleansed/order_items` or `cleansed/payments`.
+        table: A cleansed table by business date.
         dates: Order dates.
 
     Returns:
-        The column by which a history is found (order_id, for payments payment_id), each once; and all dates at which
-        these rows ever counted, in order.
+        The column by which a history is found, each key once; and all dates at which these rows ever counted, in order.
     """
-    key = _KEY[table.name]
+    entity = entity_of(table)
     places = nw.col("order_date")
-    orders = _index(lake, RAW_ORDERS).select("order_id", "order_date")
+    orders = _index(lake, root_of(entity).raw).select("order_id", "order_date")
     here = keep(orders.filter(places.is_in(list(dates))).select("order_id").unique())
-    if table.name == "payments":
-        # A payment moves with its order, and when it names another one.
-        named = _index(lake, RAW_OF[table.name]).select("key", "order_id")
+    if entity.history_key != entity.parent_key:
+        # Such a row moves with its order, and when it names another one.
+        named = _index(lake, entity.raw).select("key", "order_id")
         of_here = _near(named, here, "order_id").join(here, on="order_id", how="semi")
         of_here = keep(of_here.select("key").unique())
         named = _near(named, of_here, "key").join(of_here, on="key", how="semi").unique()
@@ -363,4 +377,4 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
     edges = counted.group_by("key").agg(first=places.min(), last=places.max())
     moved = keep(edges.filter(nw.col("first") != nw.col("last")).select("key"))
     found = counted.join(moved, on="key", how="semi").select("order_date").unique()
-    return moved.select(nw.col("key").alias(key)), sorted(_column(found, "order_date"))
+    return moved.select(nw.col("key").alias(str(entity.history_key))), sorted(_column(found, "order_date"))

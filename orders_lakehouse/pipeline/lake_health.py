@@ -8,7 +8,7 @@ from datetime import date
 
 import polars as pl
 
-from orders_lakehouse.contracts.tables import CLEANSED, RAW, RAW_OF, TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.delta import mending
 from orders_lakehouse.delta.corruption import CAPTURED, differing_files, look_at_data, unreadable_commit
@@ -23,6 +23,7 @@ from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations
 from orders_lakehouse.pipeline.row_accounting import missing
 from orders_lakehouse.pipeline.stored_calendar import start_of
+from orders_lakehouse.tables import CLEANSED, RAW, RAW_OF, TABLES
 
 # Files, versions and dates that a finding names.
 _NAMED = 5

@@ -7,23 +7,14 @@ from datetime import date, datetime
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    RAW_OF,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
+from orders_lakehouse.curated.base import Fact
 from orders_lakehouse.delta.tables import Lake, rows_of
-from orders_lakehouse.pipeline.affected_dates import dates_of_orders
+from orders_lakehouse.entities.registry import ENTITIES
+from orders_lakehouse.pipeline.affected_dates import dates_of_orders, named_by
 from orders_lakehouse.pipeline.row_accounting import unaccounted_versions
-
-_LINE = ["order_date", "order_status", "order_id", "line_number", "total_price"]
+from orders_lakehouse.tables import DATED
 
 
 @dataclass(frozen=True)
@@ -41,32 +32,35 @@ class Waiting:
 
 def waiting_to_be_cleansed(lake: Lake) -> Waiting:
     """What stands in raw, and neither in a cleansed table nor in its quarantine."""
-    by_table = {
-        table: unaccounted_versions(lake, table) for table in (CUSTOMERS, PRODUCTS, ORDERS, ORDER_ITEMS, PAYMENTS)
-    }
-    dates = {day for table in (CUSTOMERS, PRODUCTS) for day in by_table[table]["captured_on"]}
-    of_orders = {RAW_OF[table.name]: by_table[table] for table in (ORDERS, ORDER_ITEMS, PAYMENTS)}
+    by_entity = {entity: unaccounted_versions(lake, entity.cleansed) for entity in ENTITIES}
+    dates = {day for entity, rows in by_entity.items() if entity.is_dimension for day in rows["captured_on"]}
+    of_orders = {entity: named_by(entity, by_entity[entity]) for entity in DATED}
     if any(rows.height for rows in of_orders.values()):
         dates |= dates_of_orders(lake, of_orders)
-    captured = pl.concat([rows["captured_at"] for rows in by_table.values()])
+    captured = pl.concat([rows["captured_at"] for rows in by_entity.values()])
     return Waiting(sorted(dates), _first(captured))
 
 
 def waiting_to_be_shown(
-    lake: Lake, totals: pl.DataFrame, lines_of: Callable[[Collection[date]], pl.DataFrame]
+    lake: Lake,
+    table: Table,
+    fact: Fact,
+    totals: pl.DataFrame,
+    rows_of_dates: Callable[[Collection[date]], pl.DataFrame],
 ) -> Waiting:
-    """What stands in cleansed tables, and not among the order lines of a later layer.
+    """What stands in cleansed tables, and not among the rows of a later layer.
 
-    Dates are compared by the number of lines and their total for each state of an order. What changes none of these, a
-    product's name say, is left to the weekly repair.
+    Dates are compared by the number of rows and their total for each state. What changes none of these, a product's
+    name say, is left to the weekly repair.
 
     Args:
         lake: The lake.
-        totals: order_date, order_status, lines, total of the layer.
-        lines_of: Makes of some dates the lines of the layer: order_date, order_status, order_id, line_number,
-            total_price.
+        table: The curated table of the rows.
+        fact: The fact that is made of it.
+        totals: order_date, the state, lines, total of the layer.
+        rows_of_dates: Makes of some dates the rows of the layer: order_date, the state, the key, the measure.
     """
-    expected = _rows(_totals(_expected_lines(lake)))
+    expected = _rows(_totals(_expected(lake, fact), fact))
     differing = [
         one.join(other, on=totals.columns, how="anti") for one, other in ((expected, totals), (totals, expected))
     ]
@@ -74,58 +68,61 @@ def waiting_to_be_shown(
     if not doubtful:
         return Waiting([], None)
     # The layer first: what cleansed tables get meanwhile has not waited for long.
-    copies = pl.len().over(_LINE)
-    shown = lines_of(doubtful).with_columns(copies=copies)
-    lines = _rows(_expected_lines(lake, doubtful)).with_columns(copies=copies)
-    on = [*_LINE, "copies"]
-    lacking, surplus = lines.join(shown, on=on, how="anti"), shown.join(lines, on=on, how="anti")
-    # What was expected otherwise is among the lacking; the rest was taken away by a change of the line or its order.
-    gone = surplus.join(lacking, on=["order_date", *ORDER_LINES.key], how="anti")
-    since = [lacking["captured_at"], *([_last_captured(lake, gone)] if gone.height else [])]
+    columns = compared(table, fact)
+    copies = pl.len().over(columns)
+    shown = rows_of_dates(doubtful).with_columns(copies=copies)
+    rows = _rows(_expected(lake, fact, doubtful)).with_columns(copies=copies)
+    on = [*columns, "copies"]
+    lacking, surplus = rows.join(shown, on=on, how="anti"), shown.join(rows, on=on, how="anti")
+    # What was expected otherwise is among the lacking; the rest was taken away by a change of the row or its order.
+    gone = surplus.join(lacking, on=["order_date", *table.key], how="anti")
+    since = [lacking["captured_at"], *([_last_captured(lake, fact, gone)] if gone.height else [])]
     dates = pl.concat([lacking["order_date"], surplus["order_date"]]).unique().sort().to_list()
     return Waiting(dates, _first(pl.concat(since)))
 
 
-def _last_captured(lake: Lake, lines: pl.DataFrame) -> pl.Series:
-    """When the newest version of each line, or of its order, was captured, wherever it counts now.
+def compared(table: Table, fact: Fact) -> list[str]:
+    """Columns by which rows of two layers are compared."""
+    return ["order_date", fact.state, *table.key, fact.measure]
+
+
+def _last_captured(lake: Lake, fact: Fact, rows: pl.DataFrame) -> pl.Series:
+    """When the newest version that each row is made of was captured, wherever it counts now.
 
     Of what raw does not know (any more), when its date began: nothing is late for longer.
     """
-    wanted = lines.lazy().with_columns(pl.col("line_number").cast(pl.Int64))
-    known = wanted
-    for table, key in ((RAW_ORDERS, list(ORDERS.key)), (RAW_ORDER_ITEMS, list(ORDER_ITEMS.key))):
-        versions = _plan(lake.scan(table).select(*key, "captured_at")).join(wanted, on=key, how="semi")
-        known = known.join(
-            versions.group_by(key).agg(pl.col("captured_at").max().alias(table.name)), on=key, how="left"
-        )
-    newest = pl.max_horizontal(RAW_ORDERS.name, RAW_ORDER_ITEMS.name)
-    began = pl.col("order_date").cast(RAW_ORDERS.schema["captured_at"])
-    return _rows(known.select(captured_at=pl.coalesce(newest, began)))["captured_at"]
+    known = wanted = rows.lazy()
+    for table, key in fact.versions:
+        stored = _plan(lake.scan(table).select(*key, "captured_at"))
+        # A number has 64 bits in raw, and fewer where it is cleansed.
+        wanted = wanted.with_columns(pl.col(name).cast(table.schema[name]) for name in key)
+        known = known.with_columns(pl.col(name).cast(table.schema[name]) for name in key)
+        versions = stored.join(wanted, on=key, how="semi")
+        newest = versions.group_by(key).agg(pl.col("captured_at").max().alias(table.name))
+        known = known.join(newest, on=key, how="left")
+    newest_of_all = pl.max_horizontal(table.name for table, _ in fact.versions)
+    began = pl.col("order_date").cast(fact.versions[0][0].schema["captured_at"])
+    return _rows(known.select(captured_at=pl.coalesce(newest_of_all, began)))["captured_at"]
 
 
-def curated_totals(lake: Lake) -> pl.DataFrame:
-    """Lines of `curated/order_lines`: order_date, order_status, lines, total."""
-    return _rows(_totals(_plan(lake.scan(ORDER_LINES).select(_LINE))))
+def curated_totals(lake: Lake, table: Table, fact: Fact) -> pl.DataFrame:
+    """Rows of a curated table: order_date, the state, lines, total."""
+    return _rows(_totals(_plan(lake.scan(table).select(compared(table, fact))), fact))
 
 
-def curated_lines(lake: Lake, dates: Collection[date]) -> pl.DataFrame:
-    """Lines of some dates of `curated/order_lines`: order_date, order_status, order_id, line_number, total_price."""
-    return rows_of(lake.scan(ORDER_LINES, dates=list(dates)).select(_LINE))
+def curated_rows(lake: Lake, table: Table, fact: Fact, dates: Collection[date]) -> pl.DataFrame:
+    """Rows of some dates of a curated table: order_date, the state, the key, the measure."""
+    return rows_of(lake.scan(table, dates=list(dates)).select(compared(table, fact)))
 
 
-def _expected_lines(lake: Lake, dates: Sequence[date] | None = None) -> pl.LazyFrame:
-    """Lines as later layers ought to have them, with captured_at of the line or of its order, whichever is later."""
-    items, orders = (
-        _plan(lake.scan(table, dates=dates)).filter(~pl.col("is_deleted")) for table in (ORDER_ITEMS, ORDERS)
-    )
-    states = orders.select("order_id", "order_date", "captured_at", order_status="status")
-    captured = pl.max_horizontal("captured_at", "captured_at_right")
-    return items.join(states, on=["order_id", "order_date"]).select(*_LINE, captured_at=captured)
+def _expected(lake: Lake, fact: Fact, dates: Sequence[date] | None = None) -> pl.LazyFrame:
+    """Rows as later layers ought to have them, with captured_at of what was captured last for each."""
+    return fact.expected(*(_plan(lake.scan(table, dates=dates)) for table in fact.expected_of))
 
 
-def _totals(lines: pl.LazyFrame) -> pl.LazyFrame:
-    return lines.group_by("order_date", "order_status").agg(
-        lines=pl.len().cast(pl.Int64), total=pl.col("total_price").sum().cast(pl.Decimal(*MONEY_SUM))
+def _totals(rows: pl.LazyFrame, fact: Fact) -> pl.LazyFrame:
+    return rows.group_by("order_date", fact.state).agg(
+        lines=pl.len().cast(pl.Int64), total=pl.col(fact.measure).sum().cast(pl.Decimal(*MONEY_SUM))
     )
 
 

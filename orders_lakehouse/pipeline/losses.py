@@ -12,12 +12,13 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
-from orders_lakehouse.contracts.cleansed import BEFORE_THE_START, OF_THE_ORDER, ORDER_UNKNOWN, ORDERED_BEFORE_START
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import ORDERS, QUARANTINE_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.entities.children import BEFORE_THE_START, OF_THE_ORDER, ORDER_UNKNOWN, ORDERED_BEFORE_START
 from orders_lakehouse.pipeline.row_accounting import rows_by_date
+from orders_lakehouse.tables import QUARANTINE_OF, ROOT
 from orders_lakehouse.transforms.split import SEPARATOR
 
 # The dates that are judged beside the whole table: the last ones that have rows.
@@ -94,7 +95,7 @@ def losses(lake: Lake, table: Table, limit: float) -> list[Loss]:
 
 def ordered_before_start(lake: Lake) -> int:
     """How many orders are left out because they were placed before the first partition."""
-    quarantine = QUARANTINE_OF[ORDERS.name]
+    quarantine = ROOT.quarantine
     if find(lake, quarantine) is None:
         return 0
     is_before = nw.col("reasons").str.contains(ORDERED_BEFORE_START, literal=True)
@@ -105,9 +106,9 @@ def _lost(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
     """Rows in quarantine, each once for each of its rules, but for those that have not waited long."""
     quarantine = QUARANTINE_OF[table.name]
     rows = rows_of(lake.scan(quarantine, between=(first, last)))
-    handle = find(lake, RAW_ORDERS)
+    handle = find(lake, ROOT.raw)
     # By what was captured, not by a clock: the order may still come as long as the shop's day is not over.
-    newest = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    newest = files_of(handle, ROOT.raw)["date"].max() if handle is not None else None
     by_rule = rows.with_columns(rule=pl.col("reasons").str.split(SEPARATOR)).explode("rule")
     if not isinstance(newest, date):
         return by_rule

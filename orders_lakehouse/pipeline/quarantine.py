@@ -6,9 +6,10 @@ from datetime import date
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.tables import CLEANSED, QUARANTINE_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
 from orders_lakehouse.transforms.split import SEPARATOR
 
 

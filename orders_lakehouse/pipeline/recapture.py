@@ -10,15 +10,16 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.tables import CLEANSED, KEY_DATES, QUARANTINE_OF, RAW_PAYMENTS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.corruption import readable_rows
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, files_at
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
-from orders_lakehouse.pipeline.affected_dates import BY_ORDER, NAMED_BY, dates_of_members, dates_of_orders
+from orders_lakehouse.pipeline.affected_dates import dates_of_members, dates_of_orders, named_by
 from orders_lakehouse.pipeline.capture import names_beside
-from orders_lakehouse.pipeline.key_index import key_of_history, record_key_dates
+from orders_lakehouse.pipeline.key_index import record_key_dates
+from orders_lakehouse.tables import DATED, KEY_DATES, entity_of
 
 # How a version is told: its key as text, the part of it by which the index finds it, and its clock.
 _VERSION = {"key": pl.String(), "history": pl.String(), "updated_at": pl.Datetime("us", "UTC")}
@@ -29,7 +30,7 @@ class Known:
     """What the lake knows was captured on a date, beside the raw table itself.
 
     Attributes:
-        entries: Rows of the index `raw/key_dates` of the date; none for customers and products.
+        entries: Rows of the index `raw/key_dates` of the date; none for members of dimensions.
         versions: key (as text), history (the part of it by which the index finds it), updated_at, of the versions that
             stand in the cleansed table and in quarantine.
         unread: Why one of these could not be read, where one could not.
@@ -117,29 +118,25 @@ def touched_by(lake: Lake, table: Table, day: date, done: Recaptured, calendar: 
         calendar: First partition, and when dates begin.
     """
     now = pl.concat([done.kept, done.taken])
-    if table in BY_ORDER:
-        columns = {"order_id": pl.String, "captured_on": pl.Date, "payment_id": pl.String}
-        entries = done.known.entries.select("order_id", "captured_on", payment_id="key")
-        rows = now.select("order_id", "captured_on", payment_id=str(key_of_history(table)))
-        changes = {of: pl.DataFrame(schema=columns) for of in BY_ORDER}
-        changes[table] = pl.concat([entries, rows]).unique()
-        if table is not RAW_PAYMENTS:
-            changes[table] = changes[table].with_columns(payment_id=pl.lit(None, pl.String))
-        return dates_of_orders(lake, changes)
-    (members,) = (of for of in NAMED_BY if of.name == table.name)
+    entity = entity_of(table)
+    if not entity.is_dimension:
+        changed = named_by(entity, now)
+        entries = done.known.entries.select(changed.columns)
+        changes = {of: changed.clear() for of in DATED}
+        return dates_of_orders(lake, {**changes, entity: pl.concat([entries, changed]).unique()})
     versions = pl.concat([done.known.versions, _versions(now, table)]).unique()
     changed = versions.select(pl.col("key").alias(table.key[0]), "updated_at", captured_on=pl.lit(day))
-    return dates_of_members(lake, members, NAMED_BY[members], changed, calendar)
+    return dates_of_members(lake, entity, changed, calendar)
 
 
 def _known(lake: Lake, table: Table, day: date) -> Known:
     on_day = nw.col("captured_on") == nw.lit(day)
     entries = pl.DataFrame(schema=KEY_DATES.schema)
-    if key_of_history(table) is not None:
+    entity = entity_of(table)
+    if not entity.is_dimension:
         entries = rows_of(lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name, on_day))
     found, unread = [pl.DataFrame(schema=_VERSION)], []
-    (cleansed,) = (of for of in CLEANSED if of.name == table.name)
-    for place in (cleansed, QUARANTINE_OF[table.name]):
+    for place in (entity.cleansed, entity.quarantine):
         if find(lake, place) is None:
             continue
         try:

@@ -17,11 +17,12 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, BY_RECONCILIATION, LINEAGE, number_columns
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, RAW_ORDER_ITEMS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.tables import Lake, rows_of
 from orders_lakehouse.encoding import UTF8, decoded
+from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.pipeline.row_accounting import row_count
 from orders_lakehouse.pipeline.tombstones import KNOWN
 from orders_lakehouse.postgres.connections import batches, connect
@@ -227,39 +228,41 @@ def _compared(
     return differing, agreeing, standing
 
 
-def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
-    """Whether the shop, by its own arithmetic, comes to the same total of each line of `cleansed/order_items`.
+def compare_totals_with_shop(lake: Lake, entity: Entity, total: SourceTotal) -> pl.DataFrame:
+    """Whether the shop, by its own arithmetic, comes to the same total of each row of a cleansed table.
 
     Lines are compared whose version (key and updated_at) is the same on both sides: a shop that goes on changing is not
     wrong, nor is a line that is in quarantine.
 
     Args:
         lake: The lake.
+        entity: The entity, which counts by business date.
+        total: The amount.
 
     Returns:
         date (order_date), lines (that were compared), expected (sum of what the shop comes to, where that is a number),
-        found (sum of total_price), differing (how many), sample (the first of them, with both totals): a row for each
+        found (sum of the amount), differing (how many), sample (the first of them, with both totals): a row for each
         date that has lines.
 
     Raises:
         DatabaseError: The shop does not have the shape that raw needs.
         DatabaseUnavailableError: The shop cannot be reached.
     """
-    version = [*ORDER_ITEMS.key, "updated_at"]
-    standing = lake.scan(ORDER_ITEMS).filter(~nw.col("is_deleted"))
+    version = [*entity.key, "updated_at"]
+    standing = lake.scan(entity.cleansed).filter(~nw.col("is_deleted"))
     decimals = {code: currency.minor_units for code, currency in CURRENCIES.items()}
-    ours = rows_of(standing.select(*version, "order_date", "total_price", "order_currency")).with_columns(
-        decimals=pl.col("order_currency").replace_strict(decimals, default=USUAL_MINOR_UNITS, return_dtype=pl.Int8)
+    ours = rows_of(standing.select(*version, "order_date", total.column, total.currency)).with_columns(
+        decimals=pl.col(total.currency).replace_strict(decimals, default=USUAL_MINOR_UNITS, return_dtype=pl.Int8)
     )
-    # The shop rounds to the decimals of each currency that there is; those of the line's currency count.
+    # The shop rounds to the decimals of each currency that there is; those of the row's currency count.
     found_decimals = sorted(ours["decimals"].unique())
     in_shop = [pl.when(decimals=digits).then(pl.col(f"to_{digits}")) for digits in found_decimals]
     expected = pl.coalesce([*in_shop, pl.lit(None, pl.String)]).cast(_SUM, strict=False)
-    found = pl.col("total_price").cast(_SUM)
+    found = pl.col(total.column).cast(_SUM)
     of_shop = expected.cast(pl.String).fill_null("none")
-    said = pl.format("{} / {}: {}, not {}", "order_id", "line_number", of_shop, found)
-    total = "quantity::numeric * unit_price::numeric - coalesce(discount::numeric, 0)"
-    rounded = "".join(f", round({total}, {digits})::text AS to_{digits}" for digits in found_decimals)
+    key = pl.concat_str((pl.col(name).cast(pl.String) for name in entity.key), separator=KEY_SEPARATOR)
+    said = pl.format("{}: {}, not {}", key, of_shop, found)
+    rounded = "".join(f", round({total.sql}, {digits})::text AS to_{digits}" for digits in found_decimals)
     none: dict[str, pl.DataType | type[pl.DataType]] = {
         "date": pl.Date,
         "lines": pl.Int64,
@@ -271,20 +274,20 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
     parts = [pl.DataFrame(schema=none)]
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
-        require_readable(cursor, RAW_ORDER_ITEMS, columns_of(cursor, [RAW_ORDER_ITEMS])[RAW_ORDER_ITEMS.name])
+        require_readable(cursor, entity.raw, columns_of(cursor, [entity.raw])[entity.name])
         codec = codec_of_bytes(cursor)
-        order_id = as_bytes("order_id::text") if codec else "order_id::text"
-        # A null discount means none, as the contract says. Text, because a numeric of the shop may not be a number.
+        key_columns = [_in_sql(entity.raw, name, in_bytes=codec is not None) for name in entity.key]
+        # Text, because a numeric of the shop may not be a number.
         cursor.execute(
-            f"SELECT {order_id} AS order_id, line_number::bigint AS line_number, "
-            f"{clamped('updated_at', 'instant')} AS updated_at{rounded} FROM {SCHEMA}.order_items"
+            f"SELECT {', '.join(key_columns)}, {clamped('updated_at', 'instant')} AS updated_at{rounded} "
+            f'FROM {SCHEMA}."{entity.name}"'
         )
         for batch in batches(cursor):
             # A number that cleansed cannot hold is in quarantine.
-            number = pl.col("line_number").cast(ours.schema["line_number"], strict=False)
+            same_types = (pl.col(name).cast(ours.schema[name], strict=False) for name in entity.key)
             theirs = (
                 decoded(pl.DataFrame(batch), codec or UTF8)
-                .with_columns(number)
+                .with_columns(same_types)
                 .cast({"updated_at": ours.schema["updated_at"]})
             )
             both = ours.join(theirs, on=version)
@@ -307,6 +310,14 @@ def compare_totals_with_shop(lake: Lake) -> pl.DataFrame:
         )
     )
     return compared.sort("date")
+
+
+def _in_sql(raw: Table, column: str, *, in_bytes: bool) -> str:
+    """A column of a key as the shop is asked for it: a text in its own bytes where these may be none of UTF-8."""
+    if raw.schema[column] != pl.String:
+        return f'"{column}"::bigint AS "{column}"'
+    text = f'"{column}"::text'
+    return f'{as_bytes(text) if in_bytes else text} AS "{column}"'
 
 
 def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:

@@ -7,10 +7,14 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import KEY_DATES, ORDER_ITEMS, ORDERS, QUARANTINE_OF, RAW_OF, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
-from orders_lakehouse.pipeline.key_index import Places, children_of_orders, count_lines, versions_of_orders
-from orders_lakehouse.transforms.orders import with_order, with_order_date
+from orders_lakehouse.entities.base import ByOwnDate, Entity
+from orders_lakehouse.entities.children import with_order
+from orders_lakehouse.entities.cleansing import within
+from orders_lakehouse.pipeline.key_index import Places, count_by_date, versions_by_date
+from orders_lakehouse.tables import KEY_DATES, QUARANTINE_OF, RAW_OF, entity_of
 from orders_lakehouse.transforms.versions import current_versions, last_versions
 
 
@@ -96,18 +100,7 @@ def balance(
         quarantine table stand for); the dates on which there is anything.
     """
     partition = str(table.partitioned_by)
-    if _is_dimension(table):
-        raw = lake.scan(RAW_OF[table.name], between=(first, last)).with_columns(versions=nw.lit(1))
-    elif table is ORDERS:
-        versions = versions_of_orders(lake, first, last, places)
-        raw = with_order_date(current_versions(versions, table.key), calendar).filter(
-            nw.col(partition).is_between(nw.lit(first), nw.lit(last))
-        )
-    elif table is ORDER_ITEMS:
-        raw = count_lines(lake, first, last, places)
-    else:
-        versions, states = children_of_orders(lake, RAW_OF[table.name], first, last, places)
-        raw = with_order(current_versions(versions, table.key), states, first, last)
+    raw = _counting(lake, entity_of(table), first, last, calendar, places)
     stored = nw.concat(
         [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _places(table)]
     )
@@ -115,6 +108,20 @@ def balance(
     accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
     both = rows_of(captured).join(rows_of(accounted), on="date", how="full", coalesce=True)
     return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
+
+
+def _counting(lake: Lake, entity: Entity, first: date, last: date, calendar: Calendar, places: Places | None) -> Frame:
+    """Raw rows by the date at which they count: the date, and versions, among others."""
+    if entity.parent and entity.history_key == entity.parent_key:
+        return count_by_date(lake, entity, first, last, places)
+    versions, states = versions_by_date(lake, entity, first, last, places)
+    if entity.is_dimension:
+        return versions.with_columns(versions=nw.lit(1))
+    current = current_versions(versions, entity.key)
+    if isinstance(entity.dating, ByOwnDate):
+        return within(entity.dating.dated(current, calendar), (first, last))
+    assert states is not None  # noqa: S101 (children have those of their parents)
+    return with_order(current, states, str(entity.parent_key), first, last)
 
 
 def missing(lake: Lake, table: Table) -> int:
@@ -129,11 +136,12 @@ def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:
     A stored row says for how many versions of its key it stands; those that were captured last are not among them.
 
     Returns:
-        The key, order_id (where the table has one), captured_on, captured_at; no row when nothing is missing.
+        The key, that of the order (where the table has one), captured_on, captured_at; no row when nothing is missing.
     """
     raw = RAW_OF[table.name]
     key = list(table.key)
-    columns = list(dict.fromkeys([*key, *({"order_id"} & set(raw.columns)), "captured_on", "captured_at"]))
+    named = entity_of(table).parent_key
+    columns = list(dict.fromkeys([*key, *([named] if named else []), "captured_on", "captured_at"]))
     # Relaxed: a line's number has 64 bits in quarantine, as in raw, and 32 where it is cleansed.
     stored = [nw.to_native(lake.scan(place).select(*key, "versions")) for place in _places(table)]
     # A row that moved stands on the date that it left, too, until that is derived: with the versions of then.
@@ -197,4 +205,4 @@ def _versions(lake: Lake, table: Table) -> int:
 
 
 def _is_dimension(table: Table) -> bool:
-    return table.partitioned_by == "captured_on"
+    return entity_of(table).is_dimension

@@ -8,7 +8,7 @@ import polars as pl
 
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.codes import CODE_LISTS, Code
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta.tables import Lake, rows_of
 from orders_lakehouse.transforms.split import SEPARATOR, key_of_row

@@ -12,7 +12,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW, TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
@@ -21,6 +21,7 @@ from orders_lakehouse.delta.table_properties import Stamp
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.tables import RAW, TABLES
 
 
 @dataclass(frozen=True)

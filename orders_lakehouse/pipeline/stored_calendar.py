@@ -15,22 +15,25 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_midnights, installed_zone_data
-from orders_lakehouse.contracts.cleansed import ORDERED_BEFORE_START
-from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, ORDERS, QUARANTINE_OF
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.schema_evolution import as_contract
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of, state_of
+from orders_lakehouse.entities.base import ByOwnDate
+from orders_lakehouse.entities.children import ORDERED_BEFORE_START
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CALENDAR, ROOTS
 from orders_lakehouse.transforms.columns import with_local_date
-from orders_lakehouse.transforms.orders import with_order_date
 
 log = logging.getLogger(__name__)
 
 # The reasons of rows in quarantine that depend on a date.
+# A local date by the calendar of the lake, beside the stored one; no column of ours begins so.
+_BY_CALENDAR = "by_calendar__"
 _OUT_OF_RANGE = f"ordered_at_out_of_range|{ORDERED_BEFORE_START}"
 # The midnights of a version of the table are read once for each process, and cut into frames once.
 _REMEMBERED = 8
@@ -210,24 +213,25 @@ def dates_to_run(lake: Lake) -> list[date]:
     """Dates of stored rows that have another date by the calendar of the lake, because they were derived by another.
 
     Returns:
-        In order: both dates of an order, and the capture dates of customers.
+        In order: both dates of an order, and the partitions of rows with other local dates.
     """
     calendar, dates = calendar_of(lake), set[date]()
     reasons = nw.col("reasons").str
-    for table in (ORDERS, QUARANTINE_OF[ORDERS.name]):
-        if find(lake, table) is None:
+    for entity, table in ((root, table) for root in ROOTS for table in (root.cleansed, root.quarantine)):
+        if find(lake, table) is None or not isinstance(entity.dating, ByOwnDate):
             continue
         rows = lake.scan(table).with_columns(stands_on="order_date")
-        was_in_range = nw.lit(value=True) if table is ORDERS else ~reasons.contains(_OUT_OF_RANGE)
-        dated = with_order_date(rows, calendar).with_columns(was_in_range=was_in_range)
+        was_in_range = nw.lit(value=True) if table is entity.cleansed else ~reasons.contains(_OUT_OF_RANGE)
+        dated = entity.dating.dated(rows, calendar).with_columns(was_in_range=was_in_range)
         is_in_range = nw.col("business_date") == nw.col("order_date")
         moved = (nw.col("stands_on") != nw.col("order_date")) | (is_in_range != nw.col("was_in_range"))
         for column in rows_of(dated.filter(moved).select("stands_on", "order_date").unique()):
             dates.update(column)
-    if find(lake, CUSTOMERS) is not None:
-        dated = with_local_date(lake.scan(CUSTOMERS), "registered_on", "registered_at", calendar)
-        stale = dated.filter(nw.col("registered_on") != nw.col("registration_date"))
-        dates.update(rows_of(stale.select("captured_on").unique())["captured_on"])
+    for entity in ENTITIES:
+        for name, instant in entity.local_dates.items() if find(lake, entity.cleansed) is not None else ():
+            dated = with_local_date(lake.scan(entity.cleansed), _BY_CALENDAR, instant, calendar)
+            stale = dated.filter(nw.col(_BY_CALENDAR) != nw.col(name))
+            dates.update(rows_of(stale.select(entity.partition).unique())[entity.partition])
     return sorted(dates)
 
 

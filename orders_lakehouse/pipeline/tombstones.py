@@ -7,7 +7,7 @@ import polars as pl
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, BY_RECONCILIATION
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.batches import portions, row_limit
 from orders_lakehouse.delta.tables import Lake, rows_of
 from orders_lakehouse.pipeline.key_index import record_key_dates

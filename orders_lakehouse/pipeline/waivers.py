@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from functools import reduce
+from operator import or_
 
 import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import rules_of
-from orders_lakehouse.contracts.tables import CLEANSED, ORDER_ITEMS, ORDER_LINES, ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver, WaiversError, parse
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, rows_of
@@ -17,6 +19,7 @@ from orders_lakehouse.pipeline.key_index import dates_of_keys
 from orders_lakehouse.pipeline.quarantine import has_reason, quarantined
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import PROJECT, Settings, settings
+from orders_lakehouse.tables import CLEANSED, DIMENSIONS
 from orders_lakehouse.transforms.split import (
     breaks_unwaived,
     key_of_row,
@@ -70,7 +73,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS says where") from error
     name = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
-    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day))
+    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day), CLEANSED)
 
 
 def excused(
@@ -114,13 +117,20 @@ def _made_of_waived(
         keys = _keys(waivers, table)
         standing = nw.from_native(rows.lazy()).filter(key_of_row(table).is_in(keys), ~nw.col("is_deleted"))
         return rows_of(standing) if keys else rows.clear()
-    lines, orders = _keys(waivers, ORDER_ITEMS), _keys(waivers, ORDERS)
-    if not lines and not orders:
+    made_of = _row_by_row(table)
+    # Members of dimensions lend attributes, which curated contracts do not judge.
+    named = {of: _keys(waivers, of) for of in made_of.upstream if of in CLEANSED and of not in DIMENSIONS}
+    of_waived = [key_of_row(of).is_in(keys) for of, keys in named.items() if keys]
+    if not of_waived:
         return rows.clear()
-    of_waived = key_of_row(ORDER_LINES).is_in(lines) | nw.col("order_id").is_in(orders)
-    # What is summed has its key from the lines that it is a sum of.
-    made = rows_of(lake.scan(ORDER_LINES, between=dates).filter(of_waived).select(table.key).unique())
-    return rows.join(made, on=list(table.key), how="semi")
+    # What is summed has its key from the rows that it is a sum of.
+    made = lake.scan(made_of, between=dates).filter(reduce(or_, of_waived)).select(table.key).unique()
+    return rows.join(rows_of(made), on=list(table.key), how="semi")
+
+
+def _row_by_row(table: Table) -> Table:
+    """The curated table that another one is made of, or itself, whose rows are those of cleansed tables."""
+    return table if any(of in CLEANSED for of in table.upstream) else _row_by_row(table.upstream[0])
 
 
 def _keys(waivers: Sequence[Waiver], table: Table) -> list[str]:

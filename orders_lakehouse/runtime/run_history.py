@@ -28,8 +28,18 @@ from dagster._core.storage.schedules import SqlScheduleStorage
 from dagster._core.storage.schedules.schema import JobTickTable
 from sqlalchemy import func, select
 
-from orders_lakehouse.runtime.retention import ATTEMPTED, MATERIALIZED, OBSERVED, NewestEvent, files_and_bytes, is_abandoned, leftover_files, needed_events, remove
 from orders_lakehouse.runtime.event_log import KeptSqliteEventLogStorage
+from orders_lakehouse.runtime.retention import (
+    ATTEMPTED,
+    MATERIALIZED,
+    OBSERVED,
+    NewestEvent,
+    files_and_bytes,
+    is_abandoned,
+    leftover_files,
+    needed_events,
+    remove,
+)
 
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED]

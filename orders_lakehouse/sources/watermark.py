@@ -5,9 +5,10 @@ from datetime import date, datetime
 import narwhals as nw
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.tables import ROOT
 
 
 def running_date(lake: Lake, calendar: Calendar) -> date | None:
@@ -20,11 +21,11 @@ def running_date(lake: Lake, calendar: Calendar) -> date | None:
     Returns:
         The date; None before the first capture.
     """
-    handle = find(lake, RAW_ORDERS)
-    last = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    handle = find(lake, ROOT.raw)
+    last = files_of(handle, ROOT.raw)["date"].max() if handle is not None else None
     if handle is None or not isinstance(last, date):
         return None
-    newest = rows_of(lake.scan_at(handle, RAW_ORDERS, [last]).select(nw.col("updated_at", "captured_at").max()))
+    newest = rows_of(lake.scan_at(handle, ROOT.raw, [last]).select(nw.col("updated_at", "captured_at").max()))
     # A clock that runs ahead of its capture tells of a day that has not begun.
     running: date = min(last, *(calendar.date_of(instant) for instant in newest.row(0) if instant is not None))
     return running

@@ -1,5 +1,6 @@
 """What is unusual about a date, beside the dates before it: how much was sold, and of what."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import narwhals as nw
@@ -17,25 +18,24 @@ _RARE_SHARE = 0.02
 RARE = "(rare)"
 
 
-def against_weekdays(sales: Frame, first: date, last: date) -> Frame:
-    """Orders and net sales of each date beside those of the same weekday in the `WEEKS` weeks before.
+def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date, last: date) -> Frame:
+    """Measures of each date beside those of the same weekday in the `WEEKS` weeks before.
 
     Args:
-        sales: Rows of `curated/daily_sales`, from `WEEKS` weeks before `first` to `last`.
+        rows: order_date, the group, the measures: each date and group once, from `WEEKS` weeks before `first` on.
+        by: Column of groups that are never added to one another.
+        measures: Columns that are compared.
         first: First date to judge.
         last: Last date to judge.
 
     Returns:
-        order_date, currency, measure ("orders" or "net"), value (0 on a date without sales), usual (mean), deviation
-        (sample standard deviation, at least 10 % of the mean), weekdays (how many of them had sales), score (deviations
-        from the mean): where at least `ENOUGH_WEEKS` weekdays had sales in the currency.
+        order_date, the group, measure (its name), value (0 on a date without rows), usual (mean), deviation
+        (sample standard deviation, at least 10 % of the mean), weekdays (how many of them had rows), score (deviations
+        from the mean): where at least `ENOUGH_WEEKS` weekdays had rows of the group.
     """
-    key = ["order_date", "currency", "measure"]
+    key = ["order_date", by, "measure"]
     measured = nw.concat(
-        [
-            sales.select("order_date", "currency", measure=nw.lit(name), value=nw.col(name).cast(nw.Float64))
-            for name in ("orders", "net")
-        ]
+        [rows.select("order_date", by, measure=nw.lit(name), value=nw.col(name).cast(nw.Float64)) for name in measures]
     )
     earlier = nw.concat(
         [measured.with_columns(nw.col("order_date").dt.offset_by(f"{7 * weeks}d")) for weeks in range(1, WEEKS + 1)]

@@ -14,7 +14,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import Outcome, Rule, contract_version, rules_of
-from orders_lakehouse.contracts.tables import QUARANTINE_OF, RAW_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver
 
@@ -31,18 +31,19 @@ _WARN: tuple[Outcome, ...] = ("blank", "warn")
 _STORED: tuple[Outcome, ...] = ("reject", "blank")
 
 
-def keeping_original(rows: Frame, table: Table) -> Frame:
-    """Add a copy of every column that a cleansed table's raw one has: what is rejected can be shown as it came."""
-    return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in RAW_OF[table.name].columns))
+def keeping_original(rows: Frame, raw: Table) -> Frame:
+    """Add a copy of every column of a raw table: what is rejected can be shown as it came."""
+    return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in raw.columns))
 
 
-def split(judged: Frame, table: Table, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
+def split(judged: Frame, table: Table, quarantine: Table, waivers: Iterable[Waiver] = ()) -> tuple[Frame, Frame]:
     """Split rows by the contract of a cleansed table.
 
     Args:
         judged: Rows with the table's columns and, by `keeping_original`, those of its raw table. Tombstones
             (`is_deleted`) are not judged, but for their clock.
         table: The cleansed table.
+        quarantine: The table of its rejected rows.
         waivers: What is waived, of this table and of others.
 
     Returns:
@@ -51,15 +52,14 @@ def split(judged: Frame, table: Table, waivers: Iterable[Waiver] = ()) -> tuple[
         `versions`.
     """
     waived = waived_by(waivers, table)
-    raw_columns = RAW_OF[table.name].columns
+    extra = {name for name, _ in quarantine.extra}
     # As a column: once for both sides.
     judged = judged.with_columns(rejects(table, waived).alias(_IS_REJECTED))
     rejected = judged.filter(nw.col(_IS_REJECTED)).with_columns(
         reasons=reasons(table, waived), contract_version=nw.lit(contract_version(table.model))
     )
     return _kept(judged.filter(~nw.col(_IS_REJECTED)), table, waived), rejected.select(
-        nw.col(_ORIGINAL + name).alias(name) if name in raw_columns else nw.col(name)
-        for name in QUARANTINE_OF[table.name].columns
+        nw.col(name) if name in extra else nw.col(_ORIGINAL + name).alias(name) for name in quarantine.columns
     )
 
 

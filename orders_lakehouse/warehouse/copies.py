@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.contracts.cleansed import CAPTURED
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.registry import CURATED_TABLES
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.settings import settings
 
 
@@ -82,28 +85,13 @@ class Copy:
         return f"{self.name}_by_{self.counted}" if self.counted else None
 
 
-_JUDGED = frozenset({"versions", "candidates", "warnings"})
-_LINEAGE = _JUDGED | {"is_deleted", "captured_on", "captured_at"}
 # What the pipeline itself writes into every row.
-_EVEN_OF_TOMBSTONES = frozenset({"is_deleted", "captured_on", "captured_at"})
-COPIES = (
-    Copy(CUSTOMERS, _JUDGED),
-    Copy(PRODUCTS, _JUDGED),
-    Copy(ORDERS, _LINEAGE | {"business_date"}, counted="customer_id"),
-    # Without an order a payment would be lost from the facts; what has none is in quarantine.
-    Copy(PAYMENTS, _LINEAGE | {"order_state", "order_currency", "updated_at"}, required=frozenset({"order_id"})),
-    Copy(
-        ORDER_LINES,
-        frozenset(
-            {
-                "customer_name",
-                "customer_city",
-                "customer_country_code",
-                "product_name",
-                "category",
-                "manufacturer",
-            }
-        ),
-        counted="product_id",
-    ),
+_EVEN_OF_TOMBSTONES = frozenset({"is_deleted", *CAPTURED})
+COPIES = tuple(
+    Copy(table, copied.without, copied.counted, copied.required)
+    for table, copied in (
+        *((entity.cleansed, entity.copied) for entity in ENTITIES),
+        *((curated.table, curated.copied) for curated in CURATED_TABLES),
+    )
+    if copied is not None
 )

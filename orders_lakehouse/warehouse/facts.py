@@ -1,4 +1,4 @@
-"""What the fact of order lines holds, by date. Its dates are integers, yyyymmdd, and become dates here.
+"""What facts hold, by date. Their dates are integers, yyyymmdd, and become dates here.
 
 Every function raises DatabaseUnavailableError when the warehouse cannot be reached.
 """
@@ -8,82 +8,85 @@ from datetime import date
 
 import polars as pl
 
-from orders_lakehouse.contracts.tables import CLEANSED, ORDER_LINES, QUARANTINE, Table
-from orders_lakehouse.contracts.types import MONEY, MONEY_SUM
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.contracts.types import MONEY_SUM
+from orders_lakehouse.curated.base import Fact
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, FACTS, QUARANTINE
 
 _TOTAL = pl.Decimal(*MONEY_SUM)
 
 
-def _fact() -> str:
-    return f"{settings().marts_schema}.fct_order_lines"
-
-
 def unbuilt_dates(lake: Lake) -> set[date]:
-    """Dates at which the fact has another number of lines than curated; all that the lake has, before it is built."""
-    built = _of_fact(
-        f"SELECT date_id, count(*) AS lines FROM {_fact()} GROUP BY date_id", pl.Schema({"lines": pl.Int64()})
-    )
+    """Dates at which a fact has another number of rows than its table; all that the lake has, before it is built."""
+    return {day for curated, fact in FACTS for day in _unbuilt_dates(lake, curated.table, fact)}
+
+
+def _unbuilt_dates(lake: Lake, table: Table, fact: Fact) -> set[date]:
+    query = f"SELECT date_id, count(*) AS lines FROM {_name(fact)} GROUP BY date_id"
+    built = _of_fact(fact, query, pl.Schema({"lines": pl.Int64()}))
     if built is None:
-        return {day for table in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, table)}
+        return {day for place in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, place)}
     found: dict[date, int] = dict(built.iter_rows())
-    lines = _rows_by_date(lake, ORDER_LINES)
+    lines = _rows_by_date(lake, table)
     return {day for day in {*found, *lines} if found.get(day, 0) != lines.get(day, 0)}
 
 
-def fact_totals(first: date, last: date) -> pl.DataFrame:
-    """Lines of the fact by date, from a first to a last one.
+def fact_totals(fact: Fact, first: date, last: date) -> pl.DataFrame:
+    """Rows of a fact by date, from a first to a last one.
 
     Returns:
-        order_date, lines, total (of total_price); no row before the fact is built.
+        order_date, lines, total (of its measure); no row before the fact is built.
     """
     query = (
-        f"SELECT date_id, count(*) AS lines, sum(total_price)::text AS total FROM {_fact()} "
+        f"SELECT date_id, count(*) AS lines, sum({fact.measure})::text AS total FROM {_name(fact)} "
         f"WHERE date_id BETWEEN {first:%Y%m%d} AND {last:%Y%m%d} GROUP BY date_id"
     )
     schema = pl.Schema({"lines": pl.Int64(), "total": _TOTAL})
-    return _or_empty(_of_fact(query, schema), schema)
+    return _or_empty(_of_fact(fact, query, schema), schema)
 
 
-def fact_totals_by_status() -> pl.DataFrame:
-    """Lines of the fact by date and state of their order.
+def fact_totals_by_state(fact: Fact) -> pl.DataFrame:
+    """Rows of a fact by date and state.
 
     Returns:
-        order_date, order_status, lines, total (of total_price); no row before the fact is built.
+        order_date, the state, lines, total (of its measure); no row before the fact is built.
     """
     query = (
-        "SELECT date_id, order_status, count(*) AS lines, sum(total_price)::text AS total "
-        f"FROM {_fact()} GROUP BY date_id, order_status"
+        f"SELECT date_id, {fact.state}, count(*) AS lines, sum({fact.measure})::text AS total "
+        f"FROM {_name(fact)} GROUP BY date_id, {fact.state}"
     )
-    schema = pl.Schema({"order_status": pl.String(), "lines": pl.Int64(), "total": _TOTAL})
-    return _or_empty(_of_fact(query, schema), schema)
+    schema = pl.Schema({fact.state: pl.String(), "lines": pl.Int64(), "total": _TOTAL})
+    return _or_empty(_of_fact(fact, query, schema), schema)
 
 
-def fact_lines(dates: Collection[date]) -> pl.DataFrame:
-    """Lines of some dates of the fact.
+def fact_rows(table: Table, fact: Fact, dates: Collection[date]) -> pl.DataFrame:
+    """Rows of some dates of a fact.
 
     Returns:
-        order_date, order_status, order_id, line_number, total_price; no row before the fact is built.
+        order_date, the state, the key of the table that it is made of, its measure; no row before the fact is built.
     """
     listed = ", ".join(f"{day:%Y%m%d}" for day in dates) or "0"
+    columns = [fact.state, *table.key, fact.measure]
     query = (
-        "SELECT date_id, order_status, order_id, line_number, total_price::text AS total_price "
-        f"FROM {_fact()} WHERE date_id IN ({listed})"
+        f"SELECT date_id, {', '.join(columns[:-1])}, {fact.measure}::text AS {fact.measure} "
+        f"FROM {_name(fact)} WHERE date_id IN ({listed})"
     )
-    money = pl.Decimal(*MONEY)
-    schema = pl.Schema(
-        {"order_status": pl.String(), "order_id": pl.String(), "line_number": pl.Int32(), "total_price": money}
-    )
-    return _or_empty(_of_fact(query, schema), schema)
+    schema = pl.Schema({name: table.schema[name] for name in columns})
+    return _or_empty(_of_fact(fact, query, schema), schema)
 
 
-def _of_fact(query: str, schema: pl.Schema) -> pl.DataFrame | None:
+def _name(fact: Fact) -> str:
+    return f"{settings().marts_schema}.{fact.name}"
+
+
+def _of_fact(fact: Fact, query: str, schema: pl.Schema) -> pl.DataFrame | None:
     """Rows of a query whose first column is date_id: order_date, and what the schema says; None without the fact."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        if value_of(cursor, f"SELECT to_regclass('{_fact()}')::text") is None:
+        if value_of(cursor, f"SELECT to_regclass('{_name(fact)}')::text") is None:
             return None
         cursor.execute(query)
         rows = pl.DataFrame(cursor.fetch_arrow_table())

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from orders_lakehouse.contracts.blocking import dimension_of
-from orders_lakehouse.contracts.tables import DIMENSIONS
 from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.tables import DIMENSIONS, dimension_of
 from orders_lakehouse.warehouse.copies import COPIES
 
 Manifest = Mapping[str, Any]
@@ -173,6 +172,13 @@ def origins(parsed: Manifest, node_id: str) -> dict[str, tuple[tuple[str, str], 
             )
         found[column] = tuple(there[name] for name in named)
     return found
+
+
+def sources_of(parsed: Manifest, node_id: str) -> set[str]:
+    """Names of the sources that a model is made of, over all models upstream."""
+    upstream = node_of(parsed, node_id)["depends_on"]["nodes"]
+    names = {node_of(parsed, one)["name"] for one in upstream if one.startswith("source.")}
+    return names.union(*(sources_of(parsed, one) for one in upstream if one.startswith("model.")))
 
 
 def columns_of(parsed: Manifest, node_id: str) -> list[str]:

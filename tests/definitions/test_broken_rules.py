@@ -9,17 +9,15 @@ import pytest
 from deltalake import write_deltalake
 
 from orders_lakehouse.contracts.personal import MASK
-from orders_lakehouse.contracts.tables import (
-    CUSTOMER_PROFILE,
-    CUSTOMERS,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import Waiver
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.checks.contracts import broken_rules, suspects
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.pipeline.waivers import excused
 from tests.unit.rows import VALID, at, on, rows
 

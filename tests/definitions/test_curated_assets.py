@@ -7,7 +7,8 @@ import dagster as dg
 import narwhals as nw
 import pytest
 
-from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
 from tests.unit.rows import on, rows
 
@@ -27,7 +28,9 @@ def _write_lines(lake: Lake, *order_ids: str) -> None:
 
 
 def _profiles(lake: Lake) -> list[int]:
-    from orders_lakehouse.defs.assets.curated import customer_profile
+    from orders_lakehouse.defs.assets.curated import curated_assets
+
+    (customer_profile,) = (asset for asset in curated_assets if asset.key.path[-1] == CUSTOMER_PROFILE.name)
 
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize([customer_profile], resources={"lake": lake}, instance=instance, raise_on_error=False)

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, TABLES
 from orders_lakehouse.pipeline.failing_requests import SENSORS
+from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
 
 pytestmark = pytest.mark.xdist_group("definitions")
 

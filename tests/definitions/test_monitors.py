@@ -11,25 +11,21 @@ import narwhals as nw
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.checks import NOT_BLOCKING
-from orders_lakehouse.contracts.tables import (
-    CHECK_RESULTS,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.assets.marts import blocked_dates
-from orders_lakehouse.defs.checks.monitors import mix_checks, mix_verdicts, volume_as_usual, volume_verdicts
+from orders_lakehouse.defs.checks.monitors import mix_checks, mix_verdicts, volume_checks, volume_verdicts
 from orders_lakehouse.defs.sensors import _bad_dates
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.check_results import latest, record
 from orders_lakehouse.pipeline.date_queue import Ended
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.tables import CHECK_RESULTS, stops
 from tests.unit.rows import rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
@@ -47,6 +43,9 @@ def lake(tmp_path: Path) -> Lake:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as made:
         yield made
+
+
+(VOLUME_AS_USUAL,) = volume_checks
 
 
 def captured_until(lake: Lake, day: date) -> None:
@@ -87,7 +86,7 @@ def test_an_unusual_date_is_told_by_its_own_severity_and_blamed_for_nothing(
     lake.append(DAILY_SALES, rows(DAILY_SALES, *({"order_date": on, "orders": number} for on, number in sold.items())))
     captured_until(lake, DAY + 2 * week)
 
-    run, summary = judged(lake, instance, volume_as_usual, DAY, DAY + 2 * week)
+    run, summary = judged(lake, instance, VOLUME_AS_USUAL, DAY, DAY + 2 * week)
 
     said = in_force(lake, "volume_as_usual")
     assert {on: said[on] for on in sold if on in said} == {
@@ -106,7 +105,7 @@ def test_an_unusual_date_is_told_by_its_own_severity_and_blamed_for_nothing(
 
     corrected = rows(DAILY_SALES, {"order_date": DAY, "orders": 100})
     lake.replace_dates([DAILY_SALES], DAY, DAY, lambda _: [nw.from_native(corrected.lazy())])
-    _, summary = judged(lake, instance, volume_as_usual, DAY, DAY)
+    _, summary = judged(lake, instance, VOLUME_AS_USUAL, DAY, DAY)
     # What another date was found to be stops nobody, and is not forgotten.
     assert (summary.passed, summary.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert summary.metadata["warned_on_other_dates"].value == str(DAY + week)
@@ -173,7 +172,7 @@ def test_a_mix_is_judged_once_the_date_is_old_enough(
 
 
 def test_before_the_first_capture_there_is_nothing_to_judge(lake: Lake, instance: dg.DagsterInstance) -> None:
-    _, summary = judged(lake, instance, volume_as_usual, DAY, DAY)
+    _, summary = judged(lake, instance, VOLUME_AS_USUAL, DAY, DAY)
     assert summary.passed
 
 
@@ -188,12 +187,12 @@ def beside(score: float, currency: str = "EUR") -> dict[str, Any]:
     [(0, None), (1.5, None), (-1.5, None), (1.6, "WARN"), (-4, "WARN"), (4.1, "ERROR"), (-10, "ERROR")],
 )
 def test_how_unusual_a_volume_is(score: float, severity: str | None) -> None:
-    said = volume_verdicts(pl.DataFrame([beside(score)])).select("date", "passed", "severity").rows()
+    said = volume_verdicts(pl.DataFrame([beside(score)]), "currency").select("date", "passed", "severity").rows()
     assert said == ([] if severity is None else [(DAY, False, severity)])
 
 
 def test_the_worst_of_a_date_counts_and_what_is_usual_is_not_told() -> None:
-    found = volume_verdicts(pl.DataFrame([beside(2), beside(-5, "USD"), beside(0, "CHF")]))
+    found = volume_verdicts(pl.DataFrame([beside(2), beside(-5, "USD"), beside(0, "CHF")]), "currency")
     (said,) = found.to_dicts()
     assert said["severity"] == "ERROR"
     assert said["expected"] == "EUR orders about 100 (give or take 10); USD orders about 100 (give or take 10)"

@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.personal import masked
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, RAW_CUSTOMERS
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.charts import Series, as_picture, bars_by_date, bars_by_name
 from orders_lakehouse.defs.metadata import sample_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.encoding import BAD_BYTE
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from tests.unit.rows import at, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
@@ -102,7 +104,9 @@ def test_a_sample_names_nobody() -> None:
 
 
 def _materialized(lake: Lake, *days: str) -> dict[str, Any]:
-    from orders_lakehouse.defs.assets.curated import daily_sales
+    from orders_lakehouse.defs.assets.curated import curated_assets
+
+    (daily_sales,) = (asset for asset in curated_assets if asset.key.path[-1] == DAILY_SALES.name)
 
     tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
     with dg.DagsterInstance.ephemeral() as instance:

@@ -20,13 +20,14 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli import main as cli
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.outcome import cause_of
 from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from tests.integration.copies import Warehouse
 from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
 from tests.s3 import environment, new_bucket

@@ -8,7 +8,8 @@ from typing import Any
 
 import narwhals as nw
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.warehouse.copies import COPIES

@@ -13,7 +13,6 @@ import pytest
 
 from bench.follow import UNFINISHED, running_daemon
 from orders_lakehouse.cli.demo import last_change
-from orders_lakehouse.contracts.tables import RAW
 from orders_lakehouse.defs.maintenance import maintain_jobs
 from orders_lakehouse.defs.reconciliation import reconcile_job
 from orders_lakehouse.delta.configured import configured_lake
@@ -21,6 +20,7 @@ from orders_lakehouse.postgres.connections import DatabaseError, connect
 from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.columns import contract_columns
+from orders_lakehouse.tables import RAW
 from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import Daemon
 from tests.integration.neighbours import ON_MARTS, make_shop, make_warehouse

@@ -9,9 +9,11 @@ import narwhals as nw
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.stored_calendar import calendar_of, days_with_holidays, stored
 from orders_lakehouse.sources.postgres.changes import changed_dates
+from orders_lakehouse.tables import CALENDAR
 from tests.integration.conftest import Lakehouse, command_line, failures, lakehouse_on
 from tests.unit.calendars import calendar_in, moved
 from tests.unit.rows import on

@@ -18,14 +18,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CHECK_RESULTS, DAILY_SALES, KEY_DATES, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import maintenance, object_store, tables
 from orders_lakehouse.delta.log import at, dates_changed_since, extent, parts_of_run
 from orders_lakehouse.delta.maintenance import care_for
 from orders_lakehouse.delta.tables import Lake, LakeError, files_of
+from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
+from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES
 from tests.integration.conftest import Command, Lakehouse
 from tests.unit.rows import at as instant
 from tests.unit.rows import on, rows

@@ -13,27 +13,22 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.stub import Stubber
 
-from orders_lakehouse.contracts import curated
-from orders_lakehouse.contracts.tables import (
-    CHECK_RESULTS,
-    CUSTOMER_PROFILE,
-    DAILY_SALES,
-    ORDERS,
-    QUARANTINE_OF,
-    RAW_CUSTOMERS,
-    RAW_PRODUCTS,
-    TABLES,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY, MONEY_SUM, PRICE, QUANTITY, QUANTITY_SUM
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.daily_sales import DAILY_SALES, DailySales
 from orders_lakehouse.delta import glue as catalog
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.glue import CatalogError, CatalogUnavailableError, definition, name_of, register
 from orders_lakehouse.delta.maintenance import care_for
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import RAW_CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.products import RAW_PRODUCTS
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.sources.postgres.versions import raw_type
+from orders_lakehouse.tables import CHECK_RESULTS, QUARANTINE_OF, TABLES
 from tests.integration.conftest import Command
 from tests.s3 import client
 from tests.unit.rows import VALID, rows
@@ -130,12 +125,12 @@ def test_registered_twice_nothing_changes_not_even_when_there_are_new_rows(
     assert versions(glue, database) == 1
 
 
-class DailySalesSince3(curated.DailySales):
+class DailySalesSince3(DailySales):
     """One row per date and currency."""
 
     returned: pl.Int64 = pa.Field(nullable=True, description="Orders that came back")
 
-    class Config(curated.DailySales.Config):
+    class Config(DailySales.Config):
         """The next contract."""
 
         metadata: ClassVar[dict[str, str]] = {"version": "3"}

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, QUARANTINE_OF
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, last_good_date, latest
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, day, failures
 
 pytestmark = pytest.mark.slow

@@ -14,14 +14,17 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import INSTANT
-from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, DAILY_SALES, ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.engines import spark, spark_session
 from orders_lakehouse.delta.engines.spark import ClusterLake
 from orders_lakehouse.delta.engines.spark_session import ClusterError, ClusterUnavailableError, session
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake, files_of, rows_of
 from orders_lakehouse.encoding import BAD_BYTE
+from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings
@@ -265,7 +268,7 @@ def test_a_commit_whose_answer_is_lost_stands(
 _KILLED = """
 import os, signal, sys
 import narwhals as nw
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.engines import spark as cluster
 from tests.integration.test_cluster import DAYS, sales, there
 cluster._commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

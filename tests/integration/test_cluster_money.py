@@ -7,13 +7,13 @@ import narwhals as nw
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
 from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.money import with_total_price
-from orders_lakehouse.transforms.orders import cleanse_order_items
+from tests.unit.judging import cleanse_order_items
 from tests.unit.rows import on, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]

@@ -2,9 +2,11 @@
 
 import pytest
 
-from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, PRODUCTS, QUARANTINE_OF
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline.row_accounting import accounts
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, failures
 from tests.integration.test_pipeline import EXACT, FIRST, LAST, REJECTED
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.findings import WARNING
 from orders_lakehouse.sources.postgres.changes import Clocks, changed_dates
 from orders_lakehouse.sources.postgres.health import look_at_shop

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.contracts.tables import CURATED, RAW
 from orders_lakehouse.defs.resources import warehouse_for_dbt
 from orders_lakehouse.runtime.dbt_server import COMMAND
 from orders_lakehouse.settings import DBT_PROJECT, settings
+from orders_lakehouse.tables import CURATED, RAW
 from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt_unit")]

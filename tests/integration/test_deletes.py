@@ -8,23 +8,18 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import (
-    CURATED,
-    CUSTOMERS,
-    ORDERS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    RAW_PAYMENTS,
-)
 from orders_lakehouse.dates import days
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline import reconciliation, tombstones
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.reconciliation import GONE, OTHERWISE, compare_with_shop
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres import versions as reader
+from orders_lakehouse.tables import CURATED, QUARANTINE_OF, RAW
 from tests.integration.conftest import Lakehouse, command_line, day, failures
 from tests.integration.daemon import DERIVED, Daemon
 from tests.integration.test_late_changes import (

@@ -10,24 +10,21 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts import raw
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    QUARANTINE_OF,
-    RAW_CUSTOMERS,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.base import Contract
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities import customers, payments
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS, RawCustomers
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import RAW_ORDERS, RawOrders
 from orders_lakehouse.pipeline.capture import Captured, capture
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.reconciliation import compare_with_shop
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.versions import Window, read_versions
 from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, failures
 from tests.unit.rows import on
 
@@ -102,8 +99,8 @@ class TestColumnsBesideTheContract:
             f"loyalty: smallint since {before:%Y-%m-%d %H:%M}Z; tags: jsonb since {before:%Y-%m-%d %H:%M}Z"
         )
         assert "loyalty: no such column" in found["expected"]
-        assert 'add `loyalty: pl.Int64 = pa.Field(nullable=True, description="...")` to Customers' in found["detail"]
-        assert "orders_lakehouse/contracts/raw.py:" in found["detail"]
+        assert 'add `loyalty: pl.Int64 = pa.Field(nullable=True, description="...")` to RawCustomers' in found["detail"]
+        assert "orders_lakehouse/entities/customers.py:" in found["detail"]
 
     @pytest.mark.parametrize(
         ("type_", "wider", "annotation", "field", "stored"),
@@ -122,16 +119,16 @@ class TestColumnsBesideTheContract:
     def test_the_line_that_it_names_takes_a_column_into_the_contract(
         self, lakehouse: Lakehouse, type_: str, wider: str, annotation: str, field: str, stored: object
     ) -> None:
-        class Config(raw.Contract.Config):
+        class Config(Contract.Config):
             metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
         lakehouse.shop(SHOP)
         lakehouse.shop(f"ALTER TABLE shop.customers ADD loyalty {type_} DEFAULT 7")
         (drift,) = captured(lakehouse.lake, RAW_CUSTOMERS)[1]
-        assert f"add `loyalty: {annotation} = {field}` to Customers" in drift.to_do
+        assert f"add `loyalty: {annotation} = {field}` to RawCustomers" in drift.to_do
 
-        named = {"__annotations__": {"loyalty": eval(annotation)}, "loyalty": eval(field, vars(raw))}  # noqa: S307
-        table = replace(RAW_CUSTOMERS, model=type("Loyal", (raw.Customers,), {**named, "Config": Config}))
+        named = {"__annotations__": {"loyalty": eval(annotation)}, "loyalty": eval(field, vars(customers))}  # noqa: S307
+        table = replace(RAW_CUSTOMERS, model=type("Loyal", (RawCustomers,), {**named, "Config": Config}))
         lakehouse.shop(f"ALTER TABLE shop.customers ALTER loyalty TYPE {wider}")
         done, drifted = captured(lakehouse.lake, table)
         assert (done.new, drifted) == (0, [])
@@ -264,8 +261,8 @@ class TestWiderTypes:
         assert captured(lakehouse.lake, RAW_ORDER_ITEMS)[0].new == 1
 
     def test_a_text_without_a_limit_is_followed_until_the_contract_accepts_it(self, lakehouse: Lakehouse) -> None:
-        class Accepting(raw.Orders):
-            class Config(raw.Contract.Config):
+        class Accepting(RawOrders):
+            class Config(Contract.Config):
                 metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
         lakehouse.shop(SHOP)
@@ -291,9 +288,9 @@ class TestBreaks:
         (failure,) = failures(result)
         assert failure.startswith("raw__payments: shop.payments does not have the shape that raw/payments needs")
         assert "column amount: expected numeric or an integer type, found no such column" in failure
-        with open(raw.__file__) as lines:
-            (line,) = [number for number, text in enumerate(lines, 1) if text.startswith("    amount:")]
-        assert f"(the contract's line: orders_lakehouse/contracts/raw.py:{line})" in failure
+        with open(payments.__file__) as lines:
+            line = next(number for number, text in enumerate(lines, 1) if text.startswith("    amount:"))
+        assert f"(the contract's line: orders_lakehouse/entities/payments.py:{line})" in failure
         done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
         assert done == {
             *(f"raw/{name}" for name in ("customers", "products", "orders", "order_items")),

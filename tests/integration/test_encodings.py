@@ -11,21 +11,16 @@ from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import encodings
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDERS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW_CUSTOMERS,
-    RAW_ORDERS,
-    RAW_PRODUCTS,
-)
 from orders_lakehouse.encoding import BAD_BYTE, text_of
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.products import PRODUCTS, RAW_PRODUCTS
 from orders_lakehouse.pipeline.reconciliation import compare_totals_with_shop, compare_with_shop
 from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.connections import DatabaseError, connect, value_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.changes import changed_dates
+from orders_lakehouse.tables import QUARANTINE_OF
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import load
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on

@@ -20,30 +20,22 @@ from deltalake import write_deltalake
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import rules_of
-from orders_lakehouse.contracts.tables import (
-    CLEANSED,
-    CURATED,
-    CUSTOMERS,
-    DAILY_SALES,
-    KEY_DATES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW,
-    RAW_CUSTOMERS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.assets import raw
 from orders_lakehouse.defs.reconciliation import COMPARE, RECONCILE_TAG
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pipeline.capture import Captured, capture
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
+from orders_lakehouse.tables import CLEANSED, CURATED, KEY_DATES, QUARANTINE_OF, RAW
 from orders_lakehouse.warehouse.models import manifest
 from pr_checks.run import selections
 from tests.definitions.test_mutations import breaking

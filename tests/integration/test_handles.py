@@ -9,9 +9,11 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
-from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import table_cache
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.orders import RAW_ORDERS
+from orders_lakehouse.tables import KEY_DATES
 from tests.unit.rows import on, rows
 
 

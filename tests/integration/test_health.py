@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from orders_lakehouse.contracts.tables import DAILY_SALES, ORDER_LINES, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.dates import days
 from orders_lakehouse.delta import lost_versions as module
 from orders_lakehouse.delta import table_cache
@@ -20,6 +22,7 @@ from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.findings import Finding
 from orders_lakehouse.pipeline.lake_health import look_at_contents, look_at_tables
 from tests.s3 import client

@@ -20,11 +20,13 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
 from orders_lakehouse.delta import tables
 from orders_lakehouse.delta.object_store import StorageUnavailableError
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.postgres.connections import parse_url
+from orders_lakehouse.tables import RAW_OF
 from tests.integration.conftest import lakehouse_on
 from tests.integration.daemon import DERIVED, Daemon, Killed
 from tests.integration.test_late_changes import assert_same_lake, not_accounted_for

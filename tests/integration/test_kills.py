@@ -16,9 +16,11 @@ import psutil
 import pytest
 
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_OF
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.instance.orphaned_runs import SIGNATURE
 from orders_lakehouse.sample_shop.simulate import simulate
+from orders_lakehouse.tables import RAW_OF
 from tests.integration.conftest import MARTS, Lakehouse, Terminal
 from tests.integration.test_late_changes import not_accounted_for
 from tests.integration.test_simulate import WEEK

@@ -23,24 +23,18 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import BEFORE
-from orders_lakehouse.contracts.tables import (
-    CUSTOMER_PROFILE,
-    DAILY_SALES,
-    KEY_DATES,
-    ORDERS,
-    QUARANTINE_OF,
-    RAW,
-    RAW_ORDERS,
-    TABLES,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.dates import days
 from orders_lakehouse.delta import object_store, tables
 from orders_lakehouse.delta.log import extent, parts_of_run
 from orders_lakehouse.delta.table_properties import Stamp
 from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError, files_of, rows_of
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.capture import capture
+from orders_lakehouse.tables import KEY_DATES, QUARANTINE_OF, RAW, TABLES
 from tests.unit.rows import VALID, at, on, rows
 
 FIRST = on("2020-03-01")

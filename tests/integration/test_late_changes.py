@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from polars.testing import assert_frame_equal
 
-from orders_lakehouse.contracts.tables import CLEANSED
 from orders_lakehouse.pipeline.row_accounting import accounts
+from orders_lakehouse.tables import CLEANSED
 from tests.integration.conftest import Lakehouse, failures
 
 pytestmark = pytest.mark.slow

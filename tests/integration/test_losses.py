@@ -6,10 +6,13 @@ import pytest
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS, QUARANTINE_OF
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.losses import Loss, losses
 from orders_lakehouse.sources.postgres.source_lag import ChangedLater, changed_later
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, failures
 from tests.unit.rows import on
 

@@ -10,13 +10,15 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import ORDER_LINES, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.checks import monitors
+from orders_lakehouse.entities import order_items
+from orders_lakehouse.entities.orders import RAW_ORDERS
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline.check_results import evaluations, failing_dates, latest
 from orders_lakehouse.pipeline.reconciliation import MISSED, compare_with_shop
 from orders_lakehouse.sources.postgres.source_lag import Uncaptured, uncaptured
-from orders_lakehouse.transforms import orders
 from orders_lakehouse.transforms.money import with_total_price
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import SHOP, changed, ran
@@ -100,7 +102,7 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
         UPDATE shop.order_items SET unit_price = 'NaN' WHERE order_id = 'spoilt'""",
     )
     with monkeypatch.context() as wrong:
-        wrong.setattr(orders, "with_total_price", rounded_down)
+        wrong.setattr(order_items, "with_total_price", rounded_down)
         ran(lakehouse, FIRST, LAST, select=IN_THE_LAKE)
 
     # What has another version in the shop by now is not compared.

@@ -1,12 +1,16 @@
 """The oracle has to notice what the pipeline's own checks cannot: each sabotage here passes them all."""
 
 from collections.abc import Callable
+from typing import Any
 
 import narwhals as nw
 import pytest
 
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.transforms import curated, orders
+from orders_lakehouse.curated import order_lines
+from orders_lakehouse.entities import cleansing, order_items
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from tests.integration.conftest import Lakehouse, failures
 from tests.integration.oracle import Differences, compare
 
@@ -36,11 +40,16 @@ def rounds_half_to_even(monkeypatch: pytest.MonkeyPatch) -> None:
         exact = nw.col("quantity") * nw.col("unit_price") - nw.col("discount")
         return rows.with_columns(total_price=exact.cast(nw.Decimal(18, 4)).round(2).cast(nw.Decimal(18, 4)))
 
-    monkeypatch.setattr(orders, "with_total_price", with_total_price)
+    monkeypatch.setattr(order_items, "with_total_price", with_total_price)
 
 
 def forgets_that_a_line_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orders, "_with_deletion", lambda children: children.with_columns(is_deleted=nw.lit(False)))
+    split = cleansing.split
+
+    def alive(judged: Frame, table: Table, *others: Any) -> tuple[Frame, Frame]:
+        return split(judged.with_columns(is_deleted=nw.lit(False)) if table is ORDER_ITEMS else judged, table, *others)
+
+    monkeypatch.setattr(cleansing, "split", alive)
 
 
 def joins_the_last_version(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +57,7 @@ def joins_the_last_version(monkeypatch: pytest.MonkeyPatch) -> None:
         current = versions.filter(nw.col("valid_to").is_null()).drop("valid_from", "valid_to")
         return facts.join(current, on=key, how="left")
 
-    monkeypatch.setattr(curated, "_as_of", as_it_is_now)
+    monkeypatch.setattr(order_lines, "_as_of", as_it_is_now)
 
 
 @pytest.mark.parametrize(

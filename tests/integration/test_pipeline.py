@@ -19,22 +19,18 @@ from polars.testing import assert_frame_equal
 from bench.bare import Job, build
 from bench.equal import lake_differences, warehouse_differences
 from orders_lakehouse.contracts.base import contract_version, rules_of
-from orders_lakehouse.contracts.tables import (
-    CLEANSED,
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    QUARANTINE_OF,
-    RAW_OF,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.row_accounting import Accounts, accounts
 from orders_lakehouse.postgres.connections import parse_url
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, RAW_OF
 from tests.integration.conftest import Lakehouse, day, failures, lakehouse_on
 from tests.redshift import PLAYS, unknown_to_redshift
 

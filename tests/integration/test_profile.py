@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, ORDER_LINES
+from orders_lakehouse.curated import customer_profile as curated
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta import table_cache
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake, compact, rows_of
 from orders_lakehouse.pipeline.derive import derive
-from orders_lakehouse.transforms import curated
 from tests.unit.rows import on, rows
 
 DAY = on("2020-03-02")

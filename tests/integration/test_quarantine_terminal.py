@@ -12,23 +12,15 @@ from deltalake import write_deltalake
 
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB
 from orders_lakehouse.contracts.personal import MASK
-from orders_lakehouse.contracts.tables import (
-    CHECK_RESULTS,
-    CUSTOMERS,
-    KEY_DATES,
-    ORDER_ITEMS,
-    ORDERS,
-    QUARANTINE_OF,
-    RAW_CUSTOMERS,
-    RAW_OF,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 from orders_lakehouse.pipeline.check_results import record
 from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES, QUARANTINE_OF, RAW_OF
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows
 

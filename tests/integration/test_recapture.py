@@ -10,18 +10,13 @@ import pytest
 from deltalake import write_deltalake
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import (
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDERS,
-    RAW_CUSTOMERS,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    RAW_PAYMENTS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.tables import Lake, files_of
 from orders_lakehouse.encoding import BAD_BYTE
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline import recapture as module
 from orders_lakehouse.pipeline.recapture import recapture
 from orders_lakehouse.pipeline.row_accounting import accounts

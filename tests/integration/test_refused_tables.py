@@ -13,7 +13,6 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.cli.status import look, show_tables
-from orders_lakehouse.contracts.tables import RAW
 from orders_lakehouse.defs.sensors import shop_changes_sensor
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.pipeline.check_results import latest
@@ -22,6 +21,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres import changes
 from orders_lakehouse.sources.postgres.changes import Marks, changed_dates
 from orders_lakehouse.sources.postgres.source_lag import uncaptured
+from orders_lakehouse.tables import RAW
 from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import Daemon
 from tests.integration.reader import READER, reader_of

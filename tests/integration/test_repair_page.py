@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from orders_lakehouse.contracts.tables import ORDER_LINES
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.settings import PROJECT
 from tests.integration.conftest import Terminal
 from tests.integration.test_late_changes import SHOP

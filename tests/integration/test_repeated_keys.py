@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, QUARANTINE_OF, RAW_ORDER_ITEMS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.pipeline.check_results import latest
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse
 
 DAY, NEXT, LATER = "2017-01-02", "2017-01-03", "2017-01-04"

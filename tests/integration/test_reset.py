@@ -13,15 +13,16 @@ from dagster._daemon.types import DaemonHeartbeat
 from polars.testing import assert_frame_equal
 
 from orders_lakehouse.cli.reset import ResetError, reset
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, KEY_DATES, ORDERS, QUARANTINE, RAW_ORDERS
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.instance.home import AtWorkError, prepare_instance
 from orders_lakehouse.pipeline import reset as lake_reset
 from orders_lakehouse.pipeline.check_results import evaluations
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, KEY_DATES, QUARANTINE
 from tests.integration.conftest import Lakehouse, failures, lakehouse_on
 from tests.integration.test_late_changes import CHANGES, FIRST, LAST, SHOP, changed, ran
 from tests.s3 import environment, new_bucket

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.object_store import bucket_of
 from orders_lakehouse.delta.tables import Lake, rows_of

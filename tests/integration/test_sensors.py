@@ -6,8 +6,10 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.postgres.connections import DatabaseUnavailableError
 from orders_lakehouse.settings import settings

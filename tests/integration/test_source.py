@@ -17,21 +17,19 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import (
-    RAW,
-    RAW_CUSTOMERS,
-    RAW_ORDER_ITEMS,
-    RAW_ORDERS,
-    RAW_PAYMENTS,
-    RAW_PRODUCTS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.entities.customers import RAW_CUSTOMERS
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import RAW_ORDERS
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
+from orders_lakehouse.entities.products import RAW_PRODUCTS
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError, connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources import batches
 from orders_lakehouse.sources.postgres import versions as source
 from orders_lakehouse.sources.postgres.versions import Batch, Window, read_versions
+from orders_lakehouse.tables import RAW
 from tests.unit.calendars import ZONES, calendar_in, moved
 from tests.unit.rows import at, on
 

@@ -9,11 +9,14 @@ import pytest
 
 from orders_lakehouse.cli import migrate as command
 from orders_lakehouse.cli import quarantine
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDERS, PAYMENTS, QUARANTINE_OF, RAW
 from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline import start_date
 from orders_lakehouse.pipeline.losses import losses, ordered_before_start
 from orders_lakehouse.pipeline.start_date import Moved, move_start
+from orders_lakehouse.tables import QUARANTINE_OF, RAW
 from tests.integration.conftest import Lakehouse, failures, lakehouse_like
 from tests.unit.rows import on
 

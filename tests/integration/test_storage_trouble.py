@@ -18,13 +18,16 @@ import pytest
 from pyarrow import fs
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import DAILY_SALES, KEY_DATES, RAW_ORDERS, SOURCE_COLUMNS, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.corruption import readable_rows
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError, bucket_of
 from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.recapture import recapture
 from orders_lakehouse.pipeline.row_accounting import row_count
+from orders_lakehouse.tables import KEY_DATES, SOURCE_COLUMNS
 from tests.s3 import ACCESS_KEY, SECRET, Proxy, Trouble, client, proxy
 from tests.unit.rows import on, rows
 

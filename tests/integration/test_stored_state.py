@@ -16,9 +16,9 @@ import dagster as dg
 import pytest
 from polars.testing import assert_frame_equal
 
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from orders_lakehouse.warehouse.copies import lake_schema
 from tests.integration.conftest import MARTS, Lakehouse, Terminal, failures, lakehouse_on
 from tests.integration.copies import Warehouse

@@ -13,17 +13,13 @@ import pytest
 from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable, write_deltalake
 
-from orders_lakehouse.contracts.tables import (
-    CHECK_RESULTS,
-    CUSTOMER_PROFILE,
-    DAILY_SALES,
-    ORDERS,
-    QUARANTINE_OF,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.check_results import record
+from orders_lakehouse.tables import CHECK_RESULTS, QUARANTINE_OF
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, rows
 

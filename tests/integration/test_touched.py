@@ -9,23 +9,20 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import (
-    CLEANSED,
-    CUSTOMERS,
-    ORDER_ITEMS,
-    ORDERS,
-    PAYMENTS,
-    PRODUCTS,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks import contracts
 from orders_lakehouse.delta import batches, table_cache
 from orders_lakehouse.delta.log import Part, parts_of_run
 from orders_lakehouse.delta.tables import Lake, compact
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.tables import CLEANSED
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import (
     CHANGES,

@@ -17,11 +17,11 @@ import dagster as dg
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.tables import CLEANSED, RAW
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.orphaned_runs import SIGNATURE
 from orders_lakehouse.pipeline.row_accounting import accounts, row_count
 from orders_lakehouse.settings import PROJECT
+from orders_lakehouse.tables import CLEANSED, RAW
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures, rows_of
 from tests.integration.test_late_changes import SHOP, not_accounted_for
 

@@ -14,13 +14,15 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import Contract
-from orders_lakehouse.contracts.curated import DailySales
-from orders_lakehouse.contracts.raw import OrderItems
-from orders_lakehouse.contracts.tables import DAILY_SALES, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_PRODUCTS, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.daily_sales import DAILY_SALES, DailySales
 from orders_lakehouse.delta import object_store, schema_evolution
 from orders_lakehouse.delta.schema_evolution import Migrated
 from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS, RawOrderItems
+from orders_lakehouse.entities.products import RAW_PRODUCTS
 from orders_lakehouse.pipeline.affected_dates import touched_dates
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.unit.rows import on, rows
 
 FIRST, SECOND = on("2020-03-01"), on("2020-03-02")
@@ -148,7 +150,7 @@ def test_a_column_that_changed_its_type_is_refused(lake: Lake) -> None:
     assert log_of(lake, DAILY_SALES) == before
 
 
-class Narrow(OrderItems):
+class Narrow(RawOrderItems):
     """Lines as they were in version 1: with integers of 32 bits."""
 
     line_number: pl.Int32 = pa.Field(nullable=True)

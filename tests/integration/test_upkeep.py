@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import KEY_DATES
 from orders_lakehouse.defs.reconciliation import repair_schedule
 from orders_lakehouse.pipeline.check_results import failing_dates, latest
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import KEY_DATES
 from tests.integration.conftest import Lakehouse, day, failures
 from tests.integration.test_late_changes import SHOP, changed, not_accounted_for, ran
 

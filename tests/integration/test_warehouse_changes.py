@@ -10,8 +10,13 @@ from deltalake import DeltaTable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, ORDERS, PAYMENTS, PRODUCTS, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
+from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.warehouse import load as loading
 from orders_lakehouse.warehouse.load import load
 from tests.integration.copies import COPY, DAYS, Warehouse, line, load_lines

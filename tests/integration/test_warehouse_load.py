@@ -14,7 +14,9 @@ import polars as pl
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.contracts.tables import ORDER_LINES, ORDERS, PAYMENTS
+from orders_lakehouse.curated.order_lines import ORDER_LINES
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.stored_calendar import days_with_holidays
 from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.warehouse import load as loading

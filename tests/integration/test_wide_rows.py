@@ -13,13 +13,15 @@ import pytest
 from orders_lakehouse import definitions
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.cli.backfill import run_stretch
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_CUSTOMERS, RAW_ORDERS
 from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.delta import batches, row_widths, tables
-from orders_lakehouse.delta.batches import Portion, portions_of_versions
+from orders_lakehouse.delta.batches import Portion
 from orders_lakehouse.delta.row_widths import counted_rows
 from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.pipeline.batches import portions_of_versions
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.warehouse import load as loading
 from tests.integration.conftest import Terminal

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 
 
 def at(text: str) -> datetime:

@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.runtime.retention import ATTEMPTED, KEPT_FAILURES, MATERIALIZED, OBSERVED, NewestEvent, leftover_files, needed_events, tidy_after_dbt
 from orders_lakehouse.runtime.dbt_server import FOLDER_PREFIX, SOCKET
+from orders_lakehouse.runtime.retention import (
+    ATTEMPTED,
+    KEPT_FAILURES,
+    MATERIALIZED,
+    OBSERVED,
+    NewestEvent,
+    leftover_files,
+    needed_events,
+    tidy_after_dbt,
+)
 from orders_lakehouse.settings import settings
 
 PLANNED, FAILED = ATTEMPTED

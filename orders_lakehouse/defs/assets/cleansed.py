@@ -11,7 +11,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.checks import NO_WARNINGS
-from orders_lakehouse.contracts.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.charts import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.checks.check_reporting import report
 from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, spared, told
@@ -32,6 +32,7 @@ from orders_lakehouse.delta.tables import Lake, rows_of
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.quarantine import by_reason, has_reason, quarantined
 from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date
+from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF
 
 # Reasons whose rows are drawn by date.
 _TRENDS = 3

@@ -9,16 +9,15 @@ from typing import Any, Final
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.blocking import dimension_of
 from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.contracts.tables import DIMENSIONS, ORDER_ITEMS, ORDER_LINES, ORDERS, PAYMENTS, Table
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.checks.check_reporting import record_tests
 from orders_lakehouse.defs.checks.dimensions import dimension_key, gets_through, still_failing, told
 from orders_lakehouse.defs.dbt_models import model_schema
 from orders_lakehouse.defs.metadata import FIRST, key_of
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.runtime.retention import tidy_after_dbt
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.check_results import bad_dates, latest
 from orders_lakehouse.postgres.connections import failure_in_words
@@ -29,8 +28,11 @@ from orders_lakehouse.runtime.dagster_dbt_light import (
     DbtProject,
     dbt_assets,
 )
+from orders_lakehouse.runtime.retention import tidy_after_dbt
 from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.tables import DATED, DIMENSIONS, dimension_of
 from orders_lakehouse.warehouse import models
+from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import load, lost_copies
 
 # Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
@@ -41,10 +43,22 @@ PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
 # What dbt writes of a build.
 _RESULTS: Final = "run_results.json"
 # Tables whose checks decide whether a date may stand in the facts.
-_JUDGED = (ORDERS, ORDER_ITEMS, PAYMENTS, ORDER_LINES)
-# What a fact follows date by date. Between them lie assets without dates; through those alone a range of dates that is
-# launched in the UI would not find its way to the facts, and would end without them and without a word.
-_FOLLOWS = {"fct_order_lines": [ORDER_LINES], "fct_orders": [ORDERS, PAYMENTS, ORDER_LINES]}
+_JUDGED = (
+    *(entity.cleansed for entity in DATED),
+    *(curated.table for curated in CURATED_TABLES if curated.copied),
+)
+
+
+def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
+    """The tables that a fact follows date by date: those whose copies it is made of.
+
+    Between them lie assets without dates; through those alone a range of dates that is launched in the UI would not
+    find its way to the facts, and would end without them and without a word.
+    """
+    if "partitioned" not in models.node_of(manifest, unique_id)["tags"]:
+        return []
+    sources = models.sources_of(manifest, unique_id)
+    return [copy.table for copy in COPIES if copy.name in sources and copy.table not in DIMENSIONS]
 
 
 class Translator(DagsterDbtTranslator):
@@ -69,7 +83,7 @@ class Translator(DagsterDbtTranslator):
             for column, origins in models.origins(manifest, unique_id).items()
         }
         return spec.merge_attributes(
-            deps=[key_of(table) for table in _FOLLOWS.get(spec.key.path[-1], [])],
+            deps=[key_of(table) for table in followed(manifest, unique_id)],
             metadata={
                 "dagster/column_schema": model_schema(manifest, unique_id),
                 "dagster/column_lineage": dg.TableColumnLineage(made_of),
@@ -128,7 +142,7 @@ def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourcePar
 )
 def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
-    # Of customers and products the dimensions are made, and those stand.
+    # Of members the dimensions are made, and those stand.
     _load_lost(context, lake)
     with failures(context):
         blocked = blocked_dates(lake)

@@ -8,9 +8,8 @@ import dagster as dg
 import polars as pl
 
 from orders_lakehouse.contracts.base import contract_version, declared_at
-from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
-from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, severity_of
 from orders_lakehouse.defs.checks.dimensions import as_before, spared
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
@@ -21,6 +20,7 @@ from orders_lakehouse.pipeline.capture import Captured, capture, repeated_keys
 from orders_lakehouse.pipeline.stored_calendar import calendar_of, require_same
 from orders_lakehouse.sources.postgres.versions import Window, read_versions
 from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
+from orders_lakehouse.tables import RAW, stops
 
 SCHEMA_DRIFT = "schema_drift"
 # Keys that a verdict names.

@@ -5,7 +5,6 @@ from datetime import date
 import dagster as dg
 
 from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.contracts.tables import DIMENSIONS, ORDERS
 from orders_lakehouse.defs.checks.dimensions import gets_through, told
 from orders_lakehouse.defs.dbt_models import model_schema
 from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of, priority
@@ -13,6 +12,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.stored_calendar import days_with_holidays
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import DIMENSIONS, ROOT
 from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.load import load
@@ -63,7 +63,7 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
     kinds={"postgres"},
     owners=OWNERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=[key_of(ORDERS)],
+    deps=[key_of(ROOT.cleansed)],
     metadata={
         "dagster/table_name": f"{lake_schema()}.calendar",
         "dagster/column_schema": model_schema(manifest(), "source.orders_lakehouse.lake.calendar"),
@@ -73,7 +73,7 @@ def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     """Every day from the first partition to the end of the year after the last order, with public holidays."""
     with failures(context):
         first = settings().start_date
-        last = date(lake.latest_date(ORDERS, default=first).year + 1, 12, 31)
+        last = date(lake.latest_date(ROOT.cleansed, default=first).year + 1, 12, 31)
         days = days_with_holidays(lake, first, last)
         load_calendar(days)
     country = days["holidays_country"][0]

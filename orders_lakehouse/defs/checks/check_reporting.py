@@ -12,11 +12,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.blocking import stops
-from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.defs.checks.in_force import dates_told, last_good, what_fails, worst
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, latest, of_check, record
+from orders_lakehouse.tables import CHECK_RESULTS, stops
 
 # What a check says of a date. Where a failure does not mean the same on every date, verdicts have a column `severity`
 # (ERROR or WARN) beside.

@@ -5,7 +5,7 @@ All of them block, but that on losses and those of dimensions, which warn instea
 A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import Any
@@ -15,12 +15,11 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.base import failure_cases, personal_columns
-from orders_lakehouse.contracts.blocking import stops
 from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
-from orders_lakehouse.contracts.cleansed import OF_THE_ORDER, ORDERED_BEFORE_START
 from orders_lakehouse.contracts.personal import MASK
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, ORDER_ITEMS, ORDER_LINES, QUARANTINE_OF, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
+from orders_lakehouse.curated.base import Fact
 from orders_lakehouse.defs.checks.check_reporting import (
     VERDICT,
     Judged,
@@ -31,17 +30,20 @@ from orders_lakehouse.defs.checks.check_reporting import (
 )
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.batches import in_turn, portions_of_versions
+from orders_lakehouse.delta.batches import in_turn
 from orders_lakehouse.delta.log import Part, parts_of_run
 from orders_lakehouse.delta.tables import Lake, collect, day_of, rows_of
+from orders_lakehouse.entities.children import OF_THE_ORDER, ORDERED_BEFORE_START
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline import row_accounting
+from orders_lakehouse.pipeline.batches import portions_of_versions
 from orders_lakehouse.pipeline.key_index import places_of
 from orders_lakehouse.pipeline.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
 from orders_lakehouse.pipeline.row_accounting import Accounts
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import configured_waivers, excused
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, CURATED, FACTS, QUARANTINE_OF, stops
 from orders_lakehouse.transforms.split import breaks
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.facts import fact_totals
@@ -360,12 +362,21 @@ def _dated(parts: Sequence[Part]) -> Iterator[tuple[Lake, tuple[date, date]]]:
         yield lake, dates
 
 
-def _total_price_matches(
-    table: Table | dg.AssetKey, description: str, sides: Sequence[str]
+# Lines and totals of a side by date: of a lake, a first and a last date, it makes date, lines, total.
+_Totals = Callable[[Lake, date, date], pl.DataFrame]
+
+
+def _total_matches(
+    asset: Table | dg.AssetKey, fact: Fact, of: Table, first_side: tuple[str, _Totals], second_side: tuple[str, _Totals]
 ) -> dg.AssetChecksDefinition:
-    @_check(table, "total_price_matches", description)
-    def total_price_matches(parts: Sequence[Part]) -> Judged:
-        expected, found = (pl.concat(_TOTALS[side](lake, *dates) for lake, dates in _dated(parts)) for side in sides)
+    """Check that two sides, each by its name, have the same lines and totals."""
+    sides = (first_side[0], second_side[0])
+
+    @_check(asset, f"{fact.measure}_matches", f"Lines and {fact.measure} of each date are those of {of.path}.")
+    def total_matches(parts: Sequence[Part]) -> Judged:
+        expected, found = (
+            pl.concat(totals(lake, *dates) for lake, dates in _dated(parts)) for _, totals in (first_side, second_side)
+        )
         both = expected.join(found, on="date", how="full", coalesce=True, suffix="_found").with_columns(
             pl.col("lines", "lines_found").fill_null(0), pl.col("total", "total_found").fill_null(0)
         )
@@ -383,38 +394,34 @@ def _total_price_matches(
             **few_of(both.filter(~equal).sort("date")),
         }
 
-    return total_price_matches
+    return total_matches
 
 
-def _lake_totals(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
+def _lake_totals(lake: Lake, table: Table, measure: str, first: date, last: date) -> pl.DataFrame:
     rows = lake.scan(table, between=(first, last))
     standing = rows.filter(~nw.col("is_deleted")) if "is_deleted" in table.columns else rows
-    by_date = standing.group_by(nw.col("order_date").alias("date")).agg(
-        lines=nw.len(), total=nw.col("total_price").sum()
-    )
+    by_date = standing.group_by(nw.col("order_date").alias("date")).agg(lines=nw.len(), total=nw.col(measure).sum())
     (totals,) = collect(by_date)
     return totals.cast({"lines": pl.Int64, "total": pl.Decimal(*MONEY_SUM)})
 
 
-_TOTALS: Mapping[str, Callable[[Lake, date, date], pl.DataFrame]] = {
-    "cleansed": lambda lake, first, last: _lake_totals(lake, ORDER_ITEMS, first, last),
-    "curated": lambda lake, first, last: _lake_totals(lake, ORDER_LINES, first, last),
-    "fact": lambda _, first, last: fact_totals(first, last).rename({"order_date": "date"}),
-}
+def _of_fact(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
+    """That a table has the rows and totals of the one before it, and the fact those of the table."""
+
+    def totals_of(of: Table) -> _Totals:
+        return lambda lake, first, last: _lake_totals(lake, of, fact.measure, first, last)
+
+    def in_fact(_: Lake, first: date, last: date) -> pl.DataFrame:
+        return fact_totals(fact, first, last).rename({"order_date": "date"})
+
+    before, own = (fact.same_total.layer, totals_of(fact.same_total)), (table.layer, totals_of(table))
+    return [
+        _total_matches(table, fact, fact.same_total, before, own),
+        _total_matches(dg.AssetKey(["marts", fact.name]), fact, table, own, ("fact", in_fact)),
+    ]
 
 
 contract_checks = [_contract(table) for table in (*CLEANSED, *CURATED)]
 account_checks = [_no_row_lost(table) for table in CLEANSED]
 share_checks = [_few_are_rejected(table) for table in CLEANSED]
-total_price_checks = [
-    _total_price_matches(
-        ORDER_LINES,
-        "Lines and total_price of each date are those of cleansed/order_items.",
-        ("cleansed", "curated"),
-    ),
-    _total_price_matches(
-        dg.AssetKey(["marts", "fct_order_lines"]),
-        "Lines and total_price of each date are those of curated/order_lines.",
-        ("curated", "fact"),
-    ),
-]
+total_price_checks = [check for curated, fact in FACTS for check in _of_fact(curated.table, fact)]

@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from orders_lakehouse.contracts.checks import SENSORS_GET_THROUGH
-from orders_lakehouse.contracts.tables import ORDERS, RAW_ORDERS
 from orders_lakehouse.defs.checks.check_reporting import report_what_is_new
 from orders_lakehouse.defs.metadata import FEW, key_of
 from orders_lakehouse.defs.resources import failures
@@ -15,6 +14,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.date_queue import IN_VAIN, Pending
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, refused_tables
 from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.tables import ROOT
 
 # So many failed runs in a row are an error: by then a quarter of an hour has gone by.
 _FOR_GOOD = 6
@@ -79,6 +79,6 @@ def _remembered(instance: dg.DagsterInstance, sensor: str) -> list[Pending]:
 
 
 gets_through_checks = [
-    _gets_through(key_of(RAW_ORDERS), "shop_changes_sensor"),
-    _gets_through(key_of(ORDERS), "touched_dates_sensor"),
+    _gets_through(key_of(ROOT.raw), "shop_changes_sensor"),
+    _gets_through(key_of(ROOT.cleansed), "touched_dates_sensor"),
 ]

@@ -13,28 +13,22 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
-from orders_lakehouse.contracts.tables import (
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PAYMENTS,
-    QUARANTINE_OF,
-    RAW_ORDERS,
-    Table,
-)
+from orders_lakehouse.contracts.table import Mix, Table
+from orders_lakehouse.curated.base import Fact, Volume
+from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.checks.check_reporting import Judged, report, report_what_is_new
 from orders_lakehouse.defs.checks.failing_requests import gets_through_checks
 from orders_lakehouse.defs.metadata import FEW, LAST, few_of, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake, fetch, rows_of
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.key_index import dates_of_moved_rows
 from orders_lakehouse.pipeline.layer_lag import (
     Waiting,
-    curated_lines,
+    curated_rows,
     curated_totals,
     waiting_to_be_cleansed,
     waiting_to_be_shown,
@@ -43,8 +37,9 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.source_lag import shop_now, uncaptured
 from orders_lakehouse.sources.watermark import running_date
+from orders_lakehouse.tables import DATED, FACTS, QUARANTINE_OF, ROOT, VOLUMES
 from orders_lakehouse.transforms.anomalies import DAYS, WEEKS, against_weekdays, mix_shifts
-from orders_lakehouse.warehouse.facts import fact_lines, fact_totals_by_status
+from orders_lakehouse.warehouse.facts import fact_rows, fact_totals_by_state
 
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 _ONE_DAY = timedelta(days=1)
@@ -52,8 +47,8 @@ _ONE_DAY = timedelta(days=1)
 _UNUSUAL, _ALARMING = 1.5, 4.0
 # From here on a population stability index is called a shift by those who use it.
 _SHIFTED = 0.25
-# After so many days hardly an order changes its state any more.
-_SETTLED_DAYS = 28
+# The job that brings later layers up to date.
+_DERIVE = "derive_dates_job"
 # So many times the limit of the settings is an error.
 _FAR_BEHIND = 4
 
@@ -136,30 +131,34 @@ def _said_of_doubles(doubles: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@_monitor(
-    DAILY_SALES,
-    VOLUME_AS_USUAL,
-    f"Orders and net sales of a date, by currency, are within {_UNUSUAL} standard deviations of the same weekday in "
-    f"the {WEEKS} weeks before; beyond {_ALARMING:.0f} it is an error. The shop's running date is not judged.",
-)
-def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
-    """Judge each complete date beside the same weekday of the weeks before."""
-    last = _last_complete(lake, last, settled_after=0)
-    sales = lake.scan(DAILY_SALES, between=(first - timedelta(weeks=WEEKS), max(first, last)))
-    beside = rows_of(against_weekdays(fetch(sales), first, last)).sort("order_date", "currency", "measure")
-    return volume_verdicts(beside), {"judged until": str(last), **few_of(beside.filter(_unusual()))}
+def _volume_as_usual(table: Table, volume: Volume) -> dg.AssetChecksDefinition:
+    @_monitor(
+        table,
+        VOLUME_AS_USUAL,
+        f"{volume.what} of a date, by {volume.by}, are within {_UNUSUAL} standard deviations of the same weekday in "
+        f"the {WEEKS} weeks before; beyond {_ALARMING:.0f} it is an error. The shop's running date is not judged.",
+    )
+    def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
+        last = _last_complete(lake, last, settled_after=0)
+        rows = fetch(lake.scan(table, between=(first - timedelta(weeks=WEEKS), max(first, last))))
+        beside = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last))
+        beside = beside.sort("order_date", volume.by, "measure")
+        return volume_verdicts(beside, volume.by), {"judged until": str(last), **few_of(beside.filter(_unusual()))}
+
+    return volume_as_usual
 
 
-def volume_verdicts(beside: pl.DataFrame) -> pl.DataFrame:
+def volume_verdicts(beside: pl.DataFrame, by: str) -> pl.DataFrame:
     """What is said of each date.
 
     Args:
         beside: What `against_weekdays` returns.
+        by: Column of its groups.
 
     Returns:
         date, passed, expected, found, detail, severity: a row for each date that is out of the usual.
     """
-    what = pl.format("{} {}", "currency", "measure")
+    what = pl.format("{} {}", by, "measure")
     usual = pl.format("{} about {} (give or take {})", what, _number("usual", 0), _number("deviation", 1))
     found = pl.format("{} {} ({} deviations)", what, _number("value", 2), _number("score", 1))
     return (
@@ -189,15 +188,16 @@ def _unusual() -> pl.Expr:
     return pl.col("score").abs() > _UNUSUAL
 
 
-def _mix_as_usual(table: Table, column: str, settled_after: int, why: str) -> dg.AssetChecksDefinition:
+def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
+    column = mix.column
     description = (
         f"The shares of {column} on a date are those of the {DAYS} days before: a population stability index of at "
-        f"most {_SHIFTED}. {why}"
+        f"most {_SHIFTED}. {mix.why}"
     )
 
     @_monitor(table, f"{column}_mix_as_usual", description)
     def mix_as_usual(lake: Lake, first: date, last: date) -> Judged:
-        last = _last_complete(lake, last, settled_after)
+        last = _last_complete(lake, last, mix.settled_after)
         rows = lake.scan(table, between=(first - timedelta(days=DAYS), max(first, last)))
         if "is_deleted" in table.columns:
             rows = rows.filter(~nw.col("is_deleted"))
@@ -329,45 +329,46 @@ def _few(dates: Sequence[date]) -> str:
     return in_words(dates[:FEW]) + more
 
 
-stands_once_checks = [_stands_once(table) for table in (ORDERS, ORDER_ITEMS, PAYMENTS)]
+def _rows_wait(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
+    """That a table, and the fact that is made of it, are not far behind cleansed tables."""
+
+    def wait_in_table(lake: Lake) -> _Behind:
+        totals = curated_totals(lake, table, fact)
+        waiting = waiting_to_be_shown(lake, table, fact, totals, lambda dates: curated_rows(lake, table, fact, dates))
+        return _dates_wait(waiting, _DERIVE)
+
+    def wait_in_fact(lake: Lake) -> _Behind:
+        totals = fact_totals_by_state(fact)
+        waiting = waiting_to_be_shown(lake, table, fact, totals, lambda dates: fact_rows(table, fact, dates))
+        return _dates_wait(waiting, _DERIVE)
+
+    what = "since the capture of the first line that cleansed tables have and {} has not"
+    return [
+        _keeps_up(key_of(table), "curated", what.format(table.path), wait_in_table),
+        _keeps_up(dg.AssetKey(["marts", fact.name]), "marts", what.format(fact.name), wait_in_fact),
+    ]
+
+
+stands_once_checks = [_stands_once(entity.cleansed) for entity in DATED]
+volume_checks = [_volume_as_usual(curated.table, volume) for curated, volume in VOLUMES]
 mix_checks = [
-    _mix_as_usual(ORDER_LINES, "category", 0, "The shop's running date is not judged."),
-    _mix_as_usual(PAYMENTS, "method", 0, "The shop's running date is not judged."),
-    _mix_as_usual(
-        ORDERS,
-        "status",
-        _SETTLED_DAYS,
-        f"Judged once a date is {_SETTLED_DAYS} days old: until then its orders are on their way, and differ for that.",
-    ),
+    *(_mix_as_usual(entity.cleansed, mix) for entity in ENTITIES for mix in entity.mixes),
+    *(_mix_as_usual(curated.table, mix) for curated in CURATED_TABLES for mix in curated.mixes),
 ]
 freshness_checks = [
     _keeps_up(
-        key_of(RAW_ORDERS),
+        key_of(ROOT.raw),
         "raw",
         "from the first change that is newer than raw to the newest one of the shop",
         _raw_waits,
     ),
     _keeps_up(
-        key_of(ORDERS),
+        key_of(ROOT.cleansed),
         "cleansed",
         "since the capture of the first version that no date accounts for",
         lambda lake: _dates_wait(waiting_to_be_cleansed(lake), "refresh_cleansed_job"),
     ),
-    _keeps_up(
-        key_of(ORDER_LINES),
-        "curated",
-        "since the capture of the first line that cleansed tables have and curated/order_lines has not",
-        lambda lake: _dates_wait(
-            waiting_to_be_shown(lake, curated_totals(lake), lambda dates: curated_lines(lake, dates)),
-            "derive_dates_job",
-        ),
-    ),
-    _keeps_up(
-        dg.AssetKey(["marts", "fct_order_lines"]),
-        "marts",
-        "since the capture of the first line that cleansed tables have and fct_order_lines has not",
-        lambda lake: _dates_wait(waiting_to_be_shown(lake, fact_totals_by_status(), fact_lines), "derive_dates_job"),
-    ),
+    *(check for curated, fact in FACTS for check in _rows_wait(curated.table, fact)),
 ]
 
 FRESHNESS = dg.AssetSelection.checks(*freshness_checks, *gets_through_checks)

@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 from pyarrow import fs
 
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.engines.spark_session import cluster_trouble, require_session, session

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
 from orders_lakehouse.sources.postgres.versions import TOLERANCE, Window, captured_on, clamped
 from orders_lakehouse.sources.refused import REFUSED
+from orders_lakehouse.tables import RAW
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orders_lakehouse.contracts.raw import LINEAGE
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.postgres.connections import DatabaseError
 
 if TYPE_CHECKING:

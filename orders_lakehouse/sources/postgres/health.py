@@ -4,13 +4,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
-from orders_lakehouse.contracts.tables import RAW, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import DatabaseError
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.postgres.changes import WITHOUT_WORKERS, rows_read_without_index
 from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, require_readable
+from orders_lakehouse.tables import RAW
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor

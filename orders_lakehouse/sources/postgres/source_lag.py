@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW, RAW_ORDERS
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, require_readable
 from orders_lakehouse.sources.watermark import newest_change
+from orders_lakehouse.tables import RAW, ROOT
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,16 @@ def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> Ch
         DatabaseError: The shop refuses the user, or orders are not as raw needs them.
         DatabaseUnavailableError: The shop cannot be reached.
     """
-    handle = find(lake, RAW_ORDERS)
-    newest = files_of(handle, RAW_ORDERS)["date"].max() if handle is not None else None
+    handle = find(lake, ROOT.raw)
+    newest = files_of(handle, ROOT.raw)["date"].max() if handle is not None else None
     if isinstance(newest, date) and newest > last:
         return None
     begins, ends = (calendar.begins_at(day).isoformat() for day in (first, last + timedelta(days=1)))
     with connect("shop") as connection, connection.cursor() as cursor:
-        require_readable(cursor, RAW_ORDERS, columns_of(cursor, [RAW_ORDERS])[RAW_ORDERS.name])
+        require_readable(cursor, ROOT.raw, columns_of(cursor, [ROOT.raw])[ROOT.raw.name])
         cursor.execute(
-            f"SELECT count(*), least(max(updated_at), now()) FROM {SCHEMA}.orders "
-            f"WHERE updated_at >= '{ends}' AND ordered_at >= '{begins}' AND ordered_at < '{ends}'"
+            f'SELECT count(*), least(max(updated_at), now()) FROM {SCHEMA}."{ROOT.name}" '
+            f"WHERE updated_at >= '{ends}' AND {ROOT.clock} >= '{begins}' AND {ROOT.clock} < '{ends}'"
         )
         orders, until = cursor.fetchall()[0]
     return ChangedLater(orders, calendar.date_of(until)) if orders else None
@@ -128,9 +129,10 @@ def first_and_last_change(calendar: Calendar) -> tuple[date, date] | None:
     ends: list[datetime] = []
     with connect("shop") as connection, connection.cursor() as cursor:
         offered = columns_of(cursor, RAW)
-        for table in RAW:
+        for entity in ENTITIES:
+            table = entity.raw
             require_readable(cursor, table, offered[table.name])
-            clocks = ["updated_at", *(["ordered_at"] if table is RAW_ORDERS else [])]
+            clocks = ["updated_at", *([entity.clock] if entity.clock else [])]
             for clock in clocks:
                 # Infinity is no date, and nothing is captured after today.
                 both = (f"least(greatest({end}({clock}), '0001-01-01'), now())" for end in ("min", "max"))
@@ -150,10 +152,10 @@ def orders_in_shop(order_ids: Sequence[str], calendar: Calendar) -> dict[str, da
         DatabaseUnavailableError: The shop cannot be reached.
     """
     with connect("shop") as connection, connection.cursor() as cursor:
-        require_readable(cursor, RAW_ORDERS, columns_of(cursor, [RAW_ORDERS])[RAW_ORDERS.name])
+        require_readable(cursor, ROOT.raw, columns_of(cursor, [ROOT.raw])[ROOT.raw.name])
         cursor.execute(
-            "SELECT order_id::text, least(max(updated_at), now()) "
-            f"FROM {SCHEMA}.orders WHERE order_id::text = ANY($1) GROUP BY 1",
+            f"SELECT {ROOT.key[0]}::text, least(max(updated_at), now()) "
+            f'FROM {SCHEMA}."{ROOT.name}" WHERE {ROOT.key[0]}::text = ANY($1) GROUP BY 1',
             [list(order_ids)],
         )
         return {order_id: max(calendar.date_of(at), calendar.start) for order_id, at in cursor.fetchall()}

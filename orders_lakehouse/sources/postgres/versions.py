@@ -17,7 +17,7 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
-from orders_lakehouse.contracts.tables import Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.postgres.connections import DatabaseError, batches, connect, value_of
 from orders_lakehouse.sources.batches import batch_bytes, in_batches

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from orders_lakehouse.contracts import cleansed
 from orders_lakehouse.contracts.base import Contract, Rule, contract_version, declared_at, polars_schema, rule, rules_of
 from orders_lakehouse.contracts.raw import number_columns
-from orders_lakehouse.contracts.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import BAD_BYTE
-from orders_lakehouse.transforms.split import keeping_original, split
+from orders_lakehouse.entities import payments
+from orders_lakehouse.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES
 from tests.unit.conftest import collected
+from tests.unit.judging import keeping_original, split
 from tests.unit.rows import VALID, at, on, rows
 
 JUDGED = (*CLEANSED, *CURATED)
@@ -609,14 +611,14 @@ def test_every_reason_stands_for_one_demand() -> None:
 
 
 def test_a_contract_says_where_its_columns_are_declared() -> None:
-    lines = Path(cleansed.__file__).read_text().splitlines()
-    for model, column, text in (
-        (cleansed.Payments, "amount", "    amount: "),
-        (cleansed.Payments, "captured_on", "    captured_on: "),
-        (cleansed.Payments, None, "class Payments("),
+    for module, column, text in (
+        (payments, "amount", "    amount: "),
+        (cleansed, "captured_on", "    captured_on: "),
+        (payments, None, "class Payments("),
     ):
-        file, _, line = declared_at(model, column).partition(":")
-        assert file == "orders_lakehouse/contracts/cleansed.py"
+        file, _, line = declared_at(payments.Payments, column).partition(":")
+        assert file == f"{module.__name__.replace('.', '/')}.py"
+        lines = Path(str(module.__file__)).read_text().splitlines()
         assert lines[int(line) - 1].startswith(text)
     with pytest.raises(LookupError, match="Payments has no column none"):
-        declared_at(cleansed.Payments, "none")
+        declared_at(payments.Payments, "none")

@@ -8,10 +8,11 @@ import pytest
 from orders_lakehouse.cli.contracts import published
 from orders_lakehouse.contracts.compatibility import breaking_changes, broken_consumers, incompatible
 from orders_lakehouse.contracts.document import documents
+from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 
-BEFORE = documents()
+BEFORE = documents(TABLES)
 ORDERS = "cleansed/orders"
 NEXT = str(int(BEFORE[ORDERS]["version"]) + 1)
 
@@ -23,11 +24,13 @@ def now() -> dict[str, Any]:
 
 
 def test_the_contracts_are_compatible_with_those_that_were_published() -> None:
-    assert [str(finding) for finding in incompatible(published(), documents(), columns_read_by_dbt())] == []
+    assert [
+        str(finding) for finding in incompatible(published(), documents(TABLES), columns_read_by_dbt(), TABLES)
+    ] == []
 
 
 def test_the_published_contracts_are_those_of_the_program() -> None:
-    before, now = published(), documents()
+    before, now = published(), documents(TABLES)
     stale = [path for path in {*before, *now} if before.get(path) != now.get(path)]
     assert stale == [], "publish them: lakehouse contracts --write"
 
@@ -105,44 +108,44 @@ class TestBrokenConsumers:
         # That of cleansed/products is another one, though it has the name.
         del now[ORDERS]["columns"]["currency"]
         now[ORDERS]["version"] = NEXT
-        assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt())] == [
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt(), TABLES)] == [
             "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments "
             "and curated/order_lines need it"
         ]
 
     def test_a_column_that_takes_another_name_downstream_is_needed_too(self, now: dict[str, Any]) -> None:
         del now["cleansed/customers"]["columns"]["full_name"]
-        assert [str(finding) for finding in broken_consumers(BEFORE, now, {})] == [
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, {}, TABLES)] == [
             "cleansed/customers has no column full_name; curated/order_lines needs it"
         ]
 
     def test_whoever_drops_the_column_as_well_needs_it_no_more(self, now: dict[str, Any]) -> None:
         del now[ORDERS]["columns"]["shipped_at"]
-        assert broken_consumers(BEFORE, now, {}) == []
+        assert broken_consumers(BEFORE, now, {}, TABLES) == []
         for path in ("quarantine/orders", "raw/orders"):
             del now[path]["columns"]["shipped_at"]
-        assert broken_consumers(BEFORE, now, {}) == []
+        assert broken_consumers(BEFORE, now, {}, TABLES) == []
 
     def test_a_new_column_that_nobody_upstream_has_is_told_with_where_it_may_come_from(
         self, now: dict[str, Any]
     ) -> None:
         for path in ("cleansed/payments", "curated/daily_sales"):
             now[path]["columns"]["fee"] = BEFORE["cleansed/payments"]["columns"]["amount"]
-        assert [str(finding) for finding in broken_consumers(BEFORE, now, {})] == [
+        assert [str(finding) for finding in broken_consumers(BEFORE, now, {}, TABLES)] == [
             "raw/payments or cleansed/orders has no column fee; cleansed/payments needs it",
             "curated/order_lines has no column fee; curated/daily_sales needs it",
         ]
 
     def test_a_table_that_is_gone_offers_nothing(self, now: dict[str, Any]) -> None:
         del now["curated/order_lines"]
-        found = broken_consumers(BEFORE, now, {"a report": {"curated/order_lines": ["currency"]}})
+        found = broken_consumers(BEFORE, now, {"a report": {"curated/order_lines": ["currency"]}}, TABLES)
         assert {finding.table for finding in found} == {"curated/order_lines"}
         assert found[0].consumers == ("a report", "curated/daily_sales", "curated/customer_profile")
-        assert incompatible(BEFORE, now, {}) == broken_consumers(BEFORE, now, {})
+        assert incompatible(BEFORE, now, {}, TABLES) == broken_consumers(BEFORE, now, {}, TABLES)
 
     def test_a_table_that_is_gone_and_that_nobody_reads_breaks_nothing(self, now: dict[str, Any]) -> None:
         del now["curated/daily_sales"]
-        assert incompatible(BEFORE, now, columns_read_by_dbt()) == []
+        assert incompatible(BEFORE, now, columns_read_by_dbt(), TABLES) == []
 
 
 def test_dbt_names_the_columns_of_its_copies_and_no_others() -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_CUSTOMERS, RAW_ORDERS
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.row_accounting import unaccounted_versions
 from tests.unit.rows import at, on, rows
 

@@ -11,10 +11,12 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import FIRST, LAST, Calendar, installed_zone_data
-from orders_lakehouse.contracts.tables import CALENDAR, CUSTOMERS, KEY_DATES, ORDERS, RAW_CUSTOMERS, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline import row_accounting
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.pipeline.derive import derive
@@ -32,6 +34,7 @@ from orders_lakehouse.pipeline.stored_calendar import (
     stored,
 )
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CALENDAR, KEY_DATES
 from tests.unit.calendars import calendar_in, moved
 from tests.unit.rows import at, on, rows
 

@@ -7,8 +7,9 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import RAW_ORDER_ITEMS, RAW_ORDERS
 from orders_lakehouse.defs.assets.raw import each_key_once
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.capture import repeated_keys
 from tests.unit.rows import on, rows
 

@@ -7,7 +7,7 @@ from typing import Any
 import narwhals as nw
 import pytest
 
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import log
 from orders_lakehouse.delta.log import dates_changed_by, parts_of_run
 from orders_lakehouse.delta.tables import Lake

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.pipeline.check_results import failing, in_force, without_superseded
+from orders_lakehouse.tables import CHECK_RESULTS
 
 HOURS = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(24)]
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities import customers
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline.affected_dates import WATCHED, touched_dates, touched_spans, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from tests.unit import rows
@@ -61,7 +65,7 @@ def versions(*shown: tuple[int, str]) -> pl.DataFrame:
 def test_dates_are_touched_while_a_member_is_valid_that_one_side_lacks(
     before: list[tuple[int, str]], now: list[tuple[int, str]], spans: list[tuple[int | None, int | None]]
 ) -> None:
-    found = touched_spans(versions(*before), versions(*now), CUSTOMERS, calendar_in("UTC"))
+    found = touched_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC"))
     assert set(found.rows()) == {("c1", on(first), on(last)) for first, last in spans}
 
 
@@ -73,7 +77,7 @@ _HISTORIES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_s
 def test_a_date_with_another_member_is_touched_and_no_date_without(
     before: list[tuple[int, str]], now: list[tuple[int, str]]
 ) -> None:
-    spans = touched_spans(versions(*before), versions(*now), CUSTOMERS, calendar_in("UTC")).rows()
+    spans = touched_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC")).rows()
     midnight = datetime(2017, 1, 1, tzinfo=UTC)
     for hours in range(12 * 24):
         instant = midnight + timedelta(hours=hours)
@@ -101,7 +105,7 @@ def _member(history: list[tuple[int, str]], instant: datetime) -> tuple[datetime
 
 def test_dates_are_those_of_the_time_zone() -> None:
     both = versions((3, "a"), (5, "b"))
-    found = touched_spans(both.head(1), both, CUSTOMERS, calendar_in("Europe/Berlin"))
+    found = touched_spans(both.head(1), both, customers.ENTITY, calendar_in("Europe/Berlin"))
     assert found.rows() == [("c1", date(2017, 1, 6), None)]
 
 

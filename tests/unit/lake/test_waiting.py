@@ -8,13 +8,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import ORDER_ITEMS, ORDER_LINES, ORDERS, RAW_ORDER_ITEMS, RAW_ORDERS
+from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.pipeline.layer_lag import Waiting, curated_lines, curated_totals, waiting_to_be_shown
+from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.pipeline.layer_lag import Waiting, curated_rows, curated_totals, waiting_to_be_shown
+from orders_lakehouse.tables import FACTS
 from tests.unit.rows import at, on, rows
 
 LONG_AGO, LATELY, NOW = at("2020-03-02 13:00"), at("2020-03-20 08:00"), at("2020-03-20 09:00")
 FIRST, SECOND, THIRD = on("2020-03-02"), on("2020-03-03"), on("2020-03-04")
+LINES = next((curated.table, fact) for curated, fact in FACTS)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -34,7 +38,8 @@ def cleansed(lake: Lake, orders: Rows = (), items: Rows = ()) -> None:
 
 
 def waiting(lake: Lake) -> Waiting:
-    return waiting_to_be_shown(lake, curated_totals(lake), lambda dates: curated_lines(lake, dates))
+    totals = curated_totals(lake, *LINES)
+    return waiting_to_be_shown(lake, *LINES, totals, lambda dates: curated_rows(lake, *LINES, dates))
 
 
 def seen(instant: datetime, **more: Any) -> dict[str, Any]:
@@ -86,11 +91,11 @@ def test_a_line_that_changed_is_late_since_then_and_one_that_stands_twice_since_
 def test_a_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None:
     captured(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
-    before = curated_totals(lake)
+    before = curated_totals(lake, *LINES)
     lines = rows(ORDER_LINES, {})
 
     def shown(_: object) -> pl.DataFrame:
         lake.append(ORDER_LINES, lines)
-        return curated_lines(lake, [FIRST])
+        return curated_rows(lake, *LINES, [FIRST])
 
-    assert waiting_to_be_shown(lake, before, shown) == Waiting([], None)
+    assert waiting_to_be_shown(lake, *LINES, before, shown) == Waiting([], None)

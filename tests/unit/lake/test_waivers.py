@@ -4,9 +4,9 @@ from pathlib import Path
 
 import narwhals as nw
 
-from orders_lakehouse.contracts.tables import CUSTOMERS
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.pipeline.waivers import State, dates_judged_otherwise, standings
 from tests.unit.rows import at, on, rows
 

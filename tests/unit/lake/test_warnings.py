@@ -6,10 +6,14 @@ from typing import Any
 import narwhals as nw
 import pytest
 
-from orders_lakehouse.contracts.tables import CLEANSED, CUSTOMERS, ORDER_ITEMS, ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.assets.cleansed import verdicts_on
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.pipeline.row_warnings import warnings_by_date
+from orders_lakehouse.tables import CLEANSED
 from tests.unit.rows import on, rows
 
 FIRST, LAST = on("2020-03-01"), on("2026-12-31")

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.tables import CHECK_RESULTS
+from orders_lakehouse.tables import CHECK_RESULTS
 from pr_checks import build
 from pr_checks.build import Build, BuildError, base_build, beside_commit, change_build, copy_lake
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import RAW_ORDERS
+from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.healing import held_back
 from orders_lakehouse.pipeline.tombstones import at_known_clock
 from orders_lakehouse.transforms.versions import current_versions

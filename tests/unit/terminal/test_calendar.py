@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli.calendar import calendar
-from orders_lakehouse.contracts.tables import CALENDAR
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.pipeline.stored_calendar import days_with_holidays, installed, stored
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CALENDAR
 from tests.unit.calendars import calendar_in, moved
 from tests.unit.rows import on
 

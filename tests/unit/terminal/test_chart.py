@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli.chart import revenue_by_month, show_revenue
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 
 
 def sales(*rows: tuple[str, str, str]) -> pl.DataFrame:

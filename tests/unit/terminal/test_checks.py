@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli.checks import ChecksError, Wanted, select
-from orders_lakehouse.contracts.tables import CHECK_RESULTS
 from orders_lakehouse.pipeline.next_steps import remedies
 from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CHECK_RESULTS
 
 
 @pytest.fixture(autouse=True)

@@ -11,15 +11,16 @@ from click.testing import CliRunner, Result
 from orders_lakehouse.cli import contracts
 from orders_lakehouse.cli.main import cli
 from orders_lakehouse.contracts.document import documents
+from orders_lakehouse.tables import TABLES
 
 
 @pytest.fixture
 def now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The contracts of the program, to change them, where nothing has been published."""
-    changed = copy.deepcopy(documents())
+    changed = copy.deepcopy(documents(TABLES))
     monkeypatch.setattr(contracts, "PUBLISHED", tmp_path / "published.json")
     monkeypatch.setattr(contracts, "PROJECT", tmp_path)
-    monkeypatch.setattr(contracts, "documents", lambda: changed)
+    monkeypatch.setattr(contracts, "documents", lambda _: changed)
     return changed
 
 

@@ -8,10 +8,11 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
+from orders_lakehouse import tables
 from orders_lakehouse.cli import dictionary
 from orders_lakehouse.cli.dictionary import DictionaryError
-from orders_lakehouse.contracts import tables
 from orders_lakehouse.contracts.base import Contract
+from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.warehouse import models
 
@@ -116,7 +117,7 @@ def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.Mo
         order_id: pl.String = pa.Field(description="Key")
         status: pl.String
 
-    silent = replace(tables.ORDERS, model=Silent)
+    silent = replace(ORDERS, model=Silent)
     monkeypatch.setattr(dictionary, "TABLES", [silent])
     with pytest.raises(DictionaryError, match=r"cleansed\.orders\.status has no description"):
         dictionary.entries()

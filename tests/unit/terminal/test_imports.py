@@ -53,7 +53,7 @@ _DEFINITIONS = """
 import sys
 import orders_lakehouse.definitions
 import polars as pl
-from orders_lakehouse.contracts.tables import CLEANSED
+from orders_lakehouse.tables import CLEANSED
 from orders_lakehouse.defs.checks.contracts import broken_rules
 
 # To judge rows takes no more.

@@ -10,19 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import DAILY_SALES
+from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.transforms.anomalies import DAYS, RARE, against_weekdays, mix_shifts
 from tests.unit.conftest import collected, on_polars
 from tests.unit.rows import on, rows
 
 DAY = on("2020-03-02")
 WEEK = timedelta(weeks=1)
+MEASURED = ("currency", ("orders", "net"))
 
 
 def _beside(orders: Mapping[date, int], first: date = DAY, last: date = DAY) -> pl.DataFrame:
     """Judged sales of so many orders by date."""
     sales = rows(DAILY_SALES, *({"order_date": day, "orders": number} for day, number in orders.items()))
-    return collected(against_weekdays(on_polars(sales), first, last)).sort("order_date", "measure")
+    return collected(against_weekdays(on_polars(sales), *MEASURED, first, last)).sort("order_date", "measure")
 
 
 def _weeks(*numbers: int) -> dict[date, int]:
@@ -62,7 +63,9 @@ def test_currencies_are_judged_apart() -> None:
         for week in range(5)
         for currency, number in (("EUR", 100), ("USD", 10 if week else 100))
     ]
-    beside = collected(against_weekdays(on_polars(rows(DAILY_SALES, *sales)), DAY, DAY)).filter(measure="orders")
+    beside = collected(against_weekdays(on_polars(rows(DAILY_SALES, *sales)), *MEASURED, DAY, DAY)).filter(
+        measure="orders"
+    )
     assert dict(beside.select("currency", pl.col("score") > 4).iter_rows()) == {"EUR": False, "USD": True}
 
 

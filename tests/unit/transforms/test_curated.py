@@ -10,25 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders_lakehouse.contracts.tables import (
-    CUSTOMER_PROFILE,
-    CUSTOMERS,
-    DAILY_SALES,
-    ORDER_ITEMS,
-    ORDER_LINES,
-    ORDERS,
-    PRODUCTS,
-    Table,
-)
-from orders_lakehouse.transforms.curated import (
-    customer_profile,
-    customers_in_time,
-    daily_sales,
-    order_lines,
-    products_in_time,
-    purchases,
-    purchases_since,
-)
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE, customer_profile, purchases, purchases_since
+from orders_lakehouse.curated.daily_sales import DAILY_SALES, daily_sales
+from orders_lakehouse.curated.order_lines import ORDER_LINES, customers_in_time, order_lines, products_in_time
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.products import PRODUCTS
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.rows import at, on, rows
 

@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import CUSTOMERS, PRODUCTS, RAW_CUSTOMERS, RAW_PRODUCTS
 from orders_lakehouse.contracts.waivers import Waiver
-from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
+from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
+from orders_lakehouse.entities.products import PRODUCTS, RAW_PRODUCTS
 from tests.unit.calendars import calendar_in
 from tests.unit.conftest import collected, on_polars
+from tests.unit.judging import cleanse_customers, cleanse_products
 from tests.unit.rows import at, on, rows
 
 Both = tuple[pl.DataFrame, pl.DataFrame]

@@ -11,16 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.contracts.tables import ORDERS, QUARANTINE_OF, RAW_ORDER_ITEMS, RAW_ORDERS, RAW_PAYMENTS
-from orders_lakehouse.transforms.orders import (
-    cleanse_order_items,
-    cleanse_orders,
-    cleanse_payments,
-    order_states,
-    with_order_date,
-)
+from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS, order_states, with_order_date
+from orders_lakehouse.entities.payments import RAW_PAYMENTS
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.unit.calendars import calendar_in
 from tests.unit.conftest import Lazily, collected, on_polars
+from tests.unit.judging import cleanse_order_items, cleanse_orders, cleanse_payments
 from tests.unit.rows import at, on, rows
 
 UTC = Calendar(on("2020-01-01"), "UTC")

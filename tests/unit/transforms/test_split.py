@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.base import contract_version, rules_of
-from orders_lakehouse.contracts.tables import CLEANSED, ORDER_ITEMS, ORDERS, QUARANTINE_OF, RAW_OF, RAW_ORDERS, Table
+from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import Waiver
+from orders_lakehouse.entities.order_items import ORDER_ITEMS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, RAW_OF
 from orders_lakehouse.transforms import columns as c
-from orders_lakehouse.transforms.split import keeping_original, split
 from tests.unit.conftest import Lazily, collected, on_polars
 from tests.unit.contracts.test_base import any_rows, judged
+from tests.unit.judging import keeping_original, split
 from tests.unit.rows import VALID, at, on, rows
 
 

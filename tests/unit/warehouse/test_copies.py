@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
-from orders_lakehouse.contracts.tables import CUSTOMERS, ORDER_LINES, PRODUCTS, RAW_OF, Table
-from orders_lakehouse.transforms.dimensions import cleanse_customers, cleanse_products
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.curated.order_lines import ORDER_LINES
+from orders_lakehouse.entities.customers import CUSTOMERS
+from orders_lakehouse.entities.products import PRODUCTS
+from orders_lakehouse.tables import RAW_OF
 from orders_lakehouse.warehouse.copies import COPIES
 from tests.unit.calendars import calendar_in
 from tests.unit.conftest import collected, on_polars
+from tests.unit.judging import cleanse_customers, cleanse_products
 from tests.unit.rows import at, rows
 
 COPY = {copy.name: copy for copy in COPIES}

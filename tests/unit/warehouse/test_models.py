@@ -10,8 +10,9 @@ import pytest
 from sqlglot.expressions import Table
 from sqlglot.lineage import lineage
 
-from orders_lakehouse.contracts import tables as lake
 from orders_lakehouse.contracts.codes import CURRENCIES, USUAL_MINOR_UNITS, currencies_with
+from orders_lakehouse.entities import customers, products
+from orders_lakehouse.entities.base import Entity
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.models import columns_of, demands, document, node_of, origins
@@ -93,8 +94,8 @@ def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
     }
 
 
-@pytest.mark.parametrize("table", [lake.CUSTOMERS, lake.PRODUCTS], ids=lambda table: table.name)
-def test_members_differ_by_the_same_attributes_in_the_lake_and_in_its_dimension(table: lake.Table) -> None:
+@pytest.mark.parametrize("table", [customers.ENTITY, products.ENTITY], ids=lambda table: table.name)
+def test_members_differ_by_the_same_attributes_in_the_lake_and_in_its_dimension(table: Entity) -> None:
     """And by nothing else: the dimension shows these, and whatever it has beside is made of key and clock."""
     dimension, staging = f"model.orders_lakehouse.dim_{table.name}", f"model.orders_lakehouse.stg_lake__{table.name}"
     named: list[list[str]] = []

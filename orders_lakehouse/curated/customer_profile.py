@@ -1,117 +1,76 @@
-"""Curated tables from cleansed ones."""
+"""Customer profile: what each known customer bought over all dates, and how recently."""
 
 from datetime import date
+from typing import ClassVar
 
 import narwhals as nw
+import pandera.polars as pa
+import polars as pl
 
-from orders_lakehouse.contracts.tables import CUSTOMER_PROFILE, CUSTOMERS, DAILY_SALES, ORDER_LINES, PRODUCTS
-from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM, Frame
+from orders_lakehouse.contracts.base import Contract, rule
+from orders_lakehouse.contracts.column_rules import CURRENCIES, IN_ISO_4217
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM, Frame, MoneySum, QuantitySum
+from orders_lakehouse.curated.base import Cumulative, Curated, curated_table
+from orders_lakehouse.curated.order_lines import ORDER_LINES, REVERSED
 from orders_lakehouse.transforms.columns import days_between
-from orders_lakehouse.transforms.versions import valid_intervals
 
+SEGMENTS = ("champion", "loyal", "recent", "at_risk", "dormant")
 # Types of sums. Summands are cast before they are summed: Spark gives a sum ten digits more than its summands.
 _AMOUNTS, _QUANTITIES = nw.Decimal(*MONEY_SUM), nw.Decimal(*QUANTITY_SUM)
-# Orders in these states brought no revenue in the end.
-_REVERSED = ("cancelled", "returned")
 # Of a customer in a currency.
 PURCHASES = ("customer_id", "currency", "orders", "units", "spend", "first_order_on", "last_order_on")
 
 
-def customers_in_time(customers: Frame) -> Frame:
-    """What lines show of a customer, and when: of all rows of `cleansed/customers`, those that ever are valid.
+class CustomerProfile(Contract):
+    """One row per known customer and currency, over orders neither cancelled nor returned."""
 
-    Returns:
-        customer_id, valid_from, valid_to, customer_name, customer_city, customer_country_code.
-    """
-    return valid_intervals(customers, "customer_id", CUSTOMERS.attributes).select(
-        "customer_id",
-        "valid_from",
-        "valid_to",
-        customer_name="full_name",
-        customer_city="city",
-        customer_country_code="country_code",
+    class Config(Contract.Config):
+        """Since version 2 quantities, prices and amounts are exact decimals, rounded by currency."""
+
+        metadata: ClassVar[dict[str, str]] = {"version": "2"}
+
+    customer_id: pl.String = pa.Field(description="Customer")
+    currency: pl.String = pa.Field(
+        isin=CURRENCIES, description="Currency, ISO 4217; amounts are never added across", metadata=IN_ISO_4217
     )
-
-
-def products_in_time(products: Frame) -> Frame:
-    """What lines show of a product, and when: of all rows of `cleansed/products`, those that ever are valid.
-
-    Returns:
-        product_id, valid_from, valid_to, product_name, category, manufacturer.
-    """
-    return valid_intervals(products, "product_id", PRODUCTS.attributes).select(
-        "product_id", "valid_from", "valid_to", "product_name", "category", "manufacturer"
+    orders: pl.Int64 = pa.Field(ge=1, description="Orders")
+    units: QuantitySum = pa.Field(gt=0, description="Units bought", metadata={"unit": "units"})
+    spend: MoneySum = pa.Field(ge=0, description="Sum of total_price", metadata={"unit": "currency"})
+    first_order_on: pl.Date = pa.Field(description="Date of the first order")
+    last_order_on: pl.Date = pa.Field(description="Date of the last order")
+    recency_days: pl.Int64 = pa.Field(
+        ge=0, description="Days from the last order to the latest order of the shop", metadata={"unit": "days"}
     )
+    segment: pl.String = pa.Field(isin=SEGMENTS, description="Segment by recency and number of orders")
+
+    @rule
+    def first_order_after_last(cls) -> nw.Expr:
+        """first_order_on is not after last_order_on."""
+        return nw.col("first_order_on") <= nw.col("last_order_on")
 
 
-def order_lines(items: Frame, orders: Frame, customer: Frame, product: Frame) -> Frame:
-    """Lines with their order, and with product and customer as they were when it was placed.
-
-    Args:
-        items: Rows of `cleansed/order_items` of some dates.
-        orders: Rows of `cleansed/orders` of the same dates.
-        customer: `customers_in_time`.
-        product: `products_in_time`.
-
-    Returns:
-        Rows of `curated/order_lines`. A customer or product without a valid version leaves its attributes null.
-    """
-    placed = orders.filter(~nw.col("is_deleted")).select(
-        "order_id", "order_date", "ordered_at", "customer_id", "currency", order_status="status"
-    )
-    # Customers are looked up for orders, not for lines: an order has one customer and many lines.
-    placed = _as_of(placed, customer, "customer_id")
-    lines = (
-        items.filter(~nw.col("is_deleted"))
-        .select(
-            "order_id", "line_number", "order_date", "product_id", "quantity", "unit_price", "discount", "total_price"
-        )
-        # By date, too: an order that moved stands at both dates until the one that it left is derived again.
-        .join(placed, on=["order_id", "order_date"], how="inner")
-    )
-    return _as_of(lines, product, "product_id").select(ORDER_LINES.columns)
+def _of_lines(*columns: str) -> list[tuple[Table, str]]:
+    # Cancelled and returned orders do not count.
+    return [(ORDER_LINES, column) for column in (*columns, "order_status")]
 
 
-def _as_of(facts: Frame, versions: Frame, key: str) -> Frame:
-    """Join the version that was valid at `ordered_at`; without one the attributes are null."""
-    at = nw.col("ordered_at")
-    joined = facts.join(versions, on=key, how="left")
-    started = nw.col("valid_from").is_null() | (at >= nw.col("valid_from"))
-    not_ended = nw.col("valid_to").is_null() | (at < nw.col("valid_to"))
-    return joined.filter(started & not_ended).drop("valid_from", "valid_to")
-
-
-def daily_sales(lines: Frame) -> Frame:
-    """Sales by date and currency.
-
-    Args:
-        lines: Rows of `curated/order_lines`.
-
-    Returns:
-        Rows of `curated/daily_sales`.
-    """
-    net = nw.when(~nw.col("order_status").is_in(_REVERSED)).then(nw.col("total_price"))
-    by_order = (
-        lines.with_columns(net=net)
-        .group_by("order_date", "currency", "order_id")
-        .agg(
-            lines=nw.len(),
-            units=nw.col("quantity").cast(_QUANTITIES).sum(),
-            gross=nw.col("total_price").cast(_AMOUNTS).sum(),
-            net=nw.col("net").cast(_AMOUNTS).sum(),
-        )
-    )
-    return (
-        by_order.group_by("order_date", "currency")
-        .agg(
-            orders=nw.len().cast(nw.Int64),
-            lines=nw.col("lines").sum().cast(nw.Int64),
-            units=nw.col("units").sum().cast(_QUANTITIES),
-            gross=nw.col("gross").sum().cast(_AMOUNTS),
-            net=nw.col("net").sum().cast(_AMOUNTS),
-        )
-        .select(DAILY_SALES.columns)
-    )
+CUSTOMER_PROFILE = curated_table(
+    "customer_profile",
+    CustomerProfile,
+    ("customer_id", "currency"),
+    (ORDER_LINES,),
+    partitioned_by=None,
+    computed={
+        "orders": _of_lines("order_id"),
+        "units": _of_lines("quantity"),
+        "spend": _of_lines("total_price"),
+        "first_order_on": _of_lines("order_date"),
+        "last_order_on": _of_lines("order_date"),
+        "recency_days": _of_lines("order_date"),
+        "segment": _of_lines("order_date", "order_id"),
+    },
+)
 
 
 def purchases(lines: Frame) -> Frame:
@@ -124,7 +83,7 @@ def purchases(lines: Frame) -> Frame:
         The columns `PURCHASES`, one row for each customer and currency.
     """
     by_order = (
-        lines.filter(~nw.col("customer_id").is_null(), ~nw.col("order_status").is_in(_REVERSED))
+        lines.filter(~nw.col("customer_id").is_null(), ~nw.col("order_status").is_in(REVERSED))
         .group_by("customer_id", "currency", "order_id", "order_date")
         .agg(
             units=nw.col("quantity").cast(_QUANTITIES).sum(),
@@ -228,3 +187,18 @@ def customer_profile(purchased: Frame, latest_order_date: date) -> Frame:
         .with_columns(segment=segment)
         .select(CUSTOMER_PROFILE.columns)
     )
+
+
+CURATED = Curated(
+    CUSTOMER_PROFILE,
+    Cumulative(
+        ORDER_LINES,
+        summed=purchases,
+        columns=PURCHASES,
+        updated=purchases_since,
+        group="customer_id",
+        unknown=("first_order_on", "last_order_on"),
+        finished=customer_profile,
+    ),
+    drawn_by="segment",
+)

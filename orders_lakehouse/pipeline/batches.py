@@ -1,0 +1,49 @@
+"""A range of dates of a cleansed table in portions that fit into memory, by the versions that it is derived from."""
+
+from datetime import date
+
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.batches import Portion, cut
+from orders_lakehouse.delta.row_widths import counted_rows
+from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.pipeline.key_index import root_of
+from orders_lakehouse.tables import KEY_DATES, entity_of
+
+
+def portions_of_versions(lake: Lake, table: Table, first: date, last: date) -> list[Portion]:
+    """A range in portions by the versions in raw that each date of a cleansed table is derived from.
+
+    Where rows count by the date of their order, that is estimated: each order has as many lines as another.
+    """
+    if not lake.in_portions:
+        return [Portion((first, last))]
+    return cut(_counted_versions(lake, table, first, last), first, last)
+
+
+def _counted_versions(lake: Lake, table: Table, first: date, last: date) -> dict[date, int]:
+    entity = entity_of(table)
+    raw, root = entity.raw, root_of(entity).raw
+    counted = counted_rows(lake.open(raw), raw, within=pl.col("date").is_between(first, last))
+    rows = dict(counted.select("date", "counted").iter_rows())
+    if entity.is_dimension:
+        return rows
+    entries = rows_of(
+        lake.scan(KEY_DATES)
+        .filter(nw.col("table_name") == root.name)
+        .filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+        .group_by("order_date")
+        .agg(nw.len())
+    )
+    orders, of_all = (_rows_of_log(lake, one) for one in (root, raw))
+    # Versions that were captured on other dates are taken for as wide as those of the range.
+    stored, wide = (int(counted[name].sum()) for name in ("rows", "counted"))
+    each = of_all / max(orders, 1) * (wide / stored if stored else 1)
+    placed = {day: round(count * each) for day, count in entries.iter_rows()}
+    return {day: max(rows.get(day, 0), placed.get(day, 0)) for day in {*rows, *placed}}
+
+
+def _rows_of_log(lake: Lake, table: Table) -> int:
+    return int(files_of(lake.open(table), table)["rows"].sum())

@@ -1,0 +1,95 @@
+"""Every Delta table of the lake: those of entities, those that are curated, and those that the lakehouse keeps itself.
+
+Whoever works on all tables, or on one of a kind, finds them here; nobody asks for one of the shop's by its name.
+"""
+
+from orders_lakehouse.contracts.bookkeeping import Calendar, CheckResults, KeyDates, SourceColumns
+from orders_lakehouse.contracts.checks import NOT_BLOCKING
+from orders_lakehouse.contracts.table import MADE_HERE, Origin, Table
+from orders_lakehouse.curated.base import Cumulative, Curated, Fact
+from orders_lakehouse.curated.registry import CURATED_TABLES
+from orders_lakehouse.entities.base import Entity
+from orders_lakehouse.entities.registry import ENTITIES
+
+RAW = tuple(entity.raw for entity in ENTITIES)
+CLEANSED = tuple(entity.cleansed for entity in ENTITIES)
+QUARANTINE = tuple(entity.quarantine for entity in ENTITIES)
+CURATED = tuple(curated.table for curated in CURATED_TABLES)
+
+ENTITY_OF = {entity.name: entity for entity in ENTITIES}
+RAW_OF = {entity.name: entity.raw for entity in ENTITIES}
+QUARANTINE_OF = {entity.name: entity.quarantine for entity in ENTITIES}
+CURATED_OF = {curated.name: curated for curated in CURATED_TABLES}
+
+# Of these the warehouse makes dimensions with members; facts do without their rows.
+DIMENSIONS = tuple(entity.cleansed for entity in ENTITIES if entity.is_dimension)
+# What counts by business date: entities whose rows have one, and those whose rows others count with.
+DATED = tuple(entity for entity in ENTITIES if not entity.is_dimension)
+ROOTS = tuple(entity for entity in DATED if entity.parent is None)
+# The root that the shop lives by: its latest date is the shop's.
+ROOT = ROOTS[0]
+# Tables that facts are made of, row by row, and tables of measures by date, the shop's daily numbers first.
+FACTS: tuple[tuple[Curated, Fact], ...] = tuple((curated, curated.fact) for curated in CURATED_TABLES if curated.fact)
+VOLUMES = tuple((curated, curated.volume) for curated in CURATED_TABLES if curated.volume)
+
+# Which capture dates hold the versions of rows that count by business date.
+KEY_DATES = Table(
+    "raw",
+    "key_dates",
+    KeyDates,
+    ("table_name", "key", "order_id", "captured_on", "order_date"),
+    upstream=tuple(entity.raw for entity in DATED),
+    computed={
+        "table_name": MADE_HERE,
+        "key": tuple(Origin(entity.raw, str(entity.history_key)) for entity in DATED),
+        "order_id": tuple(Origin(entity.raw, str(entity.parent_key)) for entity in DATED),
+        "captured_on": tuple(Origin(entity.raw, "captured_on") for entity in DATED),
+        "order_date": tuple(
+            Origin(entity.raw, column) for entity in ROOTS for column in entity.computed.get("order_date", ())
+        ),
+    },
+)
+SOURCE_COLUMNS = Table("raw", "source_columns", SourceColumns, ("table_name", "column_name", "seen_at"))
+CALENDAR = Table("raw", "calendar", Calendar, ("date",))
+CHECK_RESULTS = Table("checks", "results", CheckResults, ("asset", "check_name", "date"))
+
+TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)
+
+# What becomes of a dimension's rows on their way to its members: captured, cleansed, copied, built.
+_LAYERS = ("raw", "cleansed", "warehouse")
+OF_DIMENSIONS = frozenset(
+    path
+    for table in DIMENSIONS
+    for path in (*(f"{layer}/{table.name}" for layer in _LAYERS), f"marts/dim_{table.name}")
+)
+
+
+def entity_of(table: Table) -> Entity:
+    """The entity of a raw, cleansed or quarantine table."""
+    return ENTITY_OF[table.name]
+
+
+def cumulated_over(table: Table) -> list[Table]:
+    """The tables that are kept up to date by the dates of a table that changed."""
+    return [
+        curated.table
+        for curated in CURATED_TABLES
+        if isinstance(curated.made, Cumulative) and curated.made.source == table
+    ]
+
+
+def dimension_of(table: Table) -> str:
+    """Name of the dimension that is made of a cleansed table."""
+    return f"dim_{table.name}"
+
+
+def stops(asset: str, check_name: str) -> bool:
+    """Whether a check that fails stops its run before the next stage is written.
+
+    A dimension infers the members whose rows it lacks, so none of its checks stops.
+
+    Args:
+        asset: Checked table, layer/name.
+        check_name: Name of the check.
+    """
+    return check_name not in NOT_BLOCKING and asset not in OF_DIMENSIONS
