@@ -109,7 +109,7 @@ def _changed_later(request: Request) -> str:
         if found is not None:
             one = found.orders == 1
             return (
-                f"{found.orders:,} {'order' if one else 'orders'} of these dates changed later, and will be captured "
+                f"{found.orders:,} order{'' if one else 's'} of these dates changed later, and will be captured "
                 f"with the {'date of its change' if one else 'dates of their changes'}:\n"
                 "lines and payments wait until then. To have them now:\n"
                 f"  {command(replace(request, last=found.until))}\n"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from operator import itemgetter
 
 import click
 import polars as pl
@@ -24,11 +25,10 @@ from orders_lakehouse.postgres.embedded import embedded_server_runs
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.refused import RefusedTable
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW
+from orders_lakehouse.warehouse import models
 
-_FACTS = ("fct_orders", "fct_order_lines")
 # To count the rows of a larger fact would take longer than all else that is looked at.
 _COUNTED_ROWS = 5_000_000
-_MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *_FACTS)
 OK, FAILED, WARNED = "ok", "FAILED", "warned"
 MARKS = {"": " ", OK: "[green]✓[/]", WARNED: "[yellow]![/]", FAILED: "[red]✗[/]"}
 
@@ -143,10 +143,10 @@ def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
             f"WHERE relnamespace = to_regnamespace('{schema}') AND relkind IN ('r', 'p', 'v', 'm')"
         )
         estimated = dict(cursor.fetchall())
-        for name in _MARTS:
+        for name, is_fact in sorted(_models().items(), key=itemgetter(1, 0)):
             if name in estimated:
-                is_large = name in _FACTS and estimated[name] > _COUNTED_ROWS
-                cursor.execute(_dates_of_fact(name) if is_large else _extent_of_mart(name))
+                is_large = is_fact and estimated[name] > _COUNTED_ROWS
+                cursor.execute(_dates_of_fact(name) if is_large else _extent_of_mart(name, is_fact=is_fact))
                 rows, dates, first, last = cursor.fetchall()[0]
                 yield TableStatus(
                     f"marts/{name}",
@@ -157,6 +157,13 @@ def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
                     worst_check=worst_check(results, f"marts/{name}"),
                     rows_are_estimated=is_large,
                 )
+
+
+def _models() -> dict[str, bool]:
+    """Each mart that dbt builds, and whether it is a fact, which has dates."""
+    parsed = models.manifest()
+    nodes = [models.node_of(parsed, node_id) for node_id in models.models(parsed, "marts")]
+    return {node["name"]: models.is_by_date(node) for node in nodes}
 
 
 def _dates_of_fact(fact: str) -> str:
@@ -175,8 +182,8 @@ def _dates_of_fact(fact: str) -> str:
     """
 
 
-def _extent_of_mart(mart: str) -> str:
-    if mart not in _FACTS:
+def _extent_of_mart(mart: str, *, is_fact: bool) -> str:
+    if not is_fact:
         return f"SELECT count(*), NULL, NULL, NULL FROM {settings().marts_schema}.{mart}"
     # Grouped first: counting distinct dates would sort all rows.
     return f"""

@@ -67,6 +67,11 @@ def layer_of(node: Node) -> str:
     return str(node["fqn"][1])
 
 
+def is_by_date(node: Node) -> bool:
+    """Whether a run replaces dates of a model: facts."""
+    return "partitioned" in node["tags"]
+
+
 def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
     """A model or source, as `contracts.document` tells of a lake table.
 
@@ -110,7 +115,7 @@ def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
             for column, name, test in _tests(parsed, node_id)
             if name in _REFERENCES and column
         },
-        "by_date": "partitioned" in node["tags"],
+        "by_date": is_by_date(node),
         "columns": columns,
     }
 

@@ -55,7 +55,7 @@ def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
     Between them lie assets without dates; through those alone a range of dates that is launched in the UI would not
     find its way to the facts, and would end without them and without a word.
     """
-    if "partitioned" not in models.node_of(manifest, unique_id)["tags"]:
+    if not models.is_by_date(models.node_of(manifest, unique_id)):
         return []
     sources = models.sources_of(manifest, unique_id)
     return [copy.table for copy in COPIES if copy.name in sources and copy.table not in DIMENSIONS]
