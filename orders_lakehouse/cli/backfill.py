@@ -26,9 +26,9 @@ from orders_lakehouse.instance.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.pipeline.check_results import failing, of_checks
 from orders_lakehouse.pipeline.losses import ordered_before_start
 from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.source_lag import changed_later, first_and_last_change
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.postgres.source_lag import changed_later, first_and_last_change
 from orders_lakehouse.tables import CLEANSED, OF_DIMENSIONS, QUARANTINE, RAW
 
 # A range of so many dates is looked at before it is run.

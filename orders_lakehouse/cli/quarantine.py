@@ -31,10 +31,10 @@ from orders_lakehouse.entities.children import OF_THE_ORDER, ORDER_BEFORE_START,
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.key_index import versions_of_row
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
+from orders_lakehouse.pipeline.source_lag import orders_in_shop
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import Standing, State, configured_waivers, standings
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.postgres.source_lag import orders_in_shop
 from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF, RAW_OF
 from orders_lakehouse.transforms.split import key_of_row
 

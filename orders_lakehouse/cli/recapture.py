@@ -15,8 +15,9 @@ from orders_lakehouse.pipeline.date_queue import GAP, ranges
 from orders_lakehouse.pipeline.recapture import Recaptured, touched_by
 from orders_lakehouse.pipeline.recapture import recapture as take_again
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
-from orders_lakehouse.sources.postgres.versions import Window, read_versions
-from orders_lakehouse.tables import RAW_OF
+from orders_lakehouse.sources.base import Window
+from orders_lakehouse.sources.registry import sources_of
+from orders_lakehouse.tables import RAW_OF, entity_of
 
 # As which run the rows are captured that the shop still has.
 _RUN = "recapture"
@@ -52,7 +53,8 @@ def recapture(name: str, day: date) -> None:
         raise RecaptureError(
             f"{day} is before the first capture date, {calendar.start}, which holds all that changed before it"
         )
-    batches = list(read_versions(table, Window(day, day, calendar)))
+    window = Window(day, day, calendar)
+    batches = [batch for source in sources_of(entity_of(table)) for batch in source.read_versions(table, window)]
     rows = pl.concat([batch.rows for batch in batches]).with_columns(run_id=pl.lit(_RUN))
     extras = pl.concat([batch.extras for batch in batches])
     done = take_again(lake, table, day, rows, extras, calendar)

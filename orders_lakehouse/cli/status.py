@@ -23,7 +23,7 @@ from orders_lakehouse.pipeline.failing_requests import InVain, kept, kept_refuse
 from orders_lakehouse.postgres.connections import connect
 from orders_lakehouse.postgres.embedded import embedded_server_runs
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW
 from orders_lakehouse.warehouse import models
 

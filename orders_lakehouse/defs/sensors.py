@@ -26,10 +26,10 @@ from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations
 from orders_lakehouse.pipeline.date_queue import Asked, Ended, Failed, Pending
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, keep, keep_refused, refused_tables
+from orders_lakehouse.pipeline.source_changes import changed_dates
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.postgres.changes import changed_dates
-from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import DATED, DIMENSIONS
 from orders_lakehouse.warehouse.facts import unbuilt_dates
 

@@ -15,7 +15,7 @@ from typing import Any
 from orders_lakehouse.dates import days, in_words
 from orders_lakehouse.pipeline.date_queue import Pending
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.refused import REFUSED, RefusedTable
+from orders_lakehouse.sources.base import REFUSED, RefusedTable
 
 # The sensors, and the job that each of them asks for.
 SENSORS = {"shop_changes_sensor": "capture_changes_job", "touched_dates_sensor": "derive_dates_job"}

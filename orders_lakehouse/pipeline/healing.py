@@ -20,7 +20,8 @@ from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.pipeline.derive import derive
 from orders_lakehouse.pipeline.reconciliation import GONE, Compared
 from orders_lakehouse.pipeline.tombstones import KNOWN, at_known_clock, end_rows
-from orders_lakehouse.sources.postgres.versions import Batch, Window, read_versions
+from orders_lakehouse.sources.base import Batch, Window
+from orders_lakehouse.sources.registry import sources_of
 from orders_lakehouse.tables import entity_of
 
 # A date, or a table, with fewer keys has no share to speak of.
@@ -102,7 +103,8 @@ def heal(
     captured = sum(
         _capture(lake, table, batch, lacking, calendar, run_id)
         for first, last in bridged(spans(lacking["date"]), _STRETCHES)
-        for batch in read_versions(table, Window(first, last, calendar))
+        for source in sources_of(entity_of(table))
+        for batch in source.read_versions(table, Window(first, last, calendar))
     )
     _derive_members(lake, table, calendar, run_id)
     return Healed(ended, captured, held)

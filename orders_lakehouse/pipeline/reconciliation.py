@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,14 +22,12 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.tables import Lake, rows_of
-from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.pipeline.row_accounting import row_count
 from orders_lakehouse.pipeline.tombstones import KNOWN
-from orders_lakehouse.postgres.connections import batches, connect
-from orders_lakehouse.sources.postgres.changes import OVERLAP
-from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, require_readable
-from orders_lakehouse.sources.postgres.versions import Window, as_bytes, clamped, codec_of_bytes, read_versions
+from orders_lakehouse.sources.base import OVERLAP, Window
+from orders_lakehouse.sources.registry import sources_of
+from orders_lakehouse.tables import entity_of
 from orders_lakehouse.transforms.versions import current_versions
 
 GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
@@ -136,7 +135,8 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
 @contextmanager
 def _of_shop(table: Table, calendar: Calendar, rows_in_raw: int) -> Iterator[tuple[Sequence[pl.LazyFrame], datetime]]:
     """The shop's rows, hashed, in parts that fit into memory, and the shop's now(); on disk where there are several."""
-    read = read_versions(table, Window(calendar.start, _END_OF_TIME, calendar))
+    window = Window(calendar.start, _END_OF_TIME, calendar)
+    read = chain.from_iterable(source.read_versions(table, window) for source in sources_of(entity_of(table)))
     first = next(read)
     count = 1 + max(rows_in_raw, first.in_window) // _ROWS_AT_ONCE
     if count == 1:
@@ -262,7 +262,6 @@ def compare_totals_with_shop(lake: Lake, entity: Entity, total: SourceTotal) -> 
     of_shop = expected.cast(pl.String).fill_null("none")
     key = pl.concat_str((pl.col(name).cast(pl.String) for name in entity.key), separator=KEY_SEPARATOR)
     said = pl.format("{}: {}, not {}", key, of_shop, found)
-    rounded = "".join(f", round({total.sql}, {digits})::text AS to_{digits}" for digits in found_decimals)
     none: dict[str, pl.DataType | type[pl.DataType]] = {
         "date": pl.Date,
         "lines": pl.Int64,
@@ -272,35 +271,20 @@ def compare_totals_with_shop(lake: Lake, entity: Entity, total: SourceTotal) -> 
         "sample": pl.List(pl.String),
     }
     parts = [pl.DataFrame(schema=none)]
-    with connect("shop") as connection, connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
-        require_readable(cursor, entity.raw, columns_of(cursor, [entity.raw])[entity.name])
-        codec = codec_of_bytes(cursor)
-        key_columns = [_in_sql(entity.raw, name, in_bytes=codec is not None) for name in entity.key]
-        # Text, because a numeric of the shop may not be a number.
-        cursor.execute(
-            f"SELECT {', '.join(key_columns)}, {clamped('updated_at', 'instant')} AS updated_at{rounded} "
-            f'FROM {SCHEMA}."{entity.name}"'
+    for theirs in (rows for source in sources_of(entity) for rows in source.totals(entity, total, found_decimals)):
+        # A number that cleansed cannot hold is in quarantine.
+        same_types = (pl.col(name).cast(ours.schema[name], strict=False) for name in entity.key)
+        both = ours.join(theirs.with_columns(same_types), on=version)
+        differs = found.ne_missing(expected)
+        parts.append(
+            both.group_by(date="order_date").agg(
+                lines=pl.len().cast(pl.Int64),
+                expected=expected.sum(),
+                found=found.sum(),
+                differing=differs.sum().cast(pl.Int64),
+                sample=said.filter(differs).sort().head(_SAMPLE),
+            )
         )
-        for batch in batches(cursor):
-            # A number that cleansed cannot hold is in quarantine.
-            same_types = (pl.col(name).cast(ours.schema[name], strict=False) for name in entity.key)
-            theirs = (
-                decoded(pl.DataFrame(batch), codec or UTF8)
-                .with_columns(same_types)
-                .cast({"updated_at": ours.schema["updated_at"]})
-            )
-            both = ours.join(theirs, on=version)
-            differs = found.ne_missing(expected)
-            parts.append(
-                both.group_by(date="order_date").agg(
-                    lines=pl.len().cast(pl.Int64),
-                    expected=expected.sum(),
-                    found=found.sum(),
-                    differing=differs.sum().cast(pl.Int64),
-                    sample=said.filter(differs).sort().head(_SAMPLE),
-                )
-            )
     compared = (
         pl.concat(parts)
         .group_by("date")
@@ -310,14 +294,6 @@ def compare_totals_with_shop(lake: Lake, entity: Entity, total: SourceTotal) -> 
         )
     )
     return compared.sort("date")
-
-
-def _in_sql(raw: Table, column: str, *, in_bytes: bool) -> str:
-    """A column of a key as the shop is asked for it: a text in its own bytes where these may be none of UTF-8."""
-    if raw.schema[column] != pl.String:
-        return f'"{column}"::bigint AS "{column}"'
-    text = f'"{column}"::text'
-    return f'{as_bytes(text) if in_bytes else text} AS "{column}"'
 
 
 def _hashed(rows: pl.LazyFrame, table: Table) -> pl.LazyFrame:

@@ -1,7 +1,7 @@
 """The shape of the shop beside what the contracts expect: columns that came or went, types that are others.
 
 Whatever the shop has is captured. A column of the contract that is gone, or that raw cannot hold any more, is an error
-where it is read (`shop.py`). Whatever else is not as expected is worth knowing, and stands here.
+where it is read (`postgres/versions.py`). Whatever else is not as expected is worth knowing, and stands here.
 """
 
 import re
@@ -16,7 +16,8 @@ from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.tables import Lake, rows_of
-from orders_lakehouse.sources.postgres.versions import Shape, raw_type
+from orders_lakehouse.sources.base import Shape
+from orders_lakehouse.sources.postgres.versions import raw_type
 from orders_lakehouse.tables import SOURCE_COLUMNS
 
 
@@ -126,7 +127,7 @@ def _to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
     dtype = raw_type(type_)
     annotation = "Instant" if isinstance(dtype, pl.Datetime) else f"pl.{dtype}"
     # As text, 1.5 and 1.50 would be two versions of a row.
-    number = ", metadata=_NUMBER" if re.fullmatch(r"numeric(\(.*\))?", type_) else ""
+    number = ", metadata=NUMBER" if re.fullmatch(r"numeric(\(.*\))?", type_) else ""
     line = f'{column}: {annotation} = pa.Field(nullable=True, description="..."{number})'
     return f"captured; to use it, add `{line}` to {contract} and raise its version"
 

@@ -8,7 +8,8 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.findings import WARNING
-from orders_lakehouse.sources.postgres.changes import Clocks, changed_dates
+from orders_lakehouse.sources.base import Clocks
+from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.health import look_at_shop
 from tests.integration.conftest import Lakehouse
 from tests.unit.rows import on

@@ -14,15 +14,16 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.entities import customers, payments
+from orders_lakehouse.entities import payments, products
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS, RawCustomers
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import RAW_ORDERS, RawOrders
 from orders_lakehouse.pipeline.capture import Captured, capture
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.reconciliation import compare_with_shop
+from orders_lakehouse.sources.base import Window
 from orders_lakehouse.sources.postgres.changes import changed_dates
-from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
 from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, failures
@@ -111,7 +112,7 @@ class TestColumnsBesideTheContract:
                 "numeric(12,2)",
                 "numeric(14,4)",
                 "pl.String",
-                'pa.Field(nullable=True, description="...", metadata=_NUMBER)',
+                'pa.Field(nullable=True, description="...", metadata=NUMBER)',
                 "7.00",
             ),
         ],
@@ -127,7 +128,7 @@ class TestColumnsBesideTheContract:
         (drift,) = captured(lakehouse.lake, RAW_CUSTOMERS)[1]
         assert f"add `loyalty: {annotation} = {field}` to RawCustomers" in drift.to_do
 
-        named = {"__annotations__": {"loyalty": eval(annotation)}, "loyalty": eval(field, vars(customers))}  # noqa: S307
+        named = {"__annotations__": {"loyalty": eval(annotation)}, "loyalty": eval(field, vars(products))}  # noqa: S307
         table = replace(RAW_CUSTOMERS, model=type("Loyal", (RawCustomers,), {**named, "Config": Config}))
         lakehouse.shop(f"ALTER TABLE shop.customers ALTER loyalty TYPE {wider}")
         done, drifted = captured(lakehouse.lake, table)

@@ -11,7 +11,7 @@ from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.losses import Loss, losses
-from orders_lakehouse.sources.postgres.source_lag import ChangedLater, changed_later
+from orders_lakehouse.pipeline.source_lag import ChangedLater, changed_later
 from orders_lakehouse.tables import QUARANTINE_OF
 from tests.integration.conftest import Lakehouse, failures
 from tests.unit.rows import on

@@ -18,7 +18,7 @@ from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline.check_results import evaluations, failing_dates, latest
 from orders_lakehouse.pipeline.reconciliation import MISSED, compare_with_shop
-from orders_lakehouse.sources.postgres.source_lag import Uncaptured, uncaptured
+from orders_lakehouse.pipeline.source_lag import Uncaptured, uncaptured
 from orders_lakehouse.transforms.money import with_total_price
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import SHOP, changed, ran

@@ -17,10 +17,11 @@ from orders_lakehouse.defs.sensors import shop_changes_sensor
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.failing_requests import kept_refused
+from orders_lakehouse.pipeline.source_lag import uncaptured
 from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.base import Marks
 from orders_lakehouse.sources.postgres import changes
-from orders_lakehouse.sources.postgres.changes import Marks, changed_dates
-from orders_lakehouse.sources.postgres.source_lag import uncaptured
+from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.tables import RAW
 from tests.integration.conftest import Lakehouse, command_line, failures
 from tests.integration.daemon import Daemon

@@ -18,12 +18,13 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline.reconciliation import compare_totals_with_shop, compare_with_shop
+from orders_lakehouse.pipeline.source_lag import uncaptured
 from orders_lakehouse.postgres.connections import DatabaseError, connect
 from orders_lakehouse.settings import settings
+from orders_lakehouse.sources.base import Window
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.columns import contract_columns, grant
-from orders_lakehouse.sources.postgres.source_lag import uncaptured
-from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.tables import RAW, SOURCE_COLUMNS
 from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, failures
 from tests.integration.daemon import Daemon

@@ -27,8 +27,9 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError, connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources import batches
+from orders_lakehouse.sources.base import Batch, Window
 from orders_lakehouse.sources.postgres import versions as source
-from orders_lakehouse.sources.postgres.versions import Batch, Window, read_versions
+from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.tables import RAW
 from tests.unit.calendars import ZONES, calendar_in, moved
 from tests.unit.rows import at, on

@@ -21,7 +21,8 @@ from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
-from orders_lakehouse.sources.postgres.versions import Window, read_versions
+from orders_lakehouse.sources.base import Window
+from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.tables import CLEANSED
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.test_late_changes import (

@@ -16,7 +16,7 @@ from orders_lakehouse.pipeline.failing_requests import (
     refused_tables,
 )
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.sources.base import RefusedTable
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
 

@@ -13,7 +13,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.date_queue import IN_VAIN, Pending
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, refused_tables
-from orders_lakehouse.sources.refused import RefusedTable
+from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import ROOT
 
 # So many failed runs in a row are an error: by then a quarter of an hour has gone by.

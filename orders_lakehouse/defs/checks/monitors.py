@@ -33,10 +33,10 @@ from orders_lakehouse.pipeline.layer_lag import (
     waiting_to_be_cleansed,
     waiting_to_be_shown,
 )
+from orders_lakehouse.pipeline.source_lag import shop_now, uncaptured
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.pipeline.watermark import running_date
 from orders_lakehouse.settings import settings
-from orders_lakehouse.sources.postgres.source_lag import shop_now, uncaptured
-from orders_lakehouse.sources.watermark import running_date
 from orders_lakehouse.tables import DATED, FACTS, QUARANTINE_OF, ROOT, VOLUMES
 from orders_lakehouse.transforms.anomalies import DAYS, WEEKS, against_weekdays, mix_shifts
 from orders_lakehouse.warehouse.facts import fact_rows, fact_totals_by_state

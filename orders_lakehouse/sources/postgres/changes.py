@@ -15,16 +15,14 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
+from orders_lakehouse.sources.base import OVERLAP, REFUSED, Clocks, Marks, Window
 from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
-from orders_lakehouse.sources.postgres.versions import TOLERANCE, Window, captured_on, clamped
-from orders_lakehouse.sources.refused import REFUSED
+from orders_lakehouse.sources.postgres.versions import TOLERANCE, captured_on, clamped
 from orders_lakehouse.tables import RAW
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-# A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
-OVERLAP = timedelta(hours=1)
 # How long a look waits for a lock on a table: Dagster gives all of them together a minute.
 _LOCK_SECONDS = 8
 _CLOCK = "timestamp with time zone"
@@ -40,12 +38,9 @@ _READ_WITHOUT_INDEX = "SELECT coalesce(sum(seq_tup_read), 0)::bigint FROM pg_sta
 # Under which name the mark of a table says when it is to be looked at again, where that is not the next time.
 _NEXT_LOOK = "next look"
 
-# By table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there were, and the
-# sum of their hashes; where looks are costly, when the next one is due. Of a table that could not be looked at, these
-# stay as they were, and REFUSED says since when and why; one without a change clock has nothing else.
-Marks = Mapping[str, Mapping[str, Any]]
-# By capture date: rows, and the sum of their clocks in microseconds.
-Clocks = Mapping[date, tuple[int, int]]
+# The mark of a table: `since`, from when on rows are looked at again, and `dates`: by capture date, how many there
+# were, and the sum of their hashes; where looks are costly, when the next one is due. Of a table that could not be
+# looked at, these stay as they were, and REFUSED says since when and why; one without a change clock has nothing else.
 
 
 def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Calendar) -> tuple[list[date], Marks]:

@@ -8,18 +8,17 @@ the shop has beside the columns of the contract is read with them, as far as thi
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.base import declared_at
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE, number_columns
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.postgres.connections import DatabaseError, batches, connect, value_of
+from orders_lakehouse.sources.base import Batch, Shape, Window
 from orders_lakehouse.sources.batches import batch_bytes, in_batches
 from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
 
@@ -57,57 +56,6 @@ _ENCODING = (
 )
 # Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
 _EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
-
-
-@dataclass(frozen=True)
-class Window:
-    """Capture dates to read.
-
-    Attributes:
-        first: First capture date.
-        last: Last capture date.
-        calendar: First partition, whose window is open to the left, and when dates begin.
-    """
-
-    first: date
-    last: date
-    calendar: Calendar
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The columns of a table of the shop.
-
-    Attributes:
-        types: Column that this user may read to its type as Postgres writes it, such as `numeric(12,2)`; an array's
-            begins with _.
-        seen_at: The source's now() when they were seen.
-    """
-
-    types: Mapping[str, str]
-    seen_at: datetime
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of the shop as raw holds them, without `run_id`, and the counts that the shop itself gives.
-
-    Attributes:
-        rows: Columns of the raw table but `run_id`.
-        extras: What the shop has beside them, row by row, under its names; a type that raw has no like of is text.
-        counted: Rows of the whole window by date, counted by the shop in the same snapshot: date, rows.
-        shape: The columns of the shop's table in the same snapshot.
-    """
-
-    rows: pl.DataFrame
-    extras: pl.DataFrame
-    counted: pl.DataFrame
-    shape: Shape
-
-    @property
-    def in_window(self) -> int:
-        """Rows in the whole window."""
-        return int(self.counted["rows"].sum())
 
 
 def read_versions(table: Table, window: Window) -> Iterator[Batch]:

@@ -1,0 +1,14 @@
+"""Every source, and which of them have rows of an entity."""
+
+from collections.abc import Sequence
+
+from orders_lakehouse.entities.base import Entity
+from orders_lakehouse.sources.base import Source
+from orders_lakehouse.sources.postgres.source import PostgresSource
+
+SOURCES: tuple[Source, ...] = (PostgresSource(),)
+
+
+def sources_of(entity: Entity) -> Sequence[Source]:
+    """The sources that have rows of an entity."""
+    return [source for source in SOURCES if entity in source.entities]
