@@ -105,6 +105,18 @@ class Entry:
         return self.description.partition(". ")[0].rstrip(".") + "."
 
 
+@click.command("dictionary")
+@click.argument("table", required=False)
+@click.option("--write", is_flag=True, help="Write docs/dictionary anew instead.")
+def command(table: str | None, write: bool) -> None:
+    """Say what each table holds; with TABLE, what its columns say.
+
+    TABLE is a name such as cleansed.orders or marts.dim_date. Where columns come from and go to stands in
+    docs/dictionary.
+    """
+    write_pages() if write else show(table)
+
+
 def entries(parsed: models.Manifest | None = None) -> list[Entry]:
     """Every table of the lake, the calendar, and every mart, in the order of the layers.
 

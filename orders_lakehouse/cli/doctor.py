@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
+import click
 import dagster as dg
 import polars as pl
-from rich.padding import Padding
 from rich.text import Text
 
-from orders_lakehouse.cli.formatting import console, program, show_json
+from orders_lakehouse.cli.formatting import console, indented, program, show_json
 from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED
 from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE, VOLUME_AS_USUAL
 from orders_lakehouse.delta.configured import configured_lake
@@ -67,6 +67,20 @@ class Here:
 
 
 Look = Callable[[Here], Looked]
+
+
+@click.command("doctor")
+@click.option("--deep", is_flag=True, help="Read the content of every file of the lake, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(deep: bool, as_json: bool) -> None:
+    """Look for what is wrong, and say which command mends it. Nothing is changed or started.
+
+    Logs of the tables against their files, versions that others remember and that are gone, the shop and the warehouse
+    with their clocks, disks, dead runs, a silent daemon, sensors, checks. Ends with status 1 when something found is an
+    error; warnings alone end with 0.
+    """
+    if not doctor(deep=deep, as_json=as_json):
+        raise SystemExit(1)
 
 
 def doctor(*, deep: bool = False, as_json: bool = False) -> bool:
@@ -298,7 +312,7 @@ def _show(looked: Mapping[str, Looked], counts: Mapping[Severity, int]) -> None:
             what = finding.what if finding.what.startswith(name) else f"{name}: {finding.what}"
             terminal.print(Text.from_markup(_MARK[finding.severity]), Text(what, style="bold"))
             said = [f"found: {finding.found}", f"expected: {finding.expected}", finding.to_do]
-            terminal.print(Padding(Text("\n".join(said)), (0, 0, 0, 4), expand=False))
+            terminal.print(indented("\n".join(said), 4))
             for command in finding.commands:
                 # Whole, however wide: it is there to be copied.
                 terminal.print(Text(f"      {_called(command)}"), soft_wrap=True)

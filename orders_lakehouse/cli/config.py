@@ -36,6 +36,13 @@ What concerns Dagster alone (run queue, pools, retention, where logs go) is conf
 """
 
 
+@click.command("config")
+@click.option("--write-docs", is_flag=True, help="Write docs/configuration.md anew instead.")
+def command(write_docs: bool) -> None:
+    """Print the settings in force; of a database, where it is."""
+    write_page() if write_docs else show()
+
+
 def show() -> None:
     """Print each setting and its value; of a database, where it is and who connects."""
     in_force = settings()
