@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.postgres.connections import without_password
-from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.postgres.server_folders import data_elsewhere
 from orders_lakehouse.settings import PROJECT, Settings, settings
 
 _PAGE = """\

@@ -17,7 +17,7 @@ from orders_lakehouse.delta.tables import rows_of
 from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
-from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.postgres.server_folders import data_elsewhere
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import RAW, VOLUMES
 

@@ -34,7 +34,8 @@ from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations,
 from orders_lakehouse.pipeline.failing_requests import kept, kept_refused
 from orders_lakehouse.pipeline.lake_health import dates_of, look_at_contents, look_at_tables
 from orders_lakehouse.postgres.connections import Database, is_embedded
-from orders_lakehouse.postgres.embedded import data_directory, embedded_server_runs
+from orders_lakehouse.postgres.embedded import embedded_server_runs
+from orders_lakehouse.postgres.server_folders import data_directory
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.health import look_at_shop
 from orders_lakehouse.tables import TABLES

@@ -9,7 +9,7 @@ from psycopg2.extensions import make_dsn
 
 from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres.connections import Database, DatabaseError, is_embedded, parts_of
-from orders_lakehouse.postgres.embedded import server_program
+from orders_lakehouse.postgres.server_folders import server_program
 
 # libpq's variable for each part of a connection that has one.
 _VARIABLES = {
