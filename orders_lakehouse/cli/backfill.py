@@ -1,4 +1,4 @@
-"""A backfill: its ranges, its progress, the summary at its end, and what to do when it failed."""
+"""`lakehouse backfill`: its ranges, its progress, the summary at its end, and what to do when it failed."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The demo: the sample shop, its whole year, what came of it, and what to try next."""
+"""`lakehouse demo`: the sample shop, its whole year, what came of it, and what to try next."""
 
 import fcntl
 from collections.abc import Iterator
