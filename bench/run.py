@@ -22,7 +22,8 @@ from bench.changes import change_lines, settled_date
 from bench.measure import DbtInvocation, Observed, numbers
 from bench.processes import ObservedProcess, cpu_of_children, cpu_of_family, sampling
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres.embedded import data_directory, embedded_server, remove_embedded_server
+from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server
+from orders_lakehouse.postgres.server_folders import data_directory
 from orders_lakehouse.sample_shop.sample import load_sample_shop
 from orders_lakehouse.settings import PROJECT, Settings
 

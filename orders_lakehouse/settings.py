@@ -2,6 +2,7 @@
 
 Every variable the lakehouse reads is a field of `Settings`; a `.env` file in the project counts as
 environment. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
+What a single value must look like is declared in `setting_types`; what several demand together, here.
 """
 
 import os
@@ -10,24 +11,27 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from urllib.parse import quote
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
+from orders_lakehouse.setting_types import (
+    AbsolutePath,
+    GlueName,
+    PathOrUrl,
+    PostgresUrl,
+    RoleNames,
+    SchemaName,
+    StartDate,
+    TimeZone,
+    UpperCase,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
-# Files among the time zones that name no place, and mean another thing on each machine.
-_NO_PLACE = {"Factory", "localtime", "posixrules"}
-# The same zones counted with leap seconds, which no other clock here has: their midnights would be half a minute off.
-_WITH_LEAP_SECONDS = "right/"
-# What Postgres takes for the same name with and without quotes.
-_PLAIN_NAME = "[a-z_][a-z0-9_]{0,62}"
 _KMS = ("aws:kms", "aws:kms:dsse")
 # Of Spark Connect: where it is, and parameters after a slash.
 _SPARK_REMOTE = re.compile(r"(sc://[^/\s;?@#]+)(?:/|/;.*)?")
@@ -42,49 +46,49 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=PROJECT / ".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    home: Path = Field(
+    home: AbsolutePath = Field(
         default=PROJECT / ".lakehouse",
         validation_alias="LAKEHOUSE_HOME",
         description="Directory in which everything local lives: the embedded Postgres, the lake, Dagster's home.",
     )
-    lake_url_given: str | None = Field(
+    lake_url_given: PathOrUrl | None = Field(
         default=None,
         validation_alias="LAKE_URL",
         description="Root of the Delta tables, a directory or s3://bucket/prefix. Default: lake/ under LAKEHOUSE_HOME.",
     )
-    shop_database_url: str | None = Field(
+    shop_database_url: PostgresUrl | None = Field(
         default=None,
         validation_alias="SHOP_DATABASE_URL",
         repr=False,
         description="Postgres URL of the shop. Default: the embedded server's database `shop`.",
     )
-    warehouse_database_url: str | None = Field(
+    warehouse_database_url: PostgresUrl | None = Field(
         default=None,
         validation_alias="WAREHOUSE_DATABASE_URL",
         repr=False,
         description="Postgres URL of the warehouse. Default: the embedded server's database `warehouse`.",
     )
-    lake_schema: str = Field(
+    lake_schema: SchemaName = Field(
         default="lake",
         validation_alias="LAKEHOUSE_LAKE_SCHEMA",
         description="Schema of the warehouse for the copies of lake tables.",
     )
-    staging_schema: str = Field(
+    staging_schema: SchemaName = Field(
         default="staging",
         validation_alias="LAKEHOUSE_STAGING_SCHEMA",
         description="Schema of the warehouse for dbt's staging views.",
     )
-    marts_schema: str = Field(
+    marts_schema: SchemaName = Field(
         default="marts",
         validation_alias="LAKEHOUSE_MARTS_SCHEMA",
         description="Schema of the warehouse for the dimensions and facts.",
     )
-    readers: str = Field(
+    readers: RoleNames = Field(
         default="",
         validation_alias="LAKEHOUSE_READERS",
         description="Roles of the warehouse, with commas between them, that may read the dimensions and facts.",
     )
-    start_date: date = Field(
+    start_date: StartDate = Field(
         default=date(2017, 1, 1),
         validation_alias="LAKEHOUSE_START_DATE",
         description=(
@@ -92,7 +96,7 @@ class Settings(BaseSettings):
             "moves it to an earlier date."
         ),
     )
-    timezone: str = Field(
+    timezone: TimeZone = Field(
         default="UTC",
         validation_alias="LAKEHOUSE_TIMEZONE",
         description=(
@@ -100,7 +104,7 @@ class Settings(BaseSettings):
             "into the tables; it cannot change later."
         ),
     )
-    holidays_country: str = Field(
+    holidays_country: UpperCase = Field(
         default="US",
         validation_alias="LAKEHOUSE_HOLIDAYS_COUNTRY",
         description=(
@@ -116,7 +120,7 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_QUARANTINE_LIMIT",
         description="Share of a date's rows that may be in quarantine before the date counts as broken, 0 to 1.",
     )
-    waivers: Path = Field(
+    waivers: AbsolutePath = Field(
         default=PROJECT / "waivers.toml",
         validation_alias="LAKEHOUSE_WAIVERS",
         description="File of the waivers: which rows may break which rules, why, and until when.",
@@ -132,7 +136,7 @@ class Settings(BaseSettings):
         repr=False,
         description="Spark Connect URL of the cluster, sc://host:port; read where the engine is spark.",
     )
-    emr_job: Path | None = Field(
+    emr_job: AbsolutePath | None = Field(
         default=None,
         validation_alias="LAKEHOUSE_EMR_JOB",
         description="JSON file with the parameters of StartJobRun: dates are then derived as jobs on EMR Serverless.",
@@ -227,7 +231,7 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
         description="How far a layer may be behind the shop before a check warns; four times as far is an error.",
     )
-    glue_database: str | None = Field(
+    glue_database: GlueName | None = Field(
         default=None,
         validation_alias="LAKEHOUSE_GLUE_DATABASE",
         description=(
@@ -250,88 +254,6 @@ class Settings(BaseSettings):
         validation_alias="AWS_SSE_BUCKET_KEY_ENABLED",
         description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: as the bucket says.",
     )
-
-    @field_validator("home", "waivers", "emr_job")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return _followed(value) if value else None
-
-    @field_validator("lake_url_given")
-    @classmethod
-    def _path_or_url(cls, value: str | None) -> str | None:
-        if value is not None and "://" not in value:
-            _followed(Path(value))
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        problem = ValueError(f"{value!r} is no IANA time zone; expected a name such as 'Europe/Berlin'")
-        if value in _NO_PLACE or value.startswith(_WITH_LEAP_SECONDS):
-            raise problem
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise problem from error
-        return value
-
-    @field_validator("start_date")
-    @classmethod
-    def _after_the_beginning_of_time(cls, value: date) -> date:
-        if value.year <= 1900:
-            raise ValueError(f"{value} is too early; expected a date after 1900, where dimension history begins")
-        if value.year not in YEARS:
-            raise ValueError(f"{value} is too late; expected a date of the years {YEARS_IN_WORDS}")
-        return value
-
-    @field_validator("holidays_country")
-    @classmethod
-    def _upper_case(cls, value: str) -> str:
-        return value.upper()
-
-    @field_validator("glue_database")
-    @classmethod
-    def _glue_name(cls, value: str | None) -> str | None:
-        if value is not None and re.fullmatch("[a-z0-9_]{1,255}", value) is None:
-            raise ValueError(
-                "no name that Athena and Glue agree on; expected lower-case letters, digits and underscores"
-            )
-        return value
-
-    @field_validator("lake_schema", "staging_schema", "marts_schema")
-    @classmethod
-    def _schema_name(cls, value: str) -> str:
-        if re.fullmatch(_PLAIN_NAME, value) is None or value.startswith("pg_") or value == "information_schema":
-            raise ValueError(
-                "no name of a schema that needs no quotes; expected at most 63 lower-case letters, digits and "
-                "underscores, not beginning with a digit or pg_"
-            )
-        return value
-
-    @field_validator("readers")
-    @classmethod
-    def _role_names(cls, value: str) -> str:
-        names = [name.strip() for name in value.split(",") if name.strip()]
-        wrong = [name for name in names if re.fullmatch(_PLAIN_NAME, name) is None]
-        if wrong:
-            raise ValueError(
-                f"{', '.join(map(repr, wrong))}: no name of a role that needs no quotes; expected names of lower-case "
-                "letters, digits and underscores, with commas between them"
-            )
-        return ",".join(names)
-
-    @field_validator("shop_database_url", "warehouse_database_url")
-    @classmethod
-    def _postgres_url(cls, value: str | None) -> str | None:
-        problem = ValueError("not a Postgres URL; expected postgresql://user:password@host:port/database")
-        try:
-            scheme = urlsplit(value or "postgresql:").scheme
-        except ValueError:
-            # The parser's own message quotes the URL, and the password with it.
-            raise problem from None
-        if scheme not in ("postgresql", "postgres"):
-            raise problem
-        return value
 
     @model_validator(mode="after")
     def _no_unknown_names(self) -> "Settings":
@@ -422,14 +344,6 @@ class Settings(BaseSettings):
         """Directory of Dagster's instance."""
         # Dagster demands an absolute path.
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster").absolute()
-
-
-def _followed(path: Path) -> Path:
-    try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError) as error:
-        # A user's folder that there is none of, or links in a circle.
-        raise ValueError(f"no path that can be followed: {error}") from error
 
 
 @lru_cache(maxsize=1)

@@ -85,7 +85,7 @@ def _let_every_role_in(home: Path, socket_directory: str) -> None:
     """Let whoever runs the tests connect as the roles that they make."""
     from adbc_driver_postgresql import dbapi
 
-    from orders_lakehouse.postgres.embedded import data_directory
+    from orders_lakehouse.postgres.server_folders import data_directory
 
     users = data_directory(home) / "pg_ident.conf"
     lines = users.read_text().splitlines()

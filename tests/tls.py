@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from orders_lakehouse.machine import environment
-from orders_lakehouse.postgres.embedded import server_program
+from orders_lakehouse.postgres.server_folders import server_program
 
 PASSWORD = "pass-w0rd/of:loader"
 # By TLS and in clear: it is for the client to insist. A certificate is looked at in front of the server.

@@ -1,4 +1,4 @@
-"""A backfill: its ranges, its progress, the summary at its end, and what to do when it failed."""
+"""`lakehouse backfill`: its ranges, its progress, the summary at its end, and what to do when it failed."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import TextIO
@@ -14,8 +14,9 @@ from typing import TextIO
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DEFAULT_JOB, Request, command
+from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DEFAULT_JOB, Request, command_line
 from orders_lakehouse.cli.formatting import console, grid, program
+from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.cli.runs import BackfillError, run_range
 from orders_lakehouse.cli.status import look, show_tables
 from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW, NOT_BLOCKING
@@ -36,6 +37,22 @@ _MANY_DATES = 1000
 # First and last date.
 Stretch = tuple[date, date]
 _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
+
+
+@click.command("backfill")
+@click.argument("first", type=DATE, metavar="FIRST")
+@click.argument("last", type=DATE, metavar="LAST")
+@click.option("--without", type=DATE, multiple=True, metavar="DATE", help="Date to leave out; may be given again.")
+@click.option("--job", default="refresh_all_job", show_default=True, help="Job to run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and the progress to stderr.")
+def command(first: datetime, last: datetime, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
+    """Run everything for the dates from FIRST to LAST.
+
+    Dates are written 2017-03-01. It is one run, in this process; with --without, one for each stretch of dates that
+    are left, up to the first that fails.
+    """
+    left_out = frozenset(day.date() for day in without)
+    backfill(Request(first.date(), last.date(), left_out, job), as_json=as_json)
 
 
 def backfill(request: Request, *, as_json: bool = False) -> None:
@@ -112,7 +129,7 @@ def _changed_later(request: Request) -> str:
                 f"{found.orders:,} order{'' if one else 's'} of these dates changed later, and will be captured "
                 f"with the {'date of its change' if one else 'dates of their changes'}:\n"
                 "lines and payments wait until then. To have them now:\n"
-                f"  {command(replace(request, last=found.until))}\n"
+                f"  {command_line(replace(request, last=found.until))}\n"
             )
     return ""
 
@@ -172,7 +189,7 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
     bad = blamed(outcome)
     left = Request(request.first, request.last, request.without | bad, request.job)
     if bad and _any_left(left):
-        message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command(left)}"
+        message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command_line(left)}"
     return message + (
         f"\n`make dev` and run {outcome.run_id} show the details; "
         "once the cause is fixed, the same backfill again repairs the tables."

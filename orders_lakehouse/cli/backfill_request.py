@@ -29,7 +29,7 @@ class Request:
     job: str = DEFAULT_JOB
 
 
-def command(request: Request) -> str:
+def command_line(request: Request) -> str:
     """The command line of a request."""
     without = [f"--without {day}" for day in sorted(request.without)]
     job = [] if request.job == DEFAULT_JOB else [f"--job {request.job}"]

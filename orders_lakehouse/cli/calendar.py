@@ -28,6 +28,17 @@ _GAP = timedelta(days=7)
 _SHOWN = 10
 
 
+@click.command("calendar")
+@click.option("--apply", "write", is_flag=True, help="Write the calendar from the data installed here.")
+def command(write: bool) -> None:
+    """Show the calendar of the lake: midnights and holidays, and what newer data would change.
+
+    The lake keeps those that it was made with, whatever is installed where. With --apply, it takes those of this
+    machine, and the dates that have to be run again are named.
+    """
+    calendar(write=write)
+
+
 def calendar(*, write: bool) -> None:
     """Print what the lake has and what would change; or write the calendar anew, and print what has changed.
 

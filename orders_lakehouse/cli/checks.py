@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 import polars as pl
-from rich.padding import Padding
 from rich.text import Text
 
-from orders_lakehouse.cli.backfill_request import Request, command
-from orders_lakehouse.cli.formatting import console, grid, program
+from orders_lakehouse.cli.backfill_request import Request, command_line
+from orders_lakehouse.cli.formatting import console, grid, indented, program
+from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED, when
 from orders_lakehouse.contracts.checks import VOLUME_AS_USUAL
 from orders_lakehouse.dates import in_words
@@ -48,6 +48,27 @@ class Wanted:
     check: str | None = None
     failed: bool = False
     history: bool = False
+
+
+@click.command("checks")
+@click.option("--failed", is_flag=True, help="Only what fails now, and what to do.")
+@click.option("--date", "day", type=DATE, metavar="D", help="Of one date.")
+@click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")
+@click.option("--check", metavar="NAME", help="Of one check, such as no_row_lost.")
+@click.option("--history", is_flag=True, help="Every evaluation, run by run; without it, the latest of each date.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of records.")
+def command(
+    failed: bool, day: datetime | None, table: str | None, check: str | None, history: bool, as_json: bool
+) -> None:
+    """Show what checks found, by date.
+
+    A line for each table and check: how many dates were judged, the first and the last of them, when they were last
+    judged (UTC), and below the dates that fail. For scripts, --failed ends with status 1 when something fails with
+    severity ERROR (an unusual volume is left to people), or when nothing was judged.
+    """
+    holds = checks(Wanted(day.date() if day else None, table, check, failed, history), as_json=as_json)
+    if failed and not holds:
+        raise SystemExit(1)
 
 
 def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
@@ -115,7 +136,7 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
         if rows.is_empty() and wanted.day is not None:
             raise ChecksError(
                 f"no check has judged {wanted.day} in {settings().lake_url} of what is asked for: it neither holds nor "
-                f"fails. A run judges it: {command(Request(wanted.day, wanted.day))}"
+                f"fails. A run judges it: {command_line(Request(wanted.day, wanted.day))}"
             )
         rows = rows.filter(~pl.col("passed"))
     layer = pl.col("asset").str.split("/").list.first()
@@ -193,14 +214,10 @@ def _show_failures(failing: pl.DataFrame) -> None:
     for (asset, check), of_check in _by(failing, _CHECK):
         terminal.print(Text.from_markup(f"{_mark(of_check)} ").append(f"{asset} {check}", style="bold"))
         for said, rows in _by(of_check, _SAID):
-            terminal.print(_indented(in_words(rows["date"].drop_nulls()) or _WHOLE, 2))
+            terminal.print(indented(in_words(rows["date"].drop_nulls()) or _WHOLE, 2))
             for name, text in zip(_SAID, said, strict=True):
                 if text is not None:
-                    terminal.print(_indented(f"{name:<9} {text}", 4))
-
-
-def _indented(text: str, columns: int) -> Padding:
-    return Padding(Text(text), (0, 0, 0, columns), expand=False)
+                    terminal.print(indented(f"{name:<9} {text}", 4))
 
 
 def _show_remedies(failing: pl.DataFrame) -> None:
@@ -220,7 +237,7 @@ def _show_history(results: pl.DataFrame) -> None:
                 + Text(in_words(days) or _WHOLE)
             )
             if failing.height and len(days):
-                terminal.print(_indented(f"fails on {in_words(failing['date'])}", 4))
+                terminal.print(indented(f"fails on {in_words(failing['date'])}", 4))
 
 
 def _by(rows: pl.DataFrame, columns: list[str]) -> Iterable[tuple[tuple[Any, ...], pl.DataFrame]]:

@@ -20,6 +20,18 @@ def published() -> Documents:
     return found
 
 
+@click.command("contracts")
+@click.option("--write", is_flag=True, help="Publish them, unless something is incompatible.")
+def command(write: bool) -> None:
+    """Compare the contracts with those that were published, and with what reads them.
+
+    A contract that changes what others rely on needs a new version; a column that dbt or a table downstream reads must
+    be offered. Ends with status 1 when something is incompatible, or not published as it is.
+    """
+    if not contracts(write=write):
+        raise SystemExit(1)
+
+
 def contracts(*, write: bool) -> bool:
     """Print what is incompatible; or publish the contracts, unless something is.
 

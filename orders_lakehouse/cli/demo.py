@@ -1,8 +1,6 @@
-"""The demo: the sample shop, its whole year, what came of it, and what to try next."""
+"""`lakehouse demo`: the sample shop, its whole year, what came of it, and what to try next."""
 
 import fcntl
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -13,22 +11,24 @@ from orders_lakehouse.cli.backfill import backfill
 from orders_lakehouse.cli.backfill_request import Request
 from orders_lakehouse.cli.chart import show_revenue
 from orders_lakehouse.cli.formatting import program
+from orders_lakehouse.cli.shop import ShopError, load_shop_if_embedded
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import rows_of
-from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
-from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.postgres.server_folders import data_elsewhere
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import RAW, VOLUMES
 
 
-class ShopError(ExpectedError):
-    """The sample cannot be loaded into the shop."""
+@click.command("demo")
+def command() -> None:
+    """Load the sample shop, build everything, show what came of it."""
+    demo()
 
 
-def run_demo() -> None:
+def demo() -> None:
     """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
     with _one_at_a_time():
         load_shop_if_embedded()
@@ -36,47 +36,6 @@ def run_demo() -> None:
         backfill(Request(first, last))
         show_revenue(rows_of(configured_lake().scan(VOLUMES[0][0].table)))
         click.echo(_next_steps(first, last))
-
-
-def load_shop_if_embedded(copies: int = 1) -> None:
-    """Fill the embedded shop with the sample, so many times as big, unless it has orders already."""
-    if settings().shop_database_url is not None:
-        click.echo(f"The shop is {without_password(settings().shop_database_url or '')}; no sample is loaded.")
-        return
-    click.echo("Starting the embedded Postgres and loading the sample shop ...")
-    started = time.monotonic()
-    try:
-        from orders_lakehouse.sample_shop.sample import load_sample_shop
-
-        load_sample_shop(database_url("shop"), copies=copies, report=lambda line: click.echo(f"  {line}"))
-    except (ModuleNotFoundError, ValueError) as error:
-        raise ShopError(str(error)) from error
-    click.echo(f"  {time.monotonic() - started:.1f} s")
-
-
-def simulate(days: int, per_minute: float, seed: int) -> None:
-    """Let days go by in the embedded shop, with a line for each of them.
-
-    Raises:
-        ShopError: The shop is somebody's own, is empty, or the days are not over yet.
-    """
-    if settings().shop_database_url is not None:
-        raise ShopError(
-            f"the shop is {without_password(settings().shop_database_url or '')}, and what is made up does not belong "
-            "there: expected the embedded one. Unset SHOP_DATABASE_URL, or take another LAKEHOUSE_HOME without it."
-        )
-    from orders_lakehouse.sample_shop import simulate as shop
-
-    started = time.monotonic()
-    try:
-        shop.simulate(database_url("shop"), days, seed=seed, per_minute=per_minute, report=_tell_of_day)
-    except ValueError as error:
-        raise ShopError(str(error)) from error
-    click.echo(f"  {time.monotonic() - started:.1f} s")
-
-
-def _tell_of_day(day: date, changed: Counter[str]) -> None:
-    click.echo(f"  {day}  " + ", ".join(f"{rows:,} {kind}" for kind, rows in changed.items()))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import polars as pl
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -50,6 +51,11 @@ def grid(*, dense: bool = False) -> Grid:
         pad_edge=False,
         collapse_padding=True,
     )
+
+
+def indented(text: str, columns: int) -> Padding:
+    """A text whose lines all begin some columns further right, those that are wrapped too."""
+    return Padding(Text(text), (0, 0, 0, columns), expand=False)
 
 
 def show_json(value: Any) -> None:

@@ -9,6 +9,21 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import TABLES
 
 
+@click.command("maintain")
+@click.option(
+    "--layer",
+    type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),
+    help="The tables of one layer alone.",
+)
+def command(layer: str | None) -> None:
+    """Care for the tables: few files, a short log, and no file that is not needed. No row changes.
+
+    Shows what each table takes, before and after. Files of older versions stay for LAKEHOUSE_RETENTION_DAYS. Others may
+    read and write meanwhile; a job for each layer does the same every night.
+    """
+    maintain(layer)
+
+
 def maintain(layer: str | None) -> None:
     """Care for the tables of a layer, or of all, with a line for each that there is.
 

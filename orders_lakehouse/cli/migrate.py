@@ -2,12 +2,22 @@
 
 import click
 
-from orders_lakehouse.cli.backfill_request import FROM_RAW, Request, command
+from orders_lakehouse.cli.backfill_request import FROM_RAW, Request, command_line
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import first_and_last_date
 from orders_lakehouse.pipeline.start_date import Moved, move_start
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.tables import CLEANSED, QUARANTINE, RAW, TABLES
+
+
+@click.command("migrate")
+def command() -> None:
+    """Bring the tables of a lake that an older version made up to the present contracts, once.
+
+    Run it with nothing else at work. It writes tables anew whose columns have other types, each in one commit, and says
+    which dates to derive afterwards. There is nothing to do where it says so.
+    """
+    migrate()
 
 
 def migrate() -> None:
@@ -42,7 +52,7 @@ def migrate() -> None:
         reason = "by the present contracts" if moved is None else f"in a lakehouse that begins on {moved.start}"
         click.echo(f"\nEvery date may come out otherwise {reason}. Derive all of them, in this order:")
         for job in FROM_RAW:
-            click.echo(f"  {command(Request(first, dates[1], job=job))}")
+            click.echo(f"  {command_line(Request(first, dates[1], job=job))}")
 
 
 def _tell(moved: Moved) -> None:

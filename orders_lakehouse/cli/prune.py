@@ -11,6 +11,18 @@ from orders_lakehouse.runtime.run_history import shrink_files
 from orders_lakehouse.settings import settings
 
 
+@click.command("prune")
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would go.")
+def command(dry_run: bool) -> None:
+    """Remove what older runs have left: events, logs, ticks, artifacts of dbt.
+
+    The newest LAKEHOUSE_KEEP_RUNS runs keep everything. Of older ones the newest event of each asset and date and the
+    newest evaluation of each check stay, so that no date turns to missing. Others may run meanwhile; a job does the
+    same every night.
+    """
+    prune(dry_run=dry_run)
+
+
 def prune(*, dry_run: bool) -> None:
     """Remove what older runs have left, or only count it, with a line for each kind.
 

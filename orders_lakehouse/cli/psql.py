@@ -4,11 +4,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 
+import click
 from psycopg2.extensions import make_dsn
 
 from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres.connections import Database, DatabaseError, is_embedded, parts_of
-from orders_lakehouse.postgres.embedded import server_program
+from orders_lakehouse.postgres.server_folders import server_program
 
 # libpq's variable for each part of a connection that has one.
 _VARIABLES = {
@@ -44,6 +45,21 @@ _VARIABLES = {
 }
 # They stand in no argument. The passphrase of a client's key has no variable: psql asks for it.
 _SECRET = ("password", "sslpassword")
+
+
+@click.command("psql", context_settings={"ignore_unknown_options": True})
+@click.argument("database", type=click.Choice(["shop", "warehouse"]))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PSQL ARGUMENTS]")
+def command(database: str, arguments: tuple[str, ...]) -> None:
+    """Open psql in the database in force; its password stands on no command line.
+
+    \b
+    lakehouse psql warehouse
+    lakehouse psql warehouse -- -c "select count(*) from marts.fct_orders"
+
+    An embedded server is started, and its own psql serves where none is installed.
+    """  # noqa: D301 (the escape tells click to keep the lines)
+    psql("shop" if database == "shop" else "warehouse", arguments)
 
 
 def psql(database: Database, arguments: Sequence[str]) -> None:

@@ -1,23 +1,19 @@
-"""`lakehouse sql` and `lakehouse read`: rows of the Delta tables, now or as they were."""
+"""What `lakehouse sql` and `lakehouse read` share: options of the output, tables by their names, and rows printed."""
 
-import re
 import sys
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Literal
 
 import click
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
-from polars.exceptions import PolarsError
 
 from orders_lakehouse.cli.formatting import program, show_rows
 from orders_lakehouse.cli.plain_text import safe_json, safe_lines
-from orders_lakehouse.cli.readonly_sql import QueryError, check
+from orders_lakehouse.cli.readonly_sql import QueryError
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta import object_store
-from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import at
 from orders_lakehouse.delta.storage_errors import storage_trouble
 from orders_lakehouse.delta.tables import Lake
@@ -28,62 +24,26 @@ Form = Literal["table", "json", "csv"]
 ROWS_SHOWN = 50
 
 
-def sql(query: str, limit: int | None, form: Form) -> None:
-    """Print the rows of a query over the Delta tables; only those that it names are opened.
-
-    Raises:
-        QueryError: The query is not understood, or names what is not there; the message says what is.
-    """
-    check(query)
-    lake = configured_lake()
-    named = [table for table in TABLES if _names(query, table)]
-    frames = {table: object_store.scan(_opened(lake, table)) for table in named}
-    names = {name: frame for table, frame in frames.items() for name in (table.path, _dotted(table))}
-    try:
-        _print(pl.SQLContext(names).execute(query), limit, form)
-    except PolarsError as error:
-        raise QueryError(f"{_first_words(error)}\n{_what_there_is(named)}") from error
-
-
-def read(
-    name: str, version: int | None, as_of: datetime | None, day: date | None, limit: int | None, form: Form
-) -> None:
-    """Print the rows of a table, at its latest version or at an earlier one.
-
-    Raises:
-        QueryError: There is no such table, or it has no dates.
-        LakeError: There is no such version.
-    """
-    if version is not None and as_of is not None:
-        raise QueryError("found --version and --as-of; expected one of them")
-    table = _table(name)
-    handle = _opened(configured_lake(), table, version, as_of)
-    rows = object_store.scan(handle)
-    if day is not None:
-        if table.partitioned_by is None:
-            raise QueryError(f"{table.path} has no dates; read it without --date")
-        rows = rows.filter(pl.col(table.partitioned_by) == day)
-    if form == "table":
-        click.echo(f"{table.path}, version {handle.version()}")
-    _print(rows, limit, form)
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how many rows are printed, and in which form: `limit` and `form`."""
+    options = [
+        click.option("--limit", type=click.IntRange(0, 2**31), metavar="N", help="Rows at most; 50 in a table."),
+        click.option("--table", "form", flag_value="table", default=True, help="Print a table; the default."),
+        click.option(
+            "--json",
+            "form",
+            flag_value="json",
+            help="Print a JSON list of records; decimals are strings, to stay exact.",
+        ),
+        click.option("--csv", "form", flag_value="csv", help="Print CSV."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def instant(text: str) -> datetime:
-    """An instant of ISO 8601, in UTC where it names no zone; a date is its midnight.
-
-    Raises:
-        QueryError: It is none.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except ValueError:
-        raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
-    except OverflowError:
-        raise QueryError(f"{text!r} is no instant in UTC; expected one of the years 1 to 9999 there") from None
-
-
-def _print(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
+def print_rows(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
+    """Print rows of whatever columns, at most as many as the limit says."""
     if limit is None and form == "table":
         limit = ROWS_SHOWN
     # One more than asked for tells whether there are more.
@@ -116,36 +76,27 @@ def _counted(rows: int, *, more: bool) -> str:
     return f"{rows:,} row{'' if rows == 1 else 's'}."
 
 
-def _opened(lake: Lake, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
+def opened(lake: Lake, table: Table, version: int | None = None, as_of: datetime | None = None) -> DeltaTable:
+    """Open a table at its latest version, or at an earlier one.
+
+    Raises:
+        LakeError: There is no such version.
+        QueryError: The table is not made yet.
+    """
     try:
         return at(lake, table, version, as_of)
     except TableNotFoundError:
         raise QueryError(f"{table.path} is not made yet; `make demo` or `make backfill` makes it") from None
 
 
-def _names(query: str, table: Table) -> bool:
-    return re.search(rf'\b{table.layer}"?\s*[./]\s*"?{table.name}\b', query) is not None
-
-
-def _table(name: str) -> Table:
-    found = [table for table in TABLES if name in (table.path, _dotted(table), table.name)]
-    if len(found) > 1:
-        raise QueryError(f"{name!r} may be any of {', '.join(map(_dotted, found))}; expected one of them")
-    if not found:
-        raise QueryError(f"there is no table {name!r}.\n{_what_there_is([])}")
-    return found[0]
-
-
-def _dotted(table: Table) -> str:
+def dotted(table: Table) -> str:
+    """Name of a table as a query has it."""
     return f"{table.layer}.{table.name}"
 
 
-def _first_words(error: PolarsError) -> str:
-    return str(error).split("\n", maxsplit=1)[0].partition("; valid columns")[0]
-
-
-def _what_there_is(named: Sequence[Table]) -> str:
-    columns = [f"The columns of {_dotted(table)} are {', '.join(table.columns)}." for table in named]
+def what_there_is(named: Sequence[Table]) -> str:
+    """The columns of some tables, and the names of all, in lines."""
+    columns = [f"The columns of {dotted(table)} are {', '.join(table.columns)}." for table in named]
     layers = {table.layer: [other.name for other in TABLES if other.layer == table.layer] for table in TABLES}
     tables = [f"  {layer}.  {', '.join(names)}" for layer, names in layers.items()]
     marts = f'Marts are in Postgres: psql "$({program()} url warehouse)"'

@@ -1,12 +1,13 @@
 """`lakehouse recapture`: a capture date of a raw table, taken again from the shop because a file of it is damaged."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request, command
+from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request, command_line
+from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
@@ -29,6 +30,18 @@ class RecaptureError(ExpectedError):
     """What is asked for cannot be taken again."""
 
 
+@click.command("recapture")
+@click.argument("table")
+@click.argument("day", type=DATE, metavar="DATE")
+def command(table: str, day: datetime) -> None:
+    """Take a capture date of a raw table again from the shop, when a file of it is damaged.
+
+    TABLE is a name such as orders. What can still be read of the date stays, and the shop's rows are added; what
+    neither has any more is named by its key. Ends with the commands that derive what is touched. See docs/repair.md.
+    """
+    recapture(table, day.date())
+
+
 def recapture(name: str, day: date) -> None:
     """Take a capture date of a raw table again; print what was kept, taken and lost, and what to run then.
 
@@ -47,7 +60,7 @@ def recapture(name: str, day: date) -> None:
     if find(lake, table) is None:
         raise RecaptureError(
             f"{table.path} has not been captured in {lake.url} yet; expected a table with a damaged file. To capture "
-            f"the date, run: {command(Request(day, day, job=CAPTURE_JOB))}"
+            f"the date, run: {command_line(Request(day, day, job=CAPTURE_JOB))}"
         )
     if day < calendar.start:
         raise RecaptureError(
@@ -61,8 +74,8 @@ def recapture(name: str, day: date) -> None:
     _say(table, day, done)
     if done.wrong or done.taken.height:
         touched = touched_by(lake, table, day, done, calendar)
-        commands = [command(Request(day, day, job=CAPTURE_JOB))]
-        commands += [command(Request(first, last, job=DERIVE_JOB)) for first, last in ranges(touched, GAP, ())]
+        commands = [command_line(Request(day, day, job=CAPTURE_JOB))]
+        commands += [command_line(Request(first, last, job=DERIVE_JOB)) for first, last in ranges(touched, GAP, ())]
         click.echo("\nTo judge this date again, and to derive what it touches:")
         _lines(commands)
 

@@ -3,7 +3,7 @@
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill_request import DERIVE_JOB, Request, command
+from orders_lakehouse.cli.backfill_request import DERIVE_JOB, Request, command_line
 from orders_lakehouse.cli.formatting import program
 from orders_lakehouse.cli.runs import BackfillError, run_job
 from orders_lakehouse.delta.configured import configured_lake
@@ -16,6 +16,20 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 
 class ReconcileError(ExpectedError):
     """There is nothing to compare the shop with."""
+
+
+@click.command("reconcile")
+@click.option("--apply", "write", is_flag=True, help="Capture what was missed, and end the rows that are gone.")
+@click.option("--allow", is_flag=True, help="With --apply: however many rows are gone at once.")
+def command(write: bool, allow: bool) -> None:
+    """Compare every row of the shop with raw, and say which differ.
+
+    What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
+    changed since the last capture is left to the next one. With --apply, it is put right, and the dates that this
+    touches are named. Ends with status 1 when something differs, or still does, for scripts.
+    """
+    if not reconcile(apply=write, allow=allow):
+        raise SystemExit(1)
 
 
 def reconcile(*, apply: bool, allow: bool) -> bool:
@@ -50,7 +64,7 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
             "\nWhile the sensors run, the dates that this touches are derived by themselves. To derive them now:"
         )
         for first, last in ranges(touched, GAP, ()):
-            click.echo(f"  {command(Request(first, last, job=DERIVE_JOB))}")
+            click.echo(f"  {command_line(Request(first, last, job=DERIVE_JOB))}")
     if outcome.errors:
         raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
     differing = rows.filter(~pl.col("passed"))

@@ -9,6 +9,16 @@ from orders_lakehouse.delta.glue import register as register_in
 from orders_lakehouse.settings import settings
 
 
+@click.command("register")
+def command() -> None:
+    """Register the tables of a lake on S3 in AWS Glue, for Athena, Spark on EMR and Trino.
+
+    In the database LAKEHOUSE_GLUE_DATABASE, as layer_table, with types, comments and personal columns. A table that is
+    registered as it is stays untouched; a job does the same every night. See docs/catalog.md.
+    """
+    register()
+
+
 def register() -> None:
     """Register the tables, with a line for each that there is.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import click
 import dagster as dg
 
-from orders_lakehouse.cli.backfill_request import DEFAULT_JOB, FROM_RAW, Request, command
+from orders_lakehouse.cli.backfill_request import DEFAULT_JOB, FROM_RAW, Request, command_line
 from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.configured import configured_lake
@@ -98,6 +98,19 @@ class _Chosen:
         return FROM_RAW[1:] if "curated" in layers else FROM_RAW[2:] if self.copies or self.marts else ()
 
 
+@click.command("reset")
+@click.argument("table")
+@click.option("--raw", is_flag=True, help="What was captured, too: what the shop has overwritten is lost for good.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(table: str, raw: bool, yes: bool) -> None:
+    """Start TABLE over, or all of them: remove what was derived, and say how to build it again.
+
+    TABLE is a name such as orders, cleansed/orders, order_lines, fct_orders, or all. Names what goes, and asks. What is
+    not the lakehouse's stays. Refuses while runs are at work, or a daemon may start some. See docs/operating.md.
+    """
+    reset(table, raw=raw, yes=yes)
+
+
 def reset(name: str, *, raw: bool, yes: bool) -> None:
     """Start a table over, or all of them: name what goes, ask, remove it, and say how to build it again.
 
@@ -133,7 +146,7 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
         first = settings().start_date if chosen.captured else dates[0]
         click.echo("Build it again:")
         for job in chosen.jobs:
-            click.echo(f"  {command(Request(first, dates[1], job=job))}")
+            click.echo(f"  {command_line(Request(first, dates[1], job=job))}")
 
 
 def _remove(lake: Lake, chosen: _Chosen) -> None:

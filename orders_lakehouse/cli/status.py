@@ -79,6 +79,19 @@ class Status:
     refused_tables: Sequence[RefusedTable] = ()
 
 
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> None:
+    """Show what each table holds, how fresh it is, and its checks.
+
+    Rows, dates and versions come from the Delta logs; dates are those that have rows. The last change is told by its
+    time, day or month, in UTC. A ~ stands before what Postgres estimates of a large fact. Before a table stands how its
+    checks went: ✓ they hold, ! a warning, ✗ one failed. Below stand dates that a sensor asks for in vain, as every run
+    fails, with the error and what to do.
+    """
+    status(as_json=as_json)
+
+
 def status(*, as_json: bool = False) -> None:
     """Print what there is, as a table or as one JSON object."""
     found = look(configured_lake())

@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from orders_lakehouse.cli.demo import ShopError, last_change
+from orders_lakehouse.cli.demo import last_change
+from orders_lakehouse.cli.shop import ShopError
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import SHOP_SCHEMA, rows_of
 

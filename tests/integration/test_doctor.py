@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orders_lakehouse.cli.doctor import AREAS
+from orders_lakehouse.cli.doctor_areas import AREAS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.postgres import adbc_pool
 from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like

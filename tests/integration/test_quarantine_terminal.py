@@ -267,7 +267,7 @@ def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
         is_broken = first <= on("2020-03-01") <= last
         return Outcome("r2", success=not is_broken, checks=broken if is_broken else {})
 
-    monkeypatch.setattr("orders_lakehouse.cli.replay.run_stretch", run_stretch)
+    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_stretch", run_stretch)
     status, output, errors = command("quarantine", "replay")
     assert ran == [(CAPTURE_JOB, "03-02", "03-02"), (DERIVE_JOB, "03-04", "03-04"), (DERIVE_JOB, "03-01", "03-01")]
     assert "Rows in quarantine" in output

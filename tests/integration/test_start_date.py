@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli import migrate as command
-from orders_lakehouse.cli import quarantine
+from orders_lakehouse.cli.quarantine import show as quarantine
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS

@@ -17,7 +17,7 @@ from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
-from orders_lakehouse.warehouse import load as loading
+from orders_lakehouse.warehouse import replace_rows as loading
 from orders_lakehouse.warehouse.load import load
 from tests.integration.copies import COPY, DAYS, Warehouse, line, load_lines
 from tests.unit.rows import at, rows

@@ -19,7 +19,7 @@ from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.stored_calendar import days_with_holidays
 from orders_lakehouse.postgres.connections import DatabaseError, DatabaseUnavailableError
-from orders_lakehouse.warehouse import load as loading
+from orders_lakehouse.warehouse import replace_rows as loading
 from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, Copy
 from orders_lakehouse.warehouse.facts import unbuilt_dates

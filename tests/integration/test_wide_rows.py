@@ -23,7 +23,8 @@ from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.batches import portions_of_versions
 from orders_lakehouse.pipeline.capture import capture
-from orders_lakehouse.warehouse import load as loading
+from orders_lakehouse.warehouse import replace_rows as loading
+from orders_lakehouse.warehouse.load import load
 from tests.integration.conftest import Terminal
 from tests.integration.copies import COPY, Warehouse, line
 from tests.unit.rows import at, on, rows
@@ -143,7 +144,7 @@ def test_a_large_date_is_copied_to_the_warehouse_piece_by_piece(
     copy = COPY["order_lines"]
     many = [{**line(DAY), "order_id": f"o{number}", "product_id": f"p{number % 2}"} for number in range(10)]
     warehouse.write(copy.table, DAY, NEXT, *many, line(NEXT))
-    assert loading.load(warehouse.lake, copy).rows == 11
+    assert load(warehouse.lake, copy).rows == 11
     assert warehouse.query("SELECT count(*), count(DISTINCT order_id) FROM lake.order_lines")[0][0] == 11
     assert max(height for target, height in ingested if target != "changed_keys") <= 3
     listed, standing = warehouse.keys("order_lines", "product_id")

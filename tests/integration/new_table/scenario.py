@@ -5,7 +5,7 @@ import os
 
 import dagster as dg
 
-from orders_lakehouse.cli.dictionary import entries
+from orders_lakehouse.cli.dictionary_entries import entries
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.pipeline.row_accounting import accounts

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orders_lakehouse.cli import configuration
+from orders_lakehouse.cli import config as configuration
 from orders_lakehouse.settings import PROJECT
 
 SECRET = "s3cr3t"

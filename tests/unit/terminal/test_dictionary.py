@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from orders_lakehouse import tables
-from orders_lakehouse.cli import dictionary
-from orders_lakehouse.cli.dictionary import DictionaryError
+from orders_lakehouse.cli import dictionary, dictionary_entries, dictionary_pages
+from orders_lakehouse.cli.dictionary_entries import DictionaryError, entries
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.settings import PROJECT
@@ -22,7 +22,7 @@ _LINK = re.compile(r"\]\(([^)]+)\)")
 
 def test_the_pages_of_the_docs_are_those_of_the_contracts_and_of_dbt() -> None:
     stored = {path.name: path.read_text() for path in dictionary.PAGES.iterdir()}
-    assert stored == dictionary.pages(), "run `make docs`"
+    assert stored == dictionary_pages.pages(), "run `make docs`"
 
 
 def test_every_column_of_every_table_and_mart_stands_in_the_page_of_its_layer() -> None:
@@ -32,7 +32,7 @@ def test_every_column_of_every_table_and_mart_stands_in_the_page_of_its_layer() 
             expected |= {("marts", f"{node['name']}.{column}") for column in node["columns"]}
     found = [
         (name.removesuffix(".md"), anchor)
-        for name, page in dictionary.pages().items()
+        for name, page in dictionary_pages.pages().items()
         for anchor in re.findall(r'<a id="([^"]+)">', page)
     ]
     assert len(found) == len(set(found))
@@ -40,7 +40,7 @@ def test_every_column_of_every_table_and_mart_stands_in_the_page_of_its_layer() 
 
 
 def test_every_link_leads_to_a_table_a_column_or_a_file() -> None:
-    pages = dictionary.pages()
+    pages = dictionary_pages.pages()
     places = {
         f"{name}#{anchor}"
         for name, page in pages.items()
@@ -55,7 +55,7 @@ def test_every_link_leads_to_a_table_a_column_or_a_file() -> None:
 
 
 def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> None:
-    pages = dictionary.pages()
+    pages = dictionary_pages.pages()
     row = next(line for line in pages["cleansed.md"].splitlines() if 'id="order_items.quantity"' in line)
     assert row == (
         '| <a id="order_items.quantity"></a>`quantity` | `Decimal(18, 6)`<br>in units | no | '
@@ -70,7 +70,7 @@ def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> Non
 
 
 def test_a_mart_says_its_primary_key_its_indexes_and_what_it_refers_to() -> None:
-    page = dictionary.pages()["marts.md"]
+    page = dictionary_pages.pages()["marts.md"]
     facts = {
         name: text.partition("| Column |")[0] for name, _, text in (part.partition("\n") for part in page.split("## "))
     }
@@ -81,7 +81,7 @@ def test_a_mart_says_its_primary_key_its_indexes_and_what_it_refers_to() -> None
 
 
 def test_what_is_made_of_personal_data_is_personal_and_nothing_else_is() -> None:
-    columns = {f"{entry.path}.{column.name}": column for entry in dictionary.entries() for column in entry.columns}
+    columns = {f"{entry.path}.{column.name}": column for entry in entries() for column in entry.columns}
     made = {name: [one for one in column.origins if one in columns] for name, column in columns.items()}
     differing = [
         name
@@ -94,7 +94,7 @@ def test_what_is_made_of_personal_data_is_personal_and_nothing_else_is() -> None
 def test_every_decimal_has_a_unit() -> None:
     decimals = [
         (entry.path, column.name, column.unit)
-        for entry in dictionary.entries()
+        for entry in entries()
         for column in entry.columns
         if column.type.lower().startswith(("decimal", "numeric"))
     ]
@@ -107,7 +107,7 @@ def test_a_column_of_a_mart_that_says_nothing_is_refused(key: str, said: str) ->
     parsed = copy.deepcopy(dict(models.manifest()))
     parsed["nodes"][_DIM_DATE]["columns"]["month"][key] = ""
     with pytest.raises(DictionaryError, match=rf"marts\.dim_date\.month has no {said}.*marts/dim_date\.yml"):
-        dictionary.entries(parsed)
+        entries(parsed)
 
 
 def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +118,9 @@ def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.Mo
         status: pl.String
 
     silent = replace(ORDERS, model=Silent)
-    monkeypatch.setattr(dictionary, "TABLES", [silent])
+    monkeypatch.setattr(dictionary_entries, "TABLES", [silent])
     with pytest.raises(DictionaryError, match=r"cleansed\.orders\.status has no description"):
-        dictionary.entries()
+        entries()
 
 
 def test_the_terminal_shows_all_tables_or_the_columns_of_one(
@@ -129,7 +129,7 @@ def test_the_terminal_shows_all_tables_or_the_columns_of_one(
     monkeypatch.setenv("COLUMNS", "120")
     dictionary.show(None)
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line and line[0].isalpha()]
-    assert {entry.path for entry in dictionary.entries()} <= set(listed)
+    assert {entry.path for entry in entries()} <= set(listed)
     dictionary.show("cleansed/order_items")
     shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "Decimal(18, 6), not null" in shown["quantity"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.cli.plain_text import safe, safe_json, safe_lines
-from orders_lakehouse.cli.quarantine import _write
+from orders_lakehouse.cli.quarantine.export import _write
 from orders_lakehouse.settings import PROJECT
 
 OBEYED = "\x1b\x07\x9b\x7f\u202e\u2066"

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from orders_lakehouse.cli.replay import run_all
+from orders_lakehouse.cli.quarantine.replay import run_all
 from orders_lakehouse.dates import days
 from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 
@@ -40,7 +40,7 @@ def test_a_bad_date_keeps_no_other_back(
         checks = {("cleansed/orders", "rejected_share"): CheckOutcome(not found, "ERROR", tuple(found))}
         return Outcome("run", success=not found, checks=checks)
 
-    monkeypatch.setattr("orders_lakehouse.cli.replay.run_stretch", run_stretch)
+    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_stretch", run_stretch)
     ran = run_all("derive_dates_job", on(*asked), on(*bad))
     numbers = [((request.first - FIRST).days + 1, (request.last - FIRST).days + 1) for request, _ in ran]
     assert numbers == expected

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.postgres.connections import without_password
-from orders_lakehouse.postgres.embedded import data_elsewhere
+from orders_lakehouse.postgres.server_folders import data_elsewhere
 from orders_lakehouse.settings import PROJECT, Settings, settings
 
 _PAGE = """\
@@ -34,6 +34,13 @@ What concerns Dagster alone (run queue, pools, retention, where logs go) is conf
 
 <!-- Written by `make docs` from orders_lakehouse/settings.py. -->
 """
+
+
+@click.command("config")
+@click.option("--write-docs", is_flag=True, help="Write docs/configuration.md anew instead.")
+def command(write_docs: bool) -> None:
+    """Print the settings in force; of a database, where it is."""
+    write_page() if write_docs else show()
 
 
 def show() -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 
 import click
 import polars as pl
@@ -10,7 +10,8 @@ import polars as pl
 from orders_lakehouse.cli.backfill import blamed, run_stretch
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request
 from orders_lakehouse.cli.formatting import show_rows
-from orders_lakehouse.cli.quarantine import CAPTURED, count
+from orders_lakehouse.cli.quarantine.list import count
+from orders_lakehouse.cli.quarantine.selection import CAPTURED, choose, selection_options
 from orders_lakehouse.cli.runs import BackfillError
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words, spans
@@ -28,6 +29,17 @@ from orders_lakehouse.tables import CLEANSED
 _NOT_CAPTURED = tuple(table for table in CLEANSED if table not in CAPTURED)
 # What was asked for, and what the run did.
 Ran = tuple[Request, Outcome]
+
+
+@click.command("replay")
+@selection_options
+def command(table: str | None, reason: str | None, day: datetime | None) -> None:
+    """Derive the dates of rows in quarantine anew, after a contract or a waiver has changed.
+
+    Also those of rows that stand by a waiver that was withdrawn. Customers and products are run by the date of their
+    capture, then the dates of the orders that name them. Prints how many rows there were before, and are after.
+    """
+    replay(choose(table, reason, day.date() if day else None))
 
 
 def replay(chosen: Chosen) -> None:

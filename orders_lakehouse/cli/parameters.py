@@ -1,0 +1,24 @@
+"""Types of arguments and options that several commands declare. Nothing here is heavy to import."""
+
+from datetime import datetime
+
+import click
+
+from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
+
+
+class _Date(click.DateTime):
+    """A date that a lake may have."""
+
+    def __init__(self) -> None:
+        super().__init__(formats=["%Y-%m-%d"])
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> datetime:
+        """Read a date."""
+        found: datetime = super().convert(value, parameter, context)
+        if found.year not in YEARS:
+            self.fail(f"{value!r} is no date of a lake; expected one of the years {YEARS_IN_WORDS}", parameter, context)
+        return found
+
+
+DATE = _Date()

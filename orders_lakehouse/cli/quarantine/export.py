@@ -1,0 +1,99 @@
+"""`lakehouse quarantine export`: rows in quarantine as files, for the people who correct them."""
+
+from datetime import datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Literal
+
+import click
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.cli.quarantine.reasons import demand_of
+from orders_lakehouse.cli.quarantine.selection import QuarantineError, choose, selection_options, unmasked_option
+from orders_lakehouse.contracts.base import personal_columns
+from orders_lakehouse.contracts.personal import masked
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.pipeline.quarantine import Chosen, quarantined
+from orders_lakehouse.tables import QUARANTINE_OF
+
+Format = Literal["csv", "json", "parquet"]
+
+# What a spreadsheet takes for a formula gets a quote before it, and so does what already has quotes before such a sign:
+# one quote less is the value, and a value without a formula is never changed.
+_FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
+_NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
+
+
+@click.command("export")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@selection_options
+@click.option("--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="csv", show_default=True)
+@unmasked_option
+def command(
+    folder: Path, table: str | None, reason: str | None, day: datetime | None, form: Format, unmasked: bool
+) -> None:
+    """Write rows in quarantine to files in FOLDER, one for each table, for the people who correct them."""
+    export(choose(table, reason, day.date() if day else None), folder, form, unmasked=unmasked)
+
+
+def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False) -> None:
+    """Write rows in quarantine, with what their rules demand, to a file for each table that has some.
+
+    Args:
+        chosen: Which rows.
+        folder: Where the files are written; it is made if need be.
+        form: Their format, which is also how their names end.
+        unmasked: Write personal values.
+
+    Raises:
+        QuarantineError: There is nothing to write, or the folder cannot be written to.
+    """
+    lake = configured_lake()
+    written = []
+    for table in chosen.tables:
+        rows = rows_of(nw.from_native(quarantined(lake, table, chosen)))
+        if rows.height:
+            personal = frozenset() if unmasked else personal_columns(QUARANTINE_OF[table.name].model)
+            path = folder / f"{table.name}.{form}"
+            _write(_explained(table, masked(rows, personal)), path, form)
+            written.append(f"{path}: {rows.height:,} row{'' if rows.height == 1 else 's'}")
+    if not written:
+        raise QuarantineError("nothing is in quarantine of what was asked for: no file was written")
+    click.echo("\n".join(written))
+
+
+def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Key, reasons and what they demand, then the row as it came."""
+    said = rows["reasons"].unique().to_list()
+    demands = ["; ".join(demand_of(table, reason) for reason in reasons.split(", ")) for reasons in said]
+    first = [*table.key, "reasons", "demanded"]
+    explained = rows.with_columns(demanded=pl.col("reasons").replace_strict(said, demands, return_dtype=pl.String))
+    return explained.select(*first, pl.exclude(first)).sort(str(table.partitioned_by), *table.key)
+
+
+def _guarded(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows for a spreadsheet, which takes no text of theirs for a formula."""
+    text = pl.col(pl.String)
+    return rows.with_columns(
+        pl.when(text.str.contains(_NEGATIVE_NUMBER)).then(text).otherwise(text.str.replace(_FORMULA, "'${0}"))
+    )
+
+
+def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A new file, which nobody else can read, whatever the mode of the one that it replaces.
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
+            file = Path(new.name)
+        if form == "csv":
+            _guarded(rows).write_csv(file)
+        elif form == "json":
+            rows.write_json(file)
+        else:
+            rows.write_parquet(file)
+        file.replace(path)
+    except OSError as error:
+        raise QuarantineError(f"{path} cannot be written: {error}") from error

@@ -1,0 +1,56 @@
+"""`lakehouse sql`: a query over the Delta tables. Which queries are let through is decided in `readonly_sql`."""
+
+import re
+
+import click
+import polars as pl
+from polars.exceptions import PolarsError
+
+from orders_lakehouse.cli.query import Form, dotted, opened, output_options, print_rows, what_there_is
+from orders_lakehouse.cli.readonly_sql import QueryError, check
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.tables import TABLES
+
+
+@click.command("sql")
+@click.argument("query")
+@output_options
+def command(query: str, limit: int | None, form: Form) -> None:
+    """Ask the Delta tables by their names, with the SQL of Polars.
+
+    \b
+    lakehouse sql "select * from cleansed.orders where order_date = '2017-03-01'"
+    lakehouse sql "select currency, sum(net) as net from curated.daily_sales
+                   group by currency"
+
+    Text in JSON and CSV is whole; a table cuts long texts and leaves out columns that do not fit. Personal data is
+    shown: whoever can run this can read the lake.
+    """  # noqa: D301 (the escape tells click to keep the lines)
+    sql(query, limit, form)
+
+
+def sql(query: str, limit: int | None, form: Form) -> None:
+    """Print the rows of a query over the Delta tables; only those that it names are opened.
+
+    Raises:
+        QueryError: The query is not understood, or names what is not there; the message says what is.
+    """
+    check(query)
+    lake = configured_lake()
+    named = [table for table in TABLES if _names(query, table)]
+    frames = {table: object_store.scan(opened(lake, table)) for table in named}
+    names = {name: frame for table, frame in frames.items() for name in (table.path, dotted(table))}
+    try:
+        print_rows(pl.SQLContext(names).execute(query), limit, form)
+    except PolarsError as error:
+        raise QueryError(f"{_first_words(error)}\n{what_there_is(named)}") from error
+
+
+def _names(query: str, table: Table) -> bool:
+    return re.search(rf'\b{table.layer}"?\s*[./]\s*"?{table.name}\b', query) is not None
+
+
+def _first_words(error: PolarsError) -> str:
+    return str(error).split("\n", maxsplit=1)[0].partition("; valid columns")[0]
