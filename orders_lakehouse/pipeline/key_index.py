@@ -11,7 +11,9 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.tables import Lake, collect, is_on_cluster, keep, rows_of, state_of
+from orders_lakehouse.delta.frames import collect, keep, narrow, rows_of
+from orders_lakehouse.delta.table_files import state_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import ByOwnDate, Entity
 from orders_lakehouse.entities.children import UNKNOWN
 from orders_lakehouse.tables import DATED, KEY_DATES, entity_of
@@ -320,16 +322,8 @@ def _index(lake: Lake, table: Table) -> Frame:
 
 
 def _near(entries: Frame, keys: Frame, column: str) -> Frame:
-    """The entries between the least and the greatest of some keys, which are looked up for it.
-
-    The keys of most shops grow with time, as the index does: of a few dates' keys, most of it need not be read.
-    """
-    if is_on_cluster(keys):
-        return entries
-    least, greatest = rows_of(keys.select(nw.col(column).min().alias("least"), nw.col(column).max())).row(0)
-    if least is None:
-        return entries.head(0)
-    return entries.filter(nw.col(column).is_between(nw.lit(least), nw.lit(greatest)))
+    """Entries of the index that may have one of some keys: of a few dates' keys, most of it need not be read."""
+    return narrow(entries, keys, column)
 
 
 def _versions(lake: Lake, entity: Entity, keys: Frame) -> Frame:

@@ -6,7 +6,8 @@ from datetime import date, datetime, timedelta
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
