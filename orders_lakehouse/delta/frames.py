@@ -28,7 +28,7 @@ def row_batches(frame: Frame, most: int) -> Iterator[pl.DataFrame]:
     return engine_of(frame).row_batches(frame, most)
 
 
-def keep(frame: Frame) -> Frame:
+def persist(frame: Frame) -> Frame:
     """Compute a frame now, for plans that use it several times."""
     return engine_of(frame).persist(frame)
 

@@ -9,7 +9,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.base import ByDate, Cumulative
 from orders_lakehouse.delta.batches import Batch, batches_by_rows, memory_warning, replace_range
-from orders_lakehouse.delta.frames import keep
+from orders_lakehouse.delta.frames import persist
 from orders_lakehouse.delta.replaced import Replaced
 from orders_lakehouse.delta.table_files import state_of
 from orders_lakehouse.delta.tables import Lake
@@ -109,5 +109,5 @@ class _LookedUp:
         states = [state_of(lake.open(table)) for table, _ in self._made.looked_up]
         with self._lock:
             if self._known is None or self._known[0] != states:
-                self._known = (states, [keep(make(lake.scan(table))) for table, make in self._made.looked_up])
+                self._known = (states, [persist(make(lake.scan(table))) for table, make in self._made.looked_up])
             return self._known[1]
