@@ -148,7 +148,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         validation_alias="LAKEHOUSE_MEMORY_GB",
         description=(
-            "Memory (GB) that a run's process may use; a range of dates that needs more is worked through in portions, "
+            "Memory (GB) that a run's process may use; a range of dates that needs more is worked through in batches, "
             "and a single date that needs more says so. Default: half of what the machine or the container has."
         ),
     )

@@ -13,7 +13,7 @@ from orders_lakehouse.cli.chart import show_revenue
 from orders_lakehouse.cli.formatting import program
 from orders_lakehouse.cli.shop import ShopError, load_shop_if_embedded
 from orders_lakehouse.delta.configured import configured_lake
-from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password

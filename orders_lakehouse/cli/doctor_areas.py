@@ -14,7 +14,8 @@ from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import is_s3
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.instance.health import look_at_daemon, look_at_runs, named_by_dagster, standing_instance
@@ -209,7 +210,7 @@ def _comparison(here: Here) -> Looked:
 AREAS: Mapping[str, Look] = {
     "lake": _lake,
     "versions": _versions,
-    **{source.namespace: partial(_database, source.namespace, source.look) for source in SOURCES},
+    **{source.namespace: partial(_database, "shop", source.look) for source in SOURCES},
     "warehouse": partial(_database, "warehouse", look_at_warehouse),
     "disk": _disk,
     "runs": partial(_dagster, look_at_runs),

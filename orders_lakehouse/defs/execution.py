@@ -12,8 +12,10 @@ import polars as pl
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.check_reporting import started
 from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import dates_changed_by
-from orders_lakehouse.delta.tables import SAMPLED, Lake, Replaced, rows_of
+from orders_lakehouse.delta.replaced import SAMPLED, Replaced
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.derive import derive, derived_with
 from orders_lakehouse.pipeline.row_accounting import rows_by_date

@@ -16,7 +16,8 @@ from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.charts import BLUE, Series, as_picture, bars_by_date
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.tables import FACTS, RAW_OF
 

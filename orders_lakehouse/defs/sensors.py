@@ -17,8 +17,9 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.in_force import show_after
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.metadata import FEW
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs
 from orders_lakehouse.instance.outcome import failure_in_words
 from orders_lakehouse.partitions import DAILY, range_tags

@@ -1,1 +1,4 @@
-"""Delta tables: where they are, reading, replacing dates, inserting what is new."""
+"""Delta tables: where they lie, how they are read, written and maintained, and what their logs say.
+
+What a table's rows mean and where they come from belongs to `contracts/`, `transforms/` and `pipeline/`.
+"""

@@ -1,14 +1,11 @@
-"""The lake that the settings name."""
+"""The lake that the settings name; the one place where settings choose an engine."""
 
+from orders_lakehouse.delta.engines.base import engine_named
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 
 
 def configured_lake() -> Lake:
-    """The lake of the settings in force, derived by the engine of the settings."""
-    where = settings().lake_url, settings().timezone, settings().start_date
-    if settings().engine == "polars":
-        return Lake(*where)
-    from orders_lakehouse.delta.engines.spark import ClusterLake
-
-    return ClusterLake(*where)
+    """Return the lake of the settings in force, derived by the engine of the settings."""
+    found = settings()
+    return Lake(found.lake_url, found.timezone, found.start_date, engine_named(found.engine))

@@ -1,4 +1,8 @@
-"""Which file of a table is damaged, and what to do: no library says. Looked for once reading has failed, not before."""
+"""Which file of a table is damaged, and what to do: no library says.
+
+Files are looked at once reading has failed, not before. What other failures of the storage mean is
+`storage_errors.py`; the commands that mend a table are `mending.py`.
+"""
 
 import json
 import re

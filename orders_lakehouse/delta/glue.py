@@ -1,4 +1,4 @@
-"""The catalog: tables of the lake in AWS Glue, where Athena, Spark on EMR and Trino look for them. No row is touched.
+"""The catalog: tables of the lake in AWS Glue, where Athena, Spark on EMR and Trino look for them. No row is written.
 
 Such readers take from the catalog that a table is Delta and where it lies, and the rest from the table's own log. So a
 table is registered as it is stored, which Lake Formation and Athena's views rely on; comments come from its contract.

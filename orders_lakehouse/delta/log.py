@@ -1,4 +1,8 @@
-"""What the log of a Delta table says: its extent, its versions. Nothing here makes a table or reads its rows."""
+"""What the log of a Delta table says: its extent, its versions, who committed them, and what they were made from.
+
+Nothing here makes a table or reads its rows. The log as files is `log_files.py`; the files that one version names are
+`table_files.py`.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,20 +17,22 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days
+from orders_lakehouse.delta.compaction import COMPACTED, last_compaction
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import COMPACTED, Lake, files_of, last_compaction
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 
-# Commits among which a run that is still at work finds its own, as a rule; if not, so many times as many are read. The
-# commit of a long backfill is large, so nothing is read in advance.
+# Commits that are read first, among which a run at work mostly finds its own; and by how many times more are read next.
+# The commit of a long backfill is large, so nothing is read in advance.
 _RECENT, _MORE = 2, 10
-# The clocks of those who commit differ by less.
+# Time by which the clocks of two writers differ at most.
 _SKEW = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-# Under this name the log says from which version on the files of all versions are kept.
+# Name under which the log says from which version on the files of all versions are kept.
 KEPT_FROM = "kept_from"
-# What care of a table commits beside the files that it rewrites.
-_CARE = {"VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
+# Operations that maintenance commits beside the files that it rewrites.
+_MAINTENANCE = {"VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Extent:
         first: First date that has rows.
         last: Last date that has rows.
         version: Version of the table.
-        changed_at: When its rows were written last, in UTC; to be cared for changes none.
+        changed_at: When its rows were written last, in UTC; maintenance changes none.
     """
 
     rows: int
@@ -59,11 +65,11 @@ def find(lake: Lake, table: Table) -> DeltaTable | None:
 
 
 def extent(handle: DeltaTable, table: Table) -> Extent:
-    """What a table holds at the version of its handle."""
-    # Of a table that has long been cared for alone, the log may have nothing else: then its oldest entry is nearest.
+    """Return what a table holds at the version of its handle."""
+    # If the log holds only maintenance commits, the oldest is the nearest.
     for commit in chain.from_iterable(_history(handle)):
         changed_at = _instant(commit["timestamp"])
-        if not _is_of_care(commit):
+        if not _is_maintenance(commit):
             break
     files = files_of(handle, table)
     dates = files["date"].n_unique() if table.partitioned_by else None
@@ -182,8 +188,8 @@ def _history(handle: DeltaTable) -> Iterator[list[dict[str, Any]]]:
         read, limit = limit, limit * _MORE
 
 
-def _is_of_care(commit: Mapping[str, Any]) -> bool:
-    return COMPACTED in commit or commit["operation"] in _CARE
+def _is_maintenance(commit: Mapping[str, Any]) -> bool:
+    return COMPACTED in commit or commit["operation"] in _MAINTENANCE
 
 
 def kept_from(handle: DeltaTable) -> int:

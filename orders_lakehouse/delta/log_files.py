@@ -1,4 +1,7 @@
-"""The log of a Delta table as files: which commits and checkpoints there are. No table is opened."""
+"""The log of a Delta table as files: which commits and checkpoints there are.
+
+No table is opened. What the commits say is `log.py`.
+"""
 
 import json
 import re

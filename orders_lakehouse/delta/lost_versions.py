@@ -1,4 +1,4 @@
-"""Versions that somebody remembers of a table, and that are gone: the last commits of its log were lost.
+"""Versions of a table that are gone although something remembers them: the last commits of its log were lost.
 
 Delta numbers versions one by one, so a table that has lost its last commits says nothing of it: it is as it was. But
 others remember what they read: derived tables in their commits, the warehouse beside its copies, Dagster in what runs
@@ -18,12 +18,14 @@ from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words
 from orders_lakehouse.delta import mending
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find, made_of
 from orders_lakehouse.delta.log_files import committed_at, log_files
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import is_s3
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, Finding
 from orders_lakehouse.tables import CALENDAR, CLEANSED, CURATED, QUARANTINE, RAW, TABLES, cumulated_over

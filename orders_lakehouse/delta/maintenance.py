@@ -1,7 +1,8 @@
-"""Care of a table: its small files become few, its log gets short, and what no version needs any more is removed.
+"""Maintenance of a table: which small files become few, how its log stays short, and which files are removed.
 
-It changes no row, beside whatever else is written or read: each step commits as every writer does, or leaves things as
-they are, for the next time. Versions, with all of their files, are kept for as many days as the settings say.
+No row changes. Each step commits beside other writers and readers as every writer does, or leaves things for the next
+time. Versions, with all of their files, are kept for as many days as the settings say. How files become few is
+`compaction.py`; which tables are maintained when is decided above this room.
 """
 
 import logging
@@ -17,26 +18,28 @@ from pyarrow import fs
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store, table_cache
+from orders_lakehouse.delta.compaction import compact
 from orders_lakehouse.delta.log import KEPT_FROM, find
 from orders_lakehouse.delta.log_files import CHECKPOINT, COMMIT, LOG, log_files
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import Lake, compact, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 
 log = logging.getLogger(__name__)
 
-# A file of this size is not too small; what writers make is at most twice as large.
+# Size of a file that is large enough; writers make files of at most twice that size.
 _ENOUGH_BYTES = 50_000_000
 # Rows that are in memory at once as rows, and as files that are being written: those of one commit. A writer of many
 # dates has to begin again for each commit that comes in between, so these are not few.
 _ROWS, _ROWS_OF_COMMIT = 250_000, 2_000_000
-# How often dates are tried that another writer was faster at.
+# Attempts at dates that another writer was faster at.
 _ATTEMPTS = 3
-# A table that is opened reads so many commits at most; those that we make see to that themselves.
+# Commits that opening a table reads at most; tables made here have checkpoints of their own.
 _COMMITS = 10
-# Delta's own, as long as a table says nothing.
+# Delta's default retention of a log, in days.
 _DELTA_DAYS = 30
 _LOG_RETENTION = "delta.logRetentionDuration"
-# So long a file may have been there before the commit that names it.
+# Time that a file may have been there before the commit that names it.
 _WRITING = timedelta(days=1)
 
 
@@ -61,7 +64,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Care:
-    """What was done for a table.
+    """What maintenance did for a table.
 
     Attributes:
         before: What it took before.
@@ -79,12 +82,12 @@ class Care:
 
 
 def care_for(lake: Lake, table: Table, days: int) -> Care | None:
-    """Care for a table.
+    """Maintain a table.
 
     Args:
         lake: The lake.
         table: Any of its tables.
-        days: So many days the versions of the table can be read, and those who follow it may be behind.
+        days: Days for which versions of the table can be read, and readers that follow it may be behind.
 
     Returns:
         What was done; None when nobody has made the table.
@@ -141,7 +144,7 @@ def _compact(location: str, table: Table) -> tuple[int, int]:
     """Rewrite the partitions that have too many files; returns how many were, and how many were left."""
     done = 0
     for _ in range(_ATTEMPTS):
-        # Looked for anew each time: what another writer, or another one who cares, has rewritten need not be again.
+        # Listed anew each time: what another writer or another maintenance has rewritten need not be again.
         for groups in _too_many_files(table_cache.own(location), table):
             handle = table_cache.own(location)
             if compact(handle, table, groups):

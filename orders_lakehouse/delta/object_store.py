@@ -1,7 +1,7 @@
 """Where the lake lies: a directory, or a bucket with the standard `AWS_*` names. Nothing here reads or writes a table.
 
-Whoever writes (deltalake) and whoever reads (Polars) signs with keys that it is given, but each looks for them in other
-places. So botocore finds them for both: environment, profile, single sign-on, web identity, role of the machine.
+The writer (deltalake) and the reader (Polars) sign with keys that they are given, but look for them in other places. So
+botocore finds the keys for both: environment, profile, single sign-on, web identity, role of the machine.
 """
 
 import os

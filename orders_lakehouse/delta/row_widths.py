@@ -1,7 +1,8 @@
 """How many rows the dates of a table count for in memory: a wide row counts for several.
 
-The log says how many rows and bytes a file has. Of a file with more bytes than ordinary rows take, the footer says how
-long its columns are when they are read; columns that nobody reads count for nothing.
+The log says how many rows and bytes a file has. If a file has more bytes than ordinary rows take, its footer says how
+long its columns are when they are read; columns that nobody reads count for nothing. What follows from the numbers is
+decided in `batches.py`.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +15,7 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.object_store import files_at, path_of
-from orders_lakehouse.delta.tables import files_of
+from orders_lakehouse.delta.table_files import files_of
 
 # Bytes of a file beside its rows at most, and of an ordinary row in it, compressed. Ordinary shops have less: of their
 # files no footer is read.

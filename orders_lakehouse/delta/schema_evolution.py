@@ -1,8 +1,8 @@
-"""Tables that were written under an older contract: what can be followed, how it is read, and what a migration does.
+"""Tables that were written under an older contract: how they are read, which changes a write follows, what migrates.
 
 A column that was added is followed by the next write. A column that has another type is migrated once, by
 `lakehouse migrate`; until then nobody reads or writes the table. Its older versions stay readable: their values are
-cast when they are read.
+cast when they are read. Which programs may open a table at all is decided in `opening.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.table_properties import Stamp
+from orders_lakehouse.delta.table_properties import TableProperties
 
-# Dates that are in memory at once while a table is written anew.
+# Dates in memory at once while a table is written anew.
 _REWRITTEN = 30
 # Most digits of an integer, by its type.
 _DIGITS: Mapping[type[pl.DataType], int] = {pl.Int32: 10, pl.Int64: 19}
@@ -96,7 +96,8 @@ def require_types(handle: DeltaTable, table: Table) -> None:
     changed = _retyped(stored, table)
     if not changed:
         return
-    before = f"{table.path} was written under version {Stamp.on(handle).contract} of its contract, the program expects"
+    found = TableProperties.of(handle).contract
+    before = f"{table.path} was written under version {found} of its contract, the program expects"
     version = contract_version(table.model)
     said = "; ".join(f"{name}: expected {table.schema[name]}, found {stored[name]}" for name in changed)
     if any(not _can_follow(stored[name], table.schema[name]) for name in changed):
@@ -110,8 +111,8 @@ def require_types(handle: DeltaTable, table: Table) -> None:
     )
 
 
-def follow(handle: DeltaTable, table: Table, due: Stamp) -> None:
-    """Add the columns that a table's contract has got since, and stamp it."""
+def follow(handle: DeltaTable, table: Table, due: TableProperties) -> None:
+    """Add the columns that a table's contract has got since, and set its properties."""
     require_types(handle, table)
     new = columns_since(handle, table)
     with storage_trouble(handle.table_uri):
@@ -120,13 +121,13 @@ def follow(handle: DeltaTable, table: Table, due: Stamp) -> None:
         handle.alter.set_table_description(str(due))
 
 
-def migrate(handle: DeltaTable, table: Table, due: Stamp) -> Migrated | None:
-    """Bring a table up to its contract: in other types, with new columns, stamped.
+def migrate(handle: DeltaTable, table: Table, due: TableProperties) -> Migrated | None:
+    """Bring a table up to its contract: in other types, with new columns and properties.
 
     Args:
         handle: The table, to write.
         table: The table.
-        due: The stamp that it is to have.
+        due: The properties that it is to have.
 
     Returns:
         What was done; None when there was nothing to do.
@@ -134,7 +135,7 @@ def migrate(handle: DeltaTable, table: Table, due: Stamp) -> Migrated | None:
     Raises:
         LakeError: A column has a type that cannot be followed.
     """
-    found = Stamp.on(handle)
+    found = TableProperties.of(handle)
     if found == due:
         return None
     stored = pl.Schema(handle.schema())

@@ -1,6 +1,7 @@
 """What a failure of the lake's storage means, in words: the one place that reads the messages of the libraries.
 
 deltalake, Polars and object_store raise a dozen types for the same few things, and tell them apart by text alone.
+Which file is damaged is found by `corruption.py`; failures of a cluster are `engines/spark_session.py`.
 """
 
 import logging

@@ -1,7 +1,8 @@
-"""Open Delta tables, to read. To open one means to read its log, which takes the longer the more files the table has.
+"""Open Delta tables that are remembered, to read them. Opening one reads its log: the more files, the longer.
 
-So on disk a handle is remembered: as long as no commit follows the one that it knows, it knows everything. Handles are
-shared; whoever writes through one, or moves it, opens one of its own, and may give it away when done.
+So a handle of a table on disk is remembered: as long as no commit follows the one that it knows, it knows everything.
+Handles are shared; a writer opens one of its own, and may give it away when done. Whether a table is as this program
+expects it is checked in `opening.py`.
 """
 
 from collections import OrderedDict
@@ -14,9 +15,9 @@ from deltalake import DeltaTable
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.corruption import require_whole
 
-# A run reads some twenty tables, of a few of them two versions.
+# Handles; a run reads some twenty tables, a few of them in two versions.
 _REMEMBERED = 64
-# A process that lives long sees every version of a table, and goes back to few of them.
+# Handles of one table; a process that lives long sees every version, and goes back to few of them.
 _VERSIONS = 4
 
 

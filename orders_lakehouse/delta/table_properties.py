@@ -1,6 +1,9 @@
-"""What a Delta table's description says of how it was made: time zone, first partition, version of its contract."""
+"""What a Delta table's description says of how it was made: time zone, first partition, version of its contract.
 
-from dataclasses import dataclass
+What follows from it for whoever opens the table is decided in `opening.py`.
+"""
+
+from dataclasses import dataclass, replace
 from datetime import date
 
 from deltalake import DeltaTable
@@ -10,7 +13,7 @@ from orders_lakehouse.contracts.table import Table
 
 
 @dataclass(frozen=True)
-class Stamp:
+class TableProperties:
     """How a table was made.
 
     Attributes:
@@ -24,16 +27,20 @@ class Stamp:
     start: date | None
 
     @classmethod
-    def on(cls, handle: DeltaTable) -> "Stamp":
-        """The stamp of a table as it stands."""
-        said = dict(part.partition("=")[::2] for part in (handle.metadata().description or "").split())
-        start = date.fromisoformat(said["start"]) if "start" in said else None
-        return cls(said.get("timezone", ""), int(said.get("contract", "1")), start)
+    def of(cls, handle: DeltaTable) -> "TableProperties":
+        """Return the properties of a table as it stands."""
+        parts = dict(part.partition("=")[::2] for part in (handle.metadata().description or "").split())
+        start = date.fromisoformat(parts["start"]) if "start" in parts else None
+        return cls(parts.get("timezone", ""), int(parts.get("contract", "1")), start)
 
     @classmethod
-    def due(cls, table: Table, timezone: str, start: date | None) -> "Stamp":
-        """The stamp that this program gives to a table."""
+    def expected(cls, table: Table, timezone: str, start: date | None) -> "TableProperties":
+        """Return the properties that this program gives to a table."""
         return cls(timezone, int(contract_version(table.model)), start)
+
+    def starting_as(self, other: "TableProperties") -> "TableProperties":
+        """Return these properties with the first partition of others, where these name none."""
+        return self if self.start else replace(self, start=other.start)
 
     def __str__(self) -> str:
         start = f" start={self.start}" if self.start else ""

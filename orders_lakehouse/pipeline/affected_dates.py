@@ -17,9 +17,10 @@ from deltalake import DeltaTable
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import dates_changed_since, find
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import Entity
 from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.pipeline.row_accounting import balance

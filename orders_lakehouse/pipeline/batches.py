@@ -1,4 +1,4 @@
-"""A range of dates of a cleansed table in portions that fit into memory, by the versions that it is derived from."""
+"""A range of dates of a cleansed table in batches that fit into memory, by the versions that it is derived from."""
 
 from datetime import date
 
@@ -6,20 +6,22 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta.batches import Portion, cut
+from orders_lakehouse.delta.batches import Batch, cut
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.row_widths import counted_rows
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import root_of
 from orders_lakehouse.tables import KEY_DATES, entity_of
 
 
-def portions_of_versions(lake: Lake, table: Table, first: date, last: date) -> list[Portion]:
-    """A range in portions by the versions in raw that each date of a cleansed table is derived from.
+def batches_by_versions(lake: Lake, table: Table, first: date, last: date) -> list[Batch]:
+    """Cut a range into batches by the versions in raw that each date of a cleansed table is derived from.
 
-    Where rows count by the date of their order, that is estimated: each order has as many lines as another.
+    Where rows count by the date of their order, their number is estimated: each order has as many lines as another.
     """
-    if not lake.in_portions:
-        return [Portion((first, last))]
+    if not lake.engine.needs_batches:
+        return [Batch((first, last))]
     return cut(_counted_versions(lake, table, first, last), first, last)
 
 

@@ -13,8 +13,9 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.schema_evolution import delta_fields
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import record_key_dates
 
 # The capture date as the source counts it, and that of the first capture; no column of a source is named with a space.

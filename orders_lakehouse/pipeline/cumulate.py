@@ -10,8 +10,10 @@ import narwhals as nw
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.base import Cumulative
+from orders_lakehouse.delta.engines.base import engine_of
+from orders_lakehouse.delta.frames import fetch, rows_of
 from orders_lakehouse.delta.log import dates_changed_since, made_from
-from orders_lakehouse.delta.tables import Lake, fetch, is_on_cluster, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def cumulate(lake: Lake, table: Table, made: Cumulative, dates: tuple[date, date
 def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
     """Sums by what stands and by the dates that changed since; None where that is not known, or many did."""
     standing = lake.scan(table).select(made.columns)
-    if is_on_cluster(standing):
+    if not engine_of(standing).sums_changes:
         return None
     now = lake.open(made.source)
     before = made_from(lake.open(table), now, made.source)

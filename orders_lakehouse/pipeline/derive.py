@@ -8,10 +8,13 @@ from threading import Lock
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.base import ByDate, Cumulative
-from orders_lakehouse.delta.batches import Portion, in_words, portions_of_rows, replace_range
-from orders_lakehouse.delta.tables import Lake, Replaced, keep, state_of
+from orders_lakehouse.delta.batches import Batch, batches_by_rows, memory_warning, replace_range
+from orders_lakehouse.delta.frames import persist
+from orders_lakehouse.delta.replaced import Replaced
+from orders_lakehouse.delta.table_files import state_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.cleansing import cleanse
-from orders_lakehouse.pipeline.batches import portions_of_versions
+from orders_lakehouse.pipeline.batches import batches_by_versions
 from orders_lakehouse.pipeline.cumulate import cumulate
 from orders_lakehouse.pipeline.key_index import places_of, versions_by_date
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
@@ -56,7 +59,7 @@ def derive(
         return _make_by_date(lake, table, made, _known(dates), run_id, warn)
     entity, (first, last) = entity_of(table), _known(dates)
     waivers, places, calendar = configured_waivers(lake), places_of(table, first, last), calendar_of(lake)
-    portions = portions_of_versions(lake, table, first, last)
+    portions = batches_by_versions(lake, table, first, last)
     _tell_what_is_needed(lake, table, entity.raw, portions, warn)
 
     def make(source: Lake, begin: date, end: date) -> Sequence[Frame]:
@@ -75,7 +78,7 @@ def _known(dates: tuple[date, date] | None) -> tuple[date, date]:
 def _make_by_date(
     lake: Lake, table: Table, made: ByDate, dates: tuple[date, date], run_id: str, warn: Callable[[str], None]
 ) -> list[Replaced]:
-    portions = portions_of_rows(lake, made.dated[0], *dates)
+    portions = batches_by_rows(lake, made.dated[0], *dates)
     _tell_what_is_needed(lake, table, made.dated[0], portions, warn)
     looked_up = _LookedUp(made)
 
@@ -87,9 +90,9 @@ def _make_by_date(
 
 
 def _tell_what_is_needed(
-    lake: Lake, table: Table, source: Table, portions: Sequence[Portion], warn: Callable[[str], None]
+    lake: Lake, table: Table, source: Table, portions: Sequence[Batch], warn: Callable[[str], None]
 ) -> None:
-    needed = in_words(lake, table, source, portions)
+    needed = memory_warning(lake, table, source, portions)
     if needed is not None:
         warn(needed)
 
@@ -106,5 +109,5 @@ class _LookedUp:
         states = [state_of(lake.open(table)) for table, _ in self._made.looked_up]
         with self._lock:
             if self._known is None or self._known[0] != states:
-                self._known = (states, [keep(make(lake.scan(table))) for table, make in self._made.looked_up])
+                self._known = (states, [persist(make(lake.scan(table))) for table, make in self._made.looked_up])
             return self._known[1]

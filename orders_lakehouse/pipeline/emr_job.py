@@ -23,8 +23,9 @@ def main(path: str, run_id: str, *dates: str) -> None:
         # Only now: settings are read once.
         from pyspark.sql import SparkSession
 
-        from orders_lakehouse.delta.engines.spark import ClusterLake
+        from orders_lakehouse.delta.engines.base import engine_named
         from orders_lakehouse.delta.engines.spark_session import use
+        from orders_lakehouse.delta.tables import Lake
         from orders_lakehouse.pipeline.derive import derive
         from orders_lakehouse.settings import settings
         from orders_lakehouse.tables import TABLES
@@ -32,7 +33,7 @@ def main(path: str, run_id: str, *dates: str) -> None:
         use(SparkSession.builder.getOrCreate())
         (table,) = [one for one in TABLES if one.path == path]
         span = (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])) if dates else None
-        lake = ClusterLake(settings().lake_url, settings().timezone)
+        lake = Lake(settings().lake_url, settings().timezone, engine=engine_named("spark"))
         for done in derive(lake, table, span, run_id):
             pipes.log.info(f"{path}: {done.rows} rows stand, {len(done.changed)} dates changed")
 

@@ -11,7 +11,9 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.tables import Lake, collect, is_on_cluster, keep, rows_of, state_of
+from orders_lakehouse.delta.frames import collect, narrow, persist, rows_of
+from orders_lakehouse.delta.table_files import state_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import ByOwnDate, Entity
 from orders_lakehouse.entities.children import UNKNOWN
 from orders_lakehouse.tables import DATED, KEY_DATES, entity_of
@@ -102,20 +104,20 @@ class Places:
         # Of the whole history some rows are wanted: they are joined first, and made unique afterwards.
         orders = _index(lake, self._root.raw).select("order_id", "order_date", placed_on="captured_on")
         of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
-        of_range = keep(of_range.unique())
+        of_range = persist(of_range.unique())
         if self.entity is self._root:
-            versions = _near(orders, of_range, "order_id").join(of_range, on="order_id", suffix="_of_range")
+            versions = narrow(orders, of_range, "order_id").join(of_range, on="order_id", suffix="_of_range")
             places = versions.select(order_date="order_date_of_range", captured_on="placed_on")
             return rows_of(places.unique()), pl.DataFrame()
         entries = _index(lake, self.entity.raw).select("key", "order_id", "captured_on")
-        held = _near(entries, of_range, "order_id").join(of_range, on="order_id")
+        held = narrow(entries, of_range, "order_id").join(of_range, on="order_id")
         if self.entity.history_key != self.entity.parent_key:
             # A row is found by its key: it may name another order from one version to the next.
-            keys = keep(held.select("key", "order_date").unique())
-            held = _near(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
+            keys = persist(held.select("key", "order_date").unique())
+            held = narrow(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
         of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
         named = of_dates.select("order_id", "captured_on").unique()
-        named = named.join(_near(orders, of_dates, "order_id"), on="order_id")
+        named = named.join(narrow(orders, of_dates, "order_id"), on="order_id")
         found = collect(
             held.select("order_date", "captured_on").unique(), named.select("captured_on", "placed_on").unique()
         )
@@ -192,7 +194,7 @@ def children_of_dates(
     if not _is_empty(orphans):
         dates |= set(_captured(lake, entity, orphans))
     rows = lake.scan(entity.raw, dates=sorted(dates))
-    return rows.join(keep(keys.unique()), left_on=key, right_on="key", how="semi"), states
+    return rows.join(persist(keys.unique()), left_on=key, right_on="key", how="semi"), states
 
 
 def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None) -> Frame:
@@ -214,7 +216,7 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: P
     rows = lake.scan(entity.raw, dates=sorted(places.of_orders(lake, first, last)))
     known = rows.select(parent_key).join(_known_states(lake, entity, first, last), on=parent_key)
     of_known = known.group_by("order_date").agg(versions=nw.len().cast(nw.Int64))
-    orphans = keep(_without_parent(lake, entity, first, last, places))
+    orphans = persist(_without_parent(lake, entity, first, last, places))
     if _is_empty(orphans):
         return of_known
     current = current_versions(_versions(lake, entity, orphans.select("key").unique()), entity.key)
@@ -229,7 +231,7 @@ def _states(lake: Lake, entity: Entity, first: date, last: date, places: Places)
         The columns of the parent's `states` (nulls where a parent is not known); and key, and the parent's key, of the
         rows whose parent is not known.
     """
-    orphans = keep(_without_parent(lake, entity, first, last, places))
+    orphans = persist(_without_parent(lake, entity, first, last, places))
     known = _known_states(lake, entity, first, last)
     nulls = {name: nw.lit(None).cast(dtype) for name, dtype in known.collect_schema().items()}
     unknown = (
@@ -240,7 +242,7 @@ def _states(lake: Lake, entity: Entity, first: date, last: date, places: Places)
             | {"order_state": nw.lit(UNKNOWN)}
         )
     )
-    return keep(nw.concat([known, unknown.select(list(nulls))])), orphans
+    return persist(nw.concat([known, unknown.select(list(nulls))])), orphans
 
 
 def _known_states(lake: Lake, entity: Entity, first: date, last: date) -> Frame:
@@ -289,7 +291,7 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     if entity.history_key is None:
         rows = lake.scan(entity.raw).filter(nw.col(table.key[0]).is_in(keys)).select("captured_on")
         return sorted(rows_of(rows.unique())["captured_on"])
-    entries = keep(_index(lake, entity.raw).filter(nw.col("key").is_in(keys)).unique())
+    entries = persist(_index(lake, entity.raw).filter(nw.col("key").is_in(keys)).unique())
     orders = _index(lake, root_of(entity).raw).select("order_id", placed="order_date")
     dated = entries.join(orders, on="order_id", how="left")
     # Without its order, a row counts where it was captured.
@@ -319,29 +321,16 @@ def _index(lake: Lake, table: Table) -> Frame:
     return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
 
 
-def _near(entries: Frame, keys: Frame, column: str) -> Frame:
-    """The entries between the least and the greatest of some keys, which are looked up for it.
-
-    The keys of most shops grow with time, as the index does: of a few dates' keys, most of it need not be read.
-    """
-    if is_on_cluster(keys):
-        return entries
-    least, greatest = rows_of(keys.select(nw.col(column).min().alias("least"), nw.col(column).max())).row(0)
-    if least is None:
-        return entries.head(0)
-    return entries.filter(nw.col(column).is_between(nw.lit(least), nw.lit(greatest)))
-
-
 def _versions(lake: Lake, entity: Entity, keys: Frame) -> Frame:
     """All raw rows of an entity with one of the keys, read from the capture dates that hold them."""
-    keys = keep(keys)
+    keys = persist(keys)
     rows = lake.scan(entity.raw, dates=_captured(lake, entity, keys))
     return rows.join(keys, left_on=entity.history_key, right_on="key", how="semi")
 
 
 def _captured(lake: Lake, entity: Entity, keys: Frame) -> Sequence[date]:
     """Capture dates of the versions of some keys."""
-    entries = _near(_index(lake, entity.raw), keys, "key").join(keys, on="key", how="semi")
+    entries = narrow(_index(lake, entity.raw), keys, "key").join(keys, on="key", how="semi")
     return _column(entries.select("captured_on").unique(), "captured_on")
 
 
@@ -364,17 +353,17 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
     entity = entity_of(table)
     places = nw.col("order_date")
     orders = _index(lake, root_of(entity).raw).select("order_id", "order_date")
-    here = keep(orders.filter(places.is_in(list(dates))).select("order_id").unique())
+    here = persist(orders.filter(places.is_in(list(dates))).select("order_id").unique())
     if entity.history_key != entity.parent_key:
         # Such a row moves with its order, and when it names another one.
         named = _index(lake, entity.raw).select("key", "order_id")
-        of_here = _near(named, here, "order_id").join(here, on="order_id", how="semi")
-        of_here = keep(of_here.select("key").unique())
-        named = _near(named, of_here, "key").join(of_here, on="key", how="semi").unique()
-        counted = named.join(_near(orders, named, "order_id"), on="order_id")
+        of_here = narrow(named, here, "order_id").join(here, on="order_id", how="semi")
+        of_here = persist(of_here.select("key").unique())
+        named = narrow(named, of_here, "key").join(of_here, on="key", how="semi").unique()
+        counted = named.join(narrow(orders, named, "order_id"), on="order_id")
     else:
-        counted = _near(orders, here, "order_id").join(here, on="order_id", how="semi").with_columns(key="order_id")
+        counted = narrow(orders, here, "order_id").join(here, on="order_id", how="semi").with_columns(key="order_id")
     edges = counted.group_by("key").agg(first=places.min(), last=places.max())
-    moved = keep(edges.filter(nw.col("first") != nw.col("last")).select("key"))
+    moved = persist(edges.filter(nw.col("first") != nw.col("last")).select("key"))
     found = counted.join(moved, on="key", how="semi").select("order_date").unique()
     return moved.select(nw.col("key").alias(str(entity.history_key))), sorted(_column(found, "order_date"))

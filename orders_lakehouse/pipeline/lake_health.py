@@ -17,7 +17,8 @@ from orders_lakehouse.delta.log_files import HINT, LOG, LogFiles, log_files
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations

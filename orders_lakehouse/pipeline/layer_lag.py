@@ -10,7 +10,8 @@ import polars as pl
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, Frame
 from orders_lakehouse.curated.base import Fact
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.pipeline.affected_dates import dates_of_orders, named_by
 from orders_lakehouse.pipeline.row_accounting import unaccounted_versions

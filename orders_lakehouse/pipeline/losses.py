@@ -14,8 +14,10 @@ import polars as pl
 from orders_lakehouse.contracts.base import columns_of, personal_columns, rules_of
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.children import BEFORE_THE_START, OF_THE_ORDER, ORDER_UNKNOWN, ORDERED_BEFORE_START
 from orders_lakehouse.pipeline.row_accounting import rows_by_date
 from orders_lakehouse.tables import QUARANTINE_OF, ROOT

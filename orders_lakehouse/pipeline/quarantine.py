@@ -7,8 +7,9 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
 from orders_lakehouse.transforms.split import SEPARATOR
 

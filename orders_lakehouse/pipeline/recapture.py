@@ -13,9 +13,11 @@ from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.corruption import readable_rows
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, files_at
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.affected_dates import dates_of_members, dates_of_orders, named_by
 from orders_lakehouse.pipeline.capture import names_beside
 from orders_lakehouse.pipeline.key_index import record_key_dates

@@ -21,7 +21,8 @@ from orders_lakehouse.contracts.raw import AHEAD_HOURS, BY_RECONCILIATION, LINEA
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.pipeline.row_accounting import row_count
 from orders_lakehouse.pipeline.tombstones import KNOWN

@@ -21,10 +21,12 @@ from pyarrow import fs
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CHECK_RESULTS, CLEANSED, KEY_DATES, QUARANTINE, RAW, SOURCE_COLUMNS
 
 # What is being removed is called so, beside where it was: a reset that is killed leaves it to the next one.

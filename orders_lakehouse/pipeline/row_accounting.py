@@ -9,7 +9,9 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import ByOwnDate, Entity
 from orders_lakehouse.entities.children import with_order
 from orders_lakehouse.entities.cleansing import within

@@ -10,7 +10,8 @@ from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.codes import CODE_LISTS, Code
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.transforms.split import SEPARATOR, key_of_row
 
 # Keys that a warning names for each date.

@@ -11,7 +11,8 @@ from datetime import date, datetime, timedelta
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.watermark import newest_change
 from orders_lakehouse.sources.registry import SOURCES, sources_of
 from orders_lakehouse.tables import ROOT

@@ -17,7 +17,7 @@ from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.table_properties import Stamp
+from orders_lakehouse.delta.table_properties import TableProperties
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
@@ -52,7 +52,7 @@ def move_start(lake: Lake) -> Moved | None:
         StorageUnavailableError: Something else wrote to a table meanwhile.
     """
     start = lake.start
-    said = {table: Stamp.on(handle).start for table in TABLES if (handle := find(lake, table)) is not None}
+    said = {table: TableProperties.of(handle).start for table in TABLES if (handle := find(lake, table)) is not None}
     others = {before for before in said.values() if before not in (None, start)}
     if start is None or not others:
         return None
@@ -106,7 +106,7 @@ def _write(handle: DeltaTable, table: Table, rows: pl.DataFrame, predicate: str)
 
 def _stamp(lake: Lake, table: Table, start: date) -> None:
     handle = _own(lake, table)
-    found = Stamp.on(handle)
+    found = TableProperties.of(handle)
     if found.start != start:
         with storage_trouble(handle.table_uri):
             handle.alter.set_table_description(str(replace(found, start=start)))

@@ -16,10 +16,12 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_midnights, installed_zone_data
 from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.schema_evolution import as_contract
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of, state_of
+from orders_lakehouse.delta.table_files import files_of, state_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import ByOwnDate
 from orders_lakehouse.entities.children import ORDERED_BEFORE_START
 from orders_lakehouse.entities.registry import ENTITIES

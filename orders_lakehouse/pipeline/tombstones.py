@@ -8,8 +8,9 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, BY_RECONCILIATION
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta.batches import portions, row_limit
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.batches import batch_spans, row_limit
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import record_key_dates
 from orders_lakehouse.transforms.versions import current_versions
 
@@ -38,7 +39,7 @@ def end_rows(lake: Lake, table: Table, gone: pl.DataFrame, seen_at: datetime, ca
         return 0
     by_date = dict(gone.group_by("captured_on").agg(pl.len().cast(pl.Int64)).iter_rows())
     written = 0
-    for first, last in portions(by_date, min(by_date), max(by_date), row_limit()):
+    for first, last in batch_spans(by_date, min(by_date), max(by_date), row_limit()):
         of_dates = gone.filter(pl.col("captured_on").is_between(first, last))
         versions: pl.LazyFrame = nw.to_native(lake.scan(table, dates=of_dates["captured_on"].unique().sort().to_list()))
         ended = versions.join(of_dates.lazy(), on=[*table.key, *KNOWN], how="semi", nulls_equal=True)

@@ -13,8 +13,9 @@ import polars as pl
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver, WaiversError, parse
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import dates_of_keys
 from orders_lakehouse.pipeline.quarantine import has_reason, quarantined
 from orders_lakehouse.pipeline.stored_calendar import calendar_of

@@ -6,8 +6,10 @@ import narwhals as nw
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import ROOT
 
 

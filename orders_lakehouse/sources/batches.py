@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from orders_lakehouse.delta.batches import portions
+from orders_lakehouse.delta.batches import batch_spans
 from orders_lakehouse.machine.memory import share
 
 # More bytes in a batch are no faster.
@@ -51,7 +51,7 @@ def in_batches(
     while left:
         room = most_rows if not width else max(1, min(most_rows, int(most_bytes * _FILLED / width)))
         first_rows = room if width else min(room, _FIRST_ROWS)
-        (_, end), *_ = portions(left, begin, last, max(1, first_rows - pending.rows))
+        (_, end), *_ = batch_spans(left, begin, last, max(1, first_rows - pending.rows))
         expected = sum(rows for day, rows in left.items() if day <= end)
         if pending.rows and pending.rows + expected > room:
             yield pending.taken()

@@ -15,7 +15,8 @@ import polars as pl
 from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.sources.base import Shape
 from orders_lakehouse.sources.postgres.versions import raw_type
 from orders_lakehouse.tables import SOURCE_COLUMNS

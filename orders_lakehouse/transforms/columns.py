@@ -87,7 +87,7 @@ def with_local_date(rows: Frame, name: str, column: str, calendar: Calendar) -> 
     utc_date = nw.col(column).dt.date()
     if calendar.is_utc:
         return rows.with_columns(utc_date.alias(name))
-    cuts = _on_engine_of(rows, calendar.cuts)
+    cuts = _beside(rows, calendar.cuts)
     joined = rows.with_columns(utc_date=utc_date).join(cuts, on="utc_date", how="left")
     # An instant outside of the calendar finds no row.
     local = nw.coalesce("local_date_0", "utc_date")
@@ -97,12 +97,10 @@ def with_local_date(rows: Frame, name: str, column: str, calendar: Calendar) -> 
     return joined.with_columns(local.alias(name)).drop(calendar.cuts.columns)
 
 
-def _on_engine_of(rows: Frame, few: pl.DataFrame) -> Frame:
-    """A few rows where some others are."""
-    if rows.implementation.is_spark_like():
-        made: Frame = nw.from_native(nw.to_native(rows).sparkSession.createDataFrame(few.to_arrow()))
-        return made
-    return nw.from_native(few.lazy())
+def _beside(rows: Frame, few: pl.DataFrame) -> Frame:
+    """Return a few rows on the engine of others; Narwhals hands them over, to an engine with sessions in theirs."""
+    session = getattr(nw.to_native(rows), "sparkSession", None)
+    return nw.from_native(few).lazy(rows.implementation, session=session)
 
 
 def days_between(column: str, until: date) -> nw.Expr:

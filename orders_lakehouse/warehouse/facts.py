@@ -12,7 +12,8 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM
 from orders_lakehouse.curated.base import Fact
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, FACTS, QUARANTINE

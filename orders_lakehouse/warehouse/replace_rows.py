@@ -15,10 +15,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.batches import portions, row_limit
+from orders_lakehouse.delta.batches import batch_spans, row_limit
+from orders_lakehouse.delta.frames import row_batches, rows_of
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.row_widths import counted_rows
-from orders_lakehouse.delta.tables import Lake, rows_of, some_at_a_time
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.postgres.connections import connect
 from orders_lakehouse.warehouse.copies import Copy, lake_schema
 from orders_lakehouse.warehouse.ingest import ingest
@@ -115,7 +116,7 @@ def _chunks(copy: Copy, handles: Sequence[DeltaTable], dates: Sequence[date] | N
     counted, limit = dict(some.select("date", "counted").iter_rows()), row_limit(_CHUNK_ROWS)
     if counted:
         rows = dict(some.select("date", "rows").iter_rows())
-        for first, last in portions(counted, min(counted), max(counted), limit):
+        for first, last in batch_spans(counted, min(counted), max(counted), limit):
             chunk = [day for day in counted if first <= day <= last]
             held = sum(counted[day] for day in chunk)
             # A date beyond the limit.
@@ -222,7 +223,7 @@ def _copy(cursor: "Cursor", chunks: Iterable[_Rows], copy: Copy, target: str | N
     copied, keys = 0, []
     for chunk, at_once in chunks:
         plan = _copied(chunk, copy)
-        for rows in [rows_of(plan)] if at_once is None else some_at_a_time(plan, at_once):
+        for rows in [rows_of(plan)] if at_once is None else row_batches(plan, at_once):
             keys.append(_ingest(cursor, rows, copy, target))
             copied += rows.height
     return Copied(copied, keys)

@@ -21,10 +21,12 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
-from orders_lakehouse.delta import maintenance, object_store, tables
+from orders_lakehouse.delta import commits, maintenance, object_store
 from orders_lakehouse.delta.log import at, dates_changed_since, extent, parts_of_run
 from orders_lakehouse.delta.maintenance import care_for
-from orders_lakehouse.delta.tables import Lake, LakeError, files_of
+from orders_lakehouse.delta.object_store import LakeError
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
@@ -337,7 +339,7 @@ class TestBesideOthers:
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _captured_twice(lake)
-        claiming, calls = tables._claiming, [0]
+        claiming, calls = commits.claiming, [0]
 
         def interrupted(handle: DeltaTable, what: str, *arguments: Any) -> Any:
             if what == "compacted" and calls[0] < 1:
@@ -345,7 +347,7 @@ class TestBesideOthers:
                 _learn(lake, _order(100, DAYS[0]))
             return claiming(handle, what, *arguments)
 
-        monkeypatch.setattr(tables, "_claiming", interrupted)
+        monkeypatch.setattr(commits, "claiming", interrupted)
         done = care_for(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
@@ -388,13 +390,13 @@ class TestBesideOthers:
             with pytest.raises(CommitFailedError):
                 by_hand.optimize.compact()
         else:
-            claiming = tables._claiming
+            claiming = commits.claiming
 
             def interrupted(*arguments: Any) -> Any:
                 by_hand.optimize.compact()
                 return claiming(*arguments)
 
-            monkeypatch.setattr(tables, "_claiming", interrupted)
+            monkeypatch.setattr(commits, "claiming", interrupted)
             done = care_for(lake, RAW_ORDERS, KEEP)
             assert done is not None
             assert (done.compacted, done.left) == (0, 0)

@@ -19,10 +19,12 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.engines import spark, spark_session
-from orders_lakehouse.delta.engines.spark import ClusterLake
+from orders_lakehouse.delta.engines.spark import SPARK
 from orders_lakehouse.delta.engines.spark_session import ClusterError, ClusterUnavailableError, session
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake, files_of, rows_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.errors import ExpectedError
@@ -51,9 +53,9 @@ def on_spark(spark_endpoint: str, monkeypatch: pytest.MonkeyPatch, clean_setting
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.thorough)])
-def lake(request: pytest.FixtureRequest, tmp_path: Path, on_spark: None) -> ClusterLake:  # noqa: ARG001
+def lake(request: pytest.FixtureRequest, tmp_path: Path, on_spark: None) -> Lake:  # noqa: ARG001
     where = str(tmp_path / "lake") if request.param == "disk" else request.getfixturevalue("bucket")
-    return ClusterLake(where, "UTC")
+    return Lake(where, "UTC", engine=SPARK)
 
 
 def sales(*days: date, orders: int = 1) -> pl.DataFrame:
@@ -92,7 +94,7 @@ def test_both_engines_make_the_same_tables(
     with lakehouse_on(endpoint, tmp_path, postgres_url_factory) as on_cluster:
         on_cluster.shop(edge_cases())
         alone = replace(on_cluster, lake=Lake(on_cluster.lake.url, timezone))
-        assert isinstance(on_cluster.lake, ClusterLake)
+        assert on_cluster.lake.engine is SPARK
         for result in (
             on_cluster.run("2017-01-01", "2017-01-09", select="group:raw"),
             on_cluster.run("2017-01-01", "2017-01-09", select="group:cleansed or group:curated"),
@@ -126,7 +128,7 @@ def test_an_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, o
     assert dated["made"].to_list() == calendar.dates_of(values["x"]).to_list()
 
 
-def test_a_byte_that_is_no_text_is_found_there_too(lake: ClusterLake) -> None:
+def test_a_byte_that_is_no_text_is_found_there_too(lake: Lake) -> None:
     orders = [
         {"order_id": "fine \ufffd \\xeb"},
         {"order_id": f"{BAD_BYTE}eb"},
@@ -141,7 +143,7 @@ def test_a_byte_that_is_no_text_is_found_there_too(lake: ClusterLake) -> None:
     ]
 
 
-def test_neighbours_of_a_written_date_survive(lake: ClusterLake) -> None:
+def test_neighbours_of_a_written_date_survive(lake: Lake) -> None:
     lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[5], lambda _: [there(sales(*DAYS))])
     before = files_of(lake.open(DAILY_SALES), DAILY_SALES)
     new = pl.concat([sales(DAYS[1]), sales(DAYS[3], orders=7)])
@@ -158,7 +160,7 @@ def test_neighbours_of_a_written_date_survive(lake: ClusterLake) -> None:
     assert after.filter(untouched).sort("path").equals(before.filter(untouched).sort("path"))
 
 
-def test_what_comes_out_as_it_stands_is_not_written(lake: ClusterLake) -> None:
+def test_what_comes_out_as_it_stands_is_not_written(lake: Lake) -> None:
     for _ in range(2):
         (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[2], lambda _: [there(sales(*DAYS[:2]))])
     assert done.changed.is_empty()
@@ -168,7 +170,7 @@ def test_what_comes_out_as_it_stands_is_not_written(lake: ClusterLake) -> None:
     assert stored(lake, DAILY_SALES).is_empty()
 
 
-def test_a_null_that_moves_to_another_column_is_a_change(lake: ClusterLake) -> None:
+def test_a_null_that_moves_to_another_column_is_a_change(lake: Lake) -> None:
     def orders(**fields: object) -> Frame:
         return there(rows(ORDERS, {"order_date": DAYS[0], **fields}))
 
@@ -177,7 +179,7 @@ def test_a_null_that_moves_to_another_column_is_a_change(lake: ClusterLake) -> N
     assert done.changed.to_list() == DAYS[:1]
 
 
-def test_a_table_without_dates_is_replaced_whole(lake: ClusterLake) -> None:
+def test_a_table_without_dates_is_replaced_whole(lake: Lake) -> None:
     for customer in ("c1", "c2"):
         done = lake.replace_all(
             CUSTOMER_PROFILE, lambda _, name=customer: there(rows(CUSTOMER_PROFILE, {"customer_id": name}))
@@ -186,14 +188,14 @@ def test_a_table_without_dates_is_replaced_whole(lake: ClusterLake) -> None:
     assert stored(lake, CUSTOMER_PROFILE)["customer_id"].to_list() == ["c2"]
 
 
-def test_rows_of_other_dates_are_refused(lake: ClusterLake) -> None:
+def test_rows_of_other_dates_are_refused(lake: Lake) -> None:
     lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[1], lambda _: [there(sales(*DAYS[:2]))])
     with pytest.raises(LakeError, match="of 2020-03-06, expected none but of 2020-03-01 to 2020-03-02; nothing was"):
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[1], lambda _: [there(sales(DAYS[0], DAYS[5], orders=9))])
     assert stored(lake, DAILY_SALES)["orders"].to_list() == [1, 1]
 
 
-def test_rows_that_do_not_fit_the_contract_are_refused_before_anything_is_computed(lake: ClusterLake) -> None:
+def test_rows_that_do_not_fit_the_contract_are_refused_before_anything_is_computed(lake: Lake) -> None:
     wrong = sales(DAYS[0]).with_columns(pl.col("orders").cast(pl.String)).drop("units")
     said = r"orders: expected Int64, found String; units: expected Decimal\(precision=38, scale=6\), found nothing"
     with pytest.raises(LakeError, match=said):
@@ -201,7 +203,7 @@ def test_rows_that_do_not_fit_the_contract_are_refused_before_anything_is_comput
     assert lake.open(DAILY_SALES).version() == 0
 
 
-def test_who_was_overtaken_derives_again(lake: ClusterLake) -> None:
+def test_who_was_overtaken_derives_again(lake: Lake) -> None:
     alone, tries = Lake(lake.url, "UTC"), []
 
     def derive(_: Lake) -> list[Frame]:
@@ -223,7 +225,7 @@ def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
     on_spark: None,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake = ClusterLake(str(tmp_path / "lake"), "UTC")
+    lake = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK)
     lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0]))])
     before = staged(lake, DAILY_SALES)
 
@@ -250,7 +252,7 @@ def test_a_commit_whose_answer_is_lost_stands(
     on_spark: None,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake, commit = ClusterLake(str(tmp_path / "lake"), "UTC"), spark._commit
+    lake, commit = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK), spark._commit
 
     def commits_and_fails(*given: Any) -> None:
         commit(*given)
@@ -270,9 +272,10 @@ import os, signal, sys
 import narwhals as nw
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.engines import spark as cluster
+from orders_lakehouse.delta.tables import Lake
 from tests.integration.test_cluster import DAYS, sales, there
 cluster._commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-lake = cluster.ClusterLake(sys.argv[1], "UTC")
+lake = Lake(sys.argv[1], "UTC", engine=cluster.SPARK)
 lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=5))])
 """
 
@@ -295,7 +298,7 @@ def elsewhere(
 
 def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
     elsewhere("sc://127.0.0.1:9/;token=s3cr3t")
-    lake = ClusterLake(str(tmp_path / "lake"), "UTC")
+    lake = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK)
     with pytest.raises(
         ClusterUnavailableError, match=r"nobody answers at sc://127\.0\.0\.1:9, expected a Spark"
     ) as said:
@@ -318,7 +321,7 @@ def test_two_steps_of_a_run_at_once_share_the_cluster(terminal: Terminal, spark_
 def test_a_server_that_was_started_anew_is_used_after_one_failure(
     tmp_path: Path, elsewhere: Callable[[str], None]
 ) -> None:
-    lake = ClusterLake(str(tmp_path / "lake"), "UTC")
+    lake = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK)
 
     def derive() -> None:
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
@@ -342,14 +345,14 @@ def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
         rows_of(halves)
 
 
-def test_the_client_is_not_installed(lake: ClusterLake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_is_not_installed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark.errors", None)
     with pytest.raises(ClusterError, match=r"client of Spark is not installed .* expected the extra of this name"):
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
 
 
 def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callable[[str], None]) -> None:
-    lake = ClusterLake(bucket, "UTC")
+    lake = Lake(bucket, "UTC", engine=SPARK)
     # It was started without AWS_ALLOW_HTTP.
     with spark_server() as url:
         elsewhere(url)

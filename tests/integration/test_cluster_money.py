@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
-from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms import columns as c

@@ -16,7 +16,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 
 from orders_lakehouse.delta import object_store
-from orders_lakehouse.delta.tables import files_of
+from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings

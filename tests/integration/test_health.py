@@ -21,7 +21,8 @@ from orders_lakehouse.delta import table_cache
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.findings import Finding
 from orders_lakehouse.pipeline.lake_health import look_at_contents, look_at_tables

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from orders_lakehouse.delta import tables
+from orders_lakehouse.delta import commits
 from orders_lakehouse.delta.object_store import StorageUnavailableError
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.products import PRODUCTS
@@ -198,7 +198,7 @@ class Histories(RuleBasedStateMachine):
             return write
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tables, "_write", around(tables._write))
+            patch.setattr(commits, "write", around(commits.write))
             patch.setattr(date_queue, "_PAUSE", timedelta(0))
             yield
 

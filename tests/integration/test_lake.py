@@ -28,10 +28,13 @@ from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.dates import days
-from orders_lakehouse.delta import object_store, tables
+from orders_lakehouse.delta import commits, compaction, object_store, writer
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import extent, parts_of_run
-from orders_lakehouse.delta.table_properties import Stamp
-from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError, files_of, rows_of
+from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.table_properties import TableProperties
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.tables import KEY_DATES, QUARANTINE_OF, RAW, TABLES
@@ -123,7 +126,7 @@ class TestReplacingDates:
             location,
             frame.select(DAILY_SALES.columns[::-1]),
             partition_by=["order_date"],
-            description=str(Stamp.due(DAILY_SALES, "UTC", None)),
+            description=str(TableProperties.expected(DAILY_SALES, "UTC", None)),
             storage_options=object_store.options(location),
         )
         assert lake.open(DAILY_SALES).schema().fields[0].name == DAILY_SALES.columns[-1]
@@ -358,8 +361,8 @@ class TestALateWriter:
         assert _stored(lake, CUSTOMER_PROFILE)["units"].to_list() == [2]
 
     def test_that_always_loses_gives_up_and_says_so(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "_ATTEMPTS", 3)
-        monkeypatch.setattr(tables.time, "sleep", lambda _: None)
+        monkeypatch.setattr(commits, "_ATTEMPTS", 3)
+        monkeypatch.setattr(commits.time, "sleep", lambda _: None)
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         calls = [0]
 
@@ -404,13 +407,13 @@ def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Pat
 
 
 def test_the_keys_of_a_few_dates_are_read_from_groups_of_the_index(tmp_path: Path) -> None:
-    lake, size = Lake(str(tmp_path), "UTC"), tables._GROUP_ROWS
+    lake, size = Lake(str(tmp_path), "UTC"), compaction.GROUP_ROWS
     keys = pl.Series("key", range(10**6, 10**6 + 3 * size)).cast(pl.String)
     index = pl.DataFrame({"key": keys, "order_id": keys}).with_columns(table_name=pl.lit("orders"))
     index = index.with_columns(captured_on=pl.lit(on("2020-03-01")), order_date=pl.lit(on("2020-03-01")))
     for part in (index[:size], index[size:]):
         lake.append(KEY_DATES, part)
-    assert tables.compact(lake.open(KEY_DATES), KEY_DATES)
+    assert compaction.compact(lake.open(KEY_DATES), KEY_DATES)
 
     (path,) = lake.open(KEY_DATES).file_uris()
     groups = [pq.read_metadata(path).row_group(at).column(1) for at in range(3)]
@@ -538,7 +541,7 @@ class TestInsertingWhatIsNew:
 
 class TestAppending:
     def test_many_small_files_become_one(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "_SMALL_FILES", 3)
+        monkeypatch.setattr(writer, "_SMALL_FILES", 3)
         keys = [f"o{number}" for number in range(10)]
         for key in keys:
             before = lake.find(KEY_DATES) if key != keys[0] else None
@@ -549,7 +552,7 @@ class TestAppending:
         assert sorted(_stored(lake, KEY_DATES)["key"]) == keys
 
     def test_what_others_append_while_files_become_one_stays(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "_SMALL_FILES", 2)
+        monkeypatch.setattr(writer, "_SMALL_FILES", 2)
         start = threading.Barrier(4)
 
         def append(writer: int) -> None:

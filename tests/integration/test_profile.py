@@ -18,8 +18,10 @@ from orders_lakehouse.curated import customer_profile as curated
 from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta import table_cache
+from orders_lakehouse.delta.compaction import compact
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake, compact, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.derive import derive
 from tests.unit.rows import on, rows
 

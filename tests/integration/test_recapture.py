@@ -11,7 +11,8 @@ from deltalake import write_deltalake
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS

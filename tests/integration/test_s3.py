@@ -11,8 +11,9 @@ import yaml
 
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import object_store
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.object_store import bucket_of
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from tests.s3 import ACCESS_KEY, client
 from tests.unit.rows import rows
 

@@ -22,8 +22,9 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.corruption import readable_rows
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError, bucket_of
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.recapture import recapture
 from orders_lakehouse.pipeline.row_accounting import row_count

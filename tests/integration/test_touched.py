@@ -12,8 +12,9 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks import contracts
 from orders_lakehouse.delta import batches, table_cache
+from orders_lakehouse.delta.compaction import compact
 from orders_lakehouse.delta.log import Part, parts_of_run
-from orders_lakehouse.delta.tables import Lake, compact
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS

@@ -17,8 +17,9 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.daily_sales import DAILY_SALES, DailySales
 from orders_lakehouse.delta import object_store, schema_evolution
+from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
 from orders_lakehouse.delta.schema_evolution import Migrated
-from orders_lakehouse.delta.tables import Lake, LakeError, StorageUnavailableError
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS, RawOrderItems
 from orders_lakehouse.entities.products import RAW_PRODUCTS
 from orders_lakehouse.pipeline.affected_dates import touched_dates

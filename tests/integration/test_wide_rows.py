@@ -15,13 +15,14 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.cli.backfill import run_stretch
 from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 from orders_lakehouse.defs.metadata import key_of
-from orders_lakehouse.delta import batches, row_widths, tables
-from orders_lakehouse.delta.batches import Portion
+from orders_lakehouse.delta import batches, commits, row_widths, writer
+from orders_lakehouse.delta.batches import Batch
 from orders_lakehouse.delta.row_widths import counted_rows
-from orders_lakehouse.delta.tables import Lake, files_of
+from orders_lakehouse.delta.table_files import files_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
-from orders_lakehouse.pipeline.batches import portions_of_versions
+from orders_lakehouse.pipeline.batches import batches_by_versions
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.warehouse import replace_rows as loading
 from orders_lakehouse.warehouse.load import load
@@ -85,7 +86,7 @@ class TestWhatDatesCountFor:
                 for one in range(20)
             ]
             lake.insert_new(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *some), ("customer_id", "updated_at"))
-        found = portions_of_versions(lake, CUSTOMERS, DAY, days[-1])
+        found = batches_by_versions(lake, CUSTOMERS, DAY, days[-1])
         assert [portion.span for portion in found] == [(DAY, DAY), (NEXT, NEXT), (days[2], days[3])]
         assert [portion.counted for portion in found if portion.span != (NEXT, NEXT)] == [20, 40]
 
@@ -108,7 +109,7 @@ class TestInserting:
         found = []
         for far_more in (1_000, 0):
             lake = Lake(str(tmp_path / str(far_more)), "UTC")
-            monkeypatch.setattr(tables, "_FAR_MORE", far_more)
+            monkeypatch.setattr(writer, "_FAR_MORE", far_more)
             new = []
             for change in changes:
                 frame = rows(RAW_ORDERS, *change)
@@ -120,8 +121,8 @@ class TestInserting:
         assert found[0][0] == [5, 1, 1, 1, 2, 2, 0]
 
     def test_many_rows_are_written_piece_by_piece(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tables, "_IN_PIECES", 4)
-        monkeypatch.setattr(tables, "_PIECE_ROWS", 3)
+        monkeypatch.setattr(commits, "_IN_PIECES", 4)
+        monkeypatch.setattr(commits, "_PIECE_ROWS", 3)
         frame = rows(RAW_ORDERS, *({"order_id": f"o{number}", "status": None} for number in range(10)))
         assert lake.insert_new(RAW_ORDERS, frame, IDENTITY) == 10
         stored = lake.scan(RAW_ORDERS).to_native().collect()
@@ -179,12 +180,12 @@ def test_a_backfill_says_what_a_date_needs_before_it_begins(
 def test_the_largest_of_several_dates_is_told(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", "1")
     lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, {"captured_on": NEXT}), IDENTITY)
-    found = [Portion((day, day), counted) for day, counted in ((DAY, 500_000), (NEXT, 2_000_000))]
-    said = batches.in_words(lake, ORDERS, RAW_ORDERS, found)
+    found = [Batch((day, day), counted) for day, counted in ((DAY, 500_000), (NEXT, 2_000_000))]
+    said = batches.memory_warning(lake, ORDERS, RAW_ORDERS, found)
     assert said is not None
     assert said.startswith(f"{NEXT} has 1 rows of raw/orders: to derive cleansed/orders of them takes about 2.1 GB")
     assert "1 other dates need more than that, too." in said
-    assert batches.in_words(lake, ORDERS, RAW_ORDERS, [Portion((DAY, NEXT), 300_000)]) is None
+    assert batches.memory_warning(lake, ORDERS, RAW_ORDERS, [Batch((DAY, NEXT), 300_000)]) is None
 
 
 _WIDE_SHOP = """

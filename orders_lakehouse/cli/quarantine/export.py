@@ -15,7 +15,7 @@ from orders_lakehouse.contracts.base import personal_columns
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.configured import configured_lake
-from orders_lakehouse.delta.tables import rows_of
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.pipeline.quarantine import Chosen, quarantined
 from orders_lakehouse.tables import QUARANTINE_OF
 

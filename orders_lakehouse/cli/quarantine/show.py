@@ -21,8 +21,9 @@ from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
 from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.children import (
     OF_THE_ORDER,
     ORDER_BEFORE_START,

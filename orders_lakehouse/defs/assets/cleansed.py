@@ -28,7 +28,8 @@ from orders_lakehouse.defs.metadata import (
     sample_of,
 )
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.quarantine import by_reason, has_reason, quarantined
 from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date

@@ -13,7 +13,8 @@ from orders_lakehouse.defs.charts import BLUE, GREEN, Series, as_picture, bars_b
 from orders_lakehouse.defs.execution import derived
 from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, report_rows_by_date, report_state
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.frames import rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 
 

@@ -14,7 +14,8 @@ from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, severi
 from orders_lakehouse.defs.checks.dimensions import as_before, spared
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.tables import Lake, sampled
+from orders_lakehouse.delta.replaced import sampled
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.capture import Captured, capture, repeated_keys
 from orders_lakehouse.pipeline.stored_calendar import calendar_of, require_same

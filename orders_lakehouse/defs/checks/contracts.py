@@ -30,13 +30,15 @@ from orders_lakehouse.defs.checks.check_reporting import (
 )
 from orders_lakehouse.defs.metadata import FEW, few_of, key_of, priority, table_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.batches import in_turn
+from orders_lakehouse.delta.batches import memory_for
+from orders_lakehouse.delta.date_predicates import day_of
+from orders_lakehouse.delta.frames import collect, rows_of
 from orders_lakehouse.delta.log import Part, parts_of_run
-from orders_lakehouse.delta.tables import Lake, collect, day_of, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.children import OF_THE_ORDER, ORDERED_BEFORE_START
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline import row_accounting
-from orders_lakehouse.pipeline.batches import portions_of_versions
+from orders_lakehouse.pipeline.batches import batches_by_versions
 from orders_lakehouse.pipeline.key_index import places_of
 from orders_lakehouse.pipeline.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
 from orders_lakehouse.pipeline.row_accounting import Accounts
@@ -219,8 +221,8 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
         balances, books = [], Accounts(0, 0, 0, 0, 0)
         for lake, (first, last) in _dated(parts):
             places = places_of(table, first, last)
-            for portion in portions_of_versions(lake, table, first, last):
-                with in_turn(portion):
+            for portion in batches_by_versions(lake, table, first, last):
+                with memory_for(portion):
                     of_portion = row_accounting.balance(lake, table, *portion.span, calendar_of(lake), places)
                     books += row_accounting.accounts_of_dates(lake, table, *portion.span, of_portion)
                 balances.append(of_portion)

@@ -21,7 +21,8 @@ from orders_lakehouse.defs.checks.check_reporting import Judged, report, report_
 from orders_lakehouse.defs.checks.failing_requests import gets_through_checks
 from orders_lakehouse.defs.metadata import FEW, LAST, few_of, key_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.tables import Lake, fetch, rows_of
+from orders_lakehouse.delta.frames import fetch, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline.check_results import latest

@@ -1,20 +1,20 @@
-"""The second engine: the same transformations on a cluster, by Spark Connect.
+"""The engine on a cluster: Spark reads the tables and computes, by Spark Connect.
 
-The cluster reads the tables, computes, and writes Parquet files beside those that stand. What becomes of these is
-decided here: each is named in the log, in one commit of ours, or removed. So a date is replaced by the same commit with
-the same claims on both engines, whatever the cluster's own writer of Delta can do. Of the rows, no more than sums and
-samples come to this process.
+The cluster writes Parquet files beside those that stand. This module names each of them in the log, in one commit of
+ours, or removes it. So a date is replaced by the same commit with the same claims on both engines, whatever the
+cluster's own writer of Delta can do. No more than sums and samples of the rows come to this process. The session and
+its failures are `spark_session.py`.
 """
 
 import json
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import narwhals as nw
 import polars as pl
@@ -25,80 +25,78 @@ from pyarrow import fs
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta import object_store, table_cache
+from orders_lakehouse.delta import commits, object_store
+from orders_lakehouse.delta.differences import unequal_dates
+from orders_lakehouse.delta.engines.base import Engine
 from orders_lakehouse.delta.engines.spark_session import cluster_trouble, require_session, session
 from orders_lakehouse.delta.object_store import LakeError, path_of
+from orders_lakehouse.delta.replaced import SAMPLED, Replaced
 from orders_lakehouse.delta.schema_evolution import as_contract
 from orders_lakehouse.delta.storage_errors import storage_trouble
-from orders_lakehouse.delta.tables import (
-    SAMPLED,
-    Lake,
-    Replaced,
-    Snapshot,
-    claims_on,
-    files_of,
-    has_rows,
-    is_on_cluster,
-    unequal_dates,
-)
+from orders_lakehouse.delta.table_files import files_of, has_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-# Files that the cluster has written at once lie in a folder of this name and a number; without an underscore in front,
-# so that vacuum finds what a crash has left.
+# Prefix of the folder of files that the cluster has written at once; without an underscore in front, so that vacuum
+# finds what a crash has left.
 _FOLDER = "cluster-"
 # Footers that are read at once.
 _READERS = 16
 
 
-@dataclass(frozen=True)
-class ClusterLake(Lake):
-    """The lake whose dates a cluster derives. To look at tables (`scan`) none is needed."""
+class SparkEngine(Engine):
+    """Computes on a cluster; little comes to this process."""
 
-    in_portions: ClassVar[bool] = False
+    needs_batches = False
+    sums_changes = False
 
-    def source(self, versions: Mapping[str, int] | None = None) -> "ClusterSnapshot":
-        """The same lake, to compute from on the cluster: it stands still."""
-        return ClusterSnapshot(self.url, self.timezone, self.start, dict(versions or {}))
+    def scan(
+        self,
+        handle: DeltaTable,
+        table: Table,
+        dates: Sequence[tuple[date, date]] | None,  # noqa: ARG002 (the cluster finds the files of dates itself)
+    ) -> Frame:
+        """Return rows of a table at the version of its handle, lazily, on the cluster."""
+        with cluster_trouble():
+            reader = session().read.format("delta").option("versionAsOf", str(handle.version()))
+            return as_contract(nw.from_native(reader.load(_on_cluster(handle))), handle, table)
 
-    def _put(
+    def collect(self, frames: Sequence[Frame]) -> list[pl.DataFrame]:
+        """Compute frames one after the other, and fetch all of their rows."""
+        return [_fetched(nw.to_native(frame)) for frame in frames]
+
+    def row_batches(self, frame: Frame, most: int) -> Iterator[pl.DataFrame]:  # noqa: ARG002 (no other way)
+        """Compute a frame, and fetch its rows all at once."""
+        yield from self.collect([frame])
+
+    def persist(self, frame: Frame) -> Frame:
+        """Return the frame: what the cluster computes stays there."""
+        return frame
+
+    def narrow(self, rows: Frame, keys: Frame, column: str) -> Frame:  # noqa: ARG002 (another job would cost more)
+        """Return all rows."""
+        return rows
+
+    def replace(
         self,
         targets: Sequence[tuple[Table, DeltaTable]],
         frames: Sequence[Frame],
         dates: tuple[date, date] | None,
-        told: Mapping[str, str],
-    ) -> list[Replaced]:
-        if not is_on_cluster(*frames):
-            return super()._put(targets, frames, dates, told)
-        done = []
+        metadata: Mapping[str, str],
+    ) -> Iterator[Replaced]:
+        """Have the cluster write the rows of one table after the other, and commit the dates that differ."""
         # Each plan is understood before the first one writes.
         conformed = [_conform(frame, table) for (table, _), frame in zip(targets, frames, strict=True)]
         for (table, handle), frame in zip(targets, conformed, strict=True):
-            done.append(_replace(handle, table, frame, dates, told))
-            table_cache.give(self.location(table), handle)
-        return done
+            yield _replace(handle, table, frame, dates, metadata)
 
 
-@dataclass(frozen=True)
-class ClusterSnapshot(Snapshot):
-    """A lake that stands still, read on the cluster."""
-
-    in_portions: ClassVar[bool] = False
-
-    def rows_at(
-        self,
-        handle: DeltaTable,
-        table: Table,
-        stretches: Sequence[tuple[date, date]] | None = None,  # noqa: ARG002 (the cluster finds the dates' files)
-    ) -> Frame:
-        """Rows of a table at the version of an open handle, lazily, on the cluster."""
-        return _stored(handle, table)
+SPARK = SparkEngine()
 
 
-def rows_of_cluster(frame: Frame) -> pl.DataFrame:
-    """Compute a frame on the cluster, and fetch its rows."""
-    plan: DataFrame = nw.to_native(frame)
+def _fetched(plan: "DataFrame") -> pl.DataFrame:
+    """Compute a plan on the cluster, and fetch its rows."""
     with cluster_trouble():
         rows = pl.from_arrow(plan.toArrow())
     require_session()
@@ -107,21 +105,14 @@ def rows_of_cluster(frame: Frame) -> pl.DataFrame:
 
 
 def _on_cluster(handle: DeltaTable, path: str = "") -> str:
-    """A table, or a path below it, as the cluster finds it."""
+    """Return a table's location, or a path below it, as the cluster finds it."""
     location = handle.table_uri.rstrip("/")
     uri = location if "://" in location else f"file://{location}"
     return f"{uri}/{path}" if path else uri
 
 
-def _stored(handle: DeltaTable, table: Table) -> Frame:
-    """Rows of a table at the version of its handle, on the cluster: the columns of its contract."""
-    with cluster_trouble():
-        reader = session().read.format("delta").option("versionAsOf", str(handle.version()))
-        return as_contract(nw.from_native(reader.load(_on_cluster(handle))), handle, table)
-
-
 def _conform(frame: Frame, table: Table) -> Frame:
-    """Columns in the table's order; an exact type or an error, never a silent cast."""
+    """Return the columns of a table in its order; a type is exact, or an error, never cast silently."""
     expected = nw.from_native(pl.DataFrame(schema=table.schema)).schema
     with cluster_trouble():
         found = frame.collect_schema()
@@ -153,7 +144,7 @@ class _File:
 
 
 def _replace(
-    handle: DeltaTable, table: Table, frame: Frame, dates: tuple[date, date] | None, told: Mapping[str, str]
+    handle: DeltaTable, table: Table, frame: Frame, dates: tuple[date, date] | None, metadata: Mapping[str, str]
 ) -> Replaced:
     """Write the dates of a frame that differ from what stands in a table; claim all of them."""
     folder = f"{_FOLDER}{uuid.uuid4().hex}"
@@ -170,8 +161,8 @@ def _replace(
         _remove(handle, folder)
         raise
     # A commit may stand although its answer was lost: from here on an error says nothing of whether the log names the
-    # files, so they stay, and care removes those that it does not name.
-    _commit(handle, table, kept, changed, dates, told)
+    # files, so they stay, and maintenance removes those that it does not name.
+    _commit(handle, table, kept, changed, dates, metadata)
     _remove(handle, *(file.path for file in files if file not in kept))
     return Replaced(by_date, sample, changed)
 
@@ -218,22 +209,22 @@ def _require_within(files: Sequence[_File], table: Table, dates: tuple[date, dat
 def _changed(
     handle: DeltaTable, table: Table, folder: str, dates: tuple[date, date] | None, by_date: pl.DataFrame
 ) -> pl.Series:
-    """Dates (null for a table without any) that do not hold the same rows as the files of a folder."""
+    """Return dates (null for a table without any) that do not hold the same rows as the files of a folder."""
     if by_date.is_empty() or not has_rows(handle, table, dates):
         files = files_of(handle, table)
         standing = files if dates is None else files.filter(pl.col("date").is_between(*dates))
         return pl.concat([by_date["date"], standing["date"]]).unique().sort()
     with cluster_trouble():
-        rows: DataFrame = nw.to_native(_stored(handle, table))
+        rows: DataFrame = nw.to_native(SPARK.scan(handle, table, None))
         new = session().read.schema(rows.schema).parquet(_on_cluster(handle, folder))
         if dates is not None:
             rows = rows.filter(rows[str(table.partitioned_by)].between(*dates))
-        before, after = (rows_of_cluster(nw.from_native(_sums(one, table))) for one in (rows, new))
+        before, after = (_fetched(_sums(side, table)) for side in (rows, new))
     return unequal_dates(before, after)
 
 
 def _sums(rows: "DataFrame", table: Table) -> "DataFrame":
-    """date, and what tells whether two sets of its rows are the same: sums of two hashes, and their number."""
+    """Return date, one and other (sums of two hashes of its rows), rows: equal where the rows are the same."""
     from pyspark.sql import functions as F
 
     columns = [F.col(name) for name in table.columns]
@@ -246,7 +237,7 @@ def _sums(rows: "DataFrame", table: Table) -> "DataFrame":
 
 
 def _sample(handle: DeltaTable, table: Table, files: Sequence[_File]) -> pl.DataFrame:
-    """A few rows of the first file."""
+    """Return a few rows of the first file."""
     for file in files[:1]:
         with storage_trouble(handle.table_uri):
             some = next(pq.ParquetFile(_files(handle).open_input_file(file.path)).iter_batches(SAMPLED))
@@ -263,7 +254,7 @@ def _commit(
     files: Sequence[_File],
     changed: pl.Series,
     dates: tuple[date, date] | None,
-    told: Mapping[str, str],
+    metadata: Mapping[str, str],
 ) -> None:
     """Name new files in the log and take those of the dates that changed out of it, in one commit."""
     now = int(time.time() * 1000)
@@ -281,7 +272,7 @@ def _commit(
     ]
     standing = files_of(handle, table).filter(pl.col("date").is_in(changed.implode(), nulls_equal=True))
     old = [RemoveAction(path, data_change=True, deletion_timestamp=now) for path in standing["path"]]
-    claims = claims_on(handle, dates, changed, told)
+    claims = commits.replacing(handle, dates, changed, metadata)
     with storage_trouble(handle.table_uri):
         handle.create_write_transaction(
             [*new, *old], "append", handle.schema(), [by] if by else None, commit_properties=claims

@@ -1,4 +1,4 @@
-"""The session at a Spark Connect endpoint, and what a failure there means, in words.
+"""The session at a Spark Connect endpoint, and what a failure there means, in words. Nothing is computed here.
 
 The client and the servers raise a few types for everything, and tell what went wrong by text alone.
 """
@@ -16,18 +16,18 @@ from orders_lakehouse.settings import settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# A request is tried so many times again, within some fifteen seconds.
+# Retries of a request, which take some fifteen seconds; and the longest wait between two.
 _RETRIES, _MOST_WAIT_MS = 6, 5_000
-# An instant has no time zone of its own there, it is seen in that of the session.
+# Setting of the time zone in which a session sees instants, which have none of their own there.
 _TIMEZONE = "spark.sql.session.timeZone"
 _CONFIGURATION = {
     _TIMEZONE: "UTC",
     # Instants of 64 bits, with statistics.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
-# The session at an endpoint; the one of a job.
+# Sessions by endpoint, and that of a job below.
 _made: dict[str, "SparkSession"] = {}
-# Of the steps that are at work at once, one makes the session.
+# Held while a session is made: steps that work at once share it.
 _making = Lock()
 _own: list["SparkSession"] = []
 _NO_ENDPOINT = re.compile(

@@ -12,9 +12,10 @@ import pytest
 
 from orders_lakehouse.calendar import FIRST, LAST, Calendar, installed_zone_data
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.tables import Lake, rows_of
+from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline import row_accounting

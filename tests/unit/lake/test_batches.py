@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.delta.batches import portions, row_limit
+from orders_lakehouse.delta.batches import batch_spans, row_limit
 from tests.unit.rows import on
 
 FIRST, LAST = on("2020-01-01"), on("2020-02-10")
@@ -18,7 +18,7 @@ FIRST, LAST = on("2020-01-01"), on("2020-02-10")
     limit=st.integers(1, 100),
 )
 def test_portions_cover_a_range_once_and_hold_no_more_than_they_may(rows: dict[date, int], limit: int) -> None:
-    found = portions(rows, FIRST, LAST, limit)
+    found = batch_spans(rows, FIRST, LAST, limit)
     assert [day for span in found for day in days(*span)] == days(FIRST, LAST)
     for first, last in found:
         held = [rows.get(day, 0) for day in days(first, last)]
@@ -28,8 +28,8 @@ def test_portions_cover_a_range_once_and_hold_no_more_than_they_may(rows: dict[d
 def test_portions_are_as_few_as_their_rows_allow() -> None:
     ordinary = dict.fromkeys(days(FIRST, FIRST + timedelta(days=9)), 10)
     busy = FIRST + timedelta(days=5)
-    assert portions(ordinary, FIRST, LAST, 100) == [(FIRST, LAST)]
-    assert portions({**ordinary, busy: 500}, FIRST, LAST, 100) == [
+    assert batch_spans(ordinary, FIRST, LAST, 100) == [(FIRST, LAST)]
+    assert batch_spans({**ordinary, busy: 500}, FIRST, LAST, 100) == [
         (FIRST, busy - timedelta(days=1)),
         (busy, busy),
         (busy + timedelta(days=1), LAST),
