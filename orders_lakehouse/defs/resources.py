@@ -19,13 +19,13 @@ from orders_lakehouse.defs.checks.in_force import show_what_is_in_force
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.instance.orphaned_runs import sign_run
+from orders_lakehouse.instance.retention import dbt_folder
 from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres import connections
 from orders_lakehouse.postgres.connections import database_url
 from orders_lakehouse.runtime.dagster_dbt_light import DbtCliInvocation, DbtCliResource
 from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.runtime.executor import around, threads_executor
-from orders_lakehouse.runtime.retention import dbt_folder
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
 _RETRIES = 3
