@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 
-# What a sensor remembers: Dagster has no public way to set it.
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs, signature_tags

