@@ -43,8 +43,9 @@ class DbtCli(DbtCliResource):
 
     @cached_property
     def _cli_version(self) -> Version:
-        # The parent starts `dbt --version` before each invocation, which takes as long as a small build. Should the
-        # parent stop asking, this is no longer called, and nothing else changes.
+        # The parent asks its executable for `--version` before each invocation. That takes as long as a small build,
+        # and here the executable is Python, whose version it would take for dbt's. If the parent stops asking, this is
+        # not called any more, and nothing else changes.
         return Version(metadata.version("dbt-core"))
 
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
