@@ -72,6 +72,12 @@ def test_what_is_left_out_of_an_invocation_is_what_dagster_dbt_would_do() -> Non
     assert ours._initialize_dbt_core_adapter([]) is None
 
 
+def test_whoever_imports_pandera_lies_in_a_package_that_has_imported_it_without_pandas() -> None:
+    importing = [path for path in README.parents[1].rglob("*.py") if "\nimport pandera" in path.read_text()]
+    assert importing
+    assert [path for path in importing if "\nimport_pandera()\n" not in (path.parent / "__init__.py").read_text()] == []
+
+
 def test_the_folder_of_a_build_names_its_run() -> None:
     run_id = "5cf4c3a1-7c2b-4f0e-8f9f-0a8c4f0f2f11"
     step = SimpleNamespace(run=SimpleNamespace(run_id=run_id), op_execution_context=SimpleNamespace(op=dimensions.op))
