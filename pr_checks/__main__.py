@@ -14,8 +14,8 @@ import polars as pl
 
 from orders_lakehouse.contracts.compatibility import incompatible
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.embedded import stop_embedded_server
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt

@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop

@@ -7,7 +7,7 @@ from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.defs.maintenance import prune_everything
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.instance.home import prepare_instance
-from orders_lakehouse.runtime.run_history import shrink_files
+from orders_lakehouse.instance.pruning import shrink_files
 from orders_lakehouse.settings import settings
 
 

@@ -18,8 +18,6 @@ import narwhals as nw
 import pandera.polars as pa
 import polars as pl
 from narwhals.exceptions import ColumnNotFoundError
-from pandera.api.checks import Check
-from pandera.api.polars.types import PolarsData
 
 _EXPRESSION, _OUTCOME, _BLANKS = "rule_expression", "rule_outcome", "rule_blanks"
 
@@ -83,7 +81,7 @@ def rule(
 
 def _rule(expression: Callable[[Any], nw.Expr], *, outcome: Outcome, blanks: Sequence[str]) -> Any:
 
-    def check(cls: Any, data: PolarsData) -> Any:
+    def check(cls: Any, data: pa.PolarsData) -> Any:
         return nw.from_native(data.lazyframe).select(expression(cls).alias("valid")).to_native()
 
     # Pandera names the check after its function; a name given by argument would be lost on the second subclass.
@@ -125,7 +123,7 @@ _BUILT_IN: Mapping[str, tuple[str, Callable[[nw.Expr, Mapping[str, Any]], nw.Exp
 }
 
 
-def _column_rule(column: str, check: Check, metadata: Mapping[str, Any]) -> Rule:
+def _column_rule(column: str, check: pa.Check, metadata: Mapping[str, Any]) -> Rule:
     try:
         suffix, expression, demand = _BUILT_IN[str(check.name)]
     except KeyError:

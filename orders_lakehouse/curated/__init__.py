@@ -2,3 +2,8 @@
 
 A new one is a file here and a line of `registry.py`. Nothing here reads or writes.
 """
+
+from orders_lakehouse.runtime.pandera_light import import_pandera
+
+# Before any module here imports Pandera by itself.
+import_pandera()

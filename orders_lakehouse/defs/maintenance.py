@@ -22,7 +22,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
 
 if TYPE_CHECKING:
-    from orders_lakehouse.runtime.run_history import Pruned
+    from orders_lakehouse.instance.pruning import Pruned
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 # After what reads every row at night, and what derives many dates anew on Sundays.
@@ -123,7 +123,7 @@ def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool 
     """
     require_own_history(instance)
     # Dagster's storage brings SQLAlchemy, which no other run needs before it opens its instance.
-    from orders_lakehouse.runtime.run_history import prune_history
+    from orders_lakehouse.instance.pruning import prune_history
 
     told = {failure.run_id for failure in failing_requests.kept() if failure.run_id}
     done = prune_history(instance, settings().keep_runs, told, dry_run=dry_run)
@@ -133,7 +133,7 @@ def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool 
 @dg.op(description="Removes events, logs and evaluations of older runs that nobody needs, and what they left in files.")
 def prune(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Prune, and say what went."""
-    from orders_lakehouse.runtime.run_history import shrink_files
+    from orders_lakehouse.instance.pruning import shrink_files
 
     with failures(context):
         try:

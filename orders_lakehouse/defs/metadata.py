@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from orders_lakehouse.contracts.base import Contract, personal_columns
 from orders_lakehouse.contracts.document import OWNERS, demands, document
@@ -18,6 +17,7 @@ from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.charts import BLUE, Series, as_picture, bars_by_date
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.tables import FACTS, RAW_OF
 
@@ -166,24 +166,6 @@ def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, 
     add_metadata_by_date(
         context, {key: {name: of.get(key, 0) for name, of in by_date.items()} for key in context.partition_keys}
     )
-
-
-def add_metadata_by_date(context: dg.AssetExecutionContext, by_date: Mapping[str, Mapping[str, Any]]) -> None:
-    """Add metadata to many dates of an asset in one step.
-
-    `context.add_asset_metadata` copies what all dates have for each date, and works out the run's dates again, so that
-    its time grows with the square of their number. Dagster has no public way to add them all.
-
-    Args:
-        context: The running asset's.
-        by_date: Partition key, of the run's, to metadata.
-    """
-    step = context.get_step_execution_context()
-    added = dict(step._metadata_accumulator.per_output_metadata)
-    for key, metadata in by_date.items():
-        handle = AssetMetadataHandle(asset_key=context.asset_key, partition_key=key)
-        added[handle] = {**added.get(handle, {}), **metadata}
-    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=added)
 
 
 def report_state(

@@ -6,26 +6,23 @@ import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
-from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from packaging.version import Version
 from pydantic import PrivateAttr
 
 from orders_lakehouse.defs.checks.in_force import show_what_is_in_force
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.instance.orphaned_runs import sign_run
+from orders_lakehouse.instance.retention import dbt_folder
 from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres import connections
 from orders_lakehouse.postgres.connections import database_url
-from orders_lakehouse.runtime.dagster_dbt_light import DbtCliInvocation, DbtCliResource
+from orders_lakehouse.runtime.dagster_dbt_light import DbtCli, DbtCliInvocation
 from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.runtime.executor import around, threads_executor
-from orders_lakehouse.runtime.retention import dbt_folder
 from orders_lakehouse.settings import DBT_PROJECT, settings
 
 _RETRIES = 3
@@ -97,7 +94,7 @@ def keep_what_dbt_parsed(target: Path) -> None:
 _PARSED = "partial_parse.msgpack"
 
 
-class Dbt(DbtCliResource):
+class Dbt(DbtCli):
     """The dbt of this environment, in a process that is kept from the beginning of a run to its last step."""
 
     _kept: KeptDbt | None = PrivateAttr(default=None)
@@ -156,17 +153,6 @@ class Dbt(DbtCliResource):
             # It ends with the process that it has asked.
             self._parsing.wait()
             self._parsing = None
-
-    @cached_property
-    def _cli_version(self) -> Version:
-        # The parent starts `dbt --version` before each invocation, which takes as long as a small build. Should the
-        # parent stop asking, this is no longer called, and nothing else changes.
-        return Version(metadata.version("dbt-core"))
-
-    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
-        # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
-        # asks for any, and to make it takes as long as a small build.
-        return None
 
 
 def _target_ahead(kept: KeptDbt) -> Path:

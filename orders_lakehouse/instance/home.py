@@ -8,13 +8,12 @@ from importlib import resources
 
 import dagster as dg
 
-# What a sensor remembers: Dagster has no public way to set it.
-from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
-
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs
 from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.pipeline import failing_requests
+from orders_lakehouse.runtime.pools import set_slots
+from orders_lakehouse.runtime.sensor_states import forget_cursors
 from orders_lakehouse.settings import settings
 
 _AT_WORK = [
@@ -23,7 +22,7 @@ _AT_WORK = [
 ]
 # Runs that a refusal names, and how long a daemon that lives is silent at most: it gives a sign every thirty seconds.
 _NAMED, _DAEMON_SECONDS = 3, 90
-# Runs of one dbt project collide on temporary tables. A limit that is set holds between processes, a default does not.
+# Runs of one dbt project collide on temporary tables.
 _POOLS = {"dbt": 1}
 
 
@@ -49,11 +48,7 @@ def prepare_instance() -> str:
 
 def _make_instance() -> None:
     with dg.DagsterInstance.get() as instance:
-        storage = instance.event_log_storage
-        known = storage.get_concurrency_keys()
-        for pool, slots in _POOLS.items():
-            if pool not in known:
-                storage.set_concurrency_slots(pool, slots)
+        set_slots(instance, _POOLS)
         fail_dead_runs(instance)
 
 
@@ -90,9 +85,7 @@ def forget(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], sensors:
     """
     known = set(instance.all_asset_keys())
     instance.wipe_assets([asset for asset in assets if asset in known])
-    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
-        if state.instigator_name in sensors and isinstance(state.instigator_data, SensorInstigatorData):
-            instance.update_instigator_state(state.with_data(state.instigator_data._replace(cursor=None)))
+    forget_cursors(instance, sensors)
     for sensor in sensors:
         failing_requests.keep(sensor, [])
         failing_requests.keep_refused(sensor, [])

@@ -11,6 +11,8 @@ import socket
 import dagster as dg
 import psutil
 
+from orders_lakehouse.runtime.pools import free_slots
+
 SIGNATURE = "orders_lakehouse/process"
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -45,7 +47,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             instance.report_run_canceled(run, "The process that executed this run is gone.")
         else:
             instance.report_run_failed(run, "The process that executed this run is gone.")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        free_slots(instance, run.run_id)
     return [run.run_id for run in dead]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from orders_lakehouse.errors import DatabaseError as DatabaseError
 from orders_lakehouse.errors import DatabaseUnavailableError as DatabaseUnavailableError
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.embedded import NO_DEFAULTS, embedded_server, embedded_url
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 from orders_lakehouse.errors import DatabaseError, DatabaseUnavailableError
 from orders_lakehouse.machine.private_files import make_home
-from orders_lakehouse.postgres.adbc_pool import driver
 from orders_lakehouse.postgres.server_folders import (
     data_directory,
     make_place,
@@ -39,6 +38,7 @@ from orders_lakehouse.postgres.server_user import (
     owner_of,
     user_with,
 )
+from orders_lakehouse.runtime.adbc_pool import driver
 
 SUPERUSER = "postgres"
 _DATABASES = ("shop", "warehouse")

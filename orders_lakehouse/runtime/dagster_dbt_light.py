@@ -6,11 +6,13 @@ it would ask dbt, such as its own connection to the warehouse or `build_dbt_asse
 """
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
 from dagster_shared.libraries import DagsterLibraryRegistry
+from packaging.version import Version
 
 from orders_lakehouse.runtime.blocked_imports import without
 
@@ -28,12 +30,28 @@ with without("dbt.version"):
 __all__ = [
     "DagsterDbtTranslator",
     "DagsterDbtTranslatorSettings",
+    "DbtCli",
     "DbtCliInvocation",
-    "DbtCliResource",
     "DbtProject",
     "dbt_assets",
     "selected",
 ]
+
+
+class DbtCli(DbtCliResource):
+    """dagster-dbt's resource, which starts dbt once for a build and connects to no warehouse by itself."""
+
+    @cached_property
+    def _cli_version(self) -> Version:
+        # The parent asks its executable for `--version` before each invocation. That takes as long as a small build,
+        # and here the executable is Python, whose version it would take for dbt's. If the parent stops asking, this is
+        # not called any more, and nothing else changes.
+        return Version(metadata.version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
+        # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
+        # asks for any, and to make it takes as long as a small build.
+        return None
 
 
 def selected(select: str, exclude: str, selector: str, project: Any, manifest_json: Mapping[str, Any]) -> Set[str]:  # noqa: ARG001 (dagster-dbt passes it)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.sample_shop.complete_journey import (
     CompleteJourney,
     baskets,

@@ -25,7 +25,7 @@ from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.outcome import cause_of
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from tests.integration.copies import Warehouse

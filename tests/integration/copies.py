@@ -11,7 +11,7 @@ import narwhals as nw
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import Loaded, load
 from tests.unit.rows import on, rows

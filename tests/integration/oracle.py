@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 
 Row = tuple[Any, ...]
 Rows = Callable[[str], list[Row]]

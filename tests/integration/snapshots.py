@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from tests.integration.conftest import MARTS, rows_of
 from tests.integration.reader import postgres_program
 

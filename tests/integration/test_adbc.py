@@ -9,8 +9,8 @@ import pytest
 from adbc_driver_manager import AdbcDatabase, OperationalError
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.connections import parse_url
+from orders_lakehouse.runtime import adbc_pool
 
 MOOD = "CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TABLE moods AS SELECT 'glad'::mood AS mood;"
 

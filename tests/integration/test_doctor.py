@@ -12,7 +12,7 @@ import pytest
 
 from orders_lakehouse.cli.doctor_areas import AREAS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like
 from tests.integration.test_late_changes import changed, ran
 from tests.integration.test_refused_tables import ORDERED

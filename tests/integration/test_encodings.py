@@ -16,8 +16,8 @@ from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.products import PRODUCTS, RAW_PRODUCTS
 from orders_lakehouse.pipeline.reconciliation import compare_totals_with_shop, compare_with_shop
-from orders_lakehouse.postgres import adbc_pool
 from orders_lakehouse.postgres.connections import DatabaseError, connect, value_of
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.tables import QUARANTINE_OF

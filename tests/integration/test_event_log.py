@@ -72,6 +72,17 @@ def test_more_runs_than_are_kept_open_can_all_be_read(home: Path) -> None:
     assert {path.stem for path in (home / "history" / "runs").glob("*.db")} == {*runs, "index"}
 
 
+def test_a_home_of_before_finds_the_storage_by_its_former_name(home: Path) -> None:
+    configuration = home / "dagster.yaml"
+    of_before = configuration.read_text().replace("orders_lakehouse.runtime.event_log", "orders_lakehouse.event_log")
+    assert of_before != configuration.read_text()
+    configuration.write_text(of_before)
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage) is KeptSqliteEventLogStorage
+        _materialize(instance)
+        assert len(instance.fetch_materializations(dg.AssetKey("pebble"), limit=9).records) == 1
+
+
 @pytest.mark.usefixtures("home")
 def test_another_process_reads_and_writes_the_same_log() -> None:
     script = """

@@ -19,7 +19,7 @@ from orders_lakehouse.defs.maintenance import (
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.instance.orphaned_runs import sign_run, signature_tags
 from orders_lakehouse.pipeline.check_results import evaluations, failing, in_force, latest
-from orders_lakehouse.postgres import adbc_pool
+from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
 from tests.integration.conftest import Lakehouse, command_line, failures
 

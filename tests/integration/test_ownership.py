@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from orders_lakehouse.postgres.adbc_pool import connect
+from orders_lakehouse.runtime.adbc_pool import connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.ownership import OWNED
 from tests.integration.conftest import MARTS, Lakehouse, failures, lakehouse_like

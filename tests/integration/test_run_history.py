@@ -23,9 +23,10 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import SerializableErrorInfo
 from dagster_graphql.test.utils import execute_dagster_graphql
 
+from orders_lakehouse.instance import pruning
 from orders_lakehouse.instance.home import prepare_instance
-from orders_lakehouse.runtime import run_history
-from orders_lakehouse.runtime.run_history import Pruned, prune_history, shrink_files
+from orders_lakehouse.instance.pruning import Pruned, prune_history, shrink_files
+from orders_lakehouse.runtime import stored_history
 from orders_lakehouse.settings import settings
 
 pytestmark = pytest.mark.slow
@@ -274,7 +275,7 @@ def test_a_pruning_that_is_killed_is_finished_by_the_next(
 ) -> None:
     history(instance)
     before, calls_left = shown(instance), 0
-    changing = (run_history._Pruning, "delete"), (run_history, "remove"), (type(instance.run_storage), "delete_run")
+    changing = (stored_history, "_delete"), (pruning, "remove"), (type(instance.run_storage), "delete_run")
 
     def killed(work: Callable[..., Any]) -> Callable[..., Any]:
         def until(*arguments: Any) -> Any:
@@ -318,8 +319,8 @@ def test_ids_only_grow(instance: dg.DagsterInstance) -> None:
 def test_free_room_is_given_back_when_nobody_is_at_work(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_history, "_FREE_BYTES", 1)
-    monkeypatch.setattr(run_history, "_FREE_SHARE", 0.01)
+    monkeypatch.setattr(pruning, "_FREE_BYTES", 1)
+    monkeypatch.setattr(pruning, "_FREE_SHARE", 0.01)
     pick(instance)
     for _ in range(9):
         run(instance, "2017-01-01", "2017-01-06")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.runtime.dbt_server import FOLDER_PREFIX, SOCKET
-from orders_lakehouse.runtime.retention import (
+from orders_lakehouse.instance.retention import (
     ATTEMPTED,
     KEPT_FAILURES,
     MATERIALIZED,
@@ -20,6 +19,7 @@ from orders_lakehouse.runtime.retention import (
     needed_events,
     tidy_after_dbt,
 )
+from orders_lakehouse.runtime.dbt_server import FOLDER_PREFIX, SOCKET
 from orders_lakehouse.settings import settings
 
 PLANNED, FAILED = ATTEMPTED

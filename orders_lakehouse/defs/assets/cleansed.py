@@ -19,7 +19,6 @@ from orders_lakehouse.defs.execution import derived
 from orders_lakehouse.defs.metadata import (
     ROW_COUNT,
     SAMPLE_ROWS,
-    add_metadata_by_date,
     days_shown,
     describe,
     key_of,
@@ -33,6 +32,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.quarantine import by_reason, has_reason, quarantined
 from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date
+from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF
 
 # Reasons whose rows are drawn by date.

@@ -18,6 +18,7 @@ from orders_lakehouse.defs.dbt_models import model_schema
 from orders_lakehouse.defs.metadata import FIRST, key_of
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.instance.retention import tidy_after_dbt
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.check_results import bad_dates, latest
 from orders_lakehouse.postgres.connections import failure_in_words
@@ -28,7 +29,6 @@ from orders_lakehouse.runtime.dagster_dbt_light import (
     DbtProject,
     dbt_assets,
 )
-from orders_lakehouse.runtime.retention import tidy_after_dbt
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.tables import DATED, DIMENSIONS, dimension_of
 from orders_lakehouse.warehouse import models

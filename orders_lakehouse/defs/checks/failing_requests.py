@@ -13,6 +13,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.date_queue import IN_VAIN, Pending
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, refused_tables
+from orders_lakehouse.runtime.sensor_states import sensor_states
 from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import ROOT
 
@@ -67,10 +68,7 @@ def _verdict(sensor: str, found: Sequence[InVain], refused: Sequence[RefusedTabl
 def _remembered(instance: dg.DagsterInstance, sensor: str) -> list[Pending]:
     """What a sensor remembers, by its cursor; nothing while it is switched off, as it asks for nothing then."""
     found: list[Pending] = []
-    if instance.schedule_storage is None:
-        # Of an instance in memory; no sensor ticks there.
-        return found
-    for state in instance.all_instigator_state():
+    for state in sensor_states(instance):
         if state.name == sensor and state.status.value != "STOPPED":
             # Schedules have no cursor, and a sensor none before its first look.
             remembered = Pending.from_json(getattr(state.instigator_data, "cursor", None))

@@ -12,15 +12,12 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-# What a row of a check says of the materialization that it is about; Dagster has no public name for it.
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
-
 from orders_lakehouse.dates import from_words, in_words
 from orders_lakehouse.defs.metadata import FEW, table_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, in_force, last_good_date, of_assets
 from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.runtime.check_rows import CheckRow, is_of, newest_rows, report_of
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 # Metadata of a run's dates and of others, and the table of what fails.
@@ -44,7 +41,7 @@ def show_what_is_in_force(
         # What another run has stored since the last look is seen by the next one: whoever tells last, tells all.
         rows = of_assets(lake, {check.asset_key.to_user_string() for check in untold})
         known = {(str(asset), str(name)): of for (asset, name), of in rows.group_by("asset", "check_name")}
-        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(untold))
+        newest = newest_rows(instance, untold)
         told = set()
         for check in untold:
             evaluations = known.get((check.asset_key.to_user_string(), check.name))
@@ -52,7 +49,7 @@ def show_what_is_in_force(
                 continue
             state = what_is_in_force(check, evaluations)
             if not _is_shown(instance, newest.get(check), state, run_id):
-                _tell(instance, state)
+                report_of(instance, state, _newest_materialization(instance, state.asset_key))
                 told.add(check)
         untold = told
 
@@ -126,38 +123,18 @@ def what_fails(broken: pl.DataFrame) -> dict[str, Any]:
 
 def _is_shown(
     instance: dg.DagsterInstance,
-    newest: AssetCheckExecutionRecord | None,
+    newest: CheckRow | None,
     state: dg.AssetCheckEvaluation,
     run_id: str,
 ) -> bool:
     """Whether the newest row of a check says what is in force, and of the newest materialization."""
-    shown = newest.evaluation if newest is not None else None
     # A check that is planned has been told of, too.
-    if newest is None or not isinstance(shown, dg.AssetCheckEvaluation) or _told_of(shown) != _told_of(state):
+    if newest is None or newest.evaluation is None or _told_of(newest.evaluation) != _told_of(state):
         return False
     if newest.run_id == run_id:
         return True
-    # Dagster shows nothing of a row about an older materialization.
-    target, made = shown.target_materialization_data, _newest_materialization(instance, state.asset_key)
-    return made is None or (target is not None and target.storage_id == made.storage_id)
-
-
-def _tell(instance: dg.DagsterInstance, state: dg.AssetCheckEvaluation) -> None:
     made = _newest_materialization(instance, state.asset_key)
-    # Of no run: a run has one row for each check, and where another run was planned later, that is not the newest.
-    instance.report_runless_asset_event(
-        dg.AssetCheckEvaluation(
-            asset_key=state.asset_key,
-            check_name=state.check_name,
-            passed=state.passed,
-            severity=state.severity,
-            metadata=state.metadata,
-            target_materialization_data=made
-            and AssetCheckEvaluationTargetMaterializationData(
-                storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
-            ),
-        )
-    )
+    return made is None or is_of(newest.evaluation, made)
 
 
 def _newest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dg.EventLogRecord | None:

@@ -3,7 +3,6 @@
 The client and the servers raise a few types for everything, and tell what went wrong by text alone.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from orders_lakehouse.errors import ExpectedError, TransientError
+from orders_lakehouse.runtime import spark_connect
 from orders_lakehouse.settings import settings
 
 if TYPE_CHECKING:
@@ -82,16 +82,7 @@ def use(own: "SparkSession") -> None:
 
 def _connect(remote: str) -> "SparkSession":
     with cluster_trouble():
-        import pyspark
-        from pyspark.sql import SparkSession
-
-        # A process whose main module is no file is taken for a doctest of the client, which looks for a whole Spark.
-        os.environ.setdefault("SPARK_HOME", os.path.dirname(pyspark.__file__))
-        from pyspark.sql.connect.client.retries import DefaultPolicy
-
-        made = SparkSession.builder.remote(remote).create()
-        # By default the client waits ten minutes for a server that is gone.
-        made.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, max_backoff=_MOST_WAIT_MS)])
+        made = spark_connect.connect(remote, _RETRIES, _MOST_WAIT_MS)
         try:
             for name, value in _CONFIGURATION.items():
                 made.conf.set(name, value)

@@ -1,6 +1,6 @@
 """What is left of runs and how long: decisions, and the files of LAKEHOUSE_HOME.
 
-Dagster's own storage is pruned by `run_history`; the tables of the lake are maintained by `lake.care`.
+Dagster's own storage is pruned by `instance.pruning`; the tables of the lake are maintained by `delta.maintenance`.
 """
 
 import os
