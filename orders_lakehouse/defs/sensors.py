@@ -1,8 +1,8 @@
 """Sensors: what the shop has changed is captured, and what that touches is derived, by themselves.
 
-Both remember in their cursors which dates are pending (`pending.py`). A run that fails is asked for again; where that
-is in vain, the sensor says so (`in_vain.py`). Errors of a look propagate: Dagster shows them and ticks again. A tick
-that is skipped had nothing to do.
+Both remember in their cursors which dates are pending (`date_queue.py`). A run that fails is asked for again; where
+that is in vain, the sensor says so (`failing_requests.py`). Errors of a look propagate: Dagster shows them and ticks
+again. A tick that is skipped had nothing to do.
 """
 
 from collections.abc import Callable, Mapping, Sequence

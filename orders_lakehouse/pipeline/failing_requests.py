@@ -1,6 +1,6 @@
 """Dates that a sensor asks for again and again because each run fails: what people are told of it.
 
-The sensor's cursor knows them (`pending.py`), and the tables that it cannot look at. Files in LAKEHOUSE_HOME say the
+The sensor's cursor knows them (`date_queue.py`), and the tables that it cannot look at. Files in LAKEHOUSE_HOME say the
 same to commands that only look and do not import Dagster; each stands as long as there is something to tell.
 """
 

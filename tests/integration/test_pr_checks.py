@@ -21,7 +21,9 @@ from tests.unit.pr_checks.test_commits import git
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pr_checks")]
 
-Told = Callable[[str, dict[str, tuple[str, str]]], tuple[int, str]]
+# Of files, what stands there and what is to stand there instead.
+Edits = dict[str, list[tuple[str, str]]]
+Told = Callable[[str, Edits], tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     git(repository, "add", "--all")
     git(repository, "commit", "--message", "As it stands")
 
-    def change(name: str, edits: dict[str, tuple[str, str]]) -> tuple[int, str]:
+    def change(name: str, edits: Edits) -> tuple[int, str]:
         git(repository, "checkout", "--force", "-B", name, "main")
-        for file, (before, after) in edits.items():
+        for file, before, after in ((file, *edit) for file, of_file in edits.items() for edit in of_file):
             text = (repository / file).read_text()
             assert text.count(before) == 1, f"{before!r} stands {text.count(before)} times in {file}"
             (repository / file).write_text(text.replace(before, after))
@@ -93,7 +95,7 @@ def test_of_the_warehouse_what_is_made_anew_is_not_copied(
 
 @pytest.mark.thorough
 def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
-    status, report = told("words", {"README.md": ("# Orders lakehouse", "# The orders lakehouse")})
+    status, report = told("words", {"README.md": [("# Orders lakehouse", "# The orders lakehouse")]})
     assert status == 0, report
     assert "none fails. No table differs.**" in report
     assert "nothing was made anew" in report
@@ -103,7 +105,7 @@ def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
 @pytest.mark.thorough
 def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: Told) -> None:
     status, report = told(
-        "rounding", {"orders_lakehouse/transforms/money.py": ("(exact.abs() + 50) // 100", "exact.abs() // 100")}
+        "rounding", {"orders_lakehouse/transforms/money.py": [('_NUDGE = Decimal("0.', '_NUDGE = Decimal("-0.')]}
     )
     assert status == 1
     assert "Made anew: raw, cleansed" in report
@@ -123,10 +125,12 @@ def test_without_a_rule_what_it_rejected_passes(told: Told) -> None:
     status, report = told(
         "rule",
         {
-            "orders_lakehouse/contracts/cleansed.py": (
-                'ge=0, description="Amount in currency", metadata={"reason": "amount_negative", "unit": "currency"}',
-                'description="Amount in currency", metadata={"unit": "currency"}',
-            )
+            "orders_lakehouse/entities/payments.py": [
+                (
+                    'ge=0, description="Amount in currency", metadata={"reason": "amount_negative", "unit"',
+                    'description="Amount in currency", metadata={"unit"',
+                )
+            ]
         },
     )
     assert "| passes now | `payments` | `amount_negative` | 1 | negative |" in report
@@ -142,11 +146,13 @@ def test_a_column_that_dbt_reads_and_that_is_called_otherwise_breaks_dbt(told: T
     status, report = told(
         "column",
         {
-            "orders_lakehouse/contracts/curated.py": (
-                'order_status: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
-                'state: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
-            ),
-            "orders_lakehouse/transforms/curated.py": ('order_status="status"', 'state="status"'),
+            "orders_lakehouse/curated/order_lines.py": [
+                (
+                    'order_status: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
+                    'state: pl.String = pa.Field(isin=ORDER_STATUSES, description="State of the order")',
+                ),
+                ('"currency", order_status="status"', '"currency", state="status"'),
+            ],
         },
     )
     assert status == 1

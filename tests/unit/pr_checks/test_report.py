@@ -62,14 +62,14 @@ def test_other_data_is_told_and_no_failure() -> None:
     )
     found = replace(
         NOTHING,
-        reached={"curated": ["orders_lakehouse/transforms/curated.py"]},
+        reached={"curated": ["orders_lakehouse/curated/order_lines.py"]},
         made=("curated", "warehouse", "marts"),
         tables=[compare("curated/order_lines", LINES, after, ["order_id"])],
     )
     said = markdown(found)
     assert found.holds
     assert "1 of 1 table differs, in 3 rows." in said
-    assert "- **curated** by `orders_lakehouse/transforms/curated.py`" in said
+    assert "- **curated** by `orders_lakehouse/curated/order_lines.py`" in said
     assert "| `curated/order_lines` | 2 | 2 | 1 | 1 | 1 |" in said
     assert "| o1 | total_price | 1 | 7 |" in said
     assert "| `total_price` | 3 | 12 |" in said

@@ -1,0 +1,134 @@
+"""Checks on what is rejected: how much of a date, and by which rule how much of a table."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import narwhals as nw
+import polars as pl
+
+from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
+from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.defs.checks.check_reporting import (
+    Judged,
+    report,
+    report_what_is_new,
+    severity_of,
+    started,
+)
+from orders_lakehouse.defs.checks.run_checks import dated, written_with
+from orders_lakehouse.defs.metadata import few_of, key_of, priority
+from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.delta.frames import collect
+from orders_lakehouse.delta.log import parts_of_run
+from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.entities.children import OF_THE_ORDER, ORDERED_BEFORE_START
+from orders_lakehouse.partitions import run_dates
+from orders_lakehouse.pipeline.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
+from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, stops
+
+# With fewer rows on a date, a share says nothing.
+_ENOUGH_ROWS = 20
+
+
+def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
+    """That few rows are rejected: on each date of the run, and by no rule of most of the table; in one step."""
+    limit, asset = settings().quarantine_limit, key_of(table)
+    share = dg.AssetCheckSpec(
+        "rejected_share",
+        asset=asset,
+        description=(
+            f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
+            f"{_ENOUGH_ROWS} rows aside, rows that wait for their order, and orders from before the first partition): "
+            "more is a broken load rather than a few bad rows, and a missing number is better than a wrong one."
+        ),
+        blocking=stops(table.path, "rejected_share"),
+    )
+    few = dg.AssetCheckSpec(
+        LOSSES_ARE_FEW,
+        asset=asset,
+        description=(
+            f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (from "
+            f"{ENOUGH_OF_DATES} rows on), or of the whole table (from {ENOUGH_OF_TABLE}). A row that waits for its "
+            "order counts once a day has gone by. Most often the shop says something in other words than the contract."
+        ),
+    )
+
+    @dg.multi_asset_check(
+        name=f"{'__'.join(asset.path)}_few_are_rejected",
+        specs=[share, few],
+        can_subset=True,
+        op_tags=priority(table),
+    )
+    def few_are_rejected(
+        context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+    ) -> Iterator[dg.AssetCheckResult]:
+        dates = run_dates(context)
+        with failures(context):
+            if share.key in context.selected_asset_check_keys:
+                parts = parts_of_run(lake, written_with(table), context.run.run_id, started(context), dates)
+                rejected = pl.concat(_rejected(held, table, within) for held, within in dated(parts))
+                verdicts, metadata = rejected_shares(rejected, limit)
+                severity = severity_of(share.key)
+                yield report(context, lake, share.key, verdicts, dates, severity=severity, metadata=metadata)
+            if few.key in context.selected_asset_check_keys:
+                verdict, told = of_losses(losses(lake.snapshot(), table, limit), limit)
+                yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, told)
+
+    return few_are_rejected
+
+
+def rejected_shares(rejected: pl.DataFrame, limit: float) -> Judged:
+    """Whether the rejected rows of dates are few enough.
+
+    Args:
+        rejected: date, bad, good, rows.
+        limit: The share of them that may be bad.
+
+    Returns:
+        A verdict for each date, and what the summary says.
+    """
+    rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
+    verdicts = rejected.select(
+        "date",
+        passed=(pl.col("share") <= limit) | (pl.col("rows") < _ENOUGH_ROWS),
+        expected=pl.lit(f"at most {limit:.0%} rejected"),
+        found=pl.format("{} of {} rows rejected", "bad", "rows"),
+        detail=pl.lit(None, pl.String),
+    )
+    return verdicts, few_of(rejected.filter(~verdicts["passed"]))
+
+
+def of_losses(found: Sequence[Loss], limit: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verdict on what a table loses, and what the summary says."""
+    verdict = {
+        "date": None,
+        "passed": not found,
+        "expected": f"no rule rejects more than {limit:.0%} of the rows",
+        "found": "; ".join(loss.in_words for loss in found) or None,
+        "detail": "; ".join(f"{loss.rule}: {loss.values}" for loss in found if loss.values) or None,
+    }
+    return verdict, {loss.rule: f"{loss.rejected:,} of {loss.rows:,} rows" for loss in found}
+
+
+def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFrame:
+    """Dates that have rejected rows: date, bad, good, rows."""
+    day = nw.col(str(table.partitioned_by)).alias("date")
+    good = lake.scan(table, between=dates).group_by(day).agg(good=nw.len())
+    bad = (
+        lake.scan(QUARANTINE_OF[table.name], between=dates)
+        .filter(~nw.col("reasons").str.contains("|".join((*OF_THE_ORDER, ORDERED_BEFORE_START))))
+        .group_by(day)
+        .agg(bad=nw.len())
+    )
+    (rejected,) = collect(
+        bad.join(good, on="date", how="left")
+        .with_columns(nw.col("good").fill_null(0))
+        .with_columns(rows=nw.col("good") + nw.col("bad"))
+    )
+    return rejected
+
+
+share_checks = [_few_are_rejected(table) for table in CLEANSED]
