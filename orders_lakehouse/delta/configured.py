@@ -1,6 +1,6 @@
 """The lake that the settings name; the one place where settings choose an engine."""
 
-from orders_lakehouse.delta.engines.base import engine_named
+from orders_lakehouse.delta.engines.choice import engine_named
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 

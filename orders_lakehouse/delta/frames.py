@@ -9,7 +9,7 @@ import narwhals as nw
 import polars as pl
 
 from orders_lakehouse.contracts.types import Frame
-from orders_lakehouse.delta.engines.base import engine_of
+from orders_lakehouse.delta.engines.choice import engine_of
 
 
 def collect(*frames: Frame) -> list[pl.DataFrame]:

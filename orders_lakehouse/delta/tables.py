@@ -18,7 +18,8 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import opening, table_cache, writer
 from orders_lakehouse.delta.commits import again_on_conflict
 from orders_lakehouse.delta.date_predicates import few_spans
-from orders_lakehouse.delta.engines.base import Engine, engine_of
+from orders_lakehouse.delta.engines.base import Engine
+from orders_lakehouse.delta.engines.choice import engine_of
 from orders_lakehouse.delta.engines.polars import POLARS
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.replaced import Replaced

@@ -10,7 +10,7 @@ import narwhals as nw
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.base import Cumulative
-from orders_lakehouse.delta.engines.base import engine_of
+from orders_lakehouse.delta.engines.choice import engine_of
 from orders_lakehouse.delta.frames import fetch, rows_of
 from orders_lakehouse.delta.log import dates_changed_since, made_from
 from orders_lakehouse.delta.tables import Lake

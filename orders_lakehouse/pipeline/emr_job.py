@@ -23,7 +23,7 @@ def main(path: str, run_id: str, *dates: str) -> None:
         # Only now: settings are read once.
         from pyspark.sql import SparkSession
 
-        from orders_lakehouse.delta.engines.base import engine_named
+        from orders_lakehouse.delta.engines.choice import engine_named
         from orders_lakehouse.delta.engines.spark_session import use
         from orders_lakehouse.delta.tables import Lake
         from orders_lakehouse.pipeline.derive import derive

@@ -17,10 +17,6 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 OUTSIDE = {name: path for name, path in MODULES.items() if not name.startswith("orders_lakehouse.runtime.")}
-# Module, and what it uses, to why it may.
-ALLOWED = {
-    ("orders_lakehouse.delta.tables", "_handles"): "a lake makes another one of itself, by attributes of its own",
-}
 # Storages of an instance: their methods are Dagster's own affair.
 STORAGES = {"event_log_storage", "run_storage", "schedule_storage", "compute_log_manager"}
 # What `dg.DagsterInstance` has without an underscore, and the reference of its API leaves out.
@@ -92,12 +88,11 @@ def _storages(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("uses", [_private_imports, _private_attributes, _patches, _storages])
 def test_private_parts_of_libraries_are_used_in_their_room_alone(uses: object) -> None:
     found = {(name, use) for name, path in OUTSIDE.items() for use in uses(ast.parse(path.read_text()))}  # type: ignore[operator]
-    assert found - set(ALLOWED) == set()
+    assert found == set()
 
 
-def test_what_is_allowed_is_used() -> None:
-    used = {(name, use) for name, path in OUTSIDE.items() for use in _private_attributes(ast.parse(path.read_text()))}
-    assert set(ALLOWED) == used
+# Python makes these for each class, or for each protocol.
+_BY_PYTHON = {"_abc_impl", "_is_protocol", "_is_runtime_protocol"}
 
 
 def _overridden(module: str) -> Iterator[str]:
@@ -106,8 +101,7 @@ def _overridden(module: str) -> Iterator[str]:
         if not inspect.isclass(cls) or cls.__module__ != module:
             continue
         foreign = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("orders_lakehouse", "abc")]
-        # `_abc_impl` is made by Python for each class.
-        own = [name for name in vars(cls) if _is_private(name) and not name.endswith("_") and name != "_abc_impl"]
+        own = [name for name in vars(cls) if _is_private(name) and not name.endswith("_") and name not in _BY_PYTHON]
         yield from (f"{cls.__name__}.{name}" for name in own if any(name in vars(base) for base in foreign))
 
 

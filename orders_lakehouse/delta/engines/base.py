@@ -1,4 +1,4 @@
-"""What an engine is that computes frames and writes what they give, and which engine a frame is on.
+"""What an engine is that computes frames and writes what they give.
 
 An engine has a module of its own here. Whatever depends on the engine is a method or an attribute of this protocol:
 no module outside of this folder asks which engine it has. Transformations are not part of it: they are Narwhals.
@@ -6,7 +6,7 @@ no module outside of this folder asks which engine it has. Transformations are n
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Literal, Protocol
+from typing import Protocol
 
 import polars as pl
 from deltalake import DeltaTable
@@ -71,19 +71,3 @@ class Engine(Protocol):
             LakeError: Rows do not fit their contract, or the storage cannot be used.
             StorageUnavailableError: The storage does not answer.
         """
-
-
-def engine_named(name: Literal["polars", "spark"]) -> Engine:
-    """Return the engine of a name, as the setting LAKEHOUSE_ENGINE has it."""
-    if name == "spark":
-        from orders_lakehouse.delta.engines.spark import SPARK
-
-        return SPARK
-    from orders_lakehouse.delta.engines.polars import POLARS
-
-    return POLARS
-
-
-def engine_of(*frames: Frame) -> Engine:
-    """Return the engine that computes some frames."""
-    return engine_named("spark" if any(frame.implementation.is_spark_like() for frame in frames) else "polars")

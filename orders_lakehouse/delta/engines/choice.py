@@ -1,0 +1,22 @@
+"""Which engine computes: by its name, or of given frames. Nothing else asks which one it is."""
+
+from typing import Literal
+
+from orders_lakehouse.contracts.types import Frame
+from orders_lakehouse.delta.engines.base import Engine
+
+
+def engine_named(name: Literal["polars", "spark"]) -> Engine:
+    """Return the engine of a name, as the setting LAKEHOUSE_ENGINE has it."""
+    if name == "spark":
+        from orders_lakehouse.delta.engines.spark import SPARK
+
+        return SPARK
+    from orders_lakehouse.delta.engines.polars import POLARS
+
+    return POLARS
+
+
+def engine_of(*frames: Frame) -> Engine:
+    """Return the engine that computes some frames."""
+    return engine_named("spark" if any(frame.implementation.is_spark_like() for frame in frames) else "polars")
