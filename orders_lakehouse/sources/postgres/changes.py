@@ -16,7 +16,14 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.base import OVERLAP, REFUSED, Clocks, Marks, Window
-from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
+from orders_lakehouse.sources.postgres.columns import (
+    SCHEMA,
+    Column,
+    columns_of,
+    is_left_out,
+    readable,
+    require_readable,
+)
 from orders_lakehouse.sources.postgres.versions import TOLERANCE, captured_on, clamped
 from orders_lakehouse.tables import RAW
 
@@ -70,6 +77,8 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
         connection.commit()
         for table in RAW:
             mark, columns = marks.get(table.name), offered[table.name]
+            if is_left_out(table, columns):
+                continue
             if not _has_clock(columns):
                 after[table.name] = _refused({}, mark, now, _without_clock(table))
                 found.update((calendar.date_of(now),) if mark is None or "dates" in mark else ())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.postgres.connections import DatabaseError
+from orders_lakehouse.tables import entity_of
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -98,6 +99,11 @@ def columns_of(cursor: "Cursor", tables: Iterable[Table]) -> dict[str, dict[str,
 def readable(columns: Mapping[str, Column]) -> dict[str, Column]:
     """The columns that this user may read."""
     return {name: column for name, column in columns.items() if column.is_readable}
+
+
+def is_left_out(table: Table, columns: Mapping[str, Column]) -> bool:
+    """Whether the shop does without a table that it may lack."""
+    return not columns and entity_of(table).is_optional
 
 
 def contract_columns(table: Table) -> list[str]:

@@ -9,7 +9,7 @@ from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.base import Newer
-from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, require_readable
+from orders_lakehouse.sources.postgres.columns import SCHEMA, columns_of, is_left_out, require_readable
 from orders_lakehouse.tables import RAW
 
 
@@ -26,7 +26,7 @@ def newer(known: Callable[[Table, datetime], datetime | None]) -> tuple[dict[str
         until = f"updated_at <= '{now.isoformat()}'"
         offered = columns_of(cursor, RAW)
         connection.commit()
-        for table in RAW:
+        for table in (table for table in RAW if not is_left_out(table, offered[table.name])):
             since = known(table, now)
             after = f"updated_at > '{since.isoformat()}'" if since else "true"
             try:
@@ -47,7 +47,7 @@ def first_and_last_change() -> tuple[datetime, datetime] | None:
     ends: list[datetime] = []
     with connect("shop") as connection, connection.cursor() as cursor:
         offered = columns_of(cursor, RAW)
-        for entity in ENTITIES:
+        for entity in (entity for entity in ENTITIES if not is_left_out(entity.raw, offered[entity.name])):
             require_readable(cursor, entity.raw, offered[entity.name])
             for clock in ["updated_at", *([entity.clock] if entity.clock else [])]:
                 # Infinity is no date, and nothing is captured after today.

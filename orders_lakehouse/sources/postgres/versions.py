@@ -20,7 +20,14 @@ from orders_lakehouse.encoding import UTF8, decoded
 from orders_lakehouse.postgres.connections import DatabaseError, batches, connect, value_of
 from orders_lakehouse.sources.base import Batch, Shape, Window
 from orders_lakehouse.sources.batches import batch_bytes, in_batches
-from orders_lakehouse.sources.postgres.columns import SCHEMA, Column, columns_of, readable, require_readable
+from orders_lakehouse.sources.postgres.columns import (
+    SCHEMA,
+    Column,
+    columns_of,
+    is_left_out,
+    readable,
+    require_readable,
+)
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -75,6 +82,9 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         columns_in_shop = columns_of(cursor, [table])[table.name]
+        if is_left_out(table, columns_in_shop):
+            yield _nothing(table, value_of(cursor, "SELECT now()"))
+            return
         require_readable(cursor, table, columns_in_shop)
         offered = readable(columns_in_shop)
         codec = codec_of_bytes(cursor)
@@ -103,6 +113,13 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         for rows in _in_advance(_at_least_one(found, schema)):
             others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
             yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
+
+
+def _nothing(table: Table, now: datetime) -> Batch:
+    """What there is of a table that the shop does without."""
+    rows = pl.DataFrame(schema={name: dtype for name, dtype in table.schema.items() if name != "run_id"})
+    counted = pl.DataFrame(schema={"date": pl.Date, "rows": pl.Int64})
+    return Batch(rows, pl.DataFrame(), counted, Shape({}, now))
 
 
 def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

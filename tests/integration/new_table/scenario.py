@@ -18,13 +18,27 @@ DERIVED = "group:cleansed or group:curated or key:warehouse/shipments"
 SHIPMENTS = ENTITY_OF["shipments"]
 (CARRIERS,) = (curated.table for curated in CURATED_TABLES if curated.name == "carriers")
 
+SHIPPED = """
+CREATE TABLE shop.shipments (
+  shipment_id text, order_id text, carrier text, weight numeric, updated_at timestamptz, deleted_at timestamptz
+);
+CREATE INDEX ON shop.shipments (updated_at);
+INSERT INTO shop.shipments VALUES
+  ('s1', 'o1', ' fast ', 1.5, '2017-01-02 08:00+00', null),
+  ('s2', 'o1', 'slow', 3, '2017-01-02 08:00+00', null),
+  ('s3', 'o2', 'slow', -1, '2017-01-02 08:00+00', null),
+  ('s4', 'nowhere', 'slow', 1, '2017-01-02 08:00+00', null);
+"""
+
 
 def main() -> None:
     """Print what was found, as JSON."""
     with dg.DagsterInstance.ephemeral(os.environ["LAKEHOUSE_HOME"]) as instance:
         urls = (os.environ[f"{name}_DATABASE_URL"] for name in ("SHOP", "WAREHOUSE"))
         lakehouse = Lakehouse(*urls, configured_lake(), instance)
-        found = {"failures of the run": failures(lakehouse.run("2017-01-01", "2017-01-03", select=THROUGH))}
+        found = {"failures without the table": failures(lakehouse.run("2017-01-01", "2017-01-03", select=THROUGH))}
+        lakehouse.shop(SHIPPED)
+        found |= {"failures of the run": failures(lakehouse.run("2017-01-01", "2017-01-03", select=THROUGH))}
         found |= state(lakehouse)
         daemon = Daemon(lakehouse, through=DERIVED)
         settle(daemon)

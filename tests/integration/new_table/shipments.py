@@ -65,5 +65,6 @@ ENTITY = Entity(
     key=("shipment_id",),
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
+    is_optional=True,
     copied=Copied(without=JUDGED | CAPTURED | {"is_deleted", "order_state", "order_currency"}),
 )
