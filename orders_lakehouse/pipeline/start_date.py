@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store, table_cache
+from orders_lakehouse.delta.commits import write
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
 from orders_lakehouse.delta.storage_errors import storage_trouble
@@ -87,16 +88,15 @@ def _recapture(lake: Lake, table: Table, before: date, calendar: Calendar) -> in
     moved = rows.filter(is_late).height
     if moved:
         dated = rows.with_columns(pl.when(is_late).then(on).otherwise(partition).alias(partition))
-        with storage_trouble(handle.table_uri):
-            _write(handle, table, dated.sort(partition), between)
+        _replace(handle, table, dated.sort(partition), between)
         table_cache.give(lake.location(table), handle)
     return moved
 
 
-def _write(handle: DeltaTable, table: Table, rows: pl.DataFrame, predicate: str) -> None:
+def _replace(handle: DeltaTable, table: Table, rows: pl.DataFrame, predicate: str) -> None:
     try:
         once = CommitProperties(max_commit_retries=0)
-        write_deltalake(handle, rows, mode="overwrite", predicate=predicate, commit_properties=once)
+        write(handle, rows, mode="overwrite", predicate=predicate, commit_properties=once)
     except CommitFailedError as error:
         raise StorageUnavailableError(
             f"{table.path} was written while its first partition was moved: {error}. Stop what else is at work, then "
