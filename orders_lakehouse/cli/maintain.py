@@ -4,7 +4,7 @@ import click
 
 from orders_lakehouse.cli.formatting import console, grid
 from orders_lakehouse.delta.configured import configured_lake
-from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.maintenance import maintain_table
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import TABLES
 
@@ -38,7 +38,7 @@ def maintain(layer: str | None) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     left = 0
     for one in TABLES:
-        done = care_for(lake, one, settings().retention_days) if layer in (None, one.layer) else None
+        done = maintain_table(lake, one, settings().retention_days) if layer in (None, one.layer) else None
         if done is None:
             continue
         before, after = done.before, done.after

@@ -8,7 +8,7 @@ from orders_lakehouse.cli.formatting import program
 from orders_lakehouse.cli.runs import BackfillError, run_job
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
+from orders_lakehouse.pipeline.affected_dates import affected_dates, versions_now
 from orders_lakehouse.pipeline.check_results import evaluations
 from orders_lakehouse.pipeline.date_queue import GAP, ranges
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
@@ -54,7 +54,7 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
     how = (ALLOW if allow else APPLY) if apply else COMPARE
     outcome = run_job("reconcile_job", lambda *_: None, {RECONCILE_TAG: how})
     rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id, pl.col("date").is_not_null())
-    touched = touched_dates(lake, before, calendar_of(lake)) if apply else []
+    touched = affected_dates(lake, before, calendar_of(lake)) if apply else []
     # Totals are compared before the dates are derived that were just put right.
     rows = rows.filter(~pl.col("check_name").is_in(list(TOTALS)) | ~pl.col("date").is_in(touched))
     for row in rows.filter(pl.col("detail").is_not_null()).sort("asset", "date").iter_rows(named=True):

@@ -12,7 +12,7 @@ import dagster as dg
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.metadata import FEW, key_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.maintenance import Care, care_for
+from orders_lakehouse.delta.maintenance import Maintained, maintain_table
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.orphaned_runs import SIGNATURE
@@ -39,7 +39,7 @@ def _care_for(table: Table) -> dg.OpDefinition:
     )
     def maintain(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
         with failures(context):
-            done = care_for(lake, table, settings().retention_days)
+            done = maintain_table(lake, table, settings().retention_days)
         if done is None:
             context.log.info("%s has not been made yet", table.path)
             return
@@ -50,7 +50,7 @@ def _care_for(table: Table) -> dg.OpDefinition:
     return maintain
 
 
-def _told(done: Care) -> dict[str, Any]:
+def _told(done: Maintained) -> dict[str, Any]:
     before, after = asdict(done.before), asdict(done.after)
     return {
         **{f"{name}_{when}": of[name] for name in before for when, of in (("before", before), ("after", after))},

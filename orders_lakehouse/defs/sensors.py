@@ -23,9 +23,9 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs
 from orders_lakehouse.instance.outcome import failure_in_words
 from orders_lakehouse.partitions import DAILY, range_tags
-from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.pipeline.affected_dates import affected_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations
-from orders_lakehouse.pipeline.date_queue import Asked, Ended, Failed, Pending
+from orders_lakehouse.pipeline.date_queue import DateQueue, Ended, Failed, RequestedRun
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, keep, keep_refused, refused_tables
 from orders_lakehouse.pipeline.source_changes import changed_dates
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
@@ -53,9 +53,9 @@ def _tick(
     Nothing is asked for if all that waits was noted after `hold_since`.
     """
     now = datetime.now(UTC).replace(microsecond=0)
-    before = Pending.from_json(context.cursor)
+    before = DateQueue.from_json(context.cursor)
     dates, marks = look(before.marks if before else None)
-    noted = (before or Pending()).note(dates, marks, now)
+    noted = (before or DateQueue()).note(dates, marks, now)
     ended = _ended(context.instance, lake, noted.asked, now)
     failed = {
         key: Failed(run_id, failure_in_words(context.instance, run_id) if run_id else _NOWHERE)
@@ -88,12 +88,12 @@ def _told(in_vain: Sequence[InVain], refused: Sequence[RefusedTable]) -> str:
     return "".join([*tables, *found, *more])
 
 
-def _request(run: Asked) -> dg.RunRequest:
+def _request(run: RequestedRun) -> dg.RunRequest:
     return dg.RunRequest(run_key=run.run_key, tags=range_tags(run.first, run.last))
 
 
 def _ended(
-    instance: dg.DagsterInstance, lake: Lake, asked: Sequence[Asked], now: datetime
+    instance: dg.DagsterInstance, lake: Lake, asked: Sequence[RequestedRun], now: datetime
 ) -> dict[str, tuple[Ended, str | None]]:
     """How the runs that were asked for have ended, and their ids, by run key."""
     for run_id in fail_dead_runs(instance):
@@ -160,7 +160,7 @@ def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceP
         if marks is None:
             left = unaccounted_dates(lake, [entity.cleansed for entity in DATED], calendar, _last_partition())
             return sorted({*left, *unbuilt_dates(lake)}), now
-        return (touched_dates(lake, marks, calendar) if now != marks else []), now
+        return (affected_dates(lake, marks, calendar) if now != marks else []), now
 
     # What such a run has captured so far touches the dates that the rest of it will touch.
     return _tick(context, lake, look, hold_since=_capturing_since(context.instance))

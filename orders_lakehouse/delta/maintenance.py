@@ -63,7 +63,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Care:
+class Maintained:
     """What maintenance did for a table.
 
     Attributes:
@@ -81,7 +81,7 @@ class Care:
     removed: int
 
 
-def care_for(lake: Lake, table: Table, days: int) -> Care | None:
+def maintain_table(lake: Lake, table: Table, days: int) -> Maintained | None:
     """Maintain a table.
 
     Args:
@@ -107,7 +107,7 @@ def care_for(lake: Lake, table: Table, days: int) -> Care | None:
         compacted, left = _compact(location, table)
         removed = _remove_old_files(location, days)
         _shorten_log(location)
-        return Care(before, _stored(location, table), compacted, left, removed)
+        return Maintained(before, _stored(location, table), compacted, left, removed)
 
 
 def _stored(location: str, table: Table) -> Stored:

@@ -15,7 +15,7 @@ import yaml
 from orders_lakehouse.delta.lost_versions import Named
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.instance.orphaned_runs import dead_runs
-from orders_lakehouse.pipeline.date_queue import Pending
+from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW
 
@@ -166,7 +166,7 @@ def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[Named]:
                 break
     for state in instance.all_instigator_state():
         remembered = (
-            Pending.from_json(getattr(state.instigator_data, "cursor", None)) if state.name == _FOLLOWS else None
+            DateQueue.from_json(getattr(state.instigator_data, "cursor", None)) if state.name == _FOLLOWS else None
         )
         looked = getattr(state.instigator_data, "last_tick_timestamp", None)
         if remembered is not None and looked is not None:

@@ -47,7 +47,7 @@ def versions_now(lake: Lake) -> dict[str, list[Any]]:
     return {**made, **{_told_by(members): ["attributes", list(members.attributes)] for members in NAMED_BY}}
 
 
-def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
+def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
     """Order dates whose tables may come out otherwise because of what changed since some versions.
 
     Args:
@@ -79,7 +79,7 @@ def touched_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> l
             now = _rows(versions if keys is None else versions.join(keys.lazy(), on=key, how="semi"))
             before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
             known_by = [name for name in attributes if name in table.columns]
-            spans = touched_spans(before, now, members, calendar, known_by)
+            spans = affected_spans(before, now, members, calendar, known_by)
             # The date of its capture brings a member that nobody has named yet to the dimension.
             dates.update(pl.concat([appeared, gone]).join(spans, on=key, how="semi")["captured_on"])
             dates.update(*(_dates_that_name(lake, entity, spans, key) for entity in naming))
@@ -212,7 +212,7 @@ def _dates_that_name(lake: Lake, naming: Entity, spans: pl.DataFrame, key: str) 
     return set(named["order_date"])
 
 
-def touched_spans(
+def affected_spans(
     before: pl.DataFrame,
     now: pl.DataFrame,
     members: Entity,

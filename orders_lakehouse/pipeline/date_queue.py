@@ -34,7 +34,7 @@ class Ended(Enum):
 
 
 @dataclass(frozen=True)
-class Turn:
+class QueuedDate:
     """When a waiting date may be asked for.
 
     Attributes:
@@ -49,7 +49,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedRun:
     """A run that was asked for.
 
     Attributes:
@@ -102,7 +102,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Pending:
+class DateQueue:
     """What a sensor remembers.
 
     Attributes:
@@ -114,17 +114,17 @@ class Pending:
     """
 
     marks: Mapping[str, Any] = field(default_factory=dict)
-    waiting: Mapping[date, Turn] = field(default_factory=dict)
-    asked: Sequence[Asked] = ()
+    waiting: Mapping[date, QueuedDate] = field(default_factory=dict)
+    asked: Sequence[RequestedRun] = ()
     count: int = 0
     failures: Mapping[date, Failure] = field(default_factory=dict)
 
-    def note(self, dates: Iterable[date], marks: Mapping[str, Any], now: datetime) -> "Pending":
+    def note(self, dates: Iterable[date], marks: Mapping[str, Any], now: datetime) -> "DateQueue":
         """With dates that something new was found for, and how far was looked.
 
         A date that waits already keeps its turn, unless it had failed: what is new may have mended it.
         """
-        fresh = {day: Turn(0, now) for day in dates}
+        fresh = {day: QueuedDate(0, now) for day in dates}
         standing = {day: turn for day, turn in self.waiting.items() if day not in fresh or turn.attempt == 0}
         return replace(self, marks=marks, waiting={**fresh, **standing})
 
@@ -134,7 +134,7 @@ class Pending:
         bad: Mapping[str, Sequence[date]],
         now: datetime,
         failed: Mapping[str, Failed] | None = None,
-    ) -> "Pending":
+    ) -> "DateQueue":
         """After some runs have ended.
 
         Args:
@@ -159,15 +159,15 @@ class Pending:
                 if day in waiting:
                     continue
                 if day in blamed:
-                    waiting[day] = Turn(run.attempt + 1, now + pause(run.attempt + 1), alone=True)
+                    waiting[day] = QueuedDate(run.attempt + 1, now + pause(run.attempt + 1), alone=True)
                 elif blamed:
-                    waiting[day] = Turn(run.attempt, now)
+                    waiting[day] = QueuedDate(run.attempt, now)
                 else:
-                    waiting[day] = Turn(run.attempt + 1, now + pause(run.attempt + 1))
+                    waiting[day] = QueuedDate(run.attempt + 1, now + pause(run.attempt + 1))
         asked = [run for run in self.asked if run.run_key not in ended]
         return replace(self, waiting=waiting, asked=asked, failures=failures)
 
-    def ask(self, now: datetime, name: str) -> tuple["Pending", list[Asked]]:
+    def ask(self, now: datetime, name: str) -> tuple["DateQueue", list[RequestedRun]]:
         """Ask for the dates whose turn it is, in as few ranges as possible, once the runs before have ended.
 
         What is noted meanwhile is asked for together: a run costs far more than a date.
@@ -183,7 +183,7 @@ class Pending:
         together = ranges([day for day, turn in ready.items() if not turn.alone], GAP, closed)
         alone = spans(day for day, turn in ready.items() if turn.alone)
         asked = [
-            Asked(
+            RequestedRun(
                 # A cursor that is lost counts from nought again, and Dagster skips a key that it has met.
                 f"{name}:{int(now.timestamp())}:{self.count + number}",
                 first,
@@ -216,18 +216,20 @@ class Pending:
         return json.dumps(said, sort_keys=True)
 
     @classmethod
-    def from_json(cls, cursor: str | None) -> "Pending | None":
+    def from_json(cls, cursor: str | None) -> "DateQueue | None":
         """What a cursor says; None for none."""
         if not cursor:
             return None
         said = json.loads(cursor)
         waiting = {
-            day: Turn(attempt, datetime.fromisoformat(not_before), alone)
+            day: QueuedDate(attempt, datetime.fromisoformat(not_before), alone)
             for first, last, attempt, not_before, alone in said["waiting"]
             for day in days(date.fromisoformat(first), date.fromisoformat(last))
         }
         asked = [
-            Asked(key, date.fromisoformat(first), date.fromisoformat(last), attempt, datetime.fromisoformat(since))
+            RequestedRun(
+                key, date.fromisoformat(first), date.fromisoformat(last), attempt, datetime.fromisoformat(since)
+            )
             for key, first, last, attempt, since in said["asked"]
         ]
         failures = {
@@ -239,7 +241,7 @@ class Pending:
         return cls(said["marks"], waiting, asked, said["count"], failures)
 
 
-_Said = TypeVar("_Said", Turn, Failure)
+_Said = TypeVar("_Said", QueuedDate, Failure)
 
 
 def _as_ranges(of_dates: Mapping[date, _Said]) -> list[tuple[Range, _Said]]:

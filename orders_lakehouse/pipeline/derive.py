@@ -16,7 +16,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.cleansing import cleanse
 from orders_lakehouse.pipeline.batches import batches_by_versions
 from orders_lakehouse.pipeline.cumulate import cumulate
-from orders_lakehouse.pipeline.key_index import places_of, versions_by_date
+from orders_lakehouse.pipeline.key_index import locator_of, versions_by_date
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import configured_waivers
 from orders_lakehouse.tables import CLEANSED, CURATED_OF, QUARANTINE_OF, entity_of
@@ -58,7 +58,7 @@ def derive(
             return [lake.replace_all(table, lambda source: cumulate(source, table, made, dates), run_id)]
         return _make_by_date(lake, table, made, _known(dates), run_id, warn)
     entity, (first, last) = entity_of(table), _known(dates)
-    waivers, places, calendar = configured_waivers(lake), places_of(table, first, last), calendar_of(lake)
+    waivers, places, calendar = configured_waivers(lake), locator_of(table, first, last), calendar_of(lake)
     portions = batches_by_versions(lake, table, first, last)
     _tell_what_is_needed(lake, table, entity.raw, portions, warn)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orders_lakehouse.dates import days, in_words
-from orders_lakehouse.pipeline.date_queue import Pending
+from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.base import REFUSED, RefusedTable
 
@@ -60,7 +60,7 @@ class InVain:
         )
 
 
-def refused_tables(state: Pending) -> list[RefusedTable]:
+def refused_tables(state: DateQueue) -> list[RefusedTable]:
     """The tables of the shop that a sensor could not look at the last time, by what it remembers."""
     refused = {
         table: mark[REFUSED] for table, mark in state.marks.items() if isinstance(mark, Mapping) and REFUSED in mark
@@ -71,7 +71,7 @@ def refused_tables(state: Pending) -> list[RefusedTable]:
     ]
 
 
-def asked_in_vain(sensor: str, state: Pending) -> list[InVain]:
+def asked_in_vain(sensor: str, state: DateQueue) -> list[InVain]:
     """What a sensor asks for in vain, by what it remembers; nothing as soon as a run of the dates succeeds."""
     return [
         InVain(sensor, SENSORS[sensor], first, last, failure.attempts, failure.since, failure.run_id, failure.error)

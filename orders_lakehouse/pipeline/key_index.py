@@ -70,7 +70,7 @@ def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
     return sum(record_key_dates(lake, entity.raw, rows_of(lake.scan(entity.raw)), calendar) for entity in DATED)
 
 
-class Places:
+class VersionLocator:
     """On which capture dates the versions lie that a range of business dates is made of.
 
     Looked up in the index once for all dates, and again when a table has changed since.
@@ -125,13 +125,13 @@ class Places:
 
 
 @lru_cache(maxsize=8)
-def places_of(table: Table, first: date, last: date) -> Places | None:
+def locator_of(table: Table, first: date, last: date) -> VersionLocator | None:
     """Where the versions lie that dates of a cleansed table are made of; None for one that counts by capture date.
 
     Kept, because the check of a run asks for what its dates were derived from.
     """
     entity = entity_of(table)
-    return None if entity.is_dimension else Places(entity, first, last)
+    return None if entity.is_dimension else VersionLocator(entity, first, last)
 
 
 def root_of(entity: Entity) -> Entity:
@@ -140,7 +140,7 @@ def root_of(entity: Entity) -> Entity:
 
 
 def versions_by_date(
-    lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None
+    lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None
 ) -> tuple[Frame, Frame | None]:
     """What the rows of an entity at some dates are derived from.
 
@@ -159,14 +159,14 @@ def versions_by_date(
         return lake.scan(entity.raw, between=(first, last)), None
     if entity.parent:
         return children_of_dates(lake, entity, first, last, places)
-    dates = (places or Places(entity, first, last)).of_orders(lake, first, last)
+    dates = (places or VersionLocator(entity, first, last)).of_orders(lake, first, last)
     keys = _index(lake, entity.raw).filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
     rows = lake.scan(entity.raw, dates=sorted(dates))
     return rows.join(keys.select("order_id").unique(), left_on=entity.key[0], right_on="order_id", how="semi"), None
 
 
 def children_of_dates(
-    lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None
+    lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None
 ) -> tuple[Frame, Frame]:
     """What the children of the orders of some dates are derived from.
 
@@ -182,7 +182,7 @@ def children_of_dates(
         name an order that is not known; and the states of those orders (its key, order_date, order_state, and what
         children inherit).
     """
-    places = places or Places(entity, first, last)
+    places = places or VersionLocator(entity, first, last)
     dates = places.of_orders(lake, first, last)
     key, parent_key = entity.history_key, str(entity.parent_key)
     states, orphans = _states(lake, entity, first, last, places)
@@ -197,7 +197,7 @@ def children_of_dates(
     return rows.join(persist(keys.unique()), left_on=key, right_on="key", how="semi"), states
 
 
-def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: Places | None = None) -> Frame:
+def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None) -> Frame:
     """How many versions of children count at some business dates, where their key holds that of their parent.
 
     Args:
@@ -210,7 +210,7 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: P
     Returns:
         order_date, versions; one row or more for each date.
     """
-    places = places or Places(entity, first, last)
+    places = places or VersionLocator(entity, first, last)
     parent_key = str(entity.parent_key)
     # The parent is a part of the key: where it is known, all versions of the row count at its date.
     rows = lake.scan(entity.raw, dates=sorted(places.of_orders(lake, first, last)))
@@ -224,7 +224,7 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: P
     return nw.concat([of_known, of_unknown.select(nw.col("captured_on").alias("order_date"), "versions")])
 
 
-def _states(lake: Lake, entity: Entity, first: date, last: date, places: Places) -> tuple[Frame, Frame]:
+def _states(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator) -> tuple[Frame, Frame]:
     """What became of the parents of some dates, and of those without a trace that rows captured then name.
 
     Returns:
@@ -299,7 +299,7 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
 
 
-def _without_parent(lake: Lake, entity: Entity, first: date, last: date, places: Places) -> Frame:
+def _without_parent(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator) -> Frame:
     """Rows captured on some dates whose parent has never been captured: key, and the parent's key, each once.
 
     The index alone does not tell: it may be ahead of raw.

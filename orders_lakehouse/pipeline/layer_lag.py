@@ -19,7 +19,7 @@ from orders_lakehouse.tables import DATED
 
 
 @dataclass(frozen=True)
-class Waiting:
+class LayerLag:
     """What a layer lacks.
 
     Attributes:
@@ -31,7 +31,7 @@ class Waiting:
     since: datetime | None
 
 
-def waiting_to_be_cleansed(lake: Lake) -> Waiting:
+def waiting_to_be_cleansed(lake: Lake) -> LayerLag:
     """What stands in raw, and neither in a cleansed table nor in its quarantine."""
     by_entity = {entity: unaccounted_versions(lake, entity.cleansed) for entity in ENTITIES}
     dates = {day for entity, rows in by_entity.items() if entity.is_dimension for day in rows["captured_on"]}
@@ -39,7 +39,7 @@ def waiting_to_be_cleansed(lake: Lake) -> Waiting:
     if any(rows.height for rows in of_orders.values()):
         dates |= dates_of_orders(lake, of_orders)
     captured = pl.concat([rows["captured_at"] for rows in by_entity.values()])
-    return Waiting(sorted(dates), _first(captured))
+    return LayerLag(sorted(dates), _first(captured))
 
 
 def waiting_to_be_shown(
@@ -48,7 +48,7 @@ def waiting_to_be_shown(
     fact: Fact,
     totals: pl.DataFrame,
     rows_of_dates: Callable[[Collection[date]], pl.DataFrame],
-) -> Waiting:
+) -> LayerLag:
     """What stands in cleansed tables, and not among the rows of a later layer.
 
     Dates are compared by the number of rows and their total for each state. What changes none of these, a product's
@@ -67,7 +67,7 @@ def waiting_to_be_shown(
     ]
     doubtful: list[date] = pl.concat(differing)["order_date"].unique().to_list()
     if not doubtful:
-        return Waiting([], None)
+        return LayerLag([], None)
     # The layer first: what cleansed tables get meanwhile has not waited for long.
     columns = compared(table, fact)
     copies = pl.len().over(columns)
@@ -79,7 +79,7 @@ def waiting_to_be_shown(
     gone = surplus.join(lacking, on=["order_date", *table.key], how="anti")
     since = [lacking["captured_at"], *([_last_captured(lake, fact, gone)] if gone.height else [])]
     dates = pl.concat([lacking["order_date"], surplus["order_date"]]).unique().sort().to_list()
-    return Waiting(dates, _first(pl.concat(since)))
+    return LayerLag(dates, _first(pl.concat(since)))
 
 
 def compared(table: Table, fact: Fact) -> list[str]:

@@ -15,7 +15,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import ByOwnDate, Entity
 from orders_lakehouse.entities.children import with_order
 from orders_lakehouse.entities.cleansing import within
-from orders_lakehouse.pipeline.key_index import Places, count_by_date, versions_by_date
+from orders_lakehouse.pipeline.key_index import VersionLocator, count_by_date, versions_by_date
 from orders_lakehouse.tables import KEY_DATES, QUARANTINE_OF, RAW_OF, entity_of
 from orders_lakehouse.transforms.versions import current_versions, last_versions
 
@@ -85,7 +85,7 @@ def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, capture
 
 
 def balance(
-    lake: Lake, table: Table, first: date, last: date, calendar: Calendar, places: Places | None = None
+    lake: Lake, table: Table, first: date, last: date, calendar: Calendar, places: VersionLocator | None = None
 ) -> pl.DataFrame:
     """The accounts of a cleansed table by date, as far as dates tell.
 
@@ -112,7 +112,9 @@ def balance(
     return both.with_columns(pl.col("captured", "accounted").fill_null(0).cast(pl.Int64)).sort("date")
 
 
-def _counting(lake: Lake, entity: Entity, first: date, last: date, calendar: Calendar, places: Places | None) -> Frame:
+def _counting(
+    lake: Lake, entity: Entity, first: date, last: date, calendar: Calendar, places: VersionLocator | None
+) -> Frame:
     """Raw rows by the date at which they count: the date, and versions, among others."""
     if entity.parent and entity.history_key == entity.parent_key:
         return count_by_date(lake, entity, first, last, places)

@@ -1,7 +1,7 @@
 """The shape of the shop beside what the contracts expect: columns that came or went, types that are others.
 
 Whatever the shop has is captured. A column of the contract that is gone, or that raw cannot hold any more, is an error
-where it is read (`postgres/versions.py`). Whatever else is not as expected is worth knowing, and stands here.
+where it is read (`sources/postgres/versions.py`). Whatever else is not as expected is worth knowing, and stands here.
 """
 
 import re

@@ -23,12 +23,12 @@ from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import commits, maintenance, object_store
 from orders_lakehouse.delta.log import at, dates_changed_since, extent, parts_of_run
-from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.maintenance import maintain_table
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import RAW_ORDERS
-from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
+from orders_lakehouse.pipeline.affected_dates import affected_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES
 from tests.integration.conftest import Command, Lakehouse
@@ -127,7 +127,7 @@ def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
     rows_of_half = {table: plan.collect() for table, plan in half.items()}
     assert _files(lake, *TABLES) > 2 * _files(fresh, *TABLES)
 
-    done = [care_for(lake, table, KEEP) for table in TABLES]
+    done = [maintain_table(lake, table, KEEP) for table in TABLES]
     assert [one.left for one in done if one] == [0, 0, 0]
     assert _files(lake, *TABLES) <= 2 * _files(fresh, *TABLES)
     for table in TABLES:
@@ -140,25 +140,25 @@ def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
         assert plan.collect().sort(plan.collect_schema().names()).equals(rows_of_half[table].sort(pl.all()))
 
     # Who follows the tables has nothing to do for it.
-    assert touched_dates(lake, marks, CALENDAR) == []
+    assert affected_dates(lake, marks, CALENDAR) == []
     for table in (RAW_ORDERS, DAILY_SALES):
         assert dates_changed_since(lake, lake.find(table), table, handles[table].version()) == []
     # And what changed before, between and after is seen.
     _learn(lake, _order(runs, DAYS[1]))
-    care_for(lake, RAW_ORDERS, KEEP)
+    maintain_table(lake, RAW_ORDERS, KEEP)
     _learn(lake, _order(runs + 1, DAYS[2]))
-    assert touched_dates(lake, marks, CALENDAR) == [DAYS[1], DAYS[2]]
-    assert care_for(lake, RAW_ORDERS, KEEP) is not None
-    assert touched_dates(lake, marks, CALENDAR) == [DAYS[1], DAYS[2]]
-    assert touched_dates(lake, versions_now(lake), CALENDAR) == []
+    assert affected_dates(lake, marks, CALENDAR) == [DAYS[1], DAYS[2]]
+    assert maintain_table(lake, RAW_ORDERS, KEEP) is not None
+    assert affected_dates(lake, marks, CALENDAR) == [DAYS[1], DAYS[2]]
+    assert affected_dates(lake, versions_now(lake), CALENDAR) == []
 
 
 def test_nothing_to_care_for_is_no_commit(lake: Lake) -> None:
-    assert care_for(lake, RAW_ORDERS, KEEP) is None
+    assert maintain_table(lake, RAW_ORDERS, KEEP) is None
     _learn(lake, *(_order(number, day) for number, day in enumerate(DAYS)))
     for table in (RAW_ORDERS, KEY_DATES):
         version = lake.find(table).version()
-        done = care_for(lake, table, KEEP)
+        done = maintain_table(lake, table, KEEP)
         assert done is not None
         assert done.before == done.after
         assert (done.compacted, done.left, done.removed, lake.find(table).version()) == (0, 0, 0, version)
@@ -170,7 +170,7 @@ def test_only_dates_with_small_files_are_written_anew_and_what_stands_beside_the
     capture(lake, RAW_ORDERS, rows(RAW_ORDERS, _order(2, DAYS[0])), CALENDAR, extras)
     _learn(lake, _order(1, DAYS[0]), _order(3, DAYS[1]))
     before = files_of(lake.find(RAW_ORDERS), RAW_ORDERS)
-    done = care_for(lake, RAW_ORDERS, KEEP)
+    done = maintain_table(lake, RAW_ORDERS, KEEP)
     assert done is not None
     assert (done.before.files, done.after.files, done.compacted) == (3, 2, 1)
     after = files_of(lake.find(RAW_ORDERS), RAW_ORDERS)
@@ -187,7 +187,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
     _captured_twice(lake)
     before = _rows(lake, RAW_ORDERS)
     version = lake.find(RAW_ORDERS).version()
-    done = care_for(lake, RAW_ORDERS, KEEP)
+    done = maintain_table(lake, RAW_ORDERS, KEEP)
     assert done is not None
     assert (done.compacted, lake.find(RAW_ORDERS).version() - version) == (4, 2)
     assert _files(lake, RAW_ORDERS) == 4
@@ -197,7 +197,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
 def test_a_large_file_is_not_written_again_with_every_small_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     _captured_twice(lake)
     monkeypatch.setattr(maintenance, "_ENOUGH_BYTES", 1)
-    done = care_for(lake, RAW_ORDERS, KEEP)
+    done = maintain_table(lake, RAW_ORDERS, KEEP)
     assert done is not None
     assert done.compacted == 0
 
@@ -211,7 +211,7 @@ def test_a_table_shows_when_its_rows_changed_and_what_a_run_left(lake: Lake) -> 
     changed_at, version = extent(lake.find(RAW_ORDERS), RAW_ORDERS).changed_at, lake.find(RAW_ORDERS).version()
     time.sleep(0.01)
     for table in (RAW_ORDERS, DAILY_SALES):
-        care_for(lake, table, 60)
+        maintain_table(lake, table, 60)
     now = extent(lake.find(RAW_ORDERS), RAW_ORDERS)
     assert now.version > version
     assert now.changed_at == changed_at
@@ -234,14 +234,14 @@ class TestOldFiles:
         # Another one who brings files together, and whose log forgets after a week which ones it took out.
         location = aged.location(RAW_ORDERS)
         versions = {number: _rows_at(aged, number) for number in (2, 3, 4)}
-        care_for(aged, RAW_ORDERS, KEEP)
+        maintain_table(aged, RAW_ORDERS, KEEP)
         _made_ago(location, {0: 80, 1: 80, 2: 60, 3: 40, 4: 20, 5: 10})
         DeltaTable(location).create_checkpoint()
         assert len(DeltaTable(location).vacuum(31 * 24, full=True)) == 3, (
             "by their age alone, files that versions need would go"
         )
 
-        done = care_for(aged, RAW_ORDERS, KEEP)
+        done = maintain_table(aged, RAW_ORDERS, KEEP)
         assert done is not None
         assert done.removed == 0
         assert {number: _rows_at(aged, number) for number in (3, 4)} == {n: versions[n] for n in (3, 4)}
@@ -249,11 +249,11 @@ class TestOldFiles:
     def test_of_versions_that_are_not_kept_are_removed(self, aged: Lake) -> None:
         marks = versions_now(aged)
         old = {RAW_ORDERS.path: [marks[RAW_ORDERS.path][0], 2]}
-        care_for(aged, RAW_ORDERS, KEEP)
+        maintain_table(aged, RAW_ORDERS, KEEP)
         # Everything that was brought together is older than what is kept, and so is that it was.
         _made_ago(aged.location(RAW_ORDERS), {0: 80, 1: 80, 2: 75, 3: 60, 4: 50, 5: 40})
         before = _rows(aged, RAW_ORDERS)
-        done = care_for(aged, RAW_ORDERS, KEEP)
+        done = maintain_table(aged, RAW_ORDERS, KEEP)
         assert done is not None
         assert (done.removed, done.after.files, done.after.files_in_all) == (4, 1, 1)
         assert done.after.bytes_in_all < done.before.bytes_in_all
@@ -263,9 +263,9 @@ class TestOldFiles:
             at(aged, RAW_ORDERS, 4, None)
         # To one who has seen no more than that version, everything is new.
         assert dates_changed_since(aged, aged.find(RAW_ORDERS), RAW_ORDERS, 2) is None
-        assert touched_dates(aged, old, CALENDAR) == [FIRST]
-        assert touched_dates(aged, marks, CALENDAR) == [FIRST]
-        assert touched_dates(aged, versions_now(aged), CALENDAR) == []
+        assert affected_dates(aged, old, CALENDAR) == [FIRST]
+        assert affected_dates(aged, marks, CALENDAR) == [FIRST]
+        assert affected_dates(aged, versions_now(aged), CALENDAR) == []
 
     def test_of_writers_that_broke_off_are_removed_unless_they_may_be_at_work(self, aged: Lake) -> None:
         folder = Path(aged.location(RAW_ORDERS), f"captured_on={FIRST}")
@@ -273,7 +273,7 @@ class TestOldFiles:
             (folder / f"part-{name}.parquet").write_bytes(b"")
             ago = time.time() - 86400 * days
             os.utime(folder / f"part-{name}.parquet", (ago, ago))
-        done = care_for(aged, RAW_ORDERS, KEEP)
+        done = maintain_table(aged, RAW_ORDERS, KEEP)
         assert done is not None
         assert done.removed == 1
         assert [path.name for path in folder.glob("part-[lw]*")] == ["part-written.parquet"]
@@ -282,10 +282,10 @@ class TestOldFiles:
         log = Path(aged.location(RAW_ORDERS), "_delta_log")
         DeltaTable(str(log.parent), version=2).create_checkpoint()
         _made_ago(str(log.parent), {0: 60, 1: 60, 2: 40, 3: 20, 4: 0}, checkpoints=True)
-        care_for(aged, RAW_ORDERS, 90)
+        maintain_table(aged, RAW_ORDERS, 90)
         assert (log / f"{0:020}.json").exists()
         assert aged.find(RAW_ORDERS).metadata().configuration["delta.logRetentionDuration"] == "interval 90 days"
-        care_for(aged, RAW_ORDERS, KEEP)
+        maintain_table(aged, RAW_ORDERS, KEEP)
         assert not (log / f"{0:020}.json").exists()
         assert _rows_at(aged, 2) == ["o00000", "o00001"]
         assert at(aged, RAW_ORDERS, 2, None).version() == 2
@@ -298,7 +298,7 @@ class TestOldFiles:
         for checkpoint in log.glob("*.checkpoint.parquet"):
             checkpoint.unlink()
         (log / "_last_checkpoint").unlink(missing_ok=True)
-        care_for(lake, RAW_ORDERS, KEEP)
+        maintain_table(lake, RAW_ORDERS, KEEP)
         assert len(list(log.glob("*.checkpoint.parquet"))) == 1
 
 
@@ -348,7 +348,7 @@ class TestBesideOthers:
             return claiming(handle, what, *arguments)
 
         monkeypatch.setattr(commits, "claiming", interrupted)
-        done = care_for(lake, RAW_ORDERS, KEEP)
+        done = maintain_table(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
         assert _rows(lake, RAW_ORDERS).height == 2 * len(DAYS) + 1
@@ -357,7 +357,7 @@ class TestBesideOthers:
         _captured_twice(lake)
         before = _rows(lake, RAW_ORDERS)
         monkeypatch.setattr(maintenance, "compact", lambda *_: False)
-        done = care_for(lake, RAW_ORDERS, KEEP)
+        done = maintain_table(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (done.compacted, done.left) == (0, len(DAYS))
         assert _rows(lake, RAW_ORDERS).equals(before)
@@ -371,7 +371,7 @@ class TestBesideOthers:
         def derive(_: Lake) -> list[nw.LazyFrame[Any]]:
             calls[0] += 1
             if calls[0] == 1:
-                care_for(lake, DAILY_SALES, KEEP)
+                maintain_table(lake, DAILY_SALES, KEEP)
             return [nw.from_native(rows(DAILY_SALES, {"order_date": DAYS[0], "currency": "new"}).lazy())]
 
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], derive)
@@ -386,7 +386,7 @@ class TestBesideOthers:
         before = _rows(lake, RAW_ORDERS)
         by_hand = DeltaTable(lake.location(RAW_ORDERS))
         if ours_first:
-            care_for(lake, RAW_ORDERS, KEEP)
+            maintain_table(lake, RAW_ORDERS, KEEP)
             with pytest.raises(CommitFailedError):
                 by_hand.optimize.compact()
         else:
@@ -397,7 +397,7 @@ class TestBesideOthers:
                 return claiming(*arguments)
 
             monkeypatch.setattr(commits, "claiming", interrupted)
-            done = care_for(lake, RAW_ORDERS, KEEP)
+            done = maintain_table(lake, RAW_ORDERS, KEEP)
             assert done is not None
             assert (done.compacted, done.left) == (0, 0)
         assert _rows(lake, RAW_ORDERS).equals(before)
@@ -429,7 +429,7 @@ class TestBesideOthers:
         def work() -> None:
             start.wait()
             try:
-                care_for(lake, table, KEEP)
+                maintain_table(lake, table, KEEP)
             except BaseException as error:  # noqa: BLE001 (handed to the test)
                 failures.append(error)
 
@@ -457,7 +457,7 @@ def _write_orders(url: str, aws: dict[str, str], writer: int, day: date, orders:
 
 def _care_for_ever(url: str, aws: dict[str, str], turns: int) -> int:
     os.environ.update(aws)
-    done = [care_for(Lake(url, "UTC"), table, KEEP) for _ in range(turns) for table in TABLES]
+    done = [maintain_table(Lake(url, "UTC"), table, KEEP) for _ in range(turns) for table in TABLES]
     return sum(one.compacted for one in done if one is not None)
 
 

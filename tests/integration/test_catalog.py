@@ -20,7 +20,7 @@ from orders_lakehouse.curated.daily_sales import DAILY_SALES, DailySales
 from orders_lakehouse.delta import glue as catalog
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.glue import CatalogError, CatalogUnavailableError, definition, name_of, register
-from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.maintenance import maintain_table
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import RAW_CUSTOMERS
@@ -331,7 +331,7 @@ def test_writing_and_care_ask_no_more_of_a_reader_and_instants_are_in_utc(tmp_pa
     day = rows(ORDERS, {})["order_date"][0]
     lake.replace_dates([ORDERS], day, day, lambda _lake: [rows_of_frame(ORDERS)])
     for table in (RAW_CUSTOMERS, ORDERS):
-        assert care_for(lake, table, 30) is not None
+        assert maintain_table(lake, table, 30) is not None
         assert_plain(lake, table)
     for file in tmp_path.rglob("*.parquet"):
         if "_delta_log" not in file.parts:

@@ -20,7 +20,7 @@ from orders_lakehouse.findings import Finding
 from orders_lakehouse.instance import health
 from orders_lakehouse.instance.health import look_at_daemon, look_at_runs, named_by_dagster
 from orders_lakehouse.instance.orphaned_runs import SIGNATURE, fail_dead_runs, signature_tags
-from orders_lakehouse.pipeline.date_queue import Pending
+from orders_lakehouse.pipeline.date_queue import DateQueue
 
 DATES = {"dagster/asset_partition_range_start": "2017-01-01", "dagster/asset_partition_range_end": "2017-01-03"}
 
@@ -113,7 +113,7 @@ def test_the_versions_of_runs_and_of_the_sensor_are_known(with_schedules: dg.Dag
         RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("tests"), "tests"), "touched_dates_sensor"
     )
     marks = {"raw/orders": ["the id", 5], "cleansed/products by": ["attributes", ["category"]]}
-    looked = SensorInstigatorData(cursor=Pending(marks=marks).to_json(), last_tick_timestamp=time.time())
+    looked = SensorInstigatorData(cursor=DateQueue(marks=marks).to_json(), last_tick_timestamp=time.time())
     with_schedules.add_instigator_state(
         InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, looked)
     )

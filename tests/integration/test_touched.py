@@ -20,7 +20,7 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
-from orders_lakehouse.pipeline.affected_dates import touched_dates, unaccounted_dates, versions_now
+from orders_lakehouse.pipeline.affected_dates import affected_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.sources.base import Window
 from orders_lakehouse.sources.postgres.versions import read_versions
@@ -55,7 +55,7 @@ def captured(lakehouse: Lakehouse, script: str) -> None:
 
 def derived(lakehouse: Lakehouse, since: Mapping[str, Any]) -> list[str]:
     """Derive the touched dates, one by one, the last first; returns them."""
-    dates = [str(one) for one in touched_dates(lakehouse.lake, since, CALENDAR)]
+    dates = [str(one) for one in affected_dates(lakehouse.lake, since, CALENDAR)]
     for one in reversed(dates):
         ran(lakehouse, one, select=DERIVED)
     return dates
@@ -149,7 +149,7 @@ def test_no_other_date_is_touched(built: Lakehouse) -> None:
     for script, touched in CASES:
         before = versions_now(built.lake)
         captured(built, script)
-        assert [str(one) for one in touched_dates(built.lake, before, CALENDAR)] == touched, script
+        assert [str(one) for one in affected_dates(built.lake, before, CALENDAR)] == touched, script
 
 
 def test_a_lake_that_nobody_has_watched_tells_what_it_does_not_account_for(built: Lakehouse) -> None:
@@ -166,9 +166,9 @@ def test_a_lake_that_nobody_has_watched_tells_what_it_does_not_account_for(built
 
 
 def test_a_version_that_is_gone_touches_every_date(built: Lakehouse) -> None:
-    everything = touched_dates(built.lake, {}, CALENDAR)
+    everything = affected_dates(built.lake, {}, CALENDAR)
     gone = {name: 10000 for name in versions_now(built.lake) if not name.endswith(" by")}
-    assert touched_dates(built.lake, gone, CALENDAR) == everything
+    assert affected_dates(built.lake, gone, CALENDAR) == everything
 
 
 def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakehouse) -> None:
@@ -177,12 +177,12 @@ def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakeho
     captured(built, scripts[0])
     before = versions_now(built.lake)
     captured(built, scripts[1])
-    everything = touched_dates(built.lake, {**before, RAW_ORDERS.path: None}, CALENDAR)
-    assert touched_dates(built.lake, before, CALENDAR) != everything
+    everything = affected_dates(built.lake, {**before, RAW_ORDERS.path: None}, CALENDAR)
+    assert affected_dates(built.lake, before, CALENDAR) != everything
     raw = table_cache.own(built.lake.location(RAW_ORDERS))
     assert compact(raw, RAW_ORDERS, [[day("2017-01-08")]])
     raw.vacuum(0, enforce_retention_duration=False, dry_run=False)
-    assert touched_dates(built.lake, before, CALENDAR) == everything
+    assert affected_dates(built.lake, before, CALENDAR) == everything
 
 
 def test_what_is_captured_while_a_date_is_derived_is_not_lost(

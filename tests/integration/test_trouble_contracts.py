@@ -22,7 +22,7 @@ from orders_lakehouse.delta.schema_evolution import Migrated
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS, RawOrderItems
 from orders_lakehouse.entities.products import RAW_PRODUCTS
-from orders_lakehouse.pipeline.affected_dates import touched_dates
+from orders_lakehouse.pipeline.affected_dates import affected_dates
 from orders_lakehouse.tables import QUARANTINE_OF
 from tests.unit.rows import on, rows
 
@@ -215,7 +215,7 @@ def test_types_that_changed_are_migrated_once(lake: Lake, monkeypatch: pytest.Mo
     # An earlier version is read as ever, and differs by the new row alone.
     since = {RAW_ORDER_ITEMS.path: before.version()}
     assert lines(lake.snapshot(since)) == [(1, "2"), (1, "2"), (2, "2")]
-    assert touched_dates(lake, since, Calendar(FIRST, "UTC")) == [SECOND]
+    assert affected_dates(lake, since, Calendar(FIRST, "UTC")) == [SECOND]
     with pytest.raises(LakeError, match="upgrade the program"):
         lake.insert_new(NARROW, OLD, IDENTITY)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.order_lines import ORDER_LINES
-from orders_lakehouse.delta.maintenance import care_for
+from orders_lakehouse.delta.maintenance import maintain_table
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
@@ -277,7 +277,7 @@ def test_to_care_for_a_table_is_no_change_of_it(warehouse: Warehouse) -> None:
 
 
 def _cared_for(warehouse: Warehouse) -> int:
-    done = care_for(warehouse.lake, ORDER_LINES, 30)
+    done = maintain_table(warehouse.lake, ORDER_LINES, 30)
     return done.compacted if done else 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orders_lakehouse.pipeline.date_queue import Failure, Pending
+from orders_lakehouse.pipeline.date_queue import DateQueue, Failure
 from orders_lakehouse.pipeline.failing_requests import (
     InVain,
     asked_in_vain,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("clean_settings")
 FIRST, LAST = date(2017, 3, 1), date(2017, 3, 2)
 SINCE = datetime(2017, 6, 1, 12, tzinfo=UTC)
 SENSOR = "touched_dates_sensor"
-STATE = Pending(failures=dict.fromkeys((FIRST, LAST), Failure(4, SINCE, "some run", "no space left")))
+STATE = DateQueue(failures=dict.fromkeys((FIRST, LAST), Failure(4, SINCE, "some run", "no space left")))
 ONE = InVain(SENSOR, "derive_dates_job", FIRST, LAST, 4, SINCE, "some run", "no space left")
 
 
@@ -46,7 +46,7 @@ def test_it_is_told_what_is_asked_for_how_often_since_when_and_what_to_do() -> N
 
 
 def test_a_failure_now_and_then_is_not_in_vain() -> None:
-    assert asked_in_vain(SENSOR, Pending(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
+    assert asked_in_vain(SENSOR, DateQueue(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
 
 
 def test_what_a_sensor_has_noted_is_there_for_who_looks_until_it_gets_through(home: Path) -> None:
@@ -73,8 +73,8 @@ def test_tables_that_are_refused_are_read_from_the_marks_of_either_sensor() -> N
     mark = {"refused": {"since": SINCE.isoformat(), "error": "permission denied"}}
     # A table that is followed, one of an older cursor, and a version of a table of the lake.
     marks = {"orders": {"since": None, "dates": {}}, "products": {"followed": False}, "raw/orders": ["id", 3]}
-    assert refused_tables(Pending(marks=marks)) == []
-    (refused,) = refused_tables(Pending(marks={**marks, "payments": mark}))
+    assert refused_tables(DateQueue(marks=marks)) == []
+    (refused,) = refused_tables(DateQueue(marks={**marks, "payments": mark}))
     assert refused == RefusedTable("payments", SINCE, "permission denied")
     assert refused.in_words == "payments is not followed since 2017-06-01 12:00 UTC: permission denied"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from orders_lakehouse.dates import days
-from orders_lakehouse.pipeline.date_queue import GAP, Ended, Failed, Failure, Pending, Turn, pause, ranges
+from orders_lakehouse.pipeline.date_queue import GAP, DateQueue, Ended, Failed, Failure, QueuedDate, pause, ranges
 
 DAY = timedelta(days=1)
 START = date(2017, 1, 1)
@@ -31,7 +31,7 @@ def test_ranges_are_as_few_as_may_be(dates: set[date], closed: set[date], gap: i
 
 
 def test_near_dates_are_one_range_and_far_ones_are_not() -> None:
-    noted = Pending().note([START, START + GAP, START + 2 * GAP + DAY], {}, NOON)
+    noted = DateQueue().note([START, START + GAP, START + 2 * GAP + DAY], {}, NOON)
     _, asked = noted.ask(NOON, "sensor")
     assert [(run.first, run.last) for run in asked] == [
         (START, START + GAP),
@@ -40,12 +40,12 @@ def test_near_dates_are_one_range_and_far_ones_are_not() -> None:
 
 
 def test_a_year_is_one_range() -> None:
-    _, asked = Pending().note(days(START, date(2017, 12, 31)), {}, NOON).ask(NOON, "sensor")
+    _, asked = DateQueue().note(days(START, date(2017, 12, 31)), {}, NOON).ask(NOON, "sensor")
     assert [(run.first, run.last) for run in asked] == [(START, date(2017, 12, 31))]
 
 
 def test_what_is_noted_while_a_run_works_waits_for_the_next() -> None:
-    state, (run,) = Pending().note([START], {}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
     state = state.note([START], {}, NOON)
     state, asked = state.ask(NOON, "sensor")
     assert asked == []
@@ -57,7 +57,7 @@ def test_what_is_noted_while_a_run_works_waits_for_the_next() -> None:
 def test_bad_dates_run_alone_and_later_and_the_others_at_once() -> None:
     week = days(START, START + 6 * DAY)
     bad = week[3]
-    state, (run,) = Pending().note(week, {}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note(week, {}, NOON).ask(NOON, "sensor")
     state, asked = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [bad]}, NOON).ask(NOON, "sensor")
     assert [(one.first, one.last) for one in asked] == [(week[0], week[2]), (week[4], week[6])]
     later = NOON + pause(1)
@@ -67,14 +67,14 @@ def test_bad_dates_run_alone_and_later_and_the_others_at_once() -> None:
 
 
 def test_a_change_of_a_bad_date_is_its_turn() -> None:
-    state, (run,) = Pending().note([START], {}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
     state = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [START]}, NOON).note([START], {}, NOON)
     _, asked = state.ask(NOON, "sensor")
     assert [(one.first, one.attempt) for one in asked] == [(START, 0)]
 
 
 def test_a_date_that_waits_keeps_its_turn_however_often_it_changes() -> None:
-    state = Pending().note([START], {}, NOON).note([START], {}, NOON + timedelta(hours=1))
+    state = DateQueue().note([START], {}, NOON).note([START], {}, NOON + timedelta(hours=1))
     assert state.waiting[START].not_before == NOON
 
 
@@ -84,19 +84,19 @@ def test_pauses_double_up_to_six_hours(attempt: int, seconds: int) -> None:
 
 
 def test_a_cursor_that_was_never_written_is_none() -> None:
-    assert Pending.from_json(None) is None
-    assert Pending.from_json("") is None
+    assert DateQueue.from_json(None) is None
+    assert DateQueue.from_json("") is None
 
 
 def test_who_has_lost_its_cursor_uses_no_run_key_again() -> None:
     """Dagster skips a request with a used one, and the dates would wait for a run that ended long ago."""
-    _, (before,) = Pending().note([START], {}, NOON).ask(NOON, "sensor")
+    _, (before,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
     later = NOON + timedelta(seconds=5)
-    _, (after,) = Pending().note([START], {}, later).ask(later, "sensor")
+    _, (after,) = DateQueue().note([START], {}, later).ask(later, "sensor")
     assert before.run_key != after.run_key
 
 
-def failed_runs(state: Pending, times: int, error: str = "no shop", now: datetime = NOON) -> Pending:
+def failed_runs(state: DateQueue, times: int, error: str = "no shop", now: datetime = NOON) -> DateQueue:
     """The state after so many more runs have been asked for and failed, a day apart."""
     for number in range(times):
         state, runs = state.ask(now + number * DAY, "sensor")
@@ -107,7 +107,7 @@ def failed_runs(state: Pending, times: int, error: str = "no shop", now: datetim
 
 
 def test_from_the_third_failed_run_in_a_row_on_dates_are_asked_for_in_vain() -> None:
-    noted = Pending().note([START, START + DAY], {}, NOON)
+    noted = DateQueue().note([START, START + DAY], {}, NOON)
     assert failed_runs(noted, 2).in_vain() == []
     failure = Failure(3, NOON, "run 2", "no shop")
     assert failed_runs(noted, 3).in_vain() == [((START, START + DAY), failure)]
@@ -115,7 +115,7 @@ def test_from_the_third_failed_run_in_a_row_on_dates_are_asked_for_in_vain() -> 
 
 def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
     """The shop's running date changes all the time, and gets its turn at once each time."""
-    state = Pending()
+    state = DateQueue()
     for number in range(4):
         now = NOON + timedelta(minutes=number)
         state, (run,) = state.note([START], {}, now).ask(now, "sensor")
@@ -127,14 +127,14 @@ def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
 
 
 def test_after_a_success_nothing_is_in_vain() -> None:
-    state = failed_runs(Pending().note([START, START + DAY], {}, NOON), 5)
+    state = failed_runs(DateQueue().note([START, START + DAY], {}, NOON), 5)
     state, (run,) = state.ask(NOON + 9 * DAY, "sensor")
     state = state.settle({run.run_key: Ended.SUCCEEDED}, {}, NOON + 9 * DAY)
     assert (state.in_vain(), state.failures) == ([], {})
 
 
 def test_only_dates_that_checks_find_bad_are_blamed_for_a_run() -> None:
-    state, bad = Pending().note(days(START, START + 2 * DAY), {}, NOON), START + DAY
+    state, bad = DateQueue().note(days(START, START + 2 * DAY), {}, NOON), START + DAY
     now = NOON
     for _ in range(4):
         state, runs = state.ask(now, "sensor")
@@ -147,7 +147,7 @@ def test_only_dates_that_checks_find_bad_are_blamed_for_a_run() -> None:
 
 
 def test_dates_with_different_errors_are_told_apart() -> None:
-    state = failed_runs(Pending().note([START], {}, NOON), 3, "no shop")
+    state = failed_runs(DateQueue().note([START], {}, NOON), 3, "no shop")
     later = NOON + 3 * DAY
     state = failed_runs(state.note([START + GAP + 9 * DAY], {}, later), 3, "no warehouse", later)
     (first, failure), (_, other) = state.in_vain()
@@ -162,10 +162,10 @@ def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
         '"marks": {"raw/orders": ["id", 3]}, "waiting": [["2017-01-01", "2017-01-02", 4, "2017-06-01T12:00:00+00:00", '
         "true]]}"
     )
-    state = Pending.from_json(written)
+    state = DateQueue.from_json(written)
     assert state is not None
     assert state.failures == {}
-    assert state.waiting == {day: Turn(4, NOON, alone=True) for day in (START, START + DAY)}
+    assert state.waiting == {day: QueuedDate(4, NOON, alone=True) for day in (START, START + DAY)}
     (run,) = state.asked
     assert (run.first, run.attempt, state.count) == (date(2017, 3, 1), 2, 1)
     # And it begins to remember.
@@ -174,11 +174,11 @@ def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
 
 
 def test_a_program_of_before_can_read_a_cursor_with_failures() -> None:
-    state = failed_runs(Pending().note([START], {}, NOON), 3)
+    state = failed_runs(DateQueue().note([START], {}, NOON), 3)
     written = json.loads(state.to_json())
     assert set(written) == {"asked", "count", "failures", "marks", "waiting"}
     assert [len(one) for one in written["waiting"]] == [5]
-    assert Pending.from_json(state.to_json()) == state
+    assert DateQueue.from_json(state.to_json()) == state
 
 
 class Sensor(RuleBasedStateMachine):
@@ -186,15 +186,15 @@ class Sensor(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = Pending()
+        self.state = DateQueue()
         self.now = NOON
         # What a model knows: dates whose last change no run has seen through.
         self.unseen: set[date] = set()
         self.at_work: dict[str, set[date]] = {}
         self.keys: set[str] = set()
 
-    def keep(self, state: Pending) -> None:
-        read = Pending.from_json(state.to_json())
+    def keep(self, state: DateQueue) -> None:
+        read = DateQueue.from_json(state.to_json())
         assert read is not None
         assert read.to_json() == state.to_json()
         self.state = read

@@ -68,7 +68,7 @@ main_methods as (
     {{
         first_of_each(
             ['order_id'],
-            ['is_in_other_currency asc', 'amount desc', bytewise('payment_id') ~ ' asc'],
+            ['is_in_other_currency asc', 'amount desc', binary_collation('payment_id') ~ ' asc'],
             'payments',
             columns=['order_id', 'method'],
             where="status = 'captured'"

@@ -18,7 +18,7 @@ from orders_lakehouse.dates import days, in_words, spans
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.outcome import Outcome, causes
-from orders_lakehouse.pipeline.affected_dates import touched_dates, versions_now
+from orders_lakehouse.pipeline.affected_dates import affected_dates, versions_now
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations, in_force
 from orders_lakehouse.pipeline.date_queue import GAP, ranges
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
@@ -62,7 +62,7 @@ def replay(chosen: Chosen) -> None:
     ran = run_all(CAPTURE_JOB, captured, bad)
     if captured:
         # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
-        derived |= set(touched_dates(lake, marks, calendar_of(lake)))
+        derived |= set(affected_dates(lake, marks, calendar_of(lake)))
     ran += run_all(DERIVE_JOB, derived, bad)
     _show_difference(before, count(lake, Chosen()), chosen)
     if not all(outcome.success for _, outcome in ran):

@@ -29,7 +29,7 @@ from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import Part
 from orders_lakehouse.pipeline import row_accounting
 from orders_lakehouse.pipeline.batches import batches_by_versions
-from orders_lakehouse.pipeline.key_index import places_of
+from orders_lakehouse.pipeline.key_index import locator_of
 from orders_lakehouse.pipeline.row_accounting import Accounts
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.pipeline.waivers import configured_waivers, excused
@@ -163,7 +163,7 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
     def no_row_lost(parts: Sequence[Part]) -> Judged:
         balances, books = [], Accounts(0, 0, 0, 0, 0)
         for lake, (first, last) in dated(parts):
-            places = places_of(table, first, last)
+            places = locator_of(table, first, last)
             for portion in batches_by_versions(lake, table, first, last):
                 with memory_for(portion):
                     of_portion = row_accounting.balance(lake, table, *portion.span, calendar_of(lake), places)

@@ -11,7 +11,7 @@ from orders_lakehouse.defs.checks.check_reporting import report_what_is_new
 from orders_lakehouse.defs.metadata import FEW, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.pipeline.date_queue import IN_VAIN, Pending
+from orders_lakehouse.pipeline.date_queue import IN_VAIN, DateQueue
 from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, refused_tables
 from orders_lakehouse.runtime.sensor_states import sensor_states
 from orders_lakehouse.sources.base import RefusedTable
@@ -65,13 +65,13 @@ def _verdict(sensor: str, found: Sequence[InVain], refused: Sequence[RefusedTabl
     }
 
 
-def _remembered(instance: dg.DagsterInstance, sensor: str) -> list[Pending]:
+def _remembered(instance: dg.DagsterInstance, sensor: str) -> list[DateQueue]:
     """What a sensor remembers, by its cursor; nothing while it is switched off, as it asks for nothing then."""
-    found: list[Pending] = []
+    found: list[DateQueue] = []
     for state in sensor_states(instance):
         if state.name == sensor and state.status.value != "STOPPED":
             # Schedules have no cursor, and a sensor none before its first look.
-            remembered = Pending.from_json(getattr(state.instigator_data, "cursor", None))
+            remembered = DateQueue.from_json(getattr(state.instigator_data, "cursor", None))
             found += [remembered] if remembered else []
     return found
 

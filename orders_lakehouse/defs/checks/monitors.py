@@ -28,7 +28,7 @@ from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.key_index import dates_of_moved_rows
 from orders_lakehouse.pipeline.layer_lag import (
-    Waiting,
+    LayerLag,
     curated_rows,
     curated_totals,
     waiting_to_be_cleansed,
@@ -314,7 +314,7 @@ def _raw_waits(lake: Lake) -> _Behind:
     return _Behind(found.behind, lacks, remedy, found.refused)
 
 
-def _dates_wait(waiting: Waiting, job: str) -> _Behind:
+def _dates_wait(waiting: LayerLag, job: str) -> _Behind:
     behind = shop_now() - waiting.since if waiting.since else timedelta()
     lacks = f"{len(waiting.dates)} dates wait: {_few(waiting.dates)}" if waiting.dates else ""
     return _Behind(

@@ -16,7 +16,7 @@ from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
-from orders_lakehouse.pipeline.affected_dates import WATCHED, touched_dates, touched_spans, versions_now
+from orders_lakehouse.pipeline.affected_dates import WATCHED, affected_dates, affected_spans, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from tests.unit import rows
 from tests.unit.calendars import calendar_in
@@ -65,7 +65,7 @@ def versions(*shown: tuple[int, str]) -> pl.DataFrame:
 def test_dates_are_touched_while_a_member_is_valid_that_one_side_lacks(
     before: list[tuple[int, str]], now: list[tuple[int, str]], spans: list[tuple[int | None, int | None]]
 ) -> None:
-    found = touched_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC"))
+    found = affected_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC"))
     assert set(found.rows()) == {("c1", on(first), on(last)) for first, last in spans}
 
 
@@ -77,7 +77,7 @@ _HISTORIES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_s
 def test_a_date_with_another_member_is_touched_and_no_date_without(
     before: list[tuple[int, str]], now: list[tuple[int, str]]
 ) -> None:
-    spans = touched_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC")).rows()
+    spans = affected_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC")).rows()
     midnight = datetime(2017, 1, 1, tzinfo=UTC)
     for hours in range(12 * 24):
         instant = midnight + timedelta(hours=hours)
@@ -105,7 +105,7 @@ def _member(history: list[tuple[int, str]], instant: datetime) -> tuple[datetime
 
 def test_dates_are_those_of_the_time_zone() -> None:
     both = versions((3, "a"), (5, "b"))
-    found = touched_spans(both.head(1), both, customers.ENTITY, calendar_in("Europe/Berlin"))
+    found = affected_spans(both.head(1), both, customers.ENTITY, calendar_in("Europe/Berlin"))
     assert found.rows() == [("c1", date(2017, 1, 6), None)]
 
 
@@ -115,10 +115,10 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
         lake.open(table)
     capture(lake, RAW_ORDERS, rows.rows(RAW_ORDERS, {}), calendar)
     marks = versions_now(lake)
-    assert touched_dates(lake, marks, calendar) == []
+    assert affected_dates(lake, marks, calendar) == []
     # As cursors had it before.
     alone = {table.path: marks[table.path][1] for table in WATCHED if table.path in marks}
-    assert touched_dates(lake, alone, calendar) == []
+    assert affected_dates(lake, alone, calendar) == []
 
     shutil.rmtree(lake.location(RAW_ORDERS))
     lake = Lake(str(tmp_path / "lake"), "UTC")
@@ -126,7 +126,7 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     again = versions_now(lake)
     assert again != marks
     assert again[RAW_ORDERS.path][1] == marks[RAW_ORDERS.path][1]
-    assert touched_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
+    assert affected_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
 
 
 def test_members_that_were_told_apart_otherwise_touch_the_dates_that_name_them(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_members_that_were_told_apart_otherwise_touch_the_dates_that_name_them(t
         lake.append(ORDERS, rows.rows(ORDERS, {"order_id": f"o{number}", "order_date": on(number)}))
     lake.append(ORDERS, rows.rows(ORDERS, {"order_id": "guest", "customer_id": None, "order_date": on(5)}))
     marks = versions_now(lake)
-    assert touched_dates(lake, marks, calendar) == []
+    assert affected_dates(lake, marks, calendar) == []
     before = {name: said for name, said in marks.items() if not name.endswith(" by")}
-    assert touched_dates(lake, before, calendar) == [on(6)]
+    assert affected_dates(lake, before, calendar) == [on(6)]
     # By other attributes than today's: here, by nothing that ever changed, and by a column that is gone.
     other = {**marks, "cleansed/customers by": ["attributes", ["email", "no such column"]]}
-    assert touched_dates(lake, other, calendar) == [on(8)]
+    assert affected_dates(lake, other, calendar) == [on(8)]

@@ -12,7 +12,7 @@ from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
-from orders_lakehouse.pipeline.layer_lag import Waiting, curated_rows, curated_totals, waiting_to_be_shown
+from orders_lakehouse.pipeline.layer_lag import LayerLag, curated_rows, curated_totals, waiting_to_be_shown
 from orders_lakehouse.tables import FACTS
 from tests.unit.rows import at, on, rows
 
@@ -37,7 +37,7 @@ def cleansed(lake: Lake, orders: Rows = (), items: Rows = ()) -> None:
     lake.append(ORDER_ITEMS, rows(ORDER_ITEMS, *items))
 
 
-def waiting(lake: Lake) -> Waiting:
+def waiting(lake: Lake) -> LayerLag:
     totals = curated_totals(lake, *LINES)
     return waiting_to_be_shown(lake, *LINES, totals, lambda dates: curated_rows(lake, *LINES, dates))
 
@@ -50,7 +50,7 @@ def test_an_order_that_left_its_date_and_still_stands_there_is_late(lake: Lake) 
     captured(lake, [seen(LONG_AGO), seen(LATELY)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LATELY, order_date=SECOND)], [seen(LONG_AGO, order_date=SECOND)])
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}, {"order_date": SECOND}))
-    assert waiting(lake) == Waiting([FIRST], LATELY)
+    assert waiting(lake) == LayerLag([FIRST], LATELY)
 
 
 @pytest.mark.parametrize("tombstone", [True, False])
@@ -59,7 +59,7 @@ def test_a_line_that_went_alone_is_as_late_as_that(lake: Lake, tombstone: bool) 
     # Deleted; or in quarantine.
     cleansed(lake, [seen(LONG_AGO)], [seen(LATELY, is_deleted=True)] if tombstone else [])
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}))
-    assert waiting(lake) == Waiting([FIRST], LATELY)
+    assert waiting(lake) == LayerLag([FIRST], LATELY)
 
 
 def test_what_has_waited_longest_counts(lake: Lake) -> None:
@@ -68,24 +68,24 @@ def test_what_has_waited_longest_counts(lake: Lake) -> None:
         captured(lake, [seen(instant, **key)], [seen(LONG_AGO, **key)])
         cleansed(lake, [seen(instant, **key, is_deleted=True)])
         lake.append(ORDER_LINES, rows(ORDER_LINES, {**key, "order_date": (FIRST, SECOND)[number]}))
-    assert waiting(lake) == Waiting([FIRST, SECOND], LATELY)
+    assert waiting(lake) == LayerLag([FIRST, SECOND], LATELY)
 
 
 def test_what_nobody_knows_of_is_late_since_its_date(lake: Lake) -> None:
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}))
-    assert waiting(lake) == Waiting([FIRST], at("2020-03-02"))
+    assert waiting(lake) == LayerLag([FIRST], at("2020-03-02"))
 
 
 def test_a_line_that_changed_is_late_since_then_and_one_that_stands_twice_since_ever(lake: Lake) -> None:
     captured(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LATELY, status="shipped")], [seen(LONG_AGO)])
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}))
-    assert waiting(lake) == Waiting([FIRST], LATELY)
+    assert waiting(lake) == LayerLag([FIRST], LATELY)
 
     lake.append(ORDER_LINES, rows(ORDER_LINES, {"order_date": THIRD}, {"order_date": THIRD}))
     captured(lake, [seen(NOW)])
     cleansed(lake, [seen(LONG_AGO, order_date=THIRD)], [seen(LONG_AGO, order_date=THIRD)])
-    assert waiting(lake) == Waiting([FIRST, THIRD], LONG_AGO)
+    assert waiting(lake) == LayerLag([FIRST, THIRD], LONG_AGO)
 
 
 def test_a_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None:
@@ -98,4 +98,4 @@ def test_a_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None
         lake.append(ORDER_LINES, lines)
         return curated_rows(lake, *LINES, [FIRST])
 
-    assert waiting_to_be_shown(lake, *LINES, before, shown) == Waiting([], None)
+    assert waiting_to_be_shown(lake, *LINES, before, shown) == LayerLag([], None)

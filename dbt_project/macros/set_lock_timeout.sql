@@ -1,14 +1,14 @@
 {#- The pre-hook of every model: how long a statement waits for a lock before it fails, where the warehouse has that. -#}
-{% macro limit_waiting() -%}
-    {{ return(adapter.dispatch('limit_waiting')()) }}
+{% macro set_lock_timeout() -%}
+    {{ return(adapter.dispatch('set_lock_timeout')()) }}
 {%- endmacro %}
 
-{% macro postgres__limit_waiting() -%}
+{% macro postgres__set_lock_timeout() -%}
     set lock_timeout = '{{ env_var('DBT_WAREHOUSE_LOCK_TIMEOUT', '30s') }}'
 {%- endmacro %}
 
-{% macro default__limit_waiting() -%}
+{% macro default__set_lock_timeout() -%}
 {%- endmacro %}
 
-{% macro redshift__limit_waiting() -%}
+{% macro redshift__set_lock_timeout() -%}
 {%- endmacro %}

@@ -1,17 +1,17 @@
 {#- A text to be compared byte by byte, where the collation of a database would have a say otherwise. -#}
-{% macro bytewise(text) -%}
-    {{ return(adapter.dispatch('bytewise')(text)) }}
+{% macro binary_collation(text) -%}
+    {{ return(adapter.dispatch('binary_collation')(text)) }}
 {%- endmacro %}
 
-{% macro postgres__bytewise(text) -%}
+{% macro postgres__binary_collation(text) -%}
     {{ text }} collate "C"
 {%- endmacro %}
 
-{% macro default__bytewise(text) -%}
+{% macro default__binary_collation(text) -%}
     {{ text }}
 {%- endmacro %}
 
 {#- Redshift compares bytes unless a database was made to ignore case. -#}
-{% macro redshift__bytewise(text) -%}
+{% macro redshift__binary_collation(text) -%}
     {{ text }}
 {%- endmacro %}
