@@ -21,9 +21,9 @@ RAW_OF = {entity.name: entity.raw for entity in ENTITIES}
 QUARANTINE_OF = {entity.name: entity.quarantine for entity in ENTITIES}
 CURATED_OF = {curated.name: curated for curated in CURATED_TABLES}
 
-# Of these the warehouse makes dimensions with members; facts do without their rows.
+# The warehouse makes dimensions with members of these; facts do without their rows.
 DIMENSIONS = tuple(entity.cleansed for entity in ENTITIES if entity.is_dimension)
-# What counts by business date: entities whose rows have one, and those whose rows others count with.
+# Entities whose rows count by business date: all of them, and those that have a date of their own.
 DATED = tuple(entity for entity in ENTITIES if not entity.is_dimension)
 ROOTS = tuple(entity for entity in DATED if entity.parent is None)
 # The root that the shop lives by: its latest date is the shop's.
@@ -32,7 +32,7 @@ ROOT = ROOTS[0]
 FACTS: tuple[tuple[Curated, Fact], ...] = tuple((curated, curated.fact) for curated in CURATED_TABLES if curated.fact)
 VOLUMES = tuple((curated, curated.volume) for curated in CURATED_TABLES if curated.volume)
 
-# Which capture dates hold the versions of rows that count by business date.
+# The index of raw: the capture dates that hold the versions of rows that count by business date.
 KEY_DATES = Table(
     "raw",
     "key_dates",
@@ -55,7 +55,7 @@ CHECK_RESULTS = Table("checks", "results", CheckResults, ("asset", "check_name",
 
 TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)
 
-# What becomes of a dimension's rows on their way to its members: captured, cleansed, copied, built.
+# The layers of a dimension's rows on their way to its members, which are built last.
 _LAYERS = ("raw", "cleansed", "warehouse")
 OF_DIMENSIONS = frozenset(
     path

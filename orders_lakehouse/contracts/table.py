@@ -20,7 +20,7 @@ class Origin:
     column: str
 
 
-# Counts of rows, and verdicts on them: they come from no column.
+# The origin of counts of rows and of verdicts on them: no column.
 MADE_HERE: tuple[Origin, ...] = ()
 
 

@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.table import MADE_HERE, Copied, Mix, Origin, Table
 from orders_lakehouse.contracts.types import Frame
 
-# What a quarantine row has beside the original row: why it was rejected, by which contract, for how many versions.
+# Columns of a quarantine row beside the original ones: why it was rejected, by which contract, for how many versions.
 _VERDICT = (("reasons", pl.String), ("contract_version", pl.String), ("versions", pl.Int64))
 _JUDGED = dict.fromkeys(("versions", "candidates", "warnings"), MADE_HERE)
 
