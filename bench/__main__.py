@@ -16,6 +16,7 @@ import click
 import psutil
 
 from bench import sizes
+from bench.empty_dates import empty_dates
 from bench.follow import follow
 from bench.history import history
 from bench.report import comparison, markdown
@@ -88,9 +89,9 @@ def bench(
     """Measure the year, one date on top of it, and the same dates again, unchanged.
 
     Beside the year, its rivals: a bare script, and dlt with dbt. Of the first size besides: a shop with a Black Friday,
-    how fast the daemon follows, and what a changed date costs beside a history that is ten times as long. Of several
-    sizes besides: what some changed lines cost at each of them, in turns. The first result for a shop and its dates is
-    stored; later ones are compared with it.
+    how fast the daemon follows, what thousands of empty dates cost, and what a changed date costs beside a history that
+    is ten times as long. Of several sizes besides: what some changed lines cost at each of them, in turns. The first
+    result for a shop and its dates is stored; later ones are compared with it.
     """
     given = os.environ.get("SHOP_DATABASE_URL")
     if given and len(copies) > 1:
@@ -164,6 +165,7 @@ def _measured(
         click.echo("  following changes with the daemon ...")
         result["follow_seconds"] = follow(lakehouse.environment, runs)
         result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
+        result["empty_dates"] = empty_dates(lakehouse, runs, click.echo)
         if times > 1:
             result["history"] = history(lakehouse, start, end, times, runs, click.echo)
     return result

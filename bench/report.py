@@ -79,6 +79,13 @@ def markdown(result: Result) -> str:
     if followed := result.get("follow_seconds"):
         lines += ["", "### follow", ""]
         lines += [f"From a change in the shop to its tested fact, with the daemon: {_seconds(Spread.of(followed))} s."]
+    if empty := result.get("empty_dates"):
+        lines += ["", "### empty dates: the same rows in a lakehouse that begins long before them", ""]
+        lines += [
+            f"{name}: {of['from']} to {of['to']}, {of['partitions']:,} partitions.  " for name, of in empty.items()
+        ]
+        compared = _compared(*(of["runs"] for of in empty.values()))
+        lines += ["", *table(("stage", *(f"{name}, s" for name in empty), "ratio", ""), compared)]
     if histories := result.get("history"):
         lines += ["", "### history: one changed date beside a short and a long one", ""]
         lines += [
@@ -111,6 +118,9 @@ def comparison(before: Result, now: Result) -> str:
         earlier, later = (Spread.of(result["follow_seconds"]) for result in (before, now))
         ratio = f"ratio {later.median / earlier.median:.2f} {verdict(earlier, later)}".rstrip()
         lines += [f"### follow: before {_seconds(earlier)} s, now {_seconds(later)} s, {ratio}", ""]
+    if "empty_dates" in before and "empty_dates" in now:
+        earlier_ratio, later_ratio = (_growth(result["empty_dates"]) for result in (before, now))
+        lines += [f"### empty dates: their ratio was {earlier_ratio:.2f}, is {later_ratio:.2f}", ""]
     if "history" in before and "history" in now:
         earlier_ratio, later_ratio = (_growth(result["history"]) for result in (before, now))
         lines += [f"### history: the long one's ratio was {earlier_ratio:.2f}, is {later_ratio:.2f}", ""]
@@ -127,9 +137,9 @@ def _compared(before: Sequence[Run], now: Sequence[Run]) -> Iterable[Sequence[st
         yield name, _seconds(earlier), _seconds(value), ratio, verdict(earlier, value)
 
 
-def _growth(histories: Mapping[str, Any]) -> float:
-    """Seconds of a changed date beside the long history, in those beside the short one."""
-    short, long = (_spread(histories[name]["runs"], "seconds").median for name in ("short", "long"))
+def _growth(both: Mapping[str, Any]) -> float:
+    """Seconds of the second of two works, in those of the first."""
+    short, long = (_spread(work["runs"], "seconds").median for work in both.values())
     return short and long / short
 
 

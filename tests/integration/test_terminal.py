@@ -143,8 +143,8 @@ class TestStatus:
         counted = [(one["table"], one["rows"], one["dates"], one["first"], one["last"]) for one in found["tables"]]
         assert counted == [
             ("marts/dim_date", 31, None, None, None),
-            ("marts/fct_orders", 3, 2, "2017-03-01", "2017-03-04"),
             ("marts/fct_order_lines", 0, 0, None, None),
+            ("marts/fct_orders", 3, 2, "2017-03-01", "2017-03-04"),
         ]
         assert found["marts_unknown"] is None
         assert not any(one["rows_are_estimated"] for one in found["tables"])

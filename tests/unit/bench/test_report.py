@@ -222,6 +222,16 @@ def test_what_the_checks_cost_is_told() -> None:
     assert "### checks" not in markdown(result(23.0))
 
 
+def test_empty_dates_are_compared_beside_their_absence() -> None:
+    works = {
+        "own dates": {"from": "2025-01-01", "to": "2026-12-01", "partitions": 700, "runs": [run(8.0)]},
+        "empty dates before": {"from": "1999-07-16", "to": "2026-12-01", "partitions": 10_000, "runs": [run(10.0)]},
+    }
+    told = {**result(10.0), "empty_dates": works}
+    assert "empty dates before: 1999-07-16 to 2026-12-01, 10,000 partitions." in markdown(told)
+    assert "### empty dates: their ratio was 1.20, is 1.20" in comparison(told, told)
+
+
 def test_a_changed_date_is_compared_beside_a_short_and_a_long_history() -> None:
     dates = {"from": "2017-01-01", "to": "2017-12-31", "order_lines": 1_000}
     histories = {
