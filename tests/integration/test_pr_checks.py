@@ -105,7 +105,12 @@ def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
 @pytest.mark.thorough
 def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: Told) -> None:
     status, report = told(
-        "rounding", {"orders_lakehouse/transforms/money.py": [('_NUDGE = Decimal("0.', '_NUDGE = Decimal("-0.')]}
+        "rounding",
+        {
+            "orders_lakehouse/transforms/money.py": [
+                ('_NUDGE = Decimal("0.000000000000005")', '_NUDGE = Decimal("-0.004999999999995")')
+            ]
+        },
     )
     assert status == 1
     assert "Made anew: raw, cleansed" in report
