@@ -117,8 +117,8 @@ def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: T
     # A half cent of each of these lines, and of their orders, dates and customers; nothing else.
     assert "| `cleansed/order_items` | 8,827 | 8,828 | 1 | 0 | 44 |" in report
     assert "| `marts/fct_order_lines` | 8,824 | 8,825 | 1 | 0 | 44 |" in report
-    assert "| `total_price` | 900024959.18 | 900024958.74 |" in report
-    assert "| 31225765806 / 1 | total_price | 27.73 | 27.72 |" in report
+    assert "| `total_price` | 900024959.1800 | 900024958.7400 |" in report
+    assert "| 31225765806 / 1 | total_price | 27.7300 | 27.7200 |" in report
     for same in ("orders", "payments", "customers", "products"):
         assert f"| `cleansed/{same}`" not in report
     assert "| `marts/fct_order_lines` fct_order_lines_total_price | ❌ |" in report
