@@ -4,7 +4,7 @@ Whoever works on all tables, or on one of a kind, finds them here; nobody asks f
 """
 
 from orders_lakehouse.contracts.bookkeeping import Calendar, CheckResults, KeyDates, SourceColumns
-from orders_lakehouse.contracts.checks import NOT_BLOCKING
+from orders_lakehouse.contracts.checks import AS_IN_SHOP, MIX_AS_USUAL, TELLING
 from orders_lakehouse.contracts.table import MADE_HERE, Origin, Table
 from orders_lakehouse.curated.base import Cumulative, Curated, Fact
 from orders_lakehouse.curated.registry import CURATED_TABLES
@@ -54,6 +54,13 @@ CALENDAR = Table("raw", "calendar", Calendar, ("date",))
 CHECK_RESULTS = Table("checks", "results", CheckResults, ("asset", "check_name", "date"))
 
 TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)
+
+# Checks that tell people and hold nothing back, whatever their severity; of the others see `stops`.
+NOT_BLOCKING = TELLING.union(
+    (MIX_AS_USUAL.format(mix.column) for entity in ENTITIES for mix in entity.mixes),
+    (MIX_AS_USUAL.format(mix.column) for curated in CURATED_TABLES for mix in curated.mixes),
+    (AS_IN_SHOP.format(entity.total.column) for entity in ENTITIES if entity.total),
+)
 
 # The layers of a dimension's rows on their way to its members, which are built last.
 _LAYERS = ("raw", "cleansed", "warehouse")

@@ -19,7 +19,7 @@ from orders_lakehouse.cli.formatting import console, grid, program
 from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.cli.runs import BackfillError, run_range
 from orders_lakehouse.cli.status import look, show_tables
-from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW, NOT_BLOCKING
+from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import first_and_last_date
 from orders_lakehouse.errors import ExpectedError
@@ -30,7 +30,7 @@ from orders_lakehouse.pipeline.next_steps import remedies
 from orders_lakehouse.pipeline.source_lag import changed_later, first_and_last_change
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.tables import CLEANSED, OF_DIMENSIONS, QUARANTINE, RAW
+from orders_lakehouse.tables import CLEANSED, NOT_BLOCKING, OF_DIMENSIONS, QUARANTINE, RAW
 
 # A range of so many dates is looked at before it is run.
 _MANY_DATES = 1000

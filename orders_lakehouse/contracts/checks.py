@@ -10,23 +10,21 @@ GETS_THROUGH = "gets_through"
 LOSSES_ARE_FEW = "losses_are_few"
 # What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
 VOLUME_AS_USUAL = "volume_as_usual"
-# Checks that tell people and hold nothing back, whatever their severity; of the others see `blocking.stops`.
-NOT_BLOCKING = frozenset(
+# Names of the checks of a column: of the mix of its values, and of an amount that the source works out, too.
+MIX_AS_USUAL, AS_IN_SHOP = "{}_mix_as_usual", "{}_as_in_shop"
+# Checks that tell people and hold nothing back; `tables.NOT_BLOCKING` has those of a column besides.
+TELLING = frozenset(
     {
         "agrees_with_shop",
-        "category_mix_as_usual",
         GETS_THROUGH,
         KEEPS_UP,
         KEY_STANDS_ONCE,
         LOSSES_ARE_FEW,
-        "method_mix_as_usual",
         NO_WARNINGS,
         "repair_changes_nothing",
         "schema_drift",
         SENSORS_GET_THROUGH,
         STANDS_ONCE,
-        "status_mix_as_usual",
-        "total_price_as_in_shop",
         VOLUME_AS_USUAL,
     }
 )

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE
+from orders_lakehouse.contracts.checks import AS_IN_SHOP, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, started
@@ -29,7 +29,7 @@ from orders_lakehouse.tables import CLEANSED, CURATED, DATED, QUARANTINE, RAW, R
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 REPAIR = "repair_job"
 # Name of each check of an amount that the source works out, too.
-TOTALS = tuple(f"{entity.total.column}_as_in_shop" for entity in ENTITIES if entity.total)
+TOTALS = tuple(AS_IN_SHOP.format(entity.total.column) for entity in ENTITIES if entity.total)
 # A run's tag that says what becomes of the differences that are found; without it, the settings do.
 RECONCILE_TAG, COMPARE, APPLY, ALLOW = "lakehouse/reconcile", "compare", "apply", "allow"
 _REPAIRED = (*QUARANTINE, *CLEANSED, *(table for table in CURATED if table.partitioned_by))
@@ -132,7 +132,7 @@ def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.Dat
 
 
 def _total_as_in_shop(entity: Entity, total: SourceTotal) -> dg.AssetChecksDefinition:
-    table, name = entity.cleansed, f"{total.column}_as_in_shop"
+    table, name = entity.cleansed, AS_IN_SHOP.format(total.column)
     key = dg.AssetCheckKey(key_of(table), name)
     description = (
         f"The shop's own arithmetic, {total.what}, comes to the {total.column} of each line whose version is the same "

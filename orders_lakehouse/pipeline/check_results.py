@@ -6,11 +6,11 @@ from datetime import date, datetime
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.checks import NOT_BLOCKING, RAW_MATCHES_SOURCE
+from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE
 from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.tables import CHECK_RESULTS, OF_DIMENSIONS
+from orders_lakehouse.tables import CHECK_RESULTS, NOT_BLOCKING, OF_DIMENSIONS
 
 # What a check and a date are told apart by.
 _SUBJECT = ["asset", "check_name", "date"]

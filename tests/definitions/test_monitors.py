@@ -11,7 +11,6 @@ import narwhals as nw
 import polars as pl
 import pytest
 
-from orders_lakehouse.contracts.checks import NOT_BLOCKING
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.curated.order_lines import ORDER_LINES
@@ -25,7 +24,7 @@ from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline.check_results import latest, record
 from orders_lakehouse.pipeline.date_queue import Ended
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.tables import CHECK_RESULTS, stops
+from orders_lakehouse.tables import CHECK_RESULTS, NOT_BLOCKING, stops
 from tests.unit.rows import rows
 
 pytestmark = pytest.mark.xdist_group("definitions")

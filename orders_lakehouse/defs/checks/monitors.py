@@ -12,7 +12,7 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.checks import KEEPS_UP, STANDS_ONCE, VOLUME_AS_USUAL
+from orders_lakehouse.contracts.checks import KEEPS_UP, MIX_AS_USUAL, STANDS_ONCE, VOLUME_AS_USUAL
 from orders_lakehouse.contracts.table import Mix, Table
 from orders_lakehouse.curated.base import Fact, Volume
 from orders_lakehouse.curated.registry import CURATED_TABLES
@@ -196,7 +196,7 @@ def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
         f"most {_SHIFTED}. {mix.why}"
     )
 
-    @_monitor(table, f"{column}_mix_as_usual", description)
+    @_monitor(table, MIX_AS_USUAL.format(column), description)
     def mix_as_usual(lake: Lake, first: date, last: date) -> Judged:
         last = _last_complete(lake, last, mix.settled_after)
         rows = lake.scan(table, between=(first - timedelta(days=DAYS), max(first, last)))
