@@ -13,7 +13,7 @@ from orders_lakehouse.settings import PROJECT
 from tests.integration import new_table
 from tests.integration.conftest import Lakehouse
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SHOP = """
 INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at) VALUES
