@@ -17,7 +17,7 @@ judged again, one that was captured before stays waived. So a date stays a pure 
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -41,26 +41,10 @@ _ASKED: Mapping[str, str] = {
 }
 _DATES = ("granted", "expires")
 
-# Rules on what a value should be, which the marts do not depend on. Curated contracts demand some of it once more, and
-# are checked knowing which of their rows are made of a waived one.
-WAIVABLE = frozenset(
-    {
-        "email_malformed",
-        "country_code_not_iso_3166",
-        "registered_at_out_of_range",
-        "date_of_birth_out_of_range",
-        "currency_not_iso_4217",
-        "ordered_at_in_future",
-        "quantity_not_positive",
-        "unit_price_negative",
-        "discount_negative",
-        "total_price_negative",
-        "amount_negative",
-    }
-)
 _MISSING = "the value is missing, and the tables behind refuse a null"
 _UNREADABLE = "no column can hold the number"
 _WARNS = "it rejects no row and leaves no value out: it warns"
+_NOT_DECLARED = "its table does not declare it as waivable"
 _OUR_OWN = "it is about a column that the lakehouse itself writes"
 _REFUSED: Mapping[str, str] = {
     "status_not_in_list": "the marts are tested for these states, and what counts as a sale depends on them",
@@ -115,18 +99,31 @@ class Waiver:
     until: datetime
 
 
-def why_not_waivable(rule: str) -> str | None:
-    """Why a rule cannot be waived: what would break downstream; None where it can."""
-    if rule in WAIVABLE:
+def why_not_waivable(rule: str, waivable: Collection[str]) -> str | None:
+    """Return why a rule cannot be waived: what would break downstream; None where it can.
+
+    Args:
+        rule: Name of the rule.
+        waivable: Names of the rules that entities declare as waivable.
+    """
+    if rule in waivable:
         return None
     if rule.endswith("_missing"):
         return _MISSING
     if rule.endswith("_has_unseen_characters"):
         return _WARNS
-    return _UNREADABLE if rule.endswith(("_too_precise", "_out_of_range")) and rule not in _REFUSED else _REFUSED[rule]
+    if rule not in _REFUSED and rule.endswith(("_too_precise", "_out_of_range")):
+        return _UNREADABLE
+    return _REFUSED.get(rule, _NOT_DECLARED)
 
 
-def parse(text: str, name: str, begins_at: Callable[[date], datetime], cleansed: Sequence[Table]) -> tuple[Waiver, ...]:
+def parse(
+    text: str,
+    name: str,
+    begins_at: Callable[[date], datetime],
+    cleansed: Sequence[Table],
+    waivable: Collection[str],
+) -> tuple[Waiver, ...]:
     """Read waivers.
 
     Args:
@@ -134,6 +131,7 @@ def parse(text: str, name: str, begins_at: Callable[[date], datetime], cleansed:
         name: What messages call the file.
         begins_at: When a date begins, by the calendar of the lake: an expiry ends as the next date begins.
         cleansed: The tables whose rows can be waived.
+        waivable: Names of the rules that can be waived.
 
     Returns:
         The waivers, in their order.
@@ -157,7 +155,7 @@ def parse(text: str, name: str, begins_at: Callable[[date], datetime], cleansed:
     problems = [
         f"{place}: {problem}"
         for place, entry in zip(called, entries, strict=True)
-        for problem in _problems(entry, tables)
+        for problem in _problems(entry, tables, waivable)
     ]
     problems += [f"{place}: {problem}" for place, problem in _duplicates(called, entries)]
     if problems:
@@ -165,7 +163,7 @@ def parse(text: str, name: str, begins_at: Callable[[date], datetime], cleansed:
     return tuple(Waiver(**entry, until=begins_at(entry["expires"] + timedelta(days=1))) for entry in entries)
 
 
-def _problems(entry: Mapping[str, Any], tables: Mapping[str, Table]) -> Iterator[str]:
+def _problems(entry: Mapping[str, Any], tables: Mapping[str, Table], waivable: Collection[str]) -> Iterator[str]:
     unknown = sorted(set(entry) - set(_ASKED))
     if unknown:
         yield f"found {', '.join(unknown)}; expected {', '.join(_ASKED)}"
@@ -176,7 +174,7 @@ def _problems(entry: Mapping[str, Any], tables: Mapping[str, Table]) -> Iterator
     elif "table" not in wrong:
         table = tables[entry["table"]]
         if "rule" not in wrong:
-            yield from _problems_of_rule(entry["rule"], table)
+            yield from _problems_of_rule(entry["rule"], table, waivable)
         if "key" not in wrong and not _fits(entry["key"], table):
             yield f"key is {entry['key']!r}; expected {KEY_SEPARATOR.join(table.key)}"
     if wrong.keys().isdisjoint(_DATES) and not entry["granted"] <= entry["expires"] <= entry["granted"] + _LONGEST:
@@ -192,12 +190,12 @@ def _problem_of_field(name: str, value: object) -> str | None:
     return None if isinstance(value, str) else f"{name} is {value!r}; expected text, in quotes"
 
 
-def _problems_of_rule(rule: str, table: Table) -> Iterator[str]:
+def _problems_of_rule(rule: str, table: Table, waivable: Collection[str]) -> Iterator[str]:
     rules = dict.fromkeys(one.reason for one in rules_of(table.model))
     if rule not in rules:
-        waivable = ", ".join(name for name in rules if name in WAIVABLE)
-        yield f"{table.name} has no rule {rule!r}; those that can be waived are {waivable}"
-    elif (why := why_not_waivable(rule)) is not None:
+        named = ", ".join(name for name in rules if name in waivable)
+        yield f"{table.name} has no rule {rule!r}; those that can be waived are {named}"
+    elif (why := why_not_waivable(rule, waivable)) is not None:
         yield f"{rule} cannot be waived: {why}"
 
 

@@ -90,6 +90,7 @@ class Entity:
         names: Entities of the dimensions whose members its rows name, by a column called as their key.
         computed: Cleansed columns that are made of other columns than the one of their name: of raw, or of the parent
             (`parent.column`).
+        waivable: Rules that can be waived for a row, because the marts do not depend on them.
         copied: How it is copied to the warehouse; None: it is not.
         is_optional: Whether a source may lack it.
         mixes: Columns whose mix of values is watched.
@@ -105,6 +106,7 @@ class Entity:
     local_dates: Mapping[str, str] = field(default_factory=dict)
     names: tuple["Entity", ...] = ()
     computed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    waivable: tuple[str, ...] = ()
     copied: Copied | None = None
     is_optional: bool = False
     mixes: tuple[Mix, ...] = ()

@@ -116,6 +116,12 @@ ENTITY = Entity(
         )
     ),
     cleanse=cleanse,
+    waivable=(
+        "email_malformed",
+        "country_code_not_iso_3166",
+        "registered_at_out_of_range",
+        "date_of_birth_out_of_range",
+    ),
     local_dates={"registration_date": "registered_at"},
     copied=Copied(without=JUDGED),
 )

@@ -106,6 +106,7 @@ ENTITY = Entity(
     key=("order_id", "line_number"),
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
+    waivable=("quantity_not_positive", "unit_price_negative", "discount_negative", "total_price_negative"),
     names=(products.ENTITY,),
     computed={"total_price": ("quantity", "unit_price", "discount", "parent.currency")},
     total=SourceTotal(

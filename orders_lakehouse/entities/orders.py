@@ -169,6 +169,7 @@ ENTITY = Entity(
         clock="ordered_at", dated=with_order_date, states=order_states, inherited={"order_currency": "currency"}
     ),
     cleanse=cleanse,
+    waivable=("currency_not_iso_4217", "ordered_at_in_future"),
     names=(customers.ENTITY,),
     computed={"business_date": ("ordered_at",), "order_date": ("ordered_at", "captured_on")},
     copied=Copied(without=JUDGED | CAPTURED | {"is_deleted", "business_date"}, counted="customer_id"),

@@ -105,6 +105,7 @@ ENTITY = Entity(
     key=("payment_id",),
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
+    waivable=("amount_negative", "currency_not_iso_4217"),
     copied=Copied(
         without=JUDGED | CAPTURED | {"is_deleted", "order_state", "order_currency", "updated_at"},
         # Without an order a payment would be lost from the facts; what has none is in quarantine.

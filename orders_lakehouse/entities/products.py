@@ -95,6 +95,7 @@ ENTITY = Entity(
     key=("product_id",),
     dating=ByCapture(attributes=("product_name", "category", "manufacturer", "currency", "unit_price", "is_deleted")),
     cleanse=cleanse,
+    waivable=("currency_not_iso_4217", "unit_price_negative"),
     copied=Copied(without=JUDGED),
 )
 RAW_PRODUCTS, PRODUCTS = ENTITY.raw, ENTITY.cleansed

@@ -230,7 +230,9 @@ def dates_to_run(lake: Lake) -> list[date]:
         for column in rows_of(dated.filter(moved).select("stands_on", "order_date").unique()):
             dates.update(column)
     for entity in ENTITIES:
-        for name, instant in entity.local_dates.items() if find(lake, entity.cleansed) is not None else ():
+        if entity.local_dates and find(lake, entity.cleansed) is None:
+            continue
+        for name, instant in entity.local_dates.items():
             dated = with_local_date(lake.scan(entity.cleansed), _BY_CALENDAR, instant, calendar)
             stale = dated.filter(nw.col(_BY_CALENDAR) != nw.col(name))
             dates.update(rows_of(stale.select(entity.partition).unique())[entity.partition])

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from functools import reduce
-from operator import or_
 
 import narwhals as nw
 import polars as pl
@@ -20,7 +18,7 @@ from orders_lakehouse.pipeline.key_index import dates_of_keys
 from orders_lakehouse.pipeline.quarantine import has_reason, quarantined
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import PROJECT, Settings, settings
-from orders_lakehouse.tables import CLEANSED, DIMENSIONS
+from orders_lakehouse.tables import CLEANSED, DIMENSIONS, WAIVABLE
 from orders_lakehouse.transforms.split import (
     breaks_unwaived,
     key_of_row,
@@ -74,7 +72,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS says where") from error
     name = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
-    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day), CLEANSED)
+    return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day), CLEANSED, WAIVABLE)
 
 
 def excused(
@@ -121,12 +119,14 @@ def _made_of_waived(
     made_of = _row_by_row(table)
     # Members of dimensions lend attributes, which curated contracts do not judge.
     named = {of: _keys(waivers, of) for of in made_of.upstream if of in CLEANSED and of not in DIMENSIONS}
-    of_waived = [key_of_row(of).is_in(keys) for of, keys in named.items() if keys]
-    if not of_waived:
-        return rows.clear()
-    # What is summed has its key from the rows that it is a sum of.
-    made = lake.scan(made_of, between=dates).filter(reduce(or_, of_waived)).select(table.key).unique()
-    return rows.join(rows_of(made), on=list(table.key), how="semi")
+    # A sum has its key from the rows that it is a sum of: where these do not stand in a curated table, from cleansed.
+    found = [
+        lake.scan(place, between=dates).filter(key_of_row(of).is_in(keys)).select(table.key)
+        for of, keys in named.items()
+        if keys
+        for place in [made_of if set(of.key) <= set(made_of.columns) else of]
+    ]
+    return rows.join(rows_of(nw.concat(found).unique()), on=list(table.key), how="semi") if found else rows.clear()
 
 
 def _row_by_row(table: Table) -> Table:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.tables import DIMENSIONS, dimension_of
 from orders_lakehouse.warehouse.copies import COPIES
@@ -40,10 +41,25 @@ _OF_MODEL: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
+class ManifestError(ExpectedError):
+    """dbt has not parsed its project yet."""
+
+
 @cache
 def manifest() -> Manifest:
-    """What `dbt parse` made of the project; `make` keeps it fresh."""
-    parsed: Manifest = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
+    """Return what `dbt parse` made of the project; `make` keeps it fresh.
+
+    Raises:
+        ManifestError: It is not there.
+    """
+    path = DBT_PROJECT / "target" / "manifest.json"
+    try:
+        parsed: Manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ManifestError(
+            f"found no {path.relative_to(DBT_PROJECT.parent)}; expected what dbt has parsed of the project: run `make "
+            "install`"
+        ) from None
     return parsed
 
 

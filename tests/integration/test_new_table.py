@@ -71,6 +71,8 @@ def test_a_new_table_is_captured_cleansed_accounted_followed_copied_and_describe
             ["derive_dates_job", "2017-01-01", "2017-01-01"],
         ],
         "carriers after the change": [["2017-01-01", "fast", "1", "2.000000"], ["2017-01-01", "slow", "1", "3.000000"]],
+        "failures with a waiver": [],
+        "carriers with a waiver": ["2017-01-02", "slow", "-1.000000"],
         "dictionary": [*(f"{layer}.shipments" for layer in LAYERS), "curated.carriers"],
     }
     assert {"shipments_contract", "carriers_contract", "no_row_lost", "raw_matches_source", "stands_once"} <= {*checks}

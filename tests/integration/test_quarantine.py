@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from orders_lakehouse import definitions
-from orders_lakehouse.contracts.waivers import WAIVABLE
 from orders_lakehouse.defs.jobs import capture_changes_job, derive_dates_job
 from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.entities.customers import CUSTOMERS
@@ -17,7 +16,7 @@ from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.row_accounting import accounts
-from orders_lakehouse.tables import CLEANSED
+from orders_lakehouse.tables import CLEANSED, WAIVABLE
 from tests.integration.conftest import Command, Lakehouse
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.contracts.waivers import WAIVABLE
 from orders_lakehouse.entities.children import OF_THE_ORDER, ORDERED_BEFORE_START
+from orders_lakehouse.tables import WAIVABLE
 
 WAIT, FIX, FIX_OR_WAIVE, WORD, BEGIN = "wait", "fix", "fix, waive", "word", "begin"
 MEANING = {

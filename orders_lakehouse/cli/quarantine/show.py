@@ -19,7 +19,7 @@ from orders_lakehouse.contracts.lineage import origins
 from orders_lakehouse.contracts.personal import masked
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, WAIVABLE
+from orders_lakehouse.contracts.waivers import KEY_SEPARATOR
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
@@ -36,7 +36,7 @@ from orders_lakehouse.pipeline.quarantine import quarantined
 from orders_lakehouse.pipeline.source_lag import orders_in_shop
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
-from orders_lakehouse.tables import QUARANTINE_OF, RAW_OF
+from orders_lakehouse.tables import QUARANTINE_OF, RAW_OF, WAIVABLE
 from orders_lakehouse.transforms.split import key_of_row
 
 # By which versions of a row are told apart.

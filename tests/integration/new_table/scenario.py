@@ -2,6 +2,8 @@
 
 import json
 import os
+from datetime import date, timedelta
+from pathlib import Path
 
 import dagster as dg
 
@@ -9,6 +11,7 @@ from orders_lakehouse.cli.dictionary_entries import entries
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.pipeline.row_accounting import accounts
+from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import ENTITY_OF
 from tests.integration.conftest import Lakehouse, failures
 from tests.integration.daemon import Daemon
@@ -49,6 +52,7 @@ def main() -> None:
         settle(daemon)
         found["asked by sensors"] = daemon.asked
         found["carriers after the change"] = rows(lakehouse, CARRIERS, "order_date", "carrier", "shipments", "weight")
+        found |= waived(lakehouse)
         graph = lakehouse.definitions.resolve_asset_graph()
         checks = graph.asset_check_keys
         found["checks"] = sorted(
@@ -56,6 +60,23 @@ def main() -> None:
         )
         found["dictionary"] = [entry.path for entry in entries() if entry.name in (SHIPMENTS.name, CARRIERS.name)]
     print(json.dumps(found, default=str))
+
+
+def waived(lakehouse: Lakehouse) -> dict[str, object]:
+    """Waive the rule that a shipment breaks, and derive its date."""
+    today = date.today()  # noqa: DTZ011 (any day of this year)
+    entry = {"table": "shipments", "rule": "weight_not_positive", "key": "s3", "reason": "Returned", "owner": "shop"}
+    lines = [f'{name} = "{value}"' for name, value in entry.items()]
+    lines += [f"granted = {today}", f"expires = {today + timedelta(days=30)}"]
+    path = Path(os.environ["LAKEHOUSE_HOME"], "waivers.toml")
+    path.write_text("\n".join(["[[waiver]]", *lines, ""]))
+    os.environ["LAKEHOUSE_WAIVERS"] = str(path)
+    settings.cache_clear()
+    result = lakehouse.run("2017-01-02", job="derive_dates_job", select=DERIVED)
+    return {
+        "failures with a waiver": failures(result),
+        "carriers with a waiver": rows(lakehouse, CARRIERS, "order_date", "carrier", "weight")[-1],
+    }
 
 
 def settle(daemon: Daemon) -> None:

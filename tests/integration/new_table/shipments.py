@@ -65,6 +65,7 @@ ENTITY = Entity(
     key=("shipment_id",),
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
+    waivable=("weight_not_positive",),
     is_optional=True,
     copied=Copied(without=JUDGED | CAPTURED | {"is_deleted", "order_state", "order_currency"}),
 )

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from orders_lakehouse.contracts.base import rules_of
-from orders_lakehouse.contracts.waivers import WAIVABLE, WaiversError, parse, why_not_waivable
+from orders_lakehouse.contracts.waivers import WaiversError, parse, why_not_waivable
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.tables import CLEANSED
+from orders_lakehouse.tables import CLEANSED, WAIVABLE
 from tests.unit.calendars import calendar_in
 
 _BEGINS_AT = calendar_in("UTC").begins_at
@@ -29,7 +29,7 @@ def entry(**changes: str | None) -> str:
 
 
 def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
-    (found,) = parse(entry(), "waivers.toml", calendar_in("Europe/Berlin").begins_at, CLEANSED)
+    (found,) = parse(entry(), "waivers.toml", calendar_in("Europe/Berlin").begins_at, CLEANSED, WAIVABLE)
     assert (found.table, found.rule, found.key) == ("order_items", "discount_negative", "o / 1 / 3")
     assert (found.reason, found.owner, found.granted) == ("Goodwill", "shop", date(2026, 3, 1))
     assert found.until == datetime(2027, 3, 2, 23, tzinfo=UTC)
@@ -62,7 +62,13 @@ def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
 )
 def test_what_cannot_be_granted_is_refused_with_its_place(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(WaiversError) as raised:
-        parse("\n".join(["# ours\n", entry(key='"o / 2"'), entry(**changes)]), "waivers.toml", _BEGINS_AT, CLEANSED)
+        parse(
+            "\n".join(["# ours\n", entry(key='"o / 2"'), entry(**changes)]),
+            "waivers.toml",
+            _BEGINS_AT,
+            CLEANSED,
+            WAIVABLE,
+        )
     first, problem = str(raised.value).splitlines()
     assert first == "waivers.toml cannot be used:"
     assert problem.startswith("  waiver 2 (line 12): ")
@@ -71,7 +77,7 @@ def test_what_cannot_be_granted_is_refused_with_its_place(changes: dict[str, Any
 
 def test_every_problem_is_told_at_once_and_duplicates_by_both_places() -> None:
     with pytest.raises(WaiversError) as raised:
-        parse(entry() + entry(reason='"Again"', owner=None), "waivers.toml", _BEGINS_AT, CLEANSED)
+        parse(entry() + entry(reason='"Again"', owner=None), "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)
     assert str(raised.value).splitlines()[1:] == [
         "  waiver 2 (line 9): owner is missing: who answers for it",
         "  waiver 2 (line 9): the same table, rule and key as waiver 1 (line 1); expected one entry for them",
@@ -88,21 +94,25 @@ def test_every_problem_is_told_at_once_and_duplicates_by_both_places() -> None:
 )
 def test_another_file_is_refused(text: str, said: str) -> None:
     with pytest.raises(WaiversError, match=r"expected|TOML") as raised:
-        parse(text, "waivers.toml", _BEGINS_AT, CLEANSED)
+        parse(text, "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)
     assert said in str(raised.value)
 
 
 def test_it_is_decided_for_every_rule_whether_it_can_be_waived() -> None:
     reasons = {rule.reason for table in CLEANSED for rule in rules_of(table.model)}
     assert reasons >= WAIVABLE
-    assert {reason for reason in reasons if why_not_waivable(reason) is None} == WAIVABLE
+    assert {reason for reason in reasons if why_not_waivable(reason, WAIVABLE) is None} == WAIVABLE
+
+
+def test_a_rule_that_nobody_has_declared_cannot_be_waived() -> None:
+    assert why_not_waivable("weight_not_positive", WAIVABLE) == "its table does not declare it as waivable"
 
 
 def test_the_example_of_the_project_is_one() -> None:
     text = (PROJECT / "waivers.toml").read_text()
-    assert parse(text, "waivers.toml", _BEGINS_AT, CLEANSED) == ()
+    assert parse(text, "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE) == ()
     example = text.partition("#\n")[2].replace("# ", "")
-    assert len(parse(example, "waivers.toml", _BEGINS_AT, CLEANSED)) == 1
+    assert len(parse(example, "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)) == 1
 
 
 def test_the_page_names_what_can_be_waived() -> None:
@@ -111,4 +121,4 @@ def test_the_page_names_what_can_be_waived() -> None:
         waivable = dict.fromkeys(rule.reason for rule in rules_of(table.model) if rule.reason in WAIVABLE)
         named = ", ".join(f"`{reason}`" for reason in waivable)
         assert f"| `{table.name}` | {named} |" in page
-    assert len(parse(page.partition("```toml\n")[2].partition("```")[0], "docs", _BEGINS_AT, CLEANSED)) == 1
+    assert len(parse(page.partition("```toml\n")[2].partition("```")[0], "docs", _BEGINS_AT, CLEANSED, WAIVABLE)) == 1

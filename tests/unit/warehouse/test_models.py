@@ -2,6 +2,7 @@
 
 import copy
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +93,12 @@ def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
         ("stg_lake__customers", "customer_id"),
         ("orders_by_customer_id", "customer_id"),
     }
+
+
+def test_without_what_dbt_has_parsed_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "DBT_PROJECT", tmp_path / "dbt_project")
+    with pytest.raises(models.ManifestError, match=r"found no dbt_project/target/manifest.json; .* run `make install`"):
+        models.manifest.__wrapped__()
 
 
 @pytest.mark.parametrize("table", [customers.ENTITY, products.ENTITY], ids=lambda table: table.name)
