@@ -87,7 +87,7 @@ class Entity:
         dating: At which date a row counts.
         cleanse: Types and trims the columns of its rows.
         local_dates: Dates in the lake's time zone that are added, with the instants that they are of.
-        names: Entities of the dimensions whose members its rows name, by a column called as their key.
+        names: Columns by which its rows name a member of a dimension, each with the entity of that dimension.
         computed: Cleansed columns that are made of other columns than the one of their name: of raw, or of the parent
             (`parent.column`).
         waivable: Rules that can be waived for a row, because the marts do not depend on them.
@@ -104,7 +104,7 @@ class Entity:
     dating: ByCapture | ByOwnDate | ByParent
     cleanse: Callable[[Frame], Frame]
     local_dates: Mapping[str, str] = field(default_factory=dict)
-    names: tuple["Entity", ...] = ()
+    names: Mapping[str, "Entity"] = field(default_factory=dict)
     computed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     waivable: tuple[str, ...] = ()
     copied: Copied | None = None

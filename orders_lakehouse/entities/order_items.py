@@ -107,7 +107,7 @@ ENTITY = Entity(
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
     waivable=("quantity_not_positive", "unit_price_negative", "discount_negative", "total_price_negative"),
-    names=(products.ENTITY,),
+    names={"product_id": products.ENTITY},
     computed={"total_price": ("quantity", "unit_price", "discount", "parent.currency")},
     total=SourceTotal(
         "total_price",

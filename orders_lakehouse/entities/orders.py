@@ -170,7 +170,7 @@ ENTITY = Entity(
     ),
     cleanse=cleanse,
     waivable=("currency_not_iso_4217", "ordered_at_in_future"),
-    names=(customers.ENTITY,),
+    names={"customer_id": customers.ENTITY},
     computed={"business_date": ("ordered_at",), "order_date": ("ordered_at", "captured_on")},
     copied=Copied(without=JUDGED | CAPTURED | {"is_deleted", "business_date"}, counted="customer_id"),
     mixes=(

@@ -29,10 +29,12 @@ from orders_lakehouse.transforms.versions import valid_intervals
 
 log = logging.getLogger(__name__)
 
-# By which rows a member of a dimension is named.
-NAMED_BY: Mapping[Entity, Sequence[Entity]] = {
-    members: tuple(entity for entity in ENTITIES if members in entity.names)
-    for members in dict.fromkeys(named for entity in ENTITIES for named in entity.names)
+# Entities of dimensions, with the entities whose rows name their members, and the column that does.
+NAMED_BY: Mapping[Entity, Sequence[tuple[Entity, str]]] = {
+    members: tuple(
+        (entity, column) for entity in ENTITIES for column, named in entity.names.items() if named is members
+    )
+    for members in dict.fromkeys(named for entity in ENTITIES for named in entity.names.values())
 }
 WATCHED = (*(entity.raw for entity in DATED), *(members.cleansed for members in NAMED_BY))
 
@@ -82,7 +84,7 @@ def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> 
             spans = affected_spans(before, now, members, calendar, known_by)
             # The date of its capture brings a member that nobody has named yet to the dimension.
             dates.update(pl.concat([appeared, gone]).join(spans, on=key, how="semi")["captured_on"])
-            dates.update(*(_dates_that_name(lake, entity, spans, key) for entity in naming))
+            dates.update(*(_dates_that_name(lake, entity, column, spans, key) for entity, column in naming))
     return sorted(dates)
 
 
@@ -194,15 +196,16 @@ def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calenda
     has_earlier = pl.col(key).is_in(earlier[key].implode())
     spans = earliest.with_columns(first=calendar.dates_of(earliest["updated_at"]), last=pl.lit(None, pl.Date))
     spans = spans.with_columns(first=pl.when(has_earlier).then("first")).select(key, "first", "last")
-    named = (_dates_that_name(lake, entity, spans, key) for entity in NAMED_BY[members])
+    named = (_dates_that_name(lake, entity, column, spans, key) for entity, column in NAMED_BY[members])
     return set(changed["captured_on"]).union(*named)
 
 
-def _dates_that_name(lake: Lake, naming: Entity, spans: pl.DataFrame, key: str) -> set[date]:
-    """Dates within spans at which rows name the members that the spans are of."""
-    rows = _plan(lake.scan(naming.cleansed)).join(spans.lazy().select(key).unique(), on=key, how="semi")
+def _dates_that_name(lake: Lake, naming: Entity, column: str, spans: pl.DataFrame, key: str) -> set[date]:
+    """Return the dates within spans at which a column of an entity's rows names a member that the spans are of."""
+    names = _plan(lake.scan(naming.cleansed)).select("order_date", pl.col(column).alias(key))
+    rows = names.join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (
-        _rows(rows.select(key, "order_date").unique())
+        _rows(rows.unique())
         .join(spans, on=key)
         .filter(
             pl.col("order_date") >= pl.col("first").fill_null(date.min),
