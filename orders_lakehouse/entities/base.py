@@ -83,7 +83,7 @@ class Entity:
         name: Its name, in the source and in each layer.
         raw_model: Contract of its versions as they are captured.
         cleansed_model: Contract of its rows as later layers read them.
-        key: Columns that identify a row.
+        key: Columns that identify a row; the key of its parent first, where it is one of them.
         dating: At which date a row counts.
         cleanse: Types and trims the columns of its rows.
         local_dates: Dates in the lake's time zone that are added, with the instants that they are of.
@@ -111,6 +111,18 @@ class Entity:
     is_optional: bool = False
     mixes: tuple[Mix, ...] = ()
     total: SourceTotal | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a key whose first column does not find the versions of a row.
+
+        Raises:
+            ValueError: The key of the parent stands in the key, and not first.
+        """
+        if self.parent and self.parent.key[0] in self.key[1:]:
+            raise ValueError(
+                f"the key of {self.name} is {', '.join(self.key)}; expected {self.parent.key[0]}, the key of its "
+                "parent, as the first column"
+            )
 
     @property
     def is_dimension(self) -> bool:
@@ -141,13 +153,10 @@ class Entity:
     def history_key(self) -> str | None:
         """The column by which a row's versions are found; None where they count by capture date.
 
-        All versions of a child whose key holds its parent's share that one; any other may name another parent from one
-        version to the next.
+        All versions of a child whose key begins with its parent's share that one; any other may name another parent
+        from one version to the next.
         """
-        if self.is_dimension:
-            return None
-        named = self.parent.key[0] if self.parent else self.key[0]
-        return named if named in self.key else self.key[0]
+        return None if self.is_dimension else self.key[0]
 
     @property
     def parent_key(self) -> str | None:
