@@ -1,6 +1,6 @@
-"""Pandera models, one file per layer, and the tables they describe. No Dagster, no input or output."""
+"""Contracts: their base, shared columns and rules, waivers, comparison. No Dagster, no input or output."""
 
 from orders_lakehouse.runtime.pandera_light import import_pandera
 
-# Before any module here imports Pandera by itself.
+# Pandera is imported here first, in its light form, before any module of the package imports it.
 import_pandera()

@@ -1,10 +1,11 @@
-"""What a contract is: a Pandera model whose rules are also Narwhals expressions.
+"""Base of contracts: Pandera models whose rules are also Narwhals expressions.
 
-A rule stands once, in a model. `rules_of` compiles it to named expressions (the split into cleansed and quarantined
-rows, the data dictionary), and Pandera runs the very same rule on stored data (the asset check).
+Each rule is written once, in a model. `rules_of` compiles it to a named expression, which splits rows into cleansed and
+quarantined ones and describes the rule in the data dictionary. Pandera runs the same rule on stored data, in the asset
+check.
 
-A rule also says what becomes of a row that breaks it: it is rejected, or a column of it becomes null and the row warns,
-or it warns alone.
+A rule also has an outcome for rows that break it: the row is rejected, or columns of it become null and it gets a
+warning, or it only gets a warning.
 """
 
 import inspect
@@ -21,21 +22,21 @@ from narwhals.exceptions import ColumnNotFoundError
 
 _EXPRESSION, _OUTCOME, _BLANKS = "rule_expression", "rule_outcome", "rule_blanks"
 
-# What becomes of a row that breaks a rule: it goes to quarantine; the columns that the rule names become null, and
-# `warnings` says so; or `warnings` says so, and the row stays as it is.
+# Outcome for a row that breaks a rule. reject: it goes to quarantine. blank: the columns named by the rule become null,
+# and `warnings` gets the rule. warn: `warnings` gets the rule, and the row stays unchanged.
 Outcome = Literal["reject", "blank", "warn"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a row must hold.
+    """A demand on rows.
 
     Attributes:
-        reason: Name of the rule; what a row in quarantine, or with a warning, says.
+        reason: Name of the rule; rows in quarantine or with a warning record it.
         valid: Boolean expression; a null counts as valid, because presence is a rule of its own.
-        description: What the rule demands, for people.
-        column: The column that it judges; None when it judges several.
-        outcome: What becomes of a row that breaks it.
+        description: The demand, in words.
+        column: The column that it judges; None if it judges several.
+        outcome: Consequence for a row that breaks it.
         blanks: Columns that become null where the outcome is `blank`.
     """
 
@@ -51,7 +52,7 @@ class Contract(pa.DataFrameModel):
     """Base of every table's model: columns are closed, types are exact, rules are named."""
 
     class Config:
-        """No column beside the declared ones."""
+        """Refuse columns that are not declared."""
 
         strict = True
         metadata: ClassVar[dict[str, str]] = {"version": "1"}
@@ -64,14 +65,14 @@ def rule(*, outcome: Outcome = "reject", blanks: Sequence[str] = ()) -> Callable
 def rule(
     expression: Callable[[Any], nw.Expr] | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
-    """Make a rule over several columns of a method that returns a Narwhals expression.
+    """Turn a method that returns a Narwhals expression into a rule over several columns.
 
-    The method's name is the reason, its docstring the description. A rule that only warns is no check of Pandera's: a
-    stored row may break it.
+    The method's name is the reason, its docstring the description. A rule that only warns is no Pandera check, because
+    stored rows may break it.
 
     Args:
         expression: The method.
-        outcome: What becomes of a row that breaks the rule.
+        outcome: Consequence for a row that breaks the rule.
         blanks: Columns that become null where the outcome is `blank`.
     """
     if expression is None:
@@ -84,7 +85,7 @@ def _rule(expression: Callable[[Any], nw.Expr], *, outcome: Outcome, blanks: Seq
     def check(cls: Any, data: pa.PolarsData) -> Any:
         return nw.from_native(data.lazyframe).select(expression(cls).alias("valid")).to_native()
 
-    # Pandera names the check after its function; a name given by argument would be lost on the second subclass.
+    # Pandera names the check after its function; a name given as an argument would be lost in the second subclass.
     check.__name__, check.__doc__ = expression.__name__, expression.__doc__
     method = check if outcome == "warn" else pa.dataframe_check(check)
     # Pandera finds the method by its own marker, `rules_of` finds the expression by this one.
@@ -96,13 +97,13 @@ def _rule(expression: Callable[[Any], nw.Expr], *, outcome: Outcome, blanks: Seq
 def named_rule(
     reason: str, description: str, valid: nw.Expr, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
-    """Make a rule of an expression, for rules that several columns or tables have alike; assign it to its reason.
+    """Turn an expression into a rule, for rules that several columns or tables share; assign it to its reason.
 
     Args:
         reason: Name of the rule.
-        description: What it demands.
+        description: The demand.
         valid: Boolean expression; a null counts as valid.
-        outcome: What becomes of a row that breaks the rule.
+        outcome: Consequence for a row that breaks the rule.
         blanks: Columns that become null where the outcome is `blank`.
     """
 
@@ -113,7 +114,7 @@ def named_rule(
     return _rule(expression, outcome=outcome, blanks=blanks)
 
 
-# How each of Pandera's built-in checks reads as an expression, and how its reason is called.
+# Suffix of the reason, expression and demand for each of Pandera's built-in checks.
 _BUILT_IN: Mapping[str, tuple[str, Callable[[nw.Expr, Mapping[str, Any]], nw.Expr], str]] = {
     "greater_than": ("not_above_{min_value}", lambda c, s: c > s["min_value"], "greater than {min_value}"),
     "greater_than_or_equal_to": ("below_{min_value}", lambda c, s: c >= s["min_value"], "at least {min_value}"),
@@ -132,7 +133,10 @@ def _column_rule(column: str, check: pa.Check, metadata: Mapping[str, Any]) -> R
             f"use one of {', '.join(sorted(_BUILT_IN))}, or a @rule"
         ) from None
     statistics = check.statistics or {}
-    shown = {name: ", ".join(map(str, of)) if isinstance(of, list | tuple) else of for name, of in statistics.items()}
+    shown = {
+        name: ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for name, value in statistics.items()
+    }
     reason = metadata.get("reason") or f"{column}_{suffix.format(**statistics)}"
     return Rule(
         reason,
@@ -145,14 +149,14 @@ def _column_rule(column: str, check: pa.Check, metadata: Mapping[str, Any]) -> R
 
 
 def rules_of(model: type[Contract]) -> list[Rule]:
-    """Every rule of a contract as a named Narwhals expression, in the order of the model.
+    """Return every rule of a contract as a named Narwhals expression, in the order of the model.
 
     Args:
         model: The contract.
 
     Returns:
-        For each column: `<column>_missing` where it may not be null, then its checks; then the rules over several
-        columns.
+        For each column: `<column>_missing` if it may not be null, then its checks; after all columns, the rules over
+        several columns.
     """
     rules: list[Rule] = []
     for name, column in model.to_schema().columns.items():
@@ -178,7 +182,7 @@ def rules_of(model: type[Contract]) -> list[Rule]:
 
 
 def failure_cases(model: type[Contract], rows: pl.DataFrame) -> pl.DataFrame | None:
-    """What Pandera finds wrong with rows: a case for each rule that one breaks, as Pandera says it; None if nothing."""
+    """Return Pandera's failure cases for rows, one for each broken rule; None if there are none."""
     try:
         model.validate(rows, lazy=True)
     except pa.errors.SchemaErrors as errors:
@@ -188,7 +192,7 @@ def failure_cases(model: type[Contract], rows: pl.DataFrame) -> pl.DataFrame | N
 
 
 def columns_of(rule: Rule, schema: Mapping[str, Any]) -> list[str]:
-    """Columns that a rule looks at: those without which it cannot be evaluated.
+    """Return the columns that a rule reads: it cannot be evaluated without them.
 
     Args:
         rule: A rule of a table.
@@ -207,24 +211,24 @@ def _evaluates(rule: Rule, rows: pl.LazyFrame) -> bool:
 
 
 def contract_version(model: type[Contract]) -> str:
-    """Version of a contract; a quarantine row says which version rejected it."""
+    """Return the version of a contract; a quarantine row records which version rejected it."""
     return str(model.Config.metadata["version"])
 
 
 def personal_columns(model: type[Contract]) -> frozenset[str]:
-    """Columns that say who somebody is: those that the contract marks as `pii`."""
+    """Return the columns that identify a person: those that the contract marks as `pii`."""
     return frozenset(name for name, column in model.to_schema().columns.items() if (column.metadata or {}).get("pii"))
 
 
 def polars_schema(model: type[Contract]) -> pl.Schema:
-    """Column names and Polars types of a contract: its own columns first, then those of its bases."""
+    """Return column names and Polars types of a contract: its own columns first, then those of its bases."""
     columns = model.to_schema().columns
     names = [name for base in model.__mro__ for name in vars(base).get("__annotations__", {}) if name in columns]
     return pl.Schema({name: columns[name].dtype.type for name in dict.fromkeys(names)})
 
 
 def declared_at(model: type[Contract], column: str | None = None) -> str:
-    """Where a contract stands, or declares a column: file:line, the file as seen from the project's root.
+    """Return where a contract, or a column of it, is declared: file:line, with the file relative to the project.
 
     Raises:
         LookupError: The contract has no such column.

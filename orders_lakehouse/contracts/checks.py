@@ -1,18 +1,18 @@
-"""Names of checks, and which of them hold nothing back."""
+"""Names of checks, and the checks that stop no run."""
 
 SEVERITIES = ("ERROR", "WARN")
 RAW_MATCHES_SOURCE = "raw_matches_source"
 STANDS_ONCE, KEY_STANDS_ONCE, KEEPS_UP = "stands_once", "key_stands_once", "keeps_up"
 SENSORS_GET_THROUGH, NO_WARNINGS = "sensors_get_through", "no_warnings"
-# That a step of a dimension was not broken off.
+# Check that a step of a dimension ran to its end.
 GETS_THROUGH = "gets_through"
-# Rows are lost by their rule rather than by their date: to stop a date would not help.
+# Check of losses by rule. It stops no run, because a rule rejects rows of every date.
 LOSSES_ARE_FEW = "losses_are_few"
-# What is unusual is a matter of judgement, and a run of the date finds it as unusual as before.
+# Check of volumes. It stops no run, because an unusual volume is a matter of judgement that a new run does not change.
 VOLUME_AS_USUAL = "volume_as_usual"
-# Names of the checks of a column: of the mix of its values, and of an amount that the source works out, too.
+# Names of the checks of a column: of the mix of its values, and of an amount that the source computes, too.
 MIX_AS_USUAL, AS_IN_SHOP = "{}_mix_as_usual", "{}_as_in_shop"
-# Checks that tell people and hold nothing back; `tables.NOT_BLOCKING` has those of a column besides.
+# Checks that only report and stop no run; `tables.NOT_BLOCKING` adds those of columns.
 TELLING = frozenset(
     {
         "agrees_with_shop",

@@ -1,7 +1,8 @@
-"""What every cleansed table has: current rows by business date (all versions for dimensions), typed, trimmed, judged.
+"""Columns of every cleansed table: current rows by business date (all versions for dimensions), typed, trimmed, judged.
 
-A tombstone (`is_deleted`) stands for a deleted row and is not judged: it keeps the accounts balanced. A rule that says
-nothing else rejects the row. `blank` and `warn` keep it: an attribute that is wrong does not cost the rest of its row.
+A tombstone (`is_deleted`) stands for a deleted row and is not judged; it keeps the row accounting balanced. A rule
+rejects the row by default. With the outcomes `blank` and `warn` the row stays, because one invalid attribute should not
+cost the others.
 """
 
 from typing import ClassVar
@@ -15,13 +16,13 @@ from orders_lakehouse.contracts.column_rules import without_bad_bytes
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.types import Instant
 
-# Columns that say how a row was judged, and those that say where a row comes from.
+# Columns that record how a row was judged, and columns that record its capture.
 JUDGED = frozenset({"versions", "candidates", "warnings"})
 CAPTURED = frozenset({"captured_on", "captured_at"})
 
 
 class Cleansed(Contract):
-    """Columns that every cleansed table ends with, and the rule on the change clock."""
+    """Columns that every cleansed table ends with, and the rule for the change clock."""
 
     is_deleted: pl.Boolean = pa.Field(description="Whether this row is a tombstone")
     versions: pl.Int64 = pa.Field(ge=1, description="Versions of this row in raw, this one included")

@@ -1,4 +1,4 @@
-"""Rules that columns of several tables have alike. Nothing here names a table."""
+"""Rules that columns of several tables share. This module names no table."""
 
 import re
 from collections.abc import Sequence
@@ -15,40 +15,40 @@ from orders_lakehouse.contracts.codes import CURRENCIES as CURRENCY_LIST
 from orders_lakehouse.contracts.codes import currencies_with
 from orders_lakehouse.encoding import BAD_BYTE
 
-# A bad byte in a value that may have been put in upper or lower case since.
+# Marker of a bad byte, in upper or lower case, because cleansing may have changed the case.
 _BAD_BYTE = re.escape(BAD_BYTE[:-1]) + r"[xX][0-9a-fA-F]{2}"
-# Text that the source's row does not have: ours, not there yet when a row is judged, or judged with the row's order.
+# Text columns without text of the row: added later, or taken from the order, whose own rules judge it.
 _NOT_OF_THE_ROW = {"warnings", "order_state", "order_currency"}
 _IN_1900 = datetime(1900, 1, 1, tzinfo=UTC)
-# White space around a key, and characters within it that nobody sees: control and format characters, and every space
-# but the usual one.
+# White space around a key, and invisible characters within it: control and format characters, and every space except
+# the usual one.
 _UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
 
 COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
-# Metadata of a column of currencies; of one that is judged where it is cleansed, with the name of its reason.
+# Metadata of a column of currencies; ISO_4217 adds the reason for columns that are judged in a cleansed table.
 IN_ISO_4217 = {"demand": "an ISO 4217 code", "codes": "currencies"}
 ISO_4217 = {"reason": "currency_not_iso_4217", **IN_ISO_4217}
-# Of a text that is not blank.
+# Pattern of a text that is not blank.
 NOT_BLANK = r"^\s*\S"
 
 
 def present(column: str) -> dict[str, str]:
-    """Metadata of a key: it is there, and not blank."""
+    """Return metadata of a key that must be present and not blank."""
     return {"reason": f"{column}_missing", "demand": "present and not blank"}
 
 
 def has_happened(column: str) -> nw.Expr:
-    """Whether an instant lies between 1900 and the row's change, with a day of grace for clocks that disagree."""
+    """Return whether an instant lies between 1900 and the row's change, with a day of grace for clocks that differ."""
     return (nw.col(column) >= nw.lit(_IN_1900)) & (nw.col(column) <= nw.col("updated_at").dt.offset_by("24h"))
 
 
 def has_decimals(column: str, most: int) -> nw.Expr:
-    """Whether a decimal has so many decimals at most, zeros at its end aside."""
+    """Return whether a decimal has at most a number of decimals, not counting zeros at its end."""
     return nw.col(column) == nw.col(column).round(most)
 
 
 def within(column: str, kind: tuple[int, int]) -> nw.Expr:
-    """Whether a decimal has no more digits before its point than a precision and scale leave."""
+    """Return whether a decimal has no more digits before its point than a precision and scale allow."""
     limit = Decimal(10) ** (kind[0] - kind[1])
     return nw.col(column).is_between(nw.lit(-limit), nw.lit(limit), closed="none")
 
@@ -56,13 +56,13 @@ def within(column: str, kind: tuple[int, int]) -> nw.Expr:
 def too_precise(
     column: str, scale: int, currency: str | None = None, *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
-    """The rule `<column>_too_precise`: as many decimals as the column holds, or as its currency has.
+    """Make the rule `<column>_too_precise`: at most the decimals of the column, or of its currency.
 
     Args:
         column: A decimal column.
         scale: Decimals that it holds.
         currency: Column of the currency; None where the number is no amount.
-        outcome: What becomes of a row that breaks the rule.
+        outcome: Consequence for a row that breaks the rule.
         blanks: Columns that become null where the outcome is `blank`.
     """
     if currency is None:
@@ -86,7 +86,7 @@ def too_precise(
 def out_of_range(
     column: str, number: tuple[int, int], *, outcome: Outcome = "reject", blanks: Sequence[str] = ()
 ) -> Any:
-    """The rule `<column>_out_of_range`: a finite number that has no more digits than the column holds."""
+    """Make the rule `<column>_out_of_range`: a finite number with at most the digits of the column."""
     digits = number[0] - number[1]
     return named_rule(
         f"{column}_out_of_range",
@@ -98,7 +98,7 @@ def out_of_range(
 
 
 def no_unseen_characters(column: str) -> Any:
-    """The rule `<column>_has_unseen_characters`, which warns: such a key looks like another one."""
+    """Make the rule `<column>_has_unseen_characters`, which warns, because such a key looks like another one."""
     return named_rule(
         f"{column}_has_unseen_characters",
         f"{column} has no white space around it and no character in it that nobody sees.",
@@ -108,7 +108,7 @@ def no_unseen_characters(column: str) -> Any:
 
 
 def without_bad_bytes(model: Any) -> nw.Expr:
-    """Whether no text of a row has a byte that was none in the source's encoding."""
+    """Return whether no text of a row has a byte that is invalid in the source's encoding."""
     texts = [name for name, dtype in polars_schema(model).items() if dtype == pl.String and name not in _NOT_OF_THE_ROW]
-    # A regular expression with a literal at its beginning costs as much as a search for that.
+    # A regular expression that begins with a literal is as fast as a search for that literal.
     return ~nw.any_horizontal(*(nw.col(name).str.contains(_BAD_BYTE) for name in texts), ignore_nulls=True)

@@ -1,7 +1,7 @@
-"""What a change of the contracts means for whoever relies on them. Pure functions over contracts as plain data.
+"""Compare contracts, and find changes that break their consumers. Pure functions over contracts as plain data.
 
-A contract is `document.document(table)`; several of them, by path, are `document.documents(tables)`, or what such a
-call returned in another version of the program.
+A contract is the result of `document.document(table)`, several contracts that of `document.documents(tables)`, by this
+or an earlier version of the program.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +15,14 @@ Documents = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Change:
-    """A change that a contract of the same version may not make.
+    """A change that needs a new version of the contract.
 
     Attributes:
         table: Path of the table, layer/name.
-        what: What has changed: `column status`, `type of column status`, `rule status_not_in_list`, `key`, ...
-        before: What it was.
-        now: What it is.
-        breaks_shape: Whether readers break on it (a column, its type, the key); if not, it changes which rows pass.
+        what: Part that has changed: `column status`, `type of column status`, `rule status_not_in_list`, `key`, ...
+        before: Its value before.
+        now: Its value now.
+        breaks_shape: Whether readers break (a column, its type, the key); otherwise it changes which rows pass.
         to_do: What to do about it.
     """
 
@@ -39,12 +39,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Missing:
-    """A column that is read, and that the contract does not offer.
+    """A column that consumers read and that no contract offers.
 
     Attributes:
-        table: Path of the table that does not offer it, layer/name; of several that might, all of them.
+        table: Path of the table that should offer it, layer/name; if several could, all of them.
         column: The column.
-        consumers: Who reads it: paths of tables, and consumers by the names that they were given.
+        consumers: Paths of tables that read it, and names of other consumers.
     """
 
     table: str
@@ -60,44 +60,44 @@ class Missing:
 def incompatible(
     before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]], tables: Iterable[Table]
 ) -> list[Change | Missing]:
-    """What makes contracts incompatible with those of before, or with what reads them.
+    """Return the incompatibilities of contracts with earlier ones, and with their consumers.
 
     Args:
-        before: Contracts by path, as they were.
-        now: Contracts by path, as they are.
-        consumers: Who reads them beside the tables downstream, as `broken_consumers` takes them.
-        tables: The tables, which say what they are derived from.
+        before: Earlier contracts by path.
+        now: Current contracts by path.
+        consumers: Consumers other than the tables downstream, in the form of `broken_consumers`.
+        tables: The tables, with those that they are derived from.
     """
     return [*breaking_changes(before, now), *broken_consumers(before, now, consumers, tables)]
 
 
 def breaking_changes(before: Documents, now: Documents) -> list[Change]:
-    """What has changed in contracts that have not got a new version, and needs one.
+    """Return changes that need a new version in contracts that do not have one.
 
-    A new column and a new table break nobody. What does: a column that is gone or renamed, has another type or unit, or
-    may be null where it could not before; another key or partition. A rule that came, went or demands something else
-    changes which rows pass, and so does a code that came to a list, left it, or has other decimals or dates: that needs
-    a new version as well, but breaks no reader. A column that may no longer be null is such a rule, `<column>_missing`.
-    A table that is gone has no version to raise: `broken_consumers` says who reads it.
+    New columns and new tables are no such changes. A column that is gone or renamed, has another type or unit, or may
+    newly be null breaks readers; so does another key or partition. A rule that is new, gone or different changes which
+    rows pass, and so does a code that is new, gone, or has other decimals or dates. That needs a new version, too, but
+    breaks no reader. A column that may no longer be null is such a rule, `<column>_missing`. A table that is gone has
+    no version to raise; `broken_consumers` returns its readers.
 
     Args:
-        before: Contracts by path, as they were.
-        now: Contracts by path, as they are.
+        before: Earlier contracts by path.
+        now: Current contracts by path.
 
     Returns:
-        The changes, in the order of `before`; none of a table whose version is higher than it was.
+        The changes, in the order of `before`; none of a table whose version has been raised.
     """
-    found: list[Change] = []
+    changes: list[Change] = []
     for path, old in before.items():
         new = now.get(path)
         if new is None:
             continue
         if int(new["version"]) < int(old["version"]):
             to_do = "versions only go up: raise it above the published one"
-            found.append(Change(path, "version", old["version"], new["version"], True, to_do))
+            changes.append(Change(path, "version", old["version"], new["version"], True, to_do))
         elif new["version"] == old["version"]:
-            found += _changes(path, old, new)
-    return found
+            changes += _changes(path, old, new)
+    return changes
 
 
 def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
@@ -114,12 +114,12 @@ def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         (f"rule {reason}", old["rules"].get(reason, "no rule"), new["rules"].get(reason, "no rule"))
         for reason in dict.fromkeys((*old["rules"], *new["rules"]))
     ]
-    # Contracts that were published before they had code lists say nothing of them.
+    # Contracts that were published before there were code lists have none.
     for column, codes in old.get("codes", {}).items():
-        of_now = new.get("codes", {}).get(column, {})
+        current = new.get("codes", {}).get(column, {})
         rules += [
-            (f"code {code} of {column}", codes.get(code, "not listed"), of_now.get(code, "not listed"))
-            for code in dict.fromkeys((*codes, *of_now))
+            (f"code {code} of {column}", codes.get(code, "not listed"), current.get(code, "not listed"))
+            for code in dict.fromkeys((*codes, *current))
         ]
     return [
         Change(path, what, str(was), str(is_), breaks_shape, to_do)
@@ -130,7 +130,7 @@ def _changes(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 
 
 def _facets(name: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) -> list[tuple[str, Any, Any]]:
-    """What others rely on in a column: what it is called, as it was, as it is."""
+    """Return the properties of a column that readers rely on and that may differ: name, earlier and current value."""
     if new is None:
         return [(f"column {name}", old["type"], "gone")]
     facets = [(f"{what} of column {name}", old[what], new[what]) for what in ("type", "unit")]
@@ -142,19 +142,19 @@ def _facets(name: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) ->
 def broken_consumers(
     before: Documents, now: Documents, consumers: Mapping[str, Mapping[str, Sequence[str]]], tables: Iterable[Table]
 ) -> list[Missing]:
-    """Columns that somebody reads and that no contract offers (any more), whatever the versions.
+    """Return columns that are read and that no contract offers (any more), regardless of versions.
 
-    Who reads: the tables downstream, and the consumers that are given.
+    Readers are the tables downstream and the given consumers.
 
     Args:
-        before: Contracts by path, as they were. A column is read from where it came then, though another table
-            upstream may have one of the same name; when it is meant to come from there now, `Table.computed` says so.
-        now: Contracts by path, as they are.
-        consumers: Others by name: the columns that each reads, by the path of the table.
-        tables: The tables, which say what they are derived from.
+        before: Earlier contracts by path. A column is expected where it came from then, even if another table upstream
+            has one of the same name. `Table.computed` can declare a new origin.
+        now: Current contracts by path.
+        consumers: Other consumers by name: the columns that each reads, by the path of the table.
+        tables: The tables, with those that they are derived from.
 
     Returns:
-        The columns that are missing, each once, with all who read it.
+        The missing columns, each once, with all readers.
     """
     reads = [(name, path, column) for name, tables in consumers.items() for path in tables for column in tables[path]]
     for table in tables:
@@ -170,13 +170,13 @@ def broken_consumers(
 
 
 def _read_by(table: Table, column: str, before: Documents, now: Documents) -> list[tuple[str, str]]:
-    """Path and name of the columns that a column of a table is made of."""
+    """Return path and name of the columns that a column of a table is made of."""
     computed = table.computed.get(column)
     if computed is not None:
         return [(origin.table.path, origin.column) for origin in computed]
     sources = [source.path for source in table.upstream]
-    # From where it used to come: products have a currency too, and it is not the one of an order. A new column that
-    # nobody upstream has may be meant to come from any of them.
+    # The earlier origin comes first: products have a currency, too, and it is not that of an order. A new column that
+    # no table upstream has may be meant to come from any of them.
     offering = [path for contracts in (before, now) for path in sources if column in _columns(contracts, path)]
     return [(next(iter(offering), " or ".join(sources)), column)]
 

@@ -1,4 +1,4 @@
-"""Contracts as plain data: what each table holds and demands, to print it, to store it, and to compare it."""
+"""Describe contracts as plain data, to print, store and compare them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from orders_lakehouse.contracts.base import Rule, contract_version, personal_col
 from orders_lakehouse.contracts.codes import CODE_LISTS
 from orders_lakehouse.contracts.table import Table
 
-# Who answers for the tables.
+# Owners of the tables.
 OWNERS = ("team:data-platform",)
-# What a table has beside its contract: the verdict on a row of quarantine.
-_BESIDE = {
+# Descriptions of the columns that quarantine tables add to their contract.
+_EXTRA_COLUMNS = {
     "order_date": "Date at which the row would count; the capture date where that is not known",
     "reasons": "Every reason why the row was rejected, with commas between them",
     "contract_version": "Version of the contract that rejected it",
@@ -18,7 +18,7 @@ _BESIDE = {
 }
 
 
-# What becomes of a row that breaks a rule, unless it is rejected.
+# Suffix of a rule's text that says what happens to a row that breaks it; none for rules that reject.
 _OUTCOMES: Mapping[str, Callable[[Rule], str]] = {
     "reject": lambda _: "",
     "blank": lambda rule: f" (else {', '.join(rule.blanks)} null, and a warning)",
@@ -27,15 +27,15 @@ _OUTCOMES: Mapping[str, Callable[[Rule], str]] = {
 
 
 def document(table: Table) -> dict[str, Any]:
-    """A table's contract.
+    """Describe a table's contract.
 
     Args:
         table: The table.
 
     Returns:
-        version, description, key (columns), partitioned_by (column or None), columns (by name: type as Polars calls it,
-        nullable, description, unit, personal), rules (by reason: what is demanded, and what becomes of a row that
-        breaks it unless it is rejected), codes (by column: each code that is valid, with what decides about its rows).
+        version, description, key (columns), partitioned_by (column or None), columns (by name: Polars type, nullable,
+        description, unit, personal), rules (by reason: the demand, and what happens to a row that breaks it unless it
+        is rejected), codes (by column: each valid code, with the properties that decide which rows pass).
     """
     declared = table.model.to_schema().columns
     personal = personal_columns(table.model)
@@ -45,7 +45,7 @@ def document(table: Table) -> dict[str, Any]:
         columns[name] = {
             "type": str(dtype),
             "nullable": column is None or column.nullable,
-            "description": column.description if column is not None else _BESIDE.get(name),
+            "description": column.description if column is not None else _EXTRA_COLUMNS.get(name),
             "unit": (column.metadata or {}).get("unit") if column is not None else None,
             "personal": name in personal,
         }
@@ -58,7 +58,7 @@ def document(table: Table) -> dict[str, Any]:
         "key": list(table.key),
         "partitioned_by": table.partitioned_by,
         "columns": columns,
-        "rules": {reason: "; ".join(said) for reason, said in described.items()},
+        "rules": {reason: "; ".join(texts) for reason, texts in described.items()},
         "codes": {name: _codes(column.metadata["codes"]) for name, column in declared.items() if _has_codes(column)},
     }
 
@@ -67,40 +67,39 @@ def _has_codes(column: Any) -> bool:
     return "codes" in (column.metadata or {})
 
 
-def _codes(of_list: str) -> dict[str, str]:
-    """Codes of a list and their aliases, with what decides about rows that have them."""
-    codes, aliases = CODE_LISTS[of_list]
+def _codes(list_name: str) -> dict[str, str]:
+    """Return the codes of a list and their aliases, with the properties that decide which rows pass."""
+    codes, aliases = CODE_LISTS[list_name]
     return {code: str(entry) for code, entry in codes.items()} | {
         alias: f"as {code}" for alias, code in aliases.items()
     }
 
 
 def demands(table: Table) -> dict[str | None, dict[str, str]]:
-    """What a table's rules demand of its rows.
+    """Describe the demands of a table's rules.
 
     Args:
         table: The table.
 
     Returns:
-        By column, reason to demand ("greater than 0"); what several columns are judged by stands under None, in a
-        sentence.
+        Demand ("greater than 0") by column and reason; rules over several columns are under None, as sentences.
     """
-    found: dict[str | None, dict[str, str]] = {}
+    by_column: dict[str | None, dict[str, str]] = {}
     for rule in rules_of(table.model):
-        of_column = found.setdefault(rule.column, {})
+        of_column = by_column.setdefault(rule.column, {})
         demand = rule.description.removeprefix(f"{rule.column} is ") + _OUTCOMES[rule.outcome](rule)
-        said = of_column.get(rule.reason)
-        # "present and not blank" says all that "present" does.
-        of_column[rule.reason] = demand if said is None or demand.startswith(said) else f"{said}; {demand}"
-    return found
+        earlier = of_column.get(rule.reason)
+        # "present and not blank" includes "present".
+        of_column[rule.reason] = demand if earlier is None or demand.startswith(earlier) else f"{earlier}; {demand}"
+    return by_column
 
 
 def _description(table: Table) -> str:
-    said = " ".join((table.model.__doc__ or "").split())
-    # Quarantine has the contract of raw: its rows are kept as they came.
-    return f"{said.rstrip('.')} that break a rule, as they came." if table.layer == "quarantine" else said
+    text = " ".join((table.model.__doc__ or "").split())
+    # Quarantine has the contract of raw, because its rows keep their original form.
+    return f"{text.rstrip('.')} that break a rule, in their original form." if table.layer == "quarantine" else text
 
 
 def documents(tables: Iterable[Table]) -> dict[str, dict[str, Any]]:
-    """The contracts of tables, by path."""
+    """Describe the contracts of tables, by path."""
     return {table.path: document(table) for table in tables}

@@ -1,16 +1,16 @@
-"""Which columns the columns of a table are made of: those of their names upstream, but for what the table declares."""
+"""Trace the columns of a table to columns upstream: to those of the same name, unless the table declares otherwise."""
 
 from orders_lakehouse.contracts.table import Origin, Table
 
 
 def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
-    """Where each column of a table comes from; a column without an origin is missing.
+    """Return the origins of each column of a table; a column without an origin is missing.
 
     Args:
         table: A table that is derived from others of the lake.
 
     Returns:
-        Column name to the columns upstream that it is made of; none for what is made here.
+        Columns upstream that a column is made of, by its name; an empty tuple for a column that is made in the table.
     """
     same_name = {
         column: (Origin(source, column),)
@@ -18,5 +18,5 @@ def origins(table: Table) -> dict[str, tuple[Origin, ...]]:
         for column in table.columns
         if column in source.columns
     }
-    found = {**same_name, **table.computed}
-    return {column: found[column] for column in table.columns if column in found}
+    origins_of = {**same_name, **table.computed}
+    return {column: origins_of[column] for column in table.columns if column in origins_of}

@@ -1,4 +1,4 @@
-"""Personal values, and what is shown in their place."""
+"""Mask personal values."""
 
 from collections.abc import Set
 
@@ -8,6 +8,6 @@ MASK = "•••"
 
 
 def masked(rows: pl.DataFrame, personal: Set[str]) -> pl.DataFrame:
-    """The rows with a mask in place of every personal value; what is missing stays missing."""
+    """Return the rows with a mask in place of every personal value; nulls stay null."""
     names = [name for name in rows.columns if name in personal]
     return rows.with_columns(pl.when(pl.col(name).is_not_null()).then(pl.lit(MASK)).alias(name) for name in names)

@@ -1,7 +1,7 @@
-"""What every raw table has: row versions as the source has them, with minimal typing and no rule.
+"""Columns of every raw table: row versions as the source has them, with minimal typing and without rules.
 
 Numbers of the source's `numeric` columns stay text, because text holds every value that Postgres does (NaN, any
-precision); the cleansed layer reads them. `captured_on` is the partition: the date of the row's change clock.
+precision); the cleansed layer parses them. `captured_on` is the partition: the date of the row's change clock.
 """
 
 import pandera.polars as pa
@@ -10,17 +10,17 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import Instant
 
-# How far a change clock may run ahead of the source's now(). Beyond, it tells nothing of when the row changed.
+# Hours that a change clock may run ahead of the source's now(). Beyond them it does not show when the row changed.
 AHEAD_HOURS = 24
 LINEAGE = ("captured_on", "captured_at", "run_id", "source", "change", "sequence", "namespace")
 
-# How `change` calls a version that the comparison with the source made: a tombstone, or a row whose clock went back.
+# Value of `change` for versions from the comparison with the source: tombstones, and rows whose clock went back.
 BY_RECONCILIATION = "reconcile"
 
-# What the rows of a table that was written before these columns existed have in them.
+# Values of these columns for rows that were written before the columns existed.
 BEFORE: dict[str, str | int] = {"change": "clock", "sequence": 0, "namespace": "shop"}
 
-# Metadata of a column that is a number in the source: 1.5 and 1.50 are the same there.
+# Metadata of a column that holds a number as text: 1.5 and 1.50 are equal in the source.
 NUMBER = {"number": True}
 
 
@@ -38,11 +38,11 @@ class Raw(Contract):
     )
     sequence: pl.Int64 = pa.Field(description="Order among versions with one clock that were captured at once")
     namespace: pl.String = pa.Field(
-        description="Within which the key is one row's: the source, unless sources share it"
+        description="Range within which a key stands for one row: the source, unless sources share it"
     )
 
 
 def number_columns(model: type[Contract]) -> frozenset[str]:
-    """Columns that hold numbers of the source as text."""
+    """Return the columns that hold numbers of the source as text."""
     columns = model.to_schema().columns.items()
     return frozenset(name for name, column in columns if (column.metadata or {}).get("number"))

@@ -1,6 +1,6 @@
-"""What a Delta table of the lake is: its layer, name, contract and key, what it is made of, how it is copied.
+"""Declaration of a Delta table of the lake: layer, name, contract, key, origins, and how it is copied.
 
-No table is named here; those that exist are listed in `orders_lakehouse/tables.py`.
+This module names no table; `orders_lakehouse/tables.py` lists those that exist.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Origin:
     column: str
 
 
-# The origin of counts of rows and of verdicts on them: no column.
+# Origins of columns that no column upstream is the source of: counts of rows, and verdicts on them.
 MADE_HERE: tuple[Origin, ...] = ()
 
 
@@ -32,11 +32,11 @@ class Table:
         layer: Layer and first folder of its path.
         name: Name within the layer.
         model: Its contract.
-        key: Columns that identify a row (a row's history, in raw).
+        key: Columns that identify a row (all versions of a row, in raw).
         partitioned_by: Date column that it is partitioned by, if any.
-        extra: Columns beside the contract's.
-        upstream: Tables that it is derived from. Of several that have a column of a name, it comes from the first.
-        computed: Columns that are computed, or have another name upstream: the columns that each is made of.
+        extra: Columns that the contract does not have.
+        upstream: Tables that it is derived from; a column that several of them have comes from the first.
+        computed: Columns that are computed, or have another name upstream, with the columns that they are made of.
     """
 
     layer: str
@@ -50,7 +50,7 @@ class Table:
 
     @property
     def path(self) -> str:
-        """Where the table lies under the lake's root; also its name in messages."""
+        """Path under the lake's root; messages use it as the table's name."""
         return f"{self.layer}/{self.name}"
 
     @cached_property
@@ -70,9 +70,9 @@ class Copied:
 
     Attributes:
         without: Columns that dbt does not need.
-        counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
-            keys there are is known then without a look at every row.
-        required: Columns that are never null, beside those of which the contract says so.
+        counted: Column of keys. A second table lists each key with its number of rows, so that dbt does not have to
+            read every row of the copy to know the keys.
+        required: Columns that are never null, in addition to those of the contract.
     """
 
     without: frozenset[str] = frozenset()
@@ -82,12 +82,12 @@ class Copied:
 
 @dataclass(frozen=True)
 class Mix:
-    """A column whose values have the same shares on each date as on the days before.
+    """A column whose values should have the same shares on each date as on the days before.
 
     Attributes:
         column: The column.
         settled_after: Days until rows of a date no longer change; younger dates are not judged.
-        why: What people are told of it.
+        why: Explanation in the check's description.
     """
 
     column: str

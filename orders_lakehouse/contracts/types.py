@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import narwhals as nw
 import polars as pl
 
-Frame = nw.LazyFrame[Any]  # a plan on whichever engine runs it
+Frame = nw.LazyFrame[Any]  # a query plan, on any engine
 
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 Money = Annotated[pl.Decimal, 18, 4]  # amounts in a currency's main unit, rounded to its minor unit
@@ -14,5 +14,5 @@ Quantity = Annotated[pl.Decimal, 18, 6]  # how much of something, in its unit
 MoneySum = Annotated[pl.Decimal, 38, 4]  # sums of amounts in one currency
 QuantitySum = Annotated[pl.Decimal, 38, 6]  # sums of quantities
 
-# Precision and scale of the above, for those who compute them.
+# Precision and scale of these types, for computations.
 MONEY, PRICE, QUANTITY, MONEY_SUM, QUANTITY_SUM = (18, 4), (24, 8), (18, 6), (38, 4), (38, 6)

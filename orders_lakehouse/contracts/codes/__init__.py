@@ -1,9 +1,9 @@
-"""Code lists that the contracts refer to: currencies (ISO 4217), countries (ISO 3166-1), aliases of their codes.
+"""Code lists that contracts refer to: currencies (ISO 4217), countries (ISO 3166-1), aliases of their codes.
 
-The lists are files of the project, so that no installed package decides which rows pass. A code that was ever listed is
-valid; outside of its dates it warns. `currencies.csv` is the ISO list of 2026-01-01, with withdrawn codes and dates by
-CLDR 48; `countries.csv` is ISO 3166-1, with withdrawn codes by ISO 3166-3; `aliases.csv` has the codes that shops use
-for another one.
+The lists are files of the project, so that no installed package decides which rows pass. Every code ever listed is
+valid; outside of its dates it warns. `currencies.csv` is the ISO list of 2026-01-01, with withdrawn codes and dates
+from CLDR 48; `countries.csv` is ISO 3166-1, with withdrawn codes from ISO 3166-3; `aliases.csv` has other codes that
+shops use.
 """
 
 import csv
@@ -32,7 +32,7 @@ class Code:
     valid_to: date | None
 
     def __str__(self) -> str:
-        """Everything that decides which rows pass, in a line."""
+        """Return everything that decides which rows pass, in a line."""
         decimals = [] if self.minor_units is None else [f"{self.minor_units} decimals"]
         since = [f"from {self.valid_from}"] if self.valid_from else []
         until = [f"to {self.valid_to}"] if self.valid_to else []
@@ -61,24 +61,25 @@ def _listed(name: str) -> dict[str, Code]:
     }
 
 
-def _aliases(of_list: str) -> dict[str, str]:
-    return {row["alias"]: row["code"] for row in _rows("aliases.csv") if row["list"] == of_list}
+def _aliases(list_name: str) -> dict[str, str]:
+    return {row["alias"]: row["code"] for row in _rows("aliases.csv") if row["list"] == list_name}
 
 
 CURRENCIES: Mapping[str, Code] = _listed("currencies.csv")
 COUNTRIES: Mapping[str, Code] = _listed("countries.csv")
 CURRENCY_ALIASES: Mapping[str, str] = _aliases("currencies")
 COUNTRY_ALIASES: Mapping[str, str] = _aliases("countries")
-# By the name that a contract's column says: codes, and aliases of them.
+# Codes and aliases by the list's name in a column's metadata.
 CODE_LISTS: Mapping[str, tuple[Mapping[str, Code], Mapping[str, str]]] = {
     "currencies": (CURRENCIES, CURRENCY_ALIASES),
     "countries": (COUNTRIES, COUNTRY_ALIASES),
 }
-# Decimals of an amount whose currency is not known or has none of its own: as many as an amount can have.
+# Decimals of an amount whose currency has no defined number of decimals (the most that an amount can have), and of an
+# amount in most currencies.
 MOST_MINOR_UNITS = 4
 USUAL_MINOR_UNITS = 2
 
 
 def currencies_with(minor_units: int) -> list[str]:
-    """Codes of the currencies whose amounts have so many decimals, in order."""
+    """Return the codes of the currencies whose amounts have a number of decimals, in order."""
     return [code for code, currency in CURRENCIES.items() if currency.minor_units == minor_units]

@@ -31,7 +31,7 @@ def test_a_contract_says_its_types_units_and_rules() -> None:
 
 def test_columns_beside_the_contract_are_described_too() -> None:
     rejected = document(QUARANTINE_OF["orders"])
-    assert rejected["description"] == "Versions of orders that break a rule, as they came."
+    assert rejected["description"] == "Versions of orders that break a rule, in their original form."
     assert rejected["columns"]["reasons"]["nullable"]
     columns = [column for described in documents(TABLES).values() for column in described["columns"].values()]
     assert [column for column in columns if not column["description"]] == []

@@ -38,11 +38,11 @@ def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"table": '"order_lines"'}, "no table 'order_lines'; the tables are customers, products"),
+        ({"table": '"order_lines"'}, "found table 'order_lines'; expected one of customers, products"),
         ({"table": "7"}, "table is 7; expected text"),
         (
             {"rule": '"total_price_odd"'},
-            "no rule 'total_price_odd'; those that can be waived are quantity_not_positive",
+            "no rule 'total_price_odd'; expected one that can be waived: quantity_not_positive",
         ),
         ({"rule": '"quantity_missing"'}, "quantity_missing cannot be waived: the value is missing"),
         ({"rule": '"order_unknown"'}, "order_unknown cannot be waived: without its order"),
@@ -79,7 +79,7 @@ def test_every_problem_is_told_at_once_and_duplicates_by_both_places() -> None:
     with pytest.raises(WaiversError) as raised:
         parse(entry() + entry(reason='"Again"', owner=None), "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)
     assert str(raised.value).splitlines()[1:] == [
-        "  waiver 2 (line 9): owner is missing: who answers for it",
+        "  waiver 2 (line 9): owner is missing: who is responsible for it",
         "  waiver 2 (line 9): the same table, rule and key as waiver 1 (line 1); expected one entry for them",
     ]
 
@@ -88,8 +88,8 @@ def test_every_problem_is_told_at_once_and_duplicates_by_both_places() -> None:
     ("text", "said"),
     [
         ("[[waiver]\n", "waivers.toml is not valid TOML: "),
-        ("[waiver]\n", "found waiver, once; expected nothing but entries"),
-        ("[[waivers]]\n", "found waivers; expected nothing but entries"),
+        ("[waiver]\n", "found waiver, once; expected only entries"),
+        ("[[waivers]]\n", "found waivers; expected only entries"),
     ],
 )
 def test_another_file_is_refused(text: str, said: str) -> None:
