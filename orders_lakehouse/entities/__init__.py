@@ -1,9 +1,9 @@
-"""Entities: one file for each table of a source, with its contracts, its key, what dates it, and how it is cleansed.
+"""Entities: one file for each table of a source, with its contracts, its key, its dating and its cleansing.
 
-A new one is a file here and a line of `registry.py`. Nothing here reads or writes.
+A new entity is a file here and a line of `registry.py`. Nothing here reads or writes.
 """
 
 from orders_lakehouse.runtime.pandera_light import import_pandera
 
-# Before any module here imports Pandera by itself.
+# Pandera is imported here first, in its light form, before any module of the package imports it.
 import_pandera()

@@ -1,4 +1,4 @@
-"""What an entity declares; all that varies from one source table to another stands in its declaration."""
+"""Declaration of an entity: everything that varies from one source table to another."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.table import MADE_HERE, Copied, Mix, Origin, Table
 from orders_lakehouse.contracts.types import Frame
 
-# Columns of a quarantine row beside the original ones: why it was rejected, by which contract, for how many versions.
+# Columns that quarantine adds to the original ones: the reasons, the contract's version, and the number of versions.
 _VERDICT = (("reasons", pl.String), ("contract_version", pl.String), ("versions", pl.Int64))
 _JUDGED = dict.fromkeys(("versions", "candidates", "warnings"), MADE_HERE)
 
 
 @dataclass(frozen=True)
 class ByCapture:
-    """Every version counts at the date on which it was captured, and stays: the members of a dimension.
+    """Every version counts at the date on which it was captured, and stays: members of a dimension are dated so.
 
     Attributes:
-        attributes: What the dimension shows of a member. Versions that are equal in these are one member, so neither
-            clocks nor what tells where a version comes from is among them.
+        attributes: Columns that the dimension shows of a member. Versions with equal attributes are one member, so
+            clocks and lineage are not among them.
     """
 
     attributes: tuple[str, ...]
@@ -30,14 +30,14 @@ class ByCapture:
 
 @dataclass(frozen=True)
 class ByOwnDate:
-    """The current version counts at a business date of its own; children count with it.
+    """The current version counts at a business date of its own, and its children count at the same date.
 
     Attributes:
-        clock: Instant of the source that the date is made of.
-        dated: Adds `order_date` (the partition), and what else the date is made of.
-        states: Makes, of cleansed rows and of those in quarantine, what became of each row: the key, order_date,
+        clock: Instant of the source that the date is computed from.
+        dated: Adds `order_date` (the partition), and the columns that it is computed from.
+        states: Returns the state of each row, from cleansed rows and those in quarantine: the key, order_date,
             order_state, and the columns that children inherit.
-        inherited: Columns that children inherit, with the columns that they are made of.
+        inherited: Columns that children inherit, with the columns that they come from.
     """
 
     clock: str
@@ -48,11 +48,11 @@ class ByOwnDate:
 
 @dataclass(frozen=True)
 class ByParent:
-    """The current version counts at the date of the row that it names.
+    """The current version counts at the date of the parent row that it names.
 
     Attributes:
-        parent: The entity of that row, which is dated by its own date and has a key of one column. A child names it in
-            a column of that name.
+        parent: The entity of the parent row. It is dated by its own date and has a key of one column; a child names its
+            parent in a column of the same name.
     """
 
     parent: "Entity"
@@ -60,13 +60,13 @@ class ByParent:
 
 @dataclass(frozen=True)
 class SourceTotal:
-    """An amount that the source can work out by itself, to compare.
+    """An amount that the source can compute, too, for comparison.
 
     Attributes:
-        column: The amount, of the cleansed table.
-        what: How it is worked out, in words.
-        sql: The same amount as the source's SQL, before it is rounded.
-        currency: Column of the cleansed table by whose minor unit it is rounded.
+        column: The amount, a column of the cleansed table.
+        what: How it is computed, in words.
+        sql: The same amount in the source's SQL, before rounding.
+        currency: Column of the cleansed table with the currency, whose minor unit it is rounded to.
     """
 
     column: str
@@ -81,20 +81,20 @@ class Entity:
 
     Attributes:
         name: Its name, in the source and in each layer.
-        raw_model: Contract of its versions as they are captured.
-        cleansed_model: Contract of its rows as later layers read them.
-        key: Columns that identify a row; the key of its parent first, where it is one of them.
-        dating: At which date a row counts.
-        cleanse: Types and trims the columns of its rows.
-        local_dates: Dates in the lake's time zone that are added, with the instants that they are of.
-        names: Columns by which its rows name a member of a dimension, each with the entity of that dimension.
-        computed: Cleansed columns that are made of other columns than the one of their name: of raw, or of the parent
-            (`parent.column`).
+        raw_model: Contract of the captured versions.
+        cleansed_model: Contract of the cleansed rows.
+        key: Columns that identify a row; if its parent's key is among them, it comes first.
+        dating: Rule for the date at which a row counts.
+        cleanse: Casts and trims the columns of rows.
+        local_dates: Dates in the lake's time zone that are added, each with the instant that it comes from.
+        names: Columns by which its rows name members of dimensions, each with the entity of the dimension.
+        computed: Cleansed columns that do not come from the raw column of the same name, with their origins: columns of
+            raw, or of the parent (`parent.column`).
         waivable: Rules that can be waived for a row, because the marts do not depend on them.
-        copied: How it is copied to the warehouse; None: it is not.
-        is_optional: Whether a source may lack it.
+        copied: How it is copied to the warehouse; None if it is not.
+        is_optional: Whether a source may lack the table.
         mixes: Columns whose mix of values is watched.
-        total: An amount that the source works out, too.
+        total: An amount that the source computes, too.
     """
 
     name: str
@@ -126,22 +126,22 @@ class Entity:
 
     @property
     def is_dimension(self) -> bool:
-        """Whether the warehouse makes a dimension with members of it; facts do without their rows."""
+        """Whether its rows are members of a dimension; other entities are facts."""
         return isinstance(self.dating, ByCapture)
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """What its dimension shows of a member; none without one."""
+        """Columns that its dimension shows of a member; empty for an entity that is no dimension."""
         return self.dating.attributes if isinstance(self.dating, ByCapture) else ()
 
     @property
     def clock(self) -> str | None:
-        """Instant of the source that its own date is made of; None for one without."""
+        """Instant of the source that its own date is computed from; None without such a date."""
         return self.dating.clock if isinstance(self.dating, ByOwnDate) else None
 
     @property
     def parent(self) -> "Entity | None":
-        """The entity at whose date its rows count; None for one that has a date of its own."""
+        """Entity at whose date its rows count; None for an entity that has no parent."""
         return self.dating.parent if isinstance(self.dating, ByParent) else None
 
     @property
@@ -151,26 +151,26 @@ class Entity:
 
     @property
     def history_key(self) -> str | None:
-        """The column by which a row's versions are found; None where they count by capture date.
+        """Column by which a row's versions are found; None where rows count by capture date.
 
-        All versions of a child whose key begins with its parent's share that one; any other may name another parent
-        from one version to the next.
+        A child whose key begins with its parent's is found by the parent's key, which all its versions share. Any other
+        child is found by its own key, because its versions may name different parents.
         """
         return None if self.is_dimension else self.key[0]
 
     @property
     def parent_key(self) -> str | None:
-        """The column by which its rows name the dated row: of a parent, or of their own."""
+        """Column by which a row names the dated row: its parent, or itself."""
         return None if self.is_dimension else (self.parent or self).key[0]
 
     @cached_property
     def raw(self) -> Table:
-        """Its versions, by the date of their change clock."""
+        """Delta table of its versions, by the date of their change clock."""
         return Table("raw", self.name, self.raw_model, self.key, "captured_on")
 
     @cached_property
     def cleansed(self) -> Table:
-        """Its rows that hold their contract, by business date (all versions by capture date, for a dimension)."""
+        """Delta table of valid rows, by business date; for a dimension, all valid versions by capture date."""
         computed = {
             "is_deleted": (Origin(self.raw, "deleted_at"),),
             **_JUDGED,
@@ -185,7 +185,7 @@ class Entity:
 
     @cached_property
     def quarantine(self) -> Table:
-        """Its rows that break a rule, as they came, at the date at which they would count."""
+        """Delta table of rows that break a rule, in their original form, at the date at which they would count."""
         computed = dict.fromkeys((name for name, _ in _VERDICT), MADE_HERE)
         extra: tuple[tuple[str, type[pl.DataType]], ...] = _VERDICT
         if not self.is_dimension:
@@ -207,13 +207,13 @@ class Entity:
         return (self.raw, self.parent.cleansed) if self.parent else (self.raw,)
 
     def _origin(self, column: str) -> Origin:
-        """A column of raw, or of the parent."""
+        """Return the origin of a column, in raw or in the parent."""
         if column.startswith("parent.") and self.parent:
             return Origin(self.parent.cleansed, column.removeprefix("parent."))
         return Origin(self.raw, column)
 
     def _of_parent(self) -> dict[str, tuple[Origin, ...]]:
-        """What a child has of its parent."""
+        """Return the columns that a child has from its parent, with their origins."""
         parent = self.parent
         if parent is None or not isinstance(parent.dating, ByOwnDate):
             return {}

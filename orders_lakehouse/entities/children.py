@@ -1,4 +1,4 @@
-"""What a row has of the order that it belongs to: its date, what became of it, and the reasons that follow."""
+"""Columns and rules that a child of an order has from its order: the date, the order's state, and reasons to reject."""
 
 from datetime import date
 
@@ -10,27 +10,27 @@ from orders_lakehouse.contracts.base import rule
 from orders_lakehouse.contracts.cleansed import Cleansed
 from orders_lakehouse.contracts.types import Frame
 
-# How the state of a child's order is called in `order_state`.
+# States of a child's order, in `order_state`.
 VALID, DELETED, QUARANTINED, UNKNOWN = "valid", "deleted", "quarantined", "unknown"
 BEFORE_START = "before_start"
 
-# Reasons that say something of a child's order, not of the child; a row with such a reason alone comes back with it.
+# Reasons that come from a child's order. A row with only such a reason returns when its order changes.
 ORDER_UNKNOWN, ORDER_QUARANTINED, ORDER_BEFORE_START = "order_unknown", "order_quarantined", "order_before_start"
 OF_THE_ORDER = (ORDER_UNKNOWN, ORDER_QUARANTINED, ORDER_BEFORE_START)
 
-# An order that was placed before the first partition is nothing wrong: the lakehouse begins later. So are its children.
+# Reasons that are no error: an order from before the first partition is left out, and so are its children.
 ORDERED_BEFORE_START = "ordered_before_start"
 BEFORE_THE_START = (ORDERED_BEFORE_START, ORDER_BEFORE_START)
 
 
 class OfOrder(Cleansed):
-    """What a child of an order carries, and what it needs of its order."""
+    """Columns that a child of an order has from its order, and the rules for them."""
 
     order_date: pl.Date = pa.Field(
         description="Business date of the order; the capture date where the order is not known"
     )
     order_state: pl.String = pa.Field(
-        isin=(VALID, DELETED, QUARANTINED, UNKNOWN, BEFORE_START), description="What became of the row's order"
+        isin=(VALID, DELETED, QUARANTINED, UNKNOWN, BEFORE_START), description="State of the row's order"
     )
     order_currency: pl.String = pa.Field(nullable=True, description="Currency of the row's order, ISO 4217")
 
@@ -51,7 +51,7 @@ class OfOrder(Cleansed):
 
 
 def with_order(current: Frame, states: Frame, parent_key: str, first: date, last: date) -> Frame:
-    """Join what became of the order, and keep the rows that count in the dates.
+    """Join the order's state, and keep the rows that count at the dates.
 
     Args:
         current: Current children.
@@ -61,8 +61,8 @@ def with_order(current: Frame, states: Frame, parent_key: str, first: date, last
         last: Last business date.
 
     Returns:
-        The rows with the columns of `states`. A row without an order counts at its capture date; a row whose order is
-        neither among `states` nor missing counts at another date.
+        The rows with the columns of `states`. A row without an order counts at its capture date. A row that names an
+        order which is not in `states` counts at another date, and is left out.
     """
     joined = current.join(states, on=parent_key, how="left")
     state = nw.when(nw.col(parent_key).is_null()).then(nw.lit(UNKNOWN)).otherwise(nw.col("order_state"))

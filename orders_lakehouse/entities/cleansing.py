@@ -1,4 +1,4 @@
-"""From the versions of an entity to its judged rows, by what dates it."""
+"""Cleanse the versions of an entity, and judge the rows that count."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -27,11 +27,11 @@ def cleanse(
 
     Args:
         entity: The entity.
-        versions: Rows of its raw table. For one whose versions count by their capture: those of the dates. Else: all
-            versions of the rows that ever counted, or ever named one that counted, at one of the dates.
+        versions: Rows of its raw table. For an entity that counts by capture date: those of the dates. Otherwise: all
+            versions of the rows that ever counted, or ever named a row that counted, at one of the dates.
         dates: First and last date.
         calendar: First partition, and when dates begin.
-        waivers: What is waived.
+        waivers: The waivers in force.
         states: For an entity with a parent: the parent's key, order_date, order_state, and what children inherit; an
             unknown parent has no date.
 
@@ -40,12 +40,12 @@ def cleanse(
     """
     is_deleted = ~nw.col("deleted_at").is_null()
     if isinstance(entity.dating, ByOwnDate):
-        # What was captured is kept before the date is added: quarantine shows it as it came.
+        # The original columns are copied before the date is added, because quarantine shows the row as captured.
         kept = keeping_original(current_versions(versions, entity.key), entity.raw)
         rows = within(entity.dating.dated(kept, calendar), dates)
     elif entity.parent:
         assert states is not None  # noqa: S101 (children are dated by their parents)
-        # Once the parent is known: a join copies every column that it carries.
+        # Originals are copied after the join with the parent, because a join copies every column that it carries.
         current = with_order(current_versions(versions, entity.key), states, entity.parent.key[0], *dates)
         rows = keeping_original(current, entity.raw)
         is_deleted = is_deleted | (nw.col("order_state") == DELETED)
@@ -59,6 +59,6 @@ def cleanse(
 
 
 def within(dated: Frame, dates: tuple[date, date]) -> Frame:
-    """The rows whose `order_date` is one of the dates."""
+    """Return the rows whose `order_date` is one of the dates."""
     first, last = map(nw.lit, dates)
     return dated.filter(nw.col("order_date").is_between(first, last))

@@ -1,4 +1,4 @@
-"""Customers: every version, typed and judged alone; the members of a dimension."""
+"""Customers: every version, cast and judged by itself; the members of a dimension."""
 
 from datetime import date
 from typing import ClassVar
@@ -44,7 +44,7 @@ class Customers(Cleansed):
     """Every valid version of a customer."""
 
     class Config(Contract.Config):
-        """Since version 2 a wrong attribute does not cost the row."""
+        """Since version 2 an invalid attribute becomes null and the row stays."""
 
         metadata: ClassVar[dict[str, str]] = {"version": "2"}
 

@@ -1,4 +1,4 @@
-"""Order lines: the current version of each, by the business date of its order, with its total."""
+"""Order lines: the current version of each, at the business date of its order, with its total."""
 
 from typing import ClassVar
 
@@ -87,13 +87,13 @@ class OrderItems(OfOrder):
 
 
 def cleanse(lines: Frame) -> Frame:
-    """Read the numbers of rows of `raw/order_items`, and work out `total_price`."""
+    """Parse the numbers of rows of `raw/order_items`, and compute `total_price`."""
     read = lines.with_columns(
         c.integer("line_number"),
         c.key_or_null("product_id"),
         c.number("quantity", QUANTITY),
         c.number("unit_price", PRICE),
-        # A null discount means none; one that cannot be read is rejected.
+        # A null discount means no discount; one that cannot be parsed is rejected.
         discount=nw.col("discount").fill_null("0"),
     )
     return with_total_price(read.with_columns(c.number("discount", MONEY)))
@@ -112,7 +112,7 @@ ENTITY = Entity(
     total=SourceTotal(
         "total_price",
         what="quantity * unit_price - discount rounded to the minor unit of the currency",
-        # A null discount means none, as the contract says.
+        # A null discount means no discount, as in the contract.
         sql="quantity::numeric * unit_price::numeric - coalesce(discount::numeric, 0)",
         currency="order_currency",
     ),

@@ -1,4 +1,4 @@
-"""Orders: the current version of each, by business date; what belongs to an order counts with it."""
+"""Orders: the current version of each, at its business date; order lines and payments count at the same date."""
 
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ from orders_lakehouse.transforms import columns as c
 from orders_lakehouse.transforms.versions import effective_at
 
 ORDER_STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
-# After so many days hardly an order changes its state any more.
+# Age in days from which orders rarely change their state.
 _SETTLED_DAYS = 28
 
 
@@ -132,7 +132,7 @@ def cleanse(orders: Frame) -> Frame:
 
 
 def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
-    """What became of each order.
+    """Return the state of each order.
 
     Args:
         cleansed: Rows of `cleansed/orders`.
@@ -153,7 +153,7 @@ def order_states(cleansed: Frame, quarantined: Frame) -> Frame:
     states = nw.concat(
         [orders.select("order_id", "order_date", *clock, "order_state", order_currency="currency") for orders in judged]
     )
-    # An order that moved stands at both dates until the date it left is derived again; its newest version counts.
+    # Until the date that a moved order has left is derived, both dates have it; the newest version counts.
     newest = states.with_columns(effective_at=effective_at()).unique(
         subset=["order_id"], keep="last", order_by=["effective_at", *clock, "order_date"]
     )
@@ -177,8 +177,8 @@ ENTITY = Entity(
         Mix(
             "status",
             _SETTLED_DAYS,
-            f"Judged once a date is {_SETTLED_DAYS} days old: until then its orders are on their way, and differ for "
-            "that.",
+            f"A date is judged once it is {_SETTLED_DAYS} days old, because the states of its orders change until "
+            "then.",
         ),
     ),
 )

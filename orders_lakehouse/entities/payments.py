@@ -1,4 +1,4 @@
-"""Payments: the current version of each, by the business date of its order."""
+"""Payments: the current version of each, at the business date of its order."""
 
 from typing import ClassVar
 
@@ -64,7 +64,7 @@ class Payments(OfOrder):
     paid_at: Instant = pa.Field(nullable=True, description="When it was paid")
 
     class Config(Contract.Config):
-        """Since version 2 amounts have the decimals of their currency, which may not be the order's.
+        """Since version 2 amounts have the decimals of their currency, which may differ from the order's.
 
         Since version 3 a payment of an order from before the first partition has its own reason.
         """
@@ -87,7 +87,7 @@ class Payments(OfOrder):
 
 
 def cleanse(payments: Frame) -> Frame:
-    """Trim the texts of rows of `raw/payments`, and read the amount."""
+    """Trim the texts of rows of `raw/payments`, and parse the amount."""
     trimmed = payments.with_columns(
         c.key_or_null("order_id"),
         c.trimmed("method"),
@@ -108,7 +108,7 @@ ENTITY = Entity(
     waivable=("amount_negative", "currency_not_iso_4217"),
     copied=Copied(
         without=JUDGED | CAPTURED | {"is_deleted", "order_state", "order_currency", "updated_at"},
-        # Without an order a payment would be lost from the facts; what has none is in quarantine.
+        # A payment without an order would be missing from the facts; such payments are in quarantine.
         required=frozenset({"order_id"}),
     ),
     mixes=(Mix("method"),),

@@ -1,4 +1,4 @@
-"""Products: every version, typed and judged alone; the members of a dimension."""
+"""Products: every version, cast and judged by itself; the members of a dimension."""
 
 from typing import ClassVar
 
@@ -53,7 +53,7 @@ class Products(Cleansed):
     unit_price: Price = pa.Field(
         nullable=True,
         ge=0,
-        description="List price in currency; null where the source has none that can be used",
+        description="List price in currency; null where the source has no usable price",
         metadata={"reason": "unit_price_negative", "unit": "currency", "outcome": "blank"},
     )
     currency: pl.String = pa.Field(
@@ -79,7 +79,7 @@ class Products(Cleansed):
 
 
 def cleanse(products: Frame) -> Frame:
-    """Trim texts, and read the price of rows of `raw/products`."""
+    """Trim texts, and parse the price of rows of `raw/products`."""
     trimmed = products.with_columns(
         *(c.trimmed(name) for name in ("product_name", "category", "manufacturer")),
         c.upper("currency"),

@@ -1,4 +1,4 @@
-"""Every entity, in the order in which their layers are listed; a parent stands before its children."""
+"""Every entity, in the order in which layers list them; a parent precedes its children."""
 
 from orders_lakehouse.entities import customers, order_items, orders, payments, products
 from orders_lakehouse.entities.base import Entity
