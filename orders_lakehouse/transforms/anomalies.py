@@ -1,4 +1,4 @@
-"""What is unusual about a date, beside the dates before it: how much was sold, and of what."""
+"""Compare a date with the dates before it: how much was sold, and of what."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -7,19 +7,19 @@ import narwhals as nw
 
 from orders_lakehouse.contracts.types import Frame
 
-# So many weeks are looked back for the same weekday, and so many of them must have sales to say what is usual.
+# Number of weeks whose same weekday is compared, and minimum number of those with sales.
 WEEKS, ENOUGH_WEEKS = 8, 4
-# So many days are looked back for the usual mix, and with fewer rows on either side a share says nothing.
+# Number of days whose mix is compared, and minimum rows on either side for a share to mean something.
 DAYS, ENOUGH_ROWS = 28, 200
-# Weekdays that were all alike leave no deviation to measure with: it counts as this share of the mean at least.
+# Smallest deviation as a share of the mean, for weekdays that were all alike.
 _LEAST_DEVIATION = 0.1
-# Values that are rarer than this on both sides count as one: many small shares add up to a shift by chance alone.
+# Values below this share on both sides count as one: many small shares add up to a shift by chance alone.
 _RARE_SHARE = 0.02
 RARE = "(rare)"
 
 
 def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date, last: date) -> Frame:
-    """Measures of each date beside those of the same weekday in the `WEEKS` weeks before.
+    """Compare measures of each date with those of the same weekday in the `WEEKS` weeks before.
 
     Args:
         rows: order_date, the group, the measures: each date and group once, from `WEEKS` weeks before `first` on.
@@ -29,9 +29,9 @@ def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date,
         last: Last date to judge.
 
     Returns:
-        order_date, the group, measure (its name), value (0 on a date without rows), usual (mean), deviation
-        (sample standard deviation, at least 10 % of the mean), weekdays (how many of them had rows), score (deviations
-        from the mean): where at least `ENOUGH_WEEKS` weekdays had rows of the group.
+        order_date, the group, measure (its name), value (0 on a date without rows), usual (mean), deviation (sample
+        standard deviation, at least 10 % of the mean), weekdays (number of weekdays with rows), score (deviations from
+        the mean); only where at least `ENOUGH_WEEKS` weekdays had rows of the group.
     """
     key = ["order_date", by, "measure"]
     measured = nw.concat(
@@ -49,7 +49,7 @@ def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date,
     least = nw.max_horizontal("deviation", nw.col("usual") * _LEAST_DEVIATION)
     return (
         usual.join(measured, on=key, how="left")
-        # Where weekdays were always zero, a single unit is a deviation.
+        # If all weekdays were zero, a single unit is one deviation.
         .with_columns(nw.col("value").fill_null(0.0), deviation=nw.when(least > 0).then(least).otherwise(nw.lit(1.0)))
         .with_columns(score=(nw.col("value") - nw.col("usual")) / nw.col("deviation"))
         .select(*key, "value", "usual", "deviation", "weekdays", "score")
@@ -57,20 +57,21 @@ def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date,
 
 
 def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
-    """How the mix of values of each date differs from that of the `DAYS` days before: the population stability index.
+    """Compute by how much the mix of values of each date differs from the `DAYS` days before.
 
-    The index of a date is the sum of `shift`: (share - usual share) * ln(share / usual share) over the values. Below
-    0.1 a mix is usually called stable, above 0.25 changed. Half a row is added to each value, because a share of
-    nothing has no logarithm.
+    The measure is the population stability index, the sum of `shift` over the values: (share - usual share) *
+    ln(share / usual share). Below 0.1 a mix is usually called stable, above 0.25 changed. Half a row is added to each
+    value, because a share of zero has no logarithm.
 
     Args:
-        counts: date, value (text), rows: how often each value occurs, from `DAYS` days before `first` to `last`.
+        counts: date, value (text), rows: number of occurrences of each value, from `DAYS` days before `first` to
+            `last`.
         first: First date to judge.
         last: Last date to judge.
 
     Returns:
-        date, value (`RARE` for those with less than 2 % on both sides), rows, rows_before, total, total_before, shift:
-        of the dates that have `ENOUGH_ROWS` rows, as have the days before.
+        date, value (`RARE` for those with less than 2 % on both sides), rows, rows_before, total, total_before, shift;
+        only for dates that have `ENOUGH_ROWS` rows, as do the days before.
     """
     nothing = nw.lit(0).cast(nw.Int64)
     of_date = counts.select("date", "value", rows=nw.col("rows").cast(nw.Int64), rows_before=nothing)

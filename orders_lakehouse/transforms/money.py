@@ -1,4 +1,4 @@
-"""The one place where an amount is rounded."""
+"""Round amounts. No other module rounds."""
 
 from decimal import Decimal
 from functools import reduce
@@ -9,33 +9,33 @@ import narwhals as nw
 from orders_lakehouse.contracts.codes import MOST_MINOR_UNITS, USUAL_MINOR_UNITS, currencies_with
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY, Frame
 
-# An amount beyond this does not fit the type of an amount; nor does a quantity, or a price, beyond these.
+# Largest amount, quantity and price that fit their types.
 _LARGEST, _LARGEST_QUANTITY, _LARGEST_PRICE = 9.9e13, 9.99e11, 9.9e15
-# Decimals of a quantity times a price.
+# Number of decimals of a quantity times a price.
 _DECIMALS = 14
-# Half of the smallest digit behind those: added away from zero, it makes a half one that every engine rounds up.
+# Half of the smallest digit after those. Added away from zero, it moves a half to where every engine rounds it up.
 _NUDGE = Decimal("0.000000000000005")
 
 
-# Columns on the way to a total; no column of ours begins so.
+# Temporary columns of the computation; no column of ours begins so.
 _FITS, _UNITS, _PRICE, _WHOLE, _EXACT, _NUDGED = (f"total__{step}" for step in range(6))
 
 
 def with_total_price(rows: Frame) -> Frame:
     """Add `total_price`: quantity * unit_price - discount, rounded half away from zero to the minor unit, exactly.
 
-    To the digit like Postgres' `round(numeric, decimals)`. Engines give a product of decimals other types (Polars keeps
-    the larger scale, Spark adds the scales and cuts at 38 digits), so the price is split into a whole number and a rest
-    of at most a half: both products are exact on either engine, whichever way it has rounded the whole number. Step by
-    step, because an engine computes again what stands twice in one expression.
+    The result equals Postgres' `round(numeric, decimals)` to the digit. Engines give a product of decimals different
+    types: Polars keeps the larger scale, Spark adds the scales and cuts at 38 digits. So the price is split into a
+    whole number and a rest of at most a half; both products are exact on either engine, however it rounds the whole
+    number. The steps are separate columns, because an engine computes an expression again for each use.
 
     Args:
-        rows: quantity (at most 6 decimals), unit_price (8), discount (4), each as `columns.number` reads it;
-            order_currency, ISO 4217: null counts as one with two decimals.
+        rows: quantity (at most 6 decimals), unit_price (8), discount (4), each as parsed by `columns.number`;
+            order_currency, ISO 4217: null counts as a currency with two decimals.
 
     Returns:
-        The rows with total_price, Decimal(18, 4): null where a part is null or stands for one that cannot be read, or
-        where the result would not fit.
+        The rows with total_price, Decimal(18, 4): null where a part is null or unusable, or where the result would not
+        fit.
     """
     parts = {"quantity": QUANTITY, "unit_price": PRICE, "discount": MONEY}
     quantity, price, discount = (nw.col(name).cast(nw.Float64) for name in parts)
@@ -63,7 +63,7 @@ def with_total_price(rows: Frame) -> Frame:
 
 
 def _rounded(amount: nw.Expr, currency: nw.Expr) -> nw.Expr:
-    """An amount without a half, in the decimals of its currency."""
+    """Round an amount, nudged off the half, to the decimals of its currency."""
     rounded = amount.round(USUAL_MINOR_UNITS)
     for units in (0, 3, MOST_MINOR_UNITS):
         rounded = nw.when(currency.is_in(currencies_with(units))).then(amount.round(units)).otherwise(rounded)

@@ -1,7 +1,7 @@
-"""The split of judged rows into those that hold their contract and those that do not, with every reason.
+"""Split judged rows into those that hold their contract and those that do not, with every reason.
 
-A rule can be waived for a row (`contracts/waivers.py`): what is waived is no reason. A rule that does not reject a row
-(`Rule.outcome`) leaves its name in `warnings`, and null in the columns that it blanks.
+A rule can be waived for a row (`contracts/waivers.py`); a waived rule is no reason. A rule that does not reject a row
+(`Rule.outcome`) adds its name to `warnings`, and sets the columns that it blanks to null.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,19 +20,19 @@ from orders_lakehouse.contracts.waivers import KEY_SEPARATOR, Waiver
 
 _ORIGINAL = "original__"
 _IS_REJECTED, _BROKEN = "is_rejected__", "broken__"
-# Between the names in `reasons` and in `warnings`.
+# Separator of the names in `reasons` and in `warnings`.
 SEPARATOR = ", "
-# A deletion whose clock ran ahead would stay the newest version for as long; one that the source offers beside another
-# row of its key may not be one.
+# Rules that apply to tombstones, too. A deletion whose clock ran ahead would stay the newest version until then; a
+# deletion that the source offers together with another row of its key may be wrong.
 _EVEN_OF_TOMBSTONES = {"updated_at_in_future", "key_not_unique"}
 _REJECT: tuple[Outcome, ...] = ("reject",)
 _WARN: tuple[Outcome, ...] = ("blank", "warn")
-# Rules that every stored row holds.
+# Outcomes of the rules that every stored row holds.
 _STORED: tuple[Outcome, ...] = ("reject", "blank")
 
 
 def keeping_original(rows: Frame, raw: Table) -> Frame:
-    """Add a copy of every column of a raw table: what is rejected can be shown as it came."""
+    """Add a copy of every column of a raw table, so that quarantine can show rejected rows in their original form."""
     return rows.with_columns(*(nw.col(name).alias(_ORIGINAL + name) for name in raw.columns))
 
 
@@ -40,20 +40,20 @@ def split(judged: Frame, table: Table, quarantine: Table, waivers: Iterable[Waiv
     """Split rows by the contract of a cleansed table.
 
     Args:
-        judged: Rows with the table's columns and, by `keeping_original`, those of its raw table. Tombstones
-            (`is_deleted`) are not judged, but for their clock.
+        judged: Rows with the table's columns and the copies of `keeping_original`. Tombstones (`is_deleted`) are judged
+            by the rules `_EVEN_OF_TOMBSTONES` alone.
         table: The cleansed table.
         quarantine: The table of its rejected rows.
-        waivers: What is waived, of this table and of others.
+        waivers: Waivers of this table and of others.
 
     Returns:
-        Rows of the cleansed table, with `warnings` and without what these blank; and of its quarantine: the original
-        row, when it counts, `reasons` (comma-separated, in the order of the contract), `contract_version` and
+        Rows of the cleansed table, with `warnings` and with blanked columns set to null; and rows of its quarantine:
+        the original row, its date, `reasons` (comma-separated, in the order of the contract), `contract_version` and
         `versions`.
     """
     waived = waived_by(waivers, table)
     extra = {name for name, _ in quarantine.extra}
-    # As a column: once for both sides.
+    # The verdict is a column, so that it is computed once for both sides.
     judged = judged.with_columns(rejects(table, waived).alias(_IS_REJECTED))
     rejected = judged.filter(nw.col(_IS_REJECTED)).with_columns(
         reasons=reasons(table, waived), contract_version=nw.lit(contract_version(table.model))
@@ -64,7 +64,7 @@ def split(judged: Frame, table: Table, quarantine: Table, waivers: Iterable[Waiv
 
 
 def _kept(rows: Frame, table: Table, waived: Mapping[str, nw.Expr]) -> Frame:
-    """Rows that are not rejected, as the cleansed table has them."""
+    """Return rows that are not rejected, in the form of the cleansed table."""
     is_tombstone = _known(nw.col("is_deleted"), otherwise=False)
     broken = {
         rule.reason: (rule, _broken(rule, waived) & ~is_tombstone)
@@ -72,7 +72,7 @@ def _kept(rows: Frame, table: Table, waived: Mapping[str, nw.Expr]) -> Frame:
         if rule.outcome in _WARN
     }
     flags = [is_broken.alias(_BROKEN + reason) for reason, (_, is_broken) in broken.items()]
-    # Spark adds no columns where none are given.
+    # Spark fails to add an empty list of columns.
     flagged = rows.with_columns(*flags) if flags else rows
     blanked: dict[str, list[nw.Expr]] = {}
     for rule, _ in broken.values():
@@ -90,43 +90,43 @@ def _kept(rows: Frame, table: Table, waived: Mapping[str, nw.Expr]) -> Frame:
 
 
 def _fitting(column: str, dtype: nw.Decimal) -> nw.Expr:
-    """A number as its column holds it. What does not fit (`columns.number`) stands in tombstones alone: null there."""
+    """Return a number in the type of its column. Only tombstones have numbers that do not fit; these become null."""
     number, limit = nw.col(column), Decimal(10) ** (dtype.precision - dtype.scale)
     fits = (number == number.round(dtype.scale)) & (number < nw.lit(limit))
     return nw.when(fits).then(number).cast(dtype).alias(column)
 
 
 def key_of_row(table: Table) -> nw.Expr:
-    """The key of a row as text, as waivers and messages write it; null where a part is missing."""
+    """Return the key of a row as text, in the form of waivers and messages; null where a part is missing."""
     return nw.concat_str(*(nw.col(name).cast(nw.String) for name in table.key), separator=KEY_SEPARATOR)
 
 
 def waived_by(waivers: Iterable[Waiver], table: Table) -> dict[str, nw.Expr]:
-    """For each reason of a table that is waived for some rows: whether it is for a row, never null.
+    """Return, by reason that is waived for some rows of a table, whether it is waived for a row; never null.
 
     Args:
-        waivers: What is waived, of this table and of others.
-        table: A cleansed table; the expressions look at its key and at `captured_at`.
+        waivers: Waivers of this table and of others.
+        table: A cleansed table; the expressions read its key and `captured_at`.
     """
     keys: dict[tuple[str, datetime], list[str]] = {}
     for waiver in waivers:
         if waiver.table == table.name:
             keys.setdefault((waiver.rule, waiver.until), []).append(waiver.key)
-    found: dict[str, nw.Expr] = {}
+    by_rule: dict[str, nw.Expr] = {}
     for (rule, until), of_rule in keys.items():
-        # By the row's own capture: whether a waiver still holds must not depend on when that is asked.
+        # The row's own capture decides whether a waiver has expired, so that the result does not depend on today.
         covered = _known(key_of_row(table).is_in(of_rule) & (nw.col("captured_at") < nw.lit(until)), otherwise=False)
-        found[rule] = found[rule] | covered if rule in found else covered
-    return found
+        by_rule[rule] = by_rule[rule] | covered if rule in by_rule else covered
+    return by_rule
 
 
 def rejects(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
-    """Whether a row goes to quarantine: it breaks a rule that is not waived for it; never null."""
+    """Return whether a row goes to quarantine, because it breaks a rule that is not waived for it; never null."""
     return _breaks_unwaived(table, waived, _REJECT)
 
 
 def breaks_unwaived(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
-    """Whether a stored row breaks a rule that is not waived for it and that a derivation would not let stand."""
+    """Return whether a stored row breaks an unwaived rule, so that a derivation would reject or blank it."""
     return _breaks_unwaived(table, waived, _STORED)
 
 
@@ -139,23 +139,23 @@ def _breaks_unwaived(table: Table, waived: Mapping[str, nw.Expr], outcomes: Sequ
 
 
 def breaks(table: Table) -> nw.Expr:
-    """Whether a stored row breaks a rule of its contract, waived or not; tombstones break none. Never null."""
+    """Return whether a stored row breaks a rule of its contract, waived or not; tombstones break none. Never null."""
     is_broken = reduce(or_, (_broken(rule, {}) for rule in rules_of(table.model) if rule.outcome in _STORED))
     return is_broken & ~_known(nw.col("is_deleted"), otherwise=False) if "is_deleted" in table.columns else is_broken
 
 
 def reasons(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
-    """The reasons to reject a row that are not waived, as text in the order of the contract; empty where none is."""
+    """Return the unwaived reasons to reject a row, as text in the order of the contract; empty where there are none."""
     return _as_text(_broken_by_reason(table, waived, _REJECT))
 
 
 def reasons_of_stored(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
-    """The rules that a stored row breaks, that are not waived for it, and that a derivation would not let stand."""
+    """Return the unwaived rules for which a derivation would reject or blank a stored row, as text."""
     return _as_text(_broken_by_reason(table, waived, _STORED))
 
 
 def waived_reasons(table: Table, waived: Mapping[str, nw.Expr]) -> nw.Expr:
-    """The reasons of a row that are waived for it, as text in the order of the contract; empty where none is."""
+    """Return the reasons of a row that are waived for it, as text in the order of the contract; may be empty."""
     broken = _broken_by_reason(table, {}, _STORED)
     return _as_text({reason: broken[reason] & waived[reason] for reason in broken if reason in waived})
 
@@ -165,8 +165,8 @@ def _broken(rule: Rule, waived: Mapping[str, nw.Expr]) -> nw.Expr:
     return broken & ~waived[rule.reason] if rule.reason in waived else broken
 
 
-def _known(said: nw.Expr, *, otherwise: bool) -> nw.Expr:
-    return said.fill_null(otherwise)
+def _known(condition: nw.Expr, *, otherwise: bool) -> nw.Expr:
+    return condition.fill_null(otherwise)
 
 
 def _broken_by_reason(table: Table, waived: Mapping[str, nw.Expr], outcomes: Sequence[Outcome]) -> dict[str, nw.Expr]:
@@ -180,7 +180,7 @@ def _broken_by_reason(table: Table, waived: Mapping[str, nw.Expr], outcomes: Seq
 
 
 def _as_text(by_reason: Mapping[str, nw.Expr]) -> nw.Expr:
-    """The names of the reasons for which an expression holds."""
+    """Return the names of the reasons whose condition holds, as text."""
     if not by_reason:
         return nw.lit("")
     named = [nw.when(holds).then(nw.lit(reason)).alias(reason) for reason, holds in by_reason.items()]

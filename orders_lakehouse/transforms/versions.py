@@ -1,4 +1,4 @@
-"""Which version of a row counts."""
+"""Order the versions of a row, and choose those that count."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ import narwhals as nw
 from orders_lakehouse.contracts.raw import AHEAD_HOURS, LINEAGE
 from orders_lakehouse.contracts.types import Frame
 
-# By the change clock; at an equal clock the last captured wins.
+# Versions are ordered by the change clock; at an equal clock the last captured wins.
 _CLOCK = ("updated_at", "captured_at", "captured_on")
-# Among those that were captured at once, the last of the sequence wins.
+# Among versions captured at once, the last of the sequence wins.
 _ORDER = (*_CLOCK, "sequence")
 _BEFORE, _PLACE = "__before", "place__"
 _OFFERED, _ALIKE, _COMPARED = "offered__", "alike__", "__compared"
 
 
 def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
-    """The current version of each row, and how many versions it has.
+    """Return the current version of each row, and the number of its versions.
 
     Args:
         versions: Raw rows, all versions of each key that occurs.
@@ -24,7 +24,7 @@ def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
 
     Returns:
         One row for each key with the columns of `versions`, `versions` (int): the number of rows of that key, and
-        `candidates` (int), as `with_candidates` says.
+        `candidates` (int) of `with_candidates`.
     """
     columns = versions.collect_schema().names()
     counted = versions.with_columns(versions=nw.len().over(*key).cast(nw.Int64))
@@ -42,7 +42,7 @@ def current_versions(versions: Frame, key: Sequence[str]) -> Frame:
 
 
 def with_candidates(versions: Frame, key: Sequence[str]) -> Frame:
-    """Add how many different rows the source offered for a key at once: more than one, and nothing says which counts.
+    """Add the number of different rows that the source offered for a key at once; one of several may be wrong.
 
     Args:
         versions: Raw rows.
@@ -55,7 +55,7 @@ def with_candidates(versions: Frame, key: Sequence[str]) -> Frame:
     content = [name for name in versions.collect_schema().names() if name not in (*LINEAGE, *at_once, "versions")]
     compared = [f"{name}{_COMPARED}" for name in content]
     offered, alike = nw.len().over(*at_once), nw.len().over(*at_once, *compared)
-    # What rows are grouped by is copied. Most have nobody to be compared with, and then a wide one need not be.
+    # Grouping copies the columns it groups by. Most rows have no other to compare with, so their content is left null.
     several, is_one = nw.when(nw.col(_OFFERED) > 1), nw.when(nw.col(_OFFERED) == nw.col(_ALIKE))
     return (
         versions.with_columns(offered.alias(_OFFERED))
@@ -67,16 +67,16 @@ def with_candidates(versions: Frame, key: Sequence[str]) -> Frame:
 
 
 def effective_at() -> nw.Expr:
-    """By which versions follow one another.
+    """Return the instant by which versions follow one another.
 
-    The change clock, unless it ran ahead of its capture: then a correction made since must be able to win.
+    It is the change clock, unless that ran ahead of its capture: then it is the capture, so that later corrections win.
     """
     clock, captured = nw.col("updated_at"), nw.col("captured_at")
     return nw.when(clock > captured.dt.offset_by(f"{AHEAD_HOURS}h")).then(captured).otherwise(clock)
 
 
 def last_versions(versions: Frame, key: str) -> Frame:
-    """The last version of each row by the change clock; at an equal clock the last captured one.
+    """Return the last version of each row by the change clock; at an equal clock the last captured one.
 
     Args:
         versions: Versions with `updated_at`, `captured_at`, `captured_on`.
@@ -92,19 +92,19 @@ def last_versions(versions: Frame, key: str) -> Frame:
 
 
 def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Frame:
-    """When each member of a dimension is valid: a version whose attributes differ from those of the one before it.
+    """Return when each member of a dimension is valid. A member is a version whose attributes differ from the previous.
 
-    Versions that follow one another with equal attributes are one member, valid from the first of them on. A deleted
-    row may lack its key (null or blank) or its clock; such a version belongs to no member.
+    Consecutive versions with equal attributes are one member, valid from the first of them on. A deleted row may lack
+    its key (null or blank) or its clock; such a version belongs to no member.
 
     Args:
         versions: Valid versions with `updated_at`, `captured_at`, `captured_on`.
         key: Column that identifies a row.
-        attributes: Columns by which members differ; a null equals a null.
+        attributes: Columns that distinguish members; null equals null.
 
     Returns:
         The first version of each member, with `valid_from` (null: from the beginning of time) and `valid_to` (null:
-        until further notice), half open.
+        without end), half open.
     """
     order, content = _order_and_content(versions, key)
     clock, number = nw.col("updated_at"), nw.len().over(key)
@@ -113,7 +113,7 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
     # Most rows have one version; only the others are worth sorting.
     single = known.filter(number == 1).with_columns(valid_from=always, valid_to=always)
     winners = known.filter(number > 1).unique(subset=[key, "updated_at"], keep="last", order_by=[*order[1:], *content])
-    # One window and a join, where a window for each attribute would sort the versions as often.
+    # One window and a join: a window for each attribute would sort the versions once for each.
     place = nw.col(_PLACE)
     placed = winners.with_columns(clock.cum_count().over(key, order_by="updated_at").cast(nw.Int64).alias(_PLACE))
     before = placed.select(key, place + 1, *(nw.col(name).alias(f"{name}{_BEFORE}") for name in attributes))
@@ -126,13 +126,13 @@ def valid_intervals(versions: Frame, key: str, attributes: Sequence[str]) -> Fra
 
 
 def _order_and_content(versions: Frame, key: str) -> tuple[list[str], list[str]]:
-    """By which columns versions follow one another, and those that break ties; cleansed rows have no sequence."""
+    """Return the columns that order versions, and those that break ties; cleansed rows have no sequence."""
     columns = versions.collect_schema().names()
     order = [name for name in _ORDER if name in columns]
     return order, [name for name in columns if name not in (key, *order)]
 
 
 def _differs(name: str) -> nw.Expr:
-    """Whether a column is not what it was in the version before; null against null is no difference."""
+    """Return whether a column differs from the version before; null equals null."""
     now, then = nw.col(name), nw.col(f"{name}{_BEFORE}")
     return (now.is_null() != then.is_null()) | (now != then).fill_null(value=False)
