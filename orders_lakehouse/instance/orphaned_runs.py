@@ -1,8 +1,8 @@
-"""Runs whose process is gone.
+"""Find and fail runs whose process is gone.
 
-A process that is killed leaves its run as started for ever, and with it the slots of the pools that the run had taken;
-whoever waits for a slot would wait in vain. So a run is signed with the process that executes it, and a run of this
-machine whose process does not live any more is marked as failed, which frees its slots.
+The run of a killed process stays started for ever and keeps its slots in pools, and other runs wait for these. So each
+run is signed with the process that executes it. A run of this machine whose process is gone is marked as failed, which
+frees its slots.
 """
 
 import os
@@ -18,21 +18,21 @@ _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dagste
 
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Note on a run that this process executes it."""
+    """Sign a run as executed by this process."""
     instance.add_run_tags(run_id, signature_tags(run_id))
 
 
 def signature_tags(run_id: str) -> dict[str, str]:
-    """The same note, as tags for a run that is about to start in this process."""
+    """Return the same signature as tags, for a run that is about to start in this process."""
     return {SIGNATURE: f"{_signature(psutil.Process())}/{run_id}"}
 
 
 def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """The signed runs of this machine that say they are at work, and whose process is gone."""
+    """Return the signed runs of this machine that are active in Dagster and whose process is gone."""
     dead = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_AT_WORK)):
         signature, _, signed = run.tags.get(SIGNATURE, "").rpartition("/")
-        # A run that is executed again bears the tags of the one before, until it signs itself.
+        # A run that is executed again has the tags of the earlier run until it signs itself.
         is_here = signed == run.run_id and signature.startswith(f"{socket.gethostname()}/")
         if is_here and not _lives(signature):
             dead.append(run)
@@ -40,7 +40,7 @@ def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark dead runs as failed, or as canceled where somebody wanted that, and free their slots; returns their ids."""
+    """Mark dead runs as failed, or as canceled if they were being canceled, and free their slots; return their ids."""
     dead = dead_runs(instance)
     for run in dead:
         if run.status == dg.DagsterRunStatus.CANCELING:
@@ -52,7 +52,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _signature(process: psutil.Process) -> str:
-    # A process id is used again one day; the time of its start tells the two apart.
+    # Process ids are reused; the start time distinguishes the processes.
     return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
 
 

@@ -1,4 +1,4 @@
-"""What a run did, and what it failed by, as its events in Dagster tell."""
+"""Read the outcome of a run from its events in Dagster: check results, durations, errors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,20 +14,20 @@ STEP_EVENTS = {
     dg.DagsterEventType.STEP_FAILURE: "failed",
     dg.DagsterEventType.STEP_UP_FOR_RETRY: "retrying",
 }
-# So much of an error tells it apart from others; the run's page has the rest.
+# Maximum characters of an error in a sensor's state; the run's page has the rest.
 _MOST_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What a check of a run said.
+    """Result of a check in a run.
 
     Attributes:
         passed: Whether it holds.
         severity: ERROR or WARN.
-        failed_dates: Dates (ISO 8601) on which it does not hold, as far as dates tell.
+        failed_dates: Dates (ISO 8601) on which it does not hold, for a check by date.
         blocking: Whether it stops its run.
-        accounts: Of a check that keeps accounts, the number of versions in each.
+        accounts: Number of versions in each account, for a check of the row accounting.
     """
 
     passed: bool
@@ -38,19 +38,19 @@ class CheckOutcome:
 
     @property
     def failed(self) -> bool:
-        """Whether it does not hold, and that is an error."""
+        """Whether it does not hold, with severity ERROR."""
         return not self.passed and self.severity == "ERROR"
 
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes:
         run_id: Dagster's id of the run.
         success: Whether every step and every blocking check succeeded.
         seconds: Seconds by step.
-        checks: Asset (`layer/name`) and check name to what the check said of all dates.
+        checks: Result of each check over all dates, by asset (`layer/name`) and check name.
         errors: Messages of steps that failed for another reason than a check.
     """
 
@@ -61,7 +61,7 @@ class Outcome:
     errors: dict[str, str] = field(default_factory=dict)
 
     def as_data(self) -> dict[str, Any]:
-        """The same as plain data; checks are a list, with asset and check in each."""
+        """Return the outcome as plain data; checks are a list, with asset and check in each."""
         checks = [
             {"asset": asset, "check": name, **asdict(check)} for (asset, name), check in sorted(self.checks.items())
         ]
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
-    """Add to an outcome what the events of its run tell."""
+    """Add the events of a run to its outcome."""
     for entry in instance.all_logs(outcome.run_id, of_type={*STEP_EVENTS, dg.DagsterEventType.ASSET_CHECK_EVALUATION}):
         event = entry.get_dagster_event()
         if event.is_step_success:
@@ -96,12 +96,12 @@ def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
 
 
 def _is_failed_check(failure: Any) -> bool:
-    """Whether a step failed because a blocking check of it did; the check's own event says more."""
+    """Return whether a step failed because of a blocking check; the check's own event has the details."""
     return failure.error is not None and failure.error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def cause_of(failure: Any) -> str:
-    """The message of a failed step: what it said itself, else the innermost cause."""
+    """Return the message of a failed step: its own description, otherwise the innermost cause."""
     if failure.user_failure_data and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)
     error = failure.error
@@ -111,7 +111,7 @@ def cause_of(failure: Any) -> str:
 
 
 def causes(outcome: Outcome) -> list[str]:
-    """What failed in a run, a line for each cause: steps, and checks with their dates."""
+    """Return a line for each cause of a run's failure: steps, and checks with their dates."""
     by_cause: dict[str, list[str]] = {}
     for step, message in outcome.errors.items():
         by_cause.setdefault(message, []).append(step.replace("__", "/"))
@@ -121,7 +121,7 @@ def causes(outcome: Outcome) -> list[str]:
 
 
 def stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
-    """Checks that stopped a run: what only tells people has not, and its dates need not be left out."""
+    """Return the checks that stopped a run; checks that only report are left out."""
     return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
 
 
@@ -131,13 +131,13 @@ def _on(dates: Iterable[str]) -> str:
 
 
 def failure_in_words(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What a failed run failed by: its steps with their errors, and the checks that stopped it with their dates."""
+    """Return why a run failed: its steps with their errors, and the checks that stopped it with their dates."""
     outcome = Outcome(run_id)
     read_events(instance, outcome)
-    found = causes(outcome)
-    if not found:
-        # Killed, or failed before its first step.
+    lines = causes(outcome)
+    if not lines:
+        # The process was killed, or the run failed before its first step.
         ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-        found = [said for entry in ends if (said := (entry.get_dagster_event().message or "").strip())]
-    words = "; ".join(found) or "the run ended without a word"
+        lines = [message for entry in ends if (message := (entry.get_dagster_event().message or "").strip())]
+    words = "; ".join(lines) or "the run ended without a message"
     return words if len(words) <= _MOST_CHARACTERS else f"{words[: _MOST_CHARACTERS - 3]}..."

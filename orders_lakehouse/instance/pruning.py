@@ -1,8 +1,8 @@
-"""Dagster's history: what goes of runs that are older than the newest ones.
+"""Prune Dagster's history of old runs.
 
-Dagster has a public way to delete a run with all of its events, after which its dates show as missing. Here the events
-that the UI needs of each asset and date stay. The order of the steps lets the next pruning finish one that was killed:
-a run's row goes last, so that the run is found again.
+Dagster's public way deletes a run with all of its events, after which its dates show as missing. This module keeps the
+events that the UI needs for each asset and date. A run's row is deleted last, so that the next pruning finds the run
+again if this one is killed.
 """
 
 import sqlite3
@@ -31,25 +31,25 @@ from orders_lakehouse.runtime.stored_history import NO_RUN, StoredRow
 
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _UNFINISHED = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
-# Runs whose events are looked at together.
+# Number of runs whose events are read together.
 _RUNS = 100
-# A file of SQLite is written anew when so much of it is free.
+# Free share and free bytes from which a SQLite file is written anew.
 _FREE_SHARE, _FREE_BYTES = 0.25, 1_000_000
 
 
 @dataclass
 class Pruned:
-    """What went, or would go.
+    """Numbers of removed things, or of those that would be removed.
 
     Attributes:
         runs: Runs that Dagster forgets.
-        trimmed: Runs that stay for an event of theirs, and lose the others.
+        trimmed: Runs that keep only the events that the UI needs.
         events: Events in the index of all runs.
         evaluations: Evaluations of checks.
         ticks: Ticks of sensors and schedules.
-        files: Files: event logs of single runs, what runs printed, artifacts of dbt, leftovers of killed processes.
-        bytes: Size of the files and of the rows, as far as it is known.
-        oldest: When the oldest of the runs was created that keep everything; None while none is older.
+        files: Files: event logs of single runs, output of runs, artifacts of dbt, leftovers of killed processes.
+        bytes: Size of the files, and of rows where it is known.
+        oldest: Creation of the oldest run that keeps everything; None if there are no older runs.
     """
 
     runs: int = 0
@@ -66,27 +66,27 @@ class Pruned:
 class _Pruning:
     instance: dg.DagsterInstance
     dry_run: bool
-    done: Pruned = field(default_factory=Pruned)
+    pruned: Pruned = field(default_factory=Pruned)
 
     def remove(self, path: Path) -> None:
         """Count the files at a path, and remove them."""
         files, size = files_and_bytes(path) if path.exists() else (0, 0)
-        self.done.files += files
-        self.done.bytes += size
+        self.pruned.files += files
+        self.pruned.bytes += size
         if not self.dry_run:
             remove(path)
 
     def delete_events(self, rows: Sequence[StoredRow]) -> None:
         """Count events, and delete them."""
-        self.done.events += len(rows)
-        self.done.bytes += sum(row.bytes for row in rows)
+        self.pruned.events += len(rows)
+        self.pruned.bytes += sum(row.bytes for row in rows)
         if not self.dry_run:
             stored_history.delete_events(self.instance, [row.id for row in rows])
 
     def delete_evaluations(self, rows: Sequence[StoredRow]) -> None:
         """Count evaluations, and delete them."""
-        self.done.evaluations += len(rows)
-        self.done.bytes += sum(row.bytes for row in rows)
+        self.pruned.evaluations += len(rows)
+        self.pruned.bytes += sum(row.bytes for row in rows)
         if not self.dry_run:
             stored_history.delete_evaluations(self.instance, [row.id for row in rows])
 
@@ -96,16 +96,16 @@ def prune_history(
 ) -> Pruned:
     """Remove what is not needed of all but the newest runs, and files that belong to no run.
 
-    Runs may be at work meanwhile, and another pruning, too.
+    Runs and another pruning may be active at the same time.
 
     Args:
         instance: Dagster's instance, whose storage is SQLite or Postgres.
-        keep: How many of the newest runs keep everything; and how many of the newest ticks each sensor and schedule.
-        named: Ids of older runs that keep everything, because somebody is told to look at them.
-        dry_run: Change nothing, and count only.
+        keep: Number of newest runs that keep everything, and of newest ticks kept for each sensor and schedule.
+        named: Ids of older runs that keep everything, because messages refer to them.
+        dry_run: Change nothing, and only count.
 
     Returns:
-        What went, or would go.
+        What was removed, or would be removed.
     """
     pruning = _Pruning(instance, dry_run)
     newest = instance.get_run_records(limit=keep)
@@ -118,34 +118,34 @@ def prune_history(
     }
     old: list[str] = []
     if len(newest) == keep:
-        pruning.done.oldest = newest[-1].create_timestamp
+        pruning.pruned.oldest = newest[-1].create_timestamp
         older = instance.get_run_ids(dg.RunsFilter(statuses=_FINISHED), cursor=runs[-1].run_id)
-        # The oldest first: a pruning that is killed has taken from the end.
+        # The oldest run comes first, so that a killed pruning leaves no gap.
         old = [run_id for run_id in reversed(older) if run_id not in whole]
-    if pruning.done.oldest and stored_history.has_own_events(instance):
-        _prune_runs(pruning, old, pruning.done.oldest.astimezone(UTC).replace(tzinfo=None))
+    if pruning.pruned.oldest and stored_history.has_own_events(instance):
+        _prune_runs(pruning, old, pruning.pruned.oldest.astimezone(UTC).replace(tzinfo=None))
     _prune_files(pruning, whole, {*whole, *old})
     _prune_ticks(pruning, keep)
-    return pruning.done
+    return pruning.pruned
 
 
 def shrink_files(instance: dg.DagsterInstance, run_id: str = "") -> int:
-    """Give the free room in Dagster's SQLite files back, where there is much of it and nobody else is at work.
+    """Return free space in Dagster's SQLite files to the disk, if there is much of it and no other run is active.
 
     Args:
         instance: Dagster's instance.
         run_id: The run that asks.
 
     Returns:
-        Bytes given back.
+        Number of bytes returned.
     """
     unfinished = instance.get_run_ids(dg.RunsFilter(statuses=_UNFINISHED))
     return 0 if set(unfinished) - {run_id} else sum(map(_shrink, stored_history.shared_files(instance)))
 
 
 def _prune_runs(pruning: _Pruning, old: Sequence[str], before: datetime) -> None:
-    """Remove what is not needed of old runs, and of what was reported before an instant (UTC) without a run."""
-    # Before the runs' rows, by which they are found.
+    """Remove what is not needed of old runs, and of reports without a run from before an instant (UTC)."""
+    # Evaluations are pruned before the runs' rows, because they are found by these.
     shown, lose_something = _prune_evaluations(pruning, frozenset(old), before)
     needed = _needed_events(pruning.instance)
     _prune_runless(pruning, needed, before)
@@ -156,19 +156,19 @@ def _prune_runs(pruning: _Pruning, old: Sequence[str], before: datetime) -> None
         losing = {*(row.run_id for row in dropped), *lose_something.intersection(batch)}
         kept = {*(row.run_id for row in events if row.id in needed), *shown.intersection(batch)}
         for run_id in batch:
-            # A run that only its row is left of has no logs any more: a bucket is not asked about it each night.
+            # A run that has only its row left has no output any more, so a bucket is not asked about it each night.
             _prune_logs(pruning, run_id, printed=run_id in losing or run_id not in kept)
         pruning.delete_events(dropped)
-        pruning.done.trimmed += len(losing & kept)
+        pruning.pruned.trimmed += len(losing & kept)
         for run_id in batch:
             if run_id not in kept:
-                pruning.done.runs += 1
+                pruning.pruned.runs += 1
                 if not pruning.dry_run:
                     stored_history.delete_run_alone(pruning.instance, run_id)
 
 
 def _prune_runless(pruning: _Pruning, needed: Collection[int], before: datetime) -> None:
-    """Remove events of no run: what a page or a run has reported about an asset or a check."""
+    """Remove events without a run: reports of a page or a run about an asset or a check."""
     runless = stored_history.events_of_no_run(pruning.instance, before)
     pruning.delete_events([row for row in runless if row.id not in needed])
     if not pruning.dry_run:
@@ -176,10 +176,10 @@ def _prune_runless(pruning: _Pruning, needed: Collection[int], before: datetime)
 
 
 def _prune_evaluations(pruning: _Pruning, old: Collection[str], before: datetime) -> tuple[set[str], set[str]]:
-    """Remove the superseded evaluations of old runs, and of no run.
+    """Remove the superseded evaluations of old runs, and those without a run.
 
     Returns:
-        Ids of the runs that have an evaluation which stays, and of those that lose some.
+        Ids of the runs with an evaluation that stays, and of the runs that lose some.
     """
     shown, losing = set[str](), set[str]()
     needed = stored_history.newest_evaluations(pruning.instance)
@@ -196,12 +196,12 @@ def _prune_evaluations(pruning: _Pruning, old: Collection[str], before: datetime
 
 def _needed_events(instance: dg.DagsterInstance) -> set[int]:
     newest, last = stored_history.newest_of_assets(instance, [MATERIALIZED, OBSERVED, *ATTEMPTED])
-    # SQLite gives the id of its last row again once that row is gone, and cursors count on ids that only grow.
+    # The last event stays, because SQLite would give its id again, and cursors rely on ids that only grow.
     return needed_events(NewestEvent(*row) for row in newest) | ({last} if last is not None else set())
 
 
 def _prune_logs(pruning: _Pruning, run_id: str, *, printed: bool) -> None:
-    """Remove the file of a run's events, and what the run printed."""
+    """Remove the file of a run's events, and the run's output."""
     if not pruning.dry_run:
         stored_history.close_event_file(pruning.instance, run_id)
     _remove_all(pruning, stored_history.event_files(pruning.instance, run_id))
@@ -226,11 +226,11 @@ def _prune_files(pruning: _Pruning, whole: Collection[str], known: Collection[st
 
 
 def _prune_ticks(pruning: _Pruning, keep: int) -> None:
-    """Remove all but the newest ticks of each sensor and schedule, with what they logged."""
+    """Remove all but the newest ticks of each sensor and schedule, with their logs."""
     folder = stored_history.printed_folder(pruning.instance)
     for ticks in stored_history.old_ticks(pruning.instance, keep, purge=not pruning.dry_run):
-        pruning.done.ticks += ticks.number
-        pruning.done.bytes += ticks.bytes
+        pruning.pruned.ticks += ticks.number
+        pruning.pruned.bytes += ticks.bytes
         for log in folder.glob(f"*/{ticks.name}/*") if folder is not None else ():
             if ticks.oldest_kept is not None and log.is_file() and log.stat().st_mtime < ticks.oldest_kept:
                 pruning.remove(log)
@@ -245,7 +245,7 @@ def _shrink(path: Path) -> int:
     if not path.exists():
         return 0
     before = path.stat().st_size
-    # Whoever writes in this moment is not kept waiting: the next pruning tries again.
+    # A short timeout keeps writers from waiting; the next pruning tries again.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as file:
         free, pages, size = (
             file.execute(f"PRAGMA {what}").fetchone()[0] for what in ("freelist_count", "page_count", "page_size")

@@ -1,6 +1,6 @@
-"""What is left of runs and how long: decisions, and the files of LAKEHOUSE_HOME.
+"""Decide what is kept of old runs, and remove files of LAKEHOUSE_HOME.
 
-Dagster's own storage is pruned by `instance.pruning`; the tables of the lake are maintained by `delta.maintenance`.
+`instance.pruning` prunes Dagster's own storage; `delta.maintenance` maintains the tables of the lake.
 """
 
 import os
@@ -15,11 +15,12 @@ from pathlib import Path
 from orders_lakehouse.runtime.dbt_server import FOLDER_PREFIX, SOCKET
 from orders_lakehouse.settings import settings
 
-# dbt's folders that stay for their logs. The pool of dbt has one slot, so the build at work is among the newest.
+# Number of dbt folders kept for their logs. dbt's pool has one slot, so the active build is among the newest.
 KEPT_FAILURES = 10
-# Files without a run are left alone for a day: their run may be about to be stored. No run takes longer than six hours.
+# Age in seconds from which files without a run are removed. Younger ones may belong to a run that is about to be
+# stored; no run takes longer than six hours.
 _ABANDONED_SECONDS = 86_400
-# Files that a writer renames once they are whole end with its process id.
+# Patterns, by folder, of temporary files with the writer's process id as suffix; the writer renames whole ones.
 _COPIES = {"dbt": "partial_parse.*", "sensors": "*"}
 
 
@@ -31,7 +32,7 @@ class NewestEvent:
         asset: Key of the asset.
         partition: Its partition, if any.
         type: Dagster's name of the type.
-        id: Place of the event in the log.
+        id: Position of the event in the log.
     """
 
     asset: str
@@ -40,16 +41,16 @@ class NewestEvent:
     id: int
 
 
-# Events by which the UI shows an asset or a partition as materialized, observed, or failed.
+# Event types by which the UI shows an asset or a partition as materialized, observed, or failed.
 MATERIALIZED, OBSERVED = "ASSET_MATERIALIZATION", "ASSET_OBSERVATION"
 ATTEMPTED = ("ASSET_MATERIALIZATION_PLANNED", "ASSET_FAILED_TO_MATERIALIZE")
 
 
 def needed_events(newest: Iterable[NewestEvent]) -> set[int]:
-    """Return the ids of the events that the UI needs of each asset and partition.
+    """Return the ids of the events that the UI needs for each asset and partition.
 
-    An attempt counts while no materialization follows it: it then is why the partition shows as failed. The newest
-    attempt of an asset always counts: Dagster finds the asset's latest run by it.
+    An attempt is needed while no materialization follows it, because it makes the partition show as failed. The newest
+    attempt of an asset is always needed, because Dagster finds the asset's latest run by it.
     """
     newest = sorted(newest, key=lambda event: event.id)
     materialized = {(event.asset, event.partition): event.id for event in newest if event.type == MATERIALIZED}
@@ -62,12 +63,12 @@ def needed_events(newest: Iterable[NewestEvent]) -> set[int]:
 
 
 def dbt_folder() -> Path:
-    """Return the folder in which each invocation of dbt has a folder for its logs and artifacts."""
+    """Return the folder that holds a folder of logs and artifacts for each invocation of dbt."""
     return settings().home / "dbt"
 
 
 def tidy_after_dbt(target: Path, *, failed: bool) -> None:
-    """Remove the artifacts of a build that succeeded, or those of builds before the last that failed.
+    """Remove the artifacts of a build if it succeeded, and those of old failed builds.
 
     Args:
         target: Folder of the build.
@@ -86,7 +87,7 @@ def leftover_files(kept: Collection[str], known: Collection[str]) -> Iterator[Pa
 
     Args:
         kept: Ids of the runs that keep everything.
-        known: Ids of all runs that Dagster knows; what belongs to another run counts once it is a day old.
+        known: Ids of all runs that Dagster knows; files of other runs are yielded once they are a day old.
     """
     home = settings().home
     if settings().dbt_artifacts == "failed":
@@ -116,7 +117,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; one that is gone is no error."""
+    """Remove a file, or a folder with its content; a missing path is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -124,9 +125,9 @@ def remove(path: Path) -> None:
 
 
 def files_and_bytes(path: Path) -> tuple[int, int]:
-    """Return how many files there are at or below a path, and their size."""
-    files = [found for found in (path.rglob("*") if path.is_dir() else [path]) if found.is_file()]
-    return len(files), sum(found.stat().st_size for found in files)
+    """Return the number of files at or below a path, and their size."""
+    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return len(files), sum(file.stat().st_size for file in files)
 
 
 def _superseded(folder: Path) -> list[Path]:
@@ -144,7 +145,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _abandoned_dbt_servers() -> Iterator[Path]:
-    """Yield the folders of dbt servers whose process was killed; those of others have no such socket in them."""
+    """Yield the folders of dbt servers whose process was killed; other folders have no such socket."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         try:
             is_socket = stat.S_ISSOCK((folder / SOCKET).stat().st_mode)

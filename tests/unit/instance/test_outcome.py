@@ -62,6 +62,6 @@ def test_a_check_that_stopped_the_run_is_named(instance: dg.DagsterInstance) -> 
 
 def test_a_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
     run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
-    assert failure_in_words(instance, run.run_id) == "the run ended without a word"
+    assert failure_in_words(instance, run.run_id) == "the run ended without a message"
     instance.report_run_failed(run, "The process that executed this run is gone.")
     assert failure_in_words(instance, run.run_id) == "The process that executed this run is gone."
