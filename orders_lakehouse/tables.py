@@ -85,7 +85,7 @@ def cumulated_over(table: Table) -> list[Table]:
     return [
         curated.table
         for curated in CURATED_TABLES
-        if isinstance(curated.made, Cumulative) and curated.made.source == table
+        if isinstance(curated.recipe, Cumulative) and curated.recipe.source == table
     ]
 
 

@@ -26,7 +26,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.outcome import Outcome, causes, stopped_by
 from orders_lakehouse.pipeline.check_results import failing, of_checks
 from orders_lakehouse.pipeline.losses import ordered_before_start
-from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.pipeline.source_lag import changed_later, first_and_last_change
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
@@ -208,7 +208,7 @@ def explain_losses(lost: pl.DataFrame) -> str:
         [
             "the run succeeded, and much of a table is lost on the way.",
             *(f"  {line}" for line in (*found, *values)),
-            *remedies(lost, program()),
+            *next_steps(lost, program()),
         ]
     )
 

@@ -18,7 +18,7 @@ from orders_lakehouse.dates import in_words
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.check_results import evaluations, in_force
-from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.settings import settings
 
 _WHOLE = "the table as a whole"
@@ -96,7 +96,7 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
         _show_history(results)
     elif wanted.failed:
         _show_failures(results)
-        _show_remedies(results)
+        _show_next_steps(results)
     elif wanted.day:
         _show_date(results)
     else:
@@ -205,7 +205,7 @@ def _show_date(results: pl.DataFrame) -> None:
     if failing.height:
         console().print()
         _show_failures(failing)
-        _show_remedies(failing)
+        _show_next_steps(failing)
 
 
 def _show_failures(failing: pl.DataFrame) -> None:
@@ -220,9 +220,9 @@ def _show_failures(failing: pl.DataFrame) -> None:
                     terminal.print(indented(f"{name:<9} {text}", 4))
 
 
-def _show_remedies(failing: pl.DataFrame) -> None:
-    for remedy in remedies(failing, program()):
-        click.echo(f"\n{remedy}")
+def _show_next_steps(failing: pl.DataFrame) -> None:
+    for step in next_steps(failing, program()):
+        click.echo(f"\n{step}")
 
 
 def _show_history(results: pl.DataFrame) -> None:

@@ -18,10 +18,10 @@ from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
-from orders_lakehouse.instance.health import look_at_daemon, look_at_runs, named_by_dagster, standing_instance
+from orders_lakehouse.instance.health import existing_instance, look_at_daemon, look_at_runs, named_by_dagster
 from orders_lakehouse.machine.disks import disks, finding_of_room
 from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations, in_force
-from orders_lakehouse.pipeline.failing_requests import kept, kept_refused
+from orders_lakehouse.pipeline.failing_requests import saved_failures, saved_refused
 from orders_lakehouse.pipeline.lake_health import dates_of, look_at_contents, look_at_tables
 from orders_lakehouse.postgres.connections import Database, is_embedded
 from orders_lakehouse.postgres.embedded import embedded_server_runs
@@ -96,7 +96,7 @@ def _named_by_warehouse() -> Sequence[Named]:
 
 
 def _named_by_dagster() -> Sequence[Named]:
-    with standing_instance() as instance:
+    with existing_instance() as instance:
         return () if instance is None else list(named_by_dagster(instance))
 
 
@@ -139,7 +139,7 @@ def _disk(here: Here) -> Looked:
 
 
 def _dagster(look: Callable[[dg.DagsterInstance], Looked], _: Here) -> Looked:
-    with standing_instance() as instance:
+    with existing_instance() as instance:
         return Looked("nothing here yet: no run has made Dagster's home") if instance is None else look(instance)
 
 
@@ -153,11 +153,11 @@ def _sensors(_: Here) -> Looked:
             "Once the cause is fixed, it gets through by itself; at once:",
             [f"lakehouse backfill {one.first} {one.last} --job {one.job}"],
         )
-        for one in kept()
+        for one in saved_failures()
     ]
     findings += [
         Finding(ERROR, f"shop.{one.table}", one.in_words, "a table that is followed", "As it says.")
-        for one in kept_refused()
+        for one in saved_refused()
     ]
     return Looked("what they ask for gets through" if not findings else "something is asked for in vain", findings)
 

@@ -13,7 +13,7 @@ from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.date_queue import GAP, ranges
-from orders_lakehouse.pipeline.recapture import Recaptured, touched_by
+from orders_lakehouse.pipeline.recapture import Recaptured, affected_by
 from orders_lakehouse.pipeline.recapture import recapture as take_again
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.sources.base import Window
@@ -73,7 +73,7 @@ def recapture(name: str, day: date) -> None:
     done = take_again(lake, table, day, rows, extras, calendar)
     _say(table, day, done)
     if done.wrong or done.taken.height:
-        touched = touched_by(lake, table, day, done, calendar)
+        touched = affected_by(lake, table, day, done, calendar)
         commands = [command_line(Request(day, day, job=CAPTURE_JOB))]
         commands += [command_line(Request(first, last, job=DERIVE_JOB)) for first, last in ranges(touched, GAP, ())]
         click.echo("\nTo judge this date again, and to derive what it touches:")

@@ -19,7 +19,7 @@ from orders_lakehouse.delta.log import Extent, extent, find
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.check_results import evaluations, in_force
-from orders_lakehouse.pipeline.failing_requests import InVain, kept, kept_refused
+from orders_lakehouse.pipeline.failing_requests import RepeatedFailure, saved_failures, saved_refused
 from orders_lakehouse.postgres.connections import connect
 from orders_lakehouse.postgres.embedded import embedded_server_runs
 from orders_lakehouse.settings import settings
@@ -75,7 +75,7 @@ class Status:
 
     tables: list[TableStatus]
     marts_unknown: str | None = None
-    asked_in_vain: Sequence[InVain] = ()
+    asked_in_vain: Sequence[RepeatedFailure] = ()
     refused_tables: Sequence[RefusedTable] = ()
 
 
@@ -115,8 +115,8 @@ def look(lake: Lake) -> Status:
         unreachable = _warehouse_not_running()
         marts = [] if unreachable else list(_marts(results))
     except ExpectedError as error:
-        return Status(found, str(error), kept(), kept_refused())
-    return Status([*found, *marts], unreachable, kept(), kept_refused())
+        return Status(found, str(error), saved_failures(), saved_refused())
+    return Status([*found, *marts], unreachable, saved_failures(), saved_refused())
 
 
 def _extent(lake: Lake, table: Table) -> Extent | None:
@@ -263,7 +263,7 @@ def _show_in_vain(found: Status) -> None:
         terminal.print(f"{MARKS[FAILED]} shop.{escape(refused.in_words)}")
     for one in found.asked_in_vain:
         terminal.print(f"{MARKS[FAILED]} {one.sensor} asks in vain for {escape(one.in_words)}")
-        terminal.print(Padding(Text(f"{one.error}\n{one.remedy(program())}"), (0, 0, 0, 4)))
+        terminal.print(Padding(Text(f"{one.error}\n{one.next_step(program())}"), (0, 0, 0, 4)))
 
 
 def _cells(one: TableStatus) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""Curated tables: one file for each, with its contract and how it is made of others.
+"""Curated tables: one file for each, with its contract and its transform.
 
-A new one is a file here and a line of `registry.py`. Nothing here reads or writes.
+A new table is a file here and a line of `registry.py`. Nothing here reads or writes.
 """
 
 from orders_lakehouse.runtime.pandera_light import import_pandera
 
-# Before any module here imports Pandera by itself.
+# Pandera is imported here first, in its light form, before any module of the package imports it.
 import_pandera()

@@ -1,4 +1,4 @@
-"""What a curated table declares."""
+"""Declarations of a curated table."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,44 +25,45 @@ def curated_table(
         name: Name within the layer.
         model: Its contract.
         key: Columns that identify a row.
-        upstream: Tables that it is derived from; of several that have a column of a name, it comes from the first.
-        partitioned_by: Date column; None: it is replaced as a whole.
+        upstream: Tables that it is derived from; a column that several of them have comes from the first.
+        partitioned_by: Date column; None for a table that is replaced as a whole.
         computed: Columns that are computed, or have another name upstream, with the columns that they are made of.
     """
-    origins = {column: tuple(Origin(*of) for of in made) or MADE_HERE for column, made in (computed or {}).items()}
+    origins = {
+        column: tuple(Origin(*of) for of in sources) or MADE_HERE for column, sources in (computed or {}).items()
+    }
     return Table("curated", name, model, tuple(key), partitioned_by, upstream=tuple(upstream), computed=origins)
 
 
 @dataclass(frozen=True)
 class ByDate:
-    """A table whose dates are made of the same dates of others.
+    """A table whose dates are made of the same dates of other tables.
 
     Attributes:
-        dated: Tables of which the rows of the dates are read; the first has the rows that memory is reckoned by.
-        make: Makes the rows of some dates: of the frames of `dated`, then of those of `looked_up`, in their order.
-        looked_up: Tables without these dates: what is made of all their rows, once for all dates.
+        dated: Tables whose rows of the dates are read; the rows of the first one determine the size of batches.
+        make: Returns the rows of some dates, from the frames of `dated` and then those of `lookups`, in their order.
+        lookups: Tables without these dates, each with a function of all its rows, called once for all dates.
     """
 
     dated: tuple[Table, ...]
     make: Callable[..., Frame]
-    looked_up: tuple[tuple[Table, Callable[[Frame], Frame]], ...] = ()
+    lookups: tuple[tuple[Table, Callable[[Frame], Frame]], ...] = ()
 
 
 @dataclass(frozen=True)
 class Cumulative:
-    """A table over all dates of another one, kept up to date by the dates that changed.
+    """A table over all dates of another one, updated by the dates that changed.
 
-    To sum every row for one date that changed would make each run dearer as the shop grows.
+    Summing every row for one changed date would make each run slower as the shop grows.
 
     Attributes:
         source: The table that is summed.
         summed: Sums rows of whole dates.
-        columns: The columns of `summed`; the table has them, too.
-        updated: Brings sums up to date: of the standing ones, and of those of the changed dates as they were and as
-            they are.
-        group: Column of `summed` by which rows of the source are found again.
-        unknown: Columns that are null in `updated` where only the dates that did not change can tell.
-        finished: Makes the table of sums over all dates, and of the source's latest date.
+        columns: Columns of `summed`; the table has them, too.
+        updated: Updates sums, from the stored sums and those of the changed dates before and after the change.
+        group: Column of `summed` that selects rows of the source again.
+        unknown: Columns that `updated` leaves null where only the unchanged dates have the value.
+        finished: Returns the table, from the sums over all dates and the source's latest date.
     """
 
     source: Table
@@ -80,12 +81,13 @@ class Fact:
 
     Attributes:
         name: Name of the model. Its dates are integers, yyyymmdd, in `date_id`.
-        state: Column by which rows of a date are told apart when they are counted.
+        state: Column by which the rows of a date are grouped to count them.
         measure: Amount that is summed.
-        expected: Makes, of the upstream tables of some dates, the rows that the table ought to have: the date, state,
-            key, measure, and `captured_at` of whatever was captured last for the row.
-        versions: Entities' raw tables, and their keys, whose newest version says when a row changed last.
-        same_total: Table upstream whose rows and measure are the same on each date.
+        expected: Returns the rows that the table should have, from the upstream tables of some dates: the date, state,
+            key, measure, and the last `captured_at` among the versions that the row is made of.
+        expected_of: Upstream tables that `expected` reads.
+        versions: Raw tables and keys whose newest version says when a row changed last.
+        same_total: Upstream table with the same number of rows and total on each date.
     """
 
     name: str
@@ -99,10 +101,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class Volume:
-    """Measures that are as usual on each date, beside the same weekday of the weeks before.
+    """Measures of each date that are compared with the same weekday of the weeks before.
 
     Attributes:
-        what: The measures in words, as the first ones of a sentence.
+        what: Names of the measures, as the beginning of a sentence.
         by: Column of groups that are never added to one another.
         measures: Columns that are compared.
     """
@@ -118,17 +120,17 @@ class Curated:
 
     Attributes:
         table: The Delta table.
-        made: How it is made.
-        copied: How it is copied to the warehouse; None: it is not.
+        recipe: How its rows are made.
+        copied: How it is copied to the warehouse; None if it is not.
         fact: The fact that is made of it row by row, if any.
         mixes: Columns whose mix of values is watched.
         volume: Measures that are watched.
-        drawn_by_date: Makes, of rows of some dates, what is drawn by date: title to date and value.
-        drawn_by: Column whose values are counted and drawn.
+        drawn_by_date: Returns charts by date, from rows of some dates: title to date and value.
+        drawn_by: Column whose values are counted for a chart.
     """
 
     table: Table
-    made: ByDate | Cumulative
+    recipe: ByDate | Cumulative
     copied: Copied | None = None
     fact: Fact | None = None
     mixes: tuple[Mix, ...] = ()
@@ -138,5 +140,5 @@ class Curated:
 
     @property
     def name(self) -> str:
-        """Its name within the layer."""
+        """Name within the layer."""
         return self.table.name

@@ -16,9 +16,9 @@ from orders_lakehouse.curated.order_lines import ORDER_LINES, REVERSED
 from orders_lakehouse.transforms.columns import days_between
 
 SEGMENTS = ("champion", "loyal", "recent", "at_risk", "dormant")
-# Types of sums. Summands are cast before they are summed: Spark gives a sum ten digits more than its summands.
+# Types of sums. Summands are cast first, because Spark gives a sum ten digits more than its summands.
 _AMOUNTS, _QUANTITIES = nw.Decimal(*MONEY_SUM), nw.Decimal(*QUANTITY_SUM)
-# Of a customer in a currency.
+# Columns of the purchases of a customer in a currency.
 PURCHASES = ("customer_id", "currency", "orders", "units", "spend", "first_order_on", "last_order_on")
 
 
@@ -50,8 +50,8 @@ class CustomerProfile(Contract):
         return nw.col("first_order_on") <= nw.col("last_order_on")
 
 
-def _of_lines(*columns: str) -> list[tuple[Table, str]]:
-    # Cancelled and returned orders do not count.
+def _from_lines(*columns: str) -> list[tuple[Table, str]]:
+    # The status is always among the origins, because cancelled and returned orders do not count.
     return [(ORDER_LINES, column) for column in (*columns, "order_status")]
 
 
@@ -62,19 +62,19 @@ CUSTOMER_PROFILE = curated_table(
     (ORDER_LINES,),
     partitioned_by=None,
     computed={
-        "orders": _of_lines("order_id"),
-        "units": _of_lines("quantity"),
-        "spend": _of_lines("total_price"),
-        "first_order_on": _of_lines("order_date"),
-        "last_order_on": _of_lines("order_date"),
-        "recency_days": _of_lines("order_date"),
-        "segment": _of_lines("order_date", "order_id"),
+        "orders": _from_lines("order_id"),
+        "units": _from_lines("quantity"),
+        "spend": _from_lines("total_price"),
+        "first_order_on": _from_lines("order_date"),
+        "last_order_on": _from_lines("order_date"),
+        "recency_days": _from_lines("order_date"),
+        "segment": _from_lines("order_date", "order_id"),
     },
 )
 
 
 def purchases(lines: Frame) -> Frame:
-    """What each customer bought.
+    """Sum what each customer bought.
 
     Args:
         lines: Rows of `curated/order_lines`, whole dates.
@@ -100,16 +100,16 @@ def purchases(lines: Frame) -> Frame:
 
 
 def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
-    """What each customer bought, where what was bought on some dates has changed.
+    """Update what each customer bought, after a change of some dates.
 
     Args:
-        standing: Purchases over all dates, as they were.
-        before: Those of the dates that changed, as they were.
-        now: Those of the same dates, as they are.
+        standing: Stored purchases over all dates.
+        before: Purchases of the changed dates before the change.
+        now: Purchases of the same dates after the change.
 
     Returns:
-        The columns `PURCHASES`. `first_order_on` or `last_order_on` is null where it was one of the dates and has gone
-        from them: the dates that did not change have to tell.
+        The columns `PURCHASES`. `first_order_on` or `last_order_on` is null where it was one of the changed dates and
+        no longer is; then only the unchanged dates have the value.
     """
     days = ("first_order_on", "last_order_on")
     signed = [
@@ -117,13 +117,13 @@ def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
             "customer_id",
             "currency",
             nw.col("orders") * nw.lit(sign),
-            # Exactly: a factor would take the digits of its own type.
+            # Subtraction is exact; a factor of -1 would change the number of digits.
             units=nw.col("units") if sign > 0 else (nw.lit(0).cast(_QUANTITIES) - nw.col("units")).cast(_QUANTITIES),
             spend=nw.col("spend") if sign > 0 else (nw.lit(0).cast(_AMOUNTS) - nw.col("spend")).cast(_AMOUNTS),
             **{
-                f"{day}_{other}": nw.col(day) if other == name else nw.lit(None).cast(nw.Date)
+                f"{day}_{side}": nw.col(day) if side == name else nw.lit(None).cast(nw.Date)
                 for day in days
-                for other in ("standing", "before", "now")
+                for side in ("standing", "before", "now")
             },
         )
         for name, purchased, sign in (("standing", standing, 1), ("before", before, -1), ("now", now, 1))
@@ -150,7 +150,7 @@ def purchases_since(standing: Frame, before: Frame, now: Frame) -> Frame:
 
 
 def _edge(day: str, reaches: nw.Expr) -> nw.Expr:
-    """A customer's first or last date: the new one where it reaches as far, null where the standing one went."""
+    """Return a customer's first or last date: the new one if it is as extreme, null if the stored one is gone."""
     standing, before, now = (nw.col(f"{day}_{name}") for name in ("standing", "before", "now"))
     gone = nw.lit(None).cast(nw.Date)
     stays = before.is_null() | (before != standing)
@@ -159,7 +159,7 @@ def _edge(day: str, reaches: nw.Expr) -> nw.Expr:
 
 
 def customer_profile(purchased: Frame, latest_order_date: date) -> Frame:
-    """What each customer bought, and how recently.
+    """Return what each customer bought, and how recently.
 
     Args:
         purchased: `purchases` over all dates.

@@ -13,7 +13,7 @@ from orders_lakehouse.contracts.types import MONEY_SUM, QUANTITY_SUM, Frame, Mon
 from orders_lakehouse.curated.base import ByDate, Curated, Volume, curated_table
 from orders_lakehouse.curated.order_lines import ORDER_LINES, REVERSED
 
-# Types of sums. Summands are cast before they are summed: Spark gives a sum ten digits more than its summands.
+# Types of sums. Summands are cast first, because Spark gives a sum ten digits more than its summands.
 _AMOUNTS, _QUANTITIES = nw.Decimal(*MONEY_SUM), nw.Decimal(*QUANTITY_SUM)
 
 
@@ -57,7 +57,7 @@ DAILY_SALES = curated_table(
 
 
 def daily_sales(lines: Frame) -> Frame:
-    """Sales by date and currency.
+    """Sum order lines by date and currency.
 
     Args:
         lines: Rows of `curated/order_lines`.
@@ -90,7 +90,7 @@ def daily_sales(lines: Frame) -> Frame:
 
 
 def sales_by_date(sales: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
-    """Net sales and orders by date, in the currency of most orders; amounts are never added across currencies."""
+    """Return net sales and orders by date, in the currency of most orders; amounts of currencies are never added."""
     if sales.is_empty():
         return {}
     currency = sales.group_by("currency").agg(pl.col("orders").sum()).sort("orders", "currency").item(-1, "currency")

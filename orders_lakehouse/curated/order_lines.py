@@ -1,4 +1,4 @@
-"""Order lines: each valid line of a valid order, with product and customer as they were when it was placed."""
+"""Order lines: each valid line of a valid order, with product and customer at the time of the order."""
 
 from typing import ClassVar
 
@@ -18,9 +18,9 @@ from orders_lakehouse.entities.orders import ORDER_STATUSES, ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.transforms.versions import valid_intervals
 
-# Orders in these states brought no revenue in the end.
+# States of orders that brought no revenue in the end.
 REVERSED = ("cancelled", "returned")
-# What a line shows of its customer and its product.
+# Columns that a line has from its customer and its product.
 _OF_CUSTOMER = {"customer_name": "full_name", "customer_city": "city", "customer_country_code": "country_code"}
 _OF_PRODUCT = ("product_name", "category", "manufacturer")
 
@@ -70,7 +70,10 @@ ORDER_LINES = curated_table(
 
 
 def customers_in_time(versions: Frame) -> Frame:
-    """What lines show of a customer, and when: of all rows of `cleansed/customers`, those that ever are valid.
+    """Return what lines show of each customer, and when it is valid.
+
+    Args:
+        versions: Rows of `cleansed/customers`.
 
     Returns:
         customer_id, valid_from, valid_to, customer_name, customer_city, customer_country_code.
@@ -84,7 +87,10 @@ def customers_in_time(versions: Frame) -> Frame:
 
 
 def products_in_time(versions: Frame) -> Frame:
-    """What lines show of a product, and when: of all rows of `cleansed/products`, those that ever are valid.
+    """Return what lines show of each product, and when it is valid.
+
+    Args:
+        versions: Rows of `cleansed/products`.
 
     Returns:
         product_id, valid_from, valid_to, product_name, category, manufacturer.
@@ -95,7 +101,7 @@ def products_in_time(versions: Frame) -> Frame:
 
 
 def order_lines(items: Frame, placed: Frame, customer: Frame, product: Frame) -> Frame:
-    """Lines with their order, and with product and customer as they were when it was placed.
+    """Join lines with their order, and with the product and customer of that time.
 
     Args:
         items: Rows of `cleansed/order_items` of some dates.
@@ -109,14 +115,14 @@ def order_lines(items: Frame, placed: Frame, customer: Frame, product: Frame) ->
     placed = placed.filter(~nw.col("is_deleted")).select(
         "order_id", "order_date", "ordered_at", "customer_id", "currency", order_status="status"
     )
-    # Customers are looked up for orders, not for lines: an order has one customer and many lines.
+    # Customers are joined to orders rather than to lines, because an order has one customer and many lines.
     placed = _as_of(placed, customer, "customer_id")
     lines = (
         items.filter(~nw.col("is_deleted"))
         .select(
             "order_id", "line_number", "order_date", "product_id", "quantity", "unit_price", "discount", "total_price"
         )
-        # By date, too: an order that moved stands at both dates until the one that it left is derived again.
+        # The date is part of the join: until the date that a moved order has left is derived, both dates have it.
         .join(placed, on=["order_id", "order_date"], how="inner")
     )
     return _as_of(lines, product, "product_id").select(ORDER_LINES.columns)
@@ -132,7 +138,7 @@ def _as_of(facts: Frame, versions: Frame, key: str) -> Frame:
 
 
 def expected_lines(items: pl.LazyFrame, placed: pl.LazyFrame) -> pl.LazyFrame:
-    """Lines as later layers ought to have them.
+    """Return the lines that later layers should have.
 
     Args:
         items: Rows of `cleansed/order_items`.
@@ -142,9 +148,9 @@ def expected_lines(items: pl.LazyFrame, placed: pl.LazyFrame) -> pl.LazyFrame:
         order_date, order_status, order_id, line_number, total_price, captured_at (of the line or of its order,
         whichever is later).
     """
-    standing = items.filter(~pl.col("is_deleted"))
+    not_deleted = items.filter(~pl.col("is_deleted"))
     states = placed.filter(~pl.col("is_deleted")).select("order_id", "order_date", "captured_at", order_status="status")
-    return standing.join(states, on=["order_id", "order_date"]).select(
+    return not_deleted.join(states, on=["order_id", "order_date"]).select(
         *("order_date", "order_status", "order_id", "line_number", "total_price"),
         captured_at=pl.max_horizontal("captured_at", "captured_at_right"),
     )
@@ -155,7 +161,7 @@ CURATED = Curated(
     ByDate(
         dated=(ORDER_ITEMS, ORDERS),
         make=order_lines,
-        looked_up=((CUSTOMERS, customers_in_time), (PRODUCTS, products_in_time)),
+        lookups=((CUSTOMERS, customers_in_time), (PRODUCTS, products_in_time)),
     ),
     copied=Copied(without=frozenset({*_OF_CUSTOMER, *_OF_PRODUCT}), counted="product_id"),
     fact=Fact(

@@ -1,4 +1,4 @@
-"""Every curated table; what one is made of stands before it."""
+"""Every curated table, after the tables that it is made of."""
 
 from orders_lakehouse.curated import customer_profile, daily_sales, order_lines
 from orders_lakehouse.curated.base import Curated

@@ -125,7 +125,7 @@ def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool 
     # Dagster's storage brings SQLAlchemy, which no other run needs before it opens its instance.
     from orders_lakehouse.instance.pruning import prune_history
 
-    told = {failure.run_id for failure in failing_requests.kept() if failure.run_id}
+    told = {failure.run_id for failure in failing_requests.saved_failures() if failure.run_id}
     done = prune_history(instance, settings().keep_runs, told, dry_run=dry_run)
     return done, prune_results(lake, done.oldest, dry_run=dry_run) if done.oldest else 0
 

@@ -26,7 +26,13 @@ from orders_lakehouse.partitions import DAILY, range_tags
 from orders_lakehouse.pipeline.affected_dates import affected_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations
 from orders_lakehouse.pipeline.date_queue import DateQueue, Ended, Failed, RequestedRun
-from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, keep, keep_refused, refused_tables
+from orders_lakehouse.pipeline.failing_requests import (
+    RepeatedFailure,
+    refused_tables,
+    repeated_failures,
+    save_failures,
+    save_refused,
+)
 from orders_lakehouse.pipeline.source_changes import changed_dates
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
@@ -56,31 +62,31 @@ def _tick(
     before = DateQueue.from_json(context.cursor)
     dates, marks = look(before.marks if before else None)
     noted = (before or DateQueue()).note(dates, marks, now)
-    ended = _ended(context.instance, lake, noted.asked, now)
+    ended = _ended(context.instance, lake, noted.requested, now)
     failed = {
         key: Failed(run_id, failure_in_words(context.instance, run_id) if run_id else _NOWHERE)
         for key, (how, run_id) in ended.items()
         if how is Ended.FAILED
     }
     settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now, failed)
-    in_vain = asked_in_vain(context.sensor_name, settled)
-    keep(context.sensor_name, in_vain)
+    in_vain = repeated_failures(context.sensor_name, settled)
+    save_failures(context.sensor_name, in_vain)
     refused = refused_tables(settled)
-    keep_refused(context.sensor_name, refused)
+    save_refused(context.sensor_name, refused)
     told = _told(in_vain, refused)
     if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
         return dg.SensorResult(skip_reason=f"the shop's changes are being captured{told}", cursor=settled.to_json())
-    after, asked = settled.ask(now, context.sensor_name)
+    after, asked = settled.request(now, context.sensor_name)
     if not asked:
         waiting = f"{len(after.waiting)} dates wait" if after.waiting else "nothing new"
-        working = f", {len(after.asked)} runs at work" if after.asked else ""
+        working = f", {len(after.requested)} runs at work" if after.requested else ""
         return dg.SensorResult(skip_reason=waiting + working + told, cursor=after.to_json())
     if told:
         context.log.warning("asks for %d ranges of dates%s", len(asked), told)
     return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
 
 
-def _told(in_vain: Sequence[InVain], refused: Sequence[RefusedTable]) -> str:
+def _told(in_vain: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> str:
     """What a tick says of dates that are asked for in vain and of refused tables, behind what it says anyway."""
     tables = [f"; {one.in_words}" for one in refused]
     found = [f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain[:FEW]]

@@ -1,6 +1,6 @@
-"""What Dagster says of its own health: runs whose process is gone, runs that nobody starts, a daemon that is silent.
+"""Check Dagster's health: runs whose process is gone, runs that nobody starts, a silent daemon.
 
-And which versions of the lake's tables it remembers. The instance is only read.
+It also lists the table versions that Dagster has recorded. The instance is only read.
 """
 
 import os
@@ -19,19 +19,19 @@ from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW
 
-# The daemon says every half a minute that it lives; a look that takes long says it later.
+# Maximum silence of a live daemon. It gives a sign every thirty seconds, and later during a long look of a sensor.
 _SILENT = timedelta(minutes=5)
-# A run that waits for longer waits for something that does not come by itself, as a rule.
+# Time in the queue from which a run is reported: most runs start earlier.
 _QUEUED = timedelta(minutes=15)
 _WAITING = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
-# Materializations of an asset among which the one that tells of the table stands.
+# Number of materializations of an asset searched for one with a table version.
 _LATEST = 5
 _FOLLOWS = "touched_dates_sensor"
 
 
 @contextmanager
-def standing_instance() -> Iterator[dg.DagsterInstance | None]:
-    """Dagster's instance as it stands; None where no run has made one."""
+def existing_instance() -> Iterator[dg.DagsterInstance | None]:
+    """Yield Dagster's instance without making one; None where no run has made it."""
     home = settings().dagster_home
     if not _was_made(home):
         yield None
@@ -45,23 +45,21 @@ def _was_made(home: Path) -> bool:
     configuration = home / "dagster.yaml"
     if not configuration.exists():
         return False
-    # Of a storage that lies elsewhere, nothing lies here.
+    # A storage elsewhere leaves no folder here.
     elsewhere = {"storage", "run_storage"} & set(yaml.safe_load(configuration.read_text()) or {})
     return bool(elsewhere) or (home / "history").exists()
 
 
 def look_at_runs(instance: dg.DagsterInstance) -> Looked:
-    """Look for runs that say they are at work and are not, and for those that wait for long."""
+    """Look for runs that are active only in Dagster's records, and for runs that wait too long."""
     findings = [_dead(run) for run in dead_runs(instance)]
     waiting = instance.get_run_records(
         filters=dg.RunsFilter(statuses=_WAITING, created_before=datetime.now(UTC) - _QUEUED)
     )
     if waiting:
         findings.append(_waiting(waiting))
-    at_work = len(instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
-    return Looked(
-        f"{at_work} at work, none of them without a process" if not findings else f"{at_work} at work", findings
-    )
+    active = len(instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
+    return Looked(f"{active} active, each with a live process" if not findings else f"{active} active", findings)
 
 
 def _dead(run: dg.DagsterRun) -> Finding:
@@ -71,8 +69,8 @@ def _dead(run: dg.DagsterRun) -> Finding:
         ERROR,
         f"run {run.run_id} of {run.job_name}",
         f"it is {run.status.value}, and its process is gone",
-        "a run that is at work, or has ended",
-        "The next look of a sensor, or the next `lakehouse backfill`, marks it as failed and frees what it held. "
+        "a run that has ended, or has a live process",
+        "The next look of a sensor, or the next `lakehouse backfill`, marks it as failed and frees its slots. "
         + ("To run its dates again:" if dates else "Launch it again in the UI (`lakehouse dev`)."),
         command,
     )
@@ -92,31 +90,31 @@ def _waiting(records: Sequence[dg.RunRecord]) -> Finding:
         "queue of runs",
         f"{len(records)} runs wait, the first since {oldest:%Y-%m-%d %H:%M} UTC: {', '.join(jobs)}",
         f"runs that start within {_QUEUED.total_seconds() / 60:.0f} minutes",
-        "Runs are taken from the queue by Dagster's daemon, two at a time. Where it does not run, start it:",
+        "Dagster's daemon takes runs from the queue, two at a time. If it does not run, start it:",
         ["lakehouse dev"],
     )
 
 
 def look_at_daemon(instance: dg.DagsterInstance) -> Looked:
-    """Look when the daemon was heard of last. Where it has never run, nobody expects it to."""
+    """Look when the daemons gave their last sign. A daemon that has never run is not expected."""
     heartbeats = instance.get_daemon_heartbeats()
     required = [heartbeats[name] for name in sorted(instance.get_required_daemon_types()) if name in heartbeats]
     if not required:
-        return Looked("not running, and never was: runs come from the terminal alone")
+        return Looked("never started: runs come from the terminal only")
     now = datetime.now(UTC)
-    heard = {beat.daemon_type: datetime.fromtimestamp(beat.timestamp, UTC) for beat in required}
-    silent = {name: at for name, at in heard.items() if now - at > _SILENT}
-    last = max(heard.values())
-    if len(silent) == len(heard):
-        said = f"not running, heard of last at {last:%Y-%m-%d %H:%M} UTC"
-        return Looked(said, [_not_running(last)] if _sensors_are_on(instance) else [])
+    last_signs = {beat.daemon_type: datetime.fromtimestamp(beat.timestamp, UTC) for beat in required}
+    silent = {name: at for name, at in last_signs.items() if now - at > _SILENT}
+    last = max(last_signs.values())
+    if len(silent) == len(last_signs):
+        summary = f"not running, last sign at {last:%Y-%m-%d %H:%M} UTC"
+        return Looked(summary, [_not_running(last)] if _sensors_are_on(instance) else [])
     findings = [
         Finding(
             ERROR,
             f"Dagster's daemon, {name}",
-            f"silent since {at:%Y-%m-%d %H:%M} UTC, while others of it are heard of",
-            f"a sign every {_SILENT.total_seconds() / 60:.0f} minutes at least",
-            "It hangs: end the daemon, and start it again.",
+            f"silent since {at:%Y-%m-%d %H:%M} UTC, while other daemons give signs",
+            f"a sign at least every {_SILENT.total_seconds() / 60:.0f} minutes",
+            "It hangs: stop the daemon and start it again.",
             ["lakehouse dev"],
         )
         for name, at in silent.items()
@@ -128,22 +126,22 @@ def look_at_daemon(instance: dg.DagsterInstance) -> Looked:
             f"Dagster's daemon, {name}",
             message.splitlines()[-1],
             "a look without an error",
-            "The log of the daemon, and Deployment > Daemons in the UI, have all of it.",
+            "The daemon's log, and Deployment > Daemons in the UI, have the whole message.",
         )
         for name, message in failing.items()
         if name not in silent
     ]
-    return Looked(f"running, heard of at {last:%H:%M:%S} UTC", findings)
+    return Looked(f"running, last sign at {last:%H:%M:%S} UTC", findings)
 
 
 def _not_running(last: datetime) -> Finding:
     return Finding(
         WARNING,
         "Dagster's daemon",
-        f"not heard of since {last:%Y-%m-%d %H:%M} UTC",
-        f"a sign every {_SILENT.total_seconds() / 60:.0f} minutes at least, as sensors are on",
-        "Nobody follows the shop, and nothing runs at night. Start it; or switch the sensors off, where runs come from "
-        "the terminal alone (LAKEHOUSE_SENSORS=stopped).",
+        f"no sign since {last:%Y-%m-%d %H:%M} UTC",
+        f"a sign at least every {_SILENT.total_seconds() / 60:.0f} minutes, because sensors are on",
+        "No sensor follows the shop, and no schedule runs. Start the daemon; or switch the sensors off if runs come "
+        "from the terminal only (LAKEHOUSE_SENSORS=stopped).",
         ["lakehouse dev"],
     )
 
@@ -155,22 +153,22 @@ def _sensors_are_on(instance: dg.DagsterInstance) -> bool:
 
 
 def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[Named]:
-    """The versions that runs have told of, and the one that the sensor has seen last."""
+    """Yield the table versions that runs have recorded, and those that the sensor has seen last."""
     for table in (*RAW, *CLEANSED, *CURATED):
         for record in instance.fetch_materializations(dg.AssetKey([table.layer, table.name]), limit=_LATEST).records:
-            told = record.asset_materialization
-            version = told.metadata.get("delta_version") if told else None
+            materialization = record.asset_materialization
+            version = materialization.metadata.get("delta_version") if materialization else None
             if version is not None and isinstance(version.value, int):
                 at = datetime.fromtimestamp(record.timestamp, UTC)
                 yield Named(f"run {record.run_id}", at, table.path, version.value)
                 break
     for state in instance.all_instigator_state():
-        remembered = (
+        state_of_sensor = (
             DateQueue.from_json(getattr(state.instigator_data, "cursor", None)) if state.name == _FOLLOWS else None
         )
-        looked = getattr(state.instigator_data, "last_tick_timestamp", None)
-        if remembered is not None and looked is not None:
-            at = datetime.fromtimestamp(looked, UTC)
-            for path, mark in remembered.marks.items():
+        last_tick = getattr(state.instigator_data, "last_tick_timestamp", None)
+        if state_of_sensor is not None and last_tick is not None:
+            at = datetime.fromtimestamp(last_tick, UTC)
+            for path, mark in state_of_sensor.marks.items():
                 if isinstance(mark, list) and len(mark) == 2 and isinstance(mark[1], int):
                     yield Named(_FOLLOWS, at, path, mark[1], mark[0])

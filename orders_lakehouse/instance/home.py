@@ -1,4 +1,4 @@
-"""Dagster's instance under LAKEHOUSE_HOME: its home, and whether anything is at work in it."""
+"""Prepare Dagster's instance under LAKEHOUSE_HOME, and check whether it is at rest."""
 
 import fcntl
 import os
@@ -20,18 +20,20 @@ _AT_WORK = [
     *(dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED),
     dg.DagsterRunStatus.CANCELING,
 ]
-# Runs that a refusal names, and how long a daemon that lives is silent at most: it gives a sign every thirty seconds.
-_NAMED, _DAEMON_SECONDS = 3, 90
-# Runs of one dbt project collide on temporary tables.
+# Number of runs listed in an error.
+_NAMED = 3
+# Maximum seconds between signs of a live daemon, which gives one every thirty seconds.
+_DAEMON_SECONDS = 90
+# Slots by pool. Concurrent runs of one dbt project would collide on temporary tables.
 _POOLS = {"dbt": 1}
 
 
 class AtWorkError(ExpectedError):
-    """Something is at work that must not be."""
+    """Something is active that must not be."""
 
 
 def prepare_instance() -> str:
-    """Make Dagster's home with its configuration and pools; returns it, and sets DAGSTER_HOME for this process."""
+    """Make Dagster's home with its configuration and pools, set DAGSTER_HOME for this process, and return the home."""
     make_home(settings().home)
     home = settings().dagster_home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def prepare_instance() -> str:
     configuration = home / "dagster.yaml"
     if not configuration.exists():
         configuration.write_text(resources.files("orders_lakehouse").joinpath("dagster.yaml").read_text())
-    # One at a time: two processes that make the SQLite files at once can leave a home that no run can use.
+    # A lock serializes this: two processes that create the SQLite files at once can leave a home that no run can use.
     with (home / "making.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make_instance()
@@ -53,21 +55,21 @@ def _make_instance() -> None:
 
 
 def require_rest(instance: dg.DagsterInstance) -> None:
-    """Make sure that nothing is at work, and that nothing starts by itself.
+    """Make sure that no run is active, and that none starts by itself.
 
     Raises:
-        AtWorkError: Runs are queued or at work, or a daemon lives that may start some.
+        AtWorkError: Runs are queued or active, or a daemon is alive that may start some.
     """
     fail_dead_runs(instance)
     runs = instance.get_runs(dg.RunsFilter(statuses=_AT_WORK))
     if runs:
         named = ", ".join(f"{run.run_id} ({run.job_name})" for run in runs[:_NAMED])
         raise AtWorkError(
-            f"found {len(runs)} runs that are queued or at work: {named}; expected none. Wait for them, or end them in "
+            f"found {len(runs)} runs that are queued or active: {named}; expected none. Wait for them, or end them in "
             "the UI. Nothing was changed."
         )
-    seen = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
-    silent = time.time() - seen
+    last_sign = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
+    silent = time.time() - last_sign
     if silent < _DAEMON_SECONDS:
         raise AtWorkError(
             f"Dagster's daemon gave a sign of life {silent:.0f} seconds ago, and may start a run; expected none. Stop "
@@ -76,16 +78,16 @@ def require_rest(instance: dg.DagsterInstance) -> None:
 
 
 def forget(instance: dg.DagsterInstance, assets: Sequence[dg.AssetKey], sensors: Collection[str]) -> None:
-    """Forget what was made and checked of some assets, and what some sensors remember.
+    """Forget materializations and check results of some assets, and the cursors of some sensors.
 
     Args:
         instance: Dagster's instance.
-        assets: Their dates turn to missing, and their checks to not judged.
-        sensors: Names. Each looks as if for the first time.
+        assets: Assets whose dates become missing, and whose checks become not evaluated.
+        sensors: Names of sensors, whose next look is like their first.
     """
     known = set(instance.all_asset_keys())
     instance.wipe_assets([asset for asset in assets if asset in known])
     forget_cursors(instance, sensors)
     for sensor in sensors:
-        failing_requests.keep(sensor, [])
-        failing_requests.keep_refused(sensor, [])
+        failing_requests.save_failures(sensor, [])
+        failing_requests.save_refused(sensor, [])

@@ -1,1 +1,1 @@
-"""What happens to a date: captured, derived, accounted for, asked for again. No Dagster declaration is here."""
+"""Capture, derive, account for and retry dates. Dagster declarations belong in `defs/`."""

@@ -1,8 +1,8 @@
-"""Which dates come out otherwise because of what the lake has learned since it was last looked at.
+"""Find the order dates that may change because of what the lake has captured since the last look.
 
-Worked out by whoever derives the dates, from the tables as they stand: nothing is handed over that a crash could lose.
-What is derived by order date depends on raw by way of the order, and on the versions of customers and products that are
-valid when an order is placed.
+The dates are computed by the run that derives them, from the stored tables: nothing is handed over that a crash could
+lose. Tables by order date depend on raw through the order, and on the versions of customers and products that are valid
+when the order is placed.
 """
 
 import logging
@@ -29,7 +29,7 @@ from orders_lakehouse.transforms.versions import valid_intervals
 
 log = logging.getLogger(__name__)
 
-# Entities of dimensions, with the entities whose rows name their members, and the column that does.
+# Entities whose rows name members of each dimension, each with the column that names them.
 NAMED_BY: Mapping[Entity, Sequence[tuple[Entity, str]]] = {
     members: tuple(
         (entity, column) for entity in ENTITIES for column, named in entity.names.items() if named is members
@@ -40,28 +40,28 @@ WATCHED = (*(entity.raw for entity in DATED), *(members.cleansed for members in 
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
-    """Id and version of each watched table that has been made, by its path: one that is made anew has another id.
+    """Return id and version of each watched table, by its path; a table that is made again has another id.
 
-    Beside them, for each table of members, the attributes by which members are told apart.
+    The result also records, for each dimension, the attributes that distinguish its members.
     """
     handles = {table.path: find(lake, table) for table in WATCHED}
-    made = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
-    return {**made, **{_told_by(members): ["attributes", list(members.attributes)] for members in NAMED_BY}}
+    versions = {path: [_id(handle), handle.version()] for path, handle in handles.items() if handle is not None}
+    return {**versions, **{_attributes_name(members): ["attributes", list(members.attributes)] for members in NAMED_BY}}
 
 
 def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
-    """Order dates whose tables may come out otherwise because of what changed since some versions.
+    """Return order dates whose tables may change because of what changed since some versions.
 
     Args:
         lake: The lake.
-        since: What `versions_now` said of the state that is known (with versions alone, or without attributes, as
-            cursors were once); the rows of a table that is not named, was made anew, or whose version is gone, all
-            count as new. Members that were told apart by other attributes had other keys.
+        since: Earlier result of `versions_now`; older cursors may lack ids or attributes. All rows of a table count as
+            new if it is not named, was made again, or its version is gone. If other attributes distinguished the
+            members, their keys were others.
         calendar: First partition, and when dates begin.
 
     Returns:
-        In order: the dates at which changed orders count or ever counted, those at which lines and payments wait or
-        waited for them, and those of the orders that name a changed customer or product while the change is valid.
+        In order: dates at which changed orders count or ever counted; dates at which lines and payments wait or waited
+        for them; dates of orders that name a changed customer or product while the change is valid.
     """
     dates: set[date] = set()
     changes = {
@@ -72,38 +72,38 @@ def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> 
     for members, naming in NAMED_BY.items():
         table, key = members.cleansed, members.key[0]
         appeared, gone = _changes(lake, table, since.get(table.path))
-        # Once each version was a member, even if nothing but its clock was another.
-        _, attributes = since.get(_told_by(members), ("attributes", [*members.attributes, "updated_at"]))
-        is_retold = table.path in since and attributes != list(members.attributes)
-        if appeared.height or gone.height or is_retold:
-            keys = None if is_retold else pl.concat([appeared, gone]).select(key).unique().drop_nulls()
+        # Older cursors come from a time when every version was a member, even if only its clock differed.
+        _, attributes = since.get(_attributes_name(members), ("attributes", [*members.attributes, "updated_at"]))
+        has_other_attributes = table.path in since and attributes != list(members.attributes)
+        if appeared.height or gone.height or has_other_attributes:
+            keys = None if has_other_attributes else pl.concat([appeared, gone]).select(key).unique().drop_nulls()
             versions = _plan(lake.scan(table)).select(table.columns)
             now = _rows(versions if keys is None else versions.join(keys.lazy(), on=key, how="semi"))
             before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
             known_by = [name for name in attributes if name in table.columns]
             spans = affected_spans(before, now, members, calendar, known_by)
-            # The date of its capture brings a member that nobody has named yet to the dimension.
+            # A member that no order names yet reaches the dimension with its capture date.
             dates.update(pl.concat([appeared, gone]).join(spans, on=key, how="semi")["captured_on"])
             dates.update(*(_dates_that_name(lake, entity, column, spans, key) for entity, column in naming))
     return sorted(dates)
 
 
 def unaccounted_dates(lake: Lake, tables: Iterable[Table], calendar: Calendar, last: date) -> list[date]:
-    """Dates of cleansed tables at which raw has versions that they do not account for."""
-    found: set[date] = set()
+    """Return dates of cleansed tables at which raw has versions that they do not account for."""
+    dates: set[date] = set()
     for table in tables:
         by_date = balance(lake, table, calendar.start, last, calendar)
-        found.update(by_date.filter(pl.col("captured") != pl.col("accounted"))["date"])
-    return sorted(found)
+        dates.update(by_date.filter(pl.col("captured") != pl.col("accounted"))["date"])
+    return sorted(dates)
 
 
 def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that a table has and did not have at what is known of it, and the other way round; its columns."""
+    """Return the rows that a table has gained since a known version, and those that it has lost; its columns."""
     handle, none = find(lake, table), pl.DataFrame(schema=table.schema)
     if handle is None:
         return none, none
-    made, version = known if isinstance(known, list) else (_id(handle), known)
-    if made != _id(handle):
+    table_id, version = known if isinstance(known, list) else (_id(handle), known)
+    if table_id != _id(handle):
         version = None
     elif handle.version() == version:
         return none, none
@@ -111,22 +111,22 @@ def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.Dat
     if dates is None:
         return rows_of(lake.scan(table).select(table.columns)), none
     before = lake.find(table, version)
-    now, then = (_plan(lake.scan_at(one, table, dates).select(table.columns)) for one in (handle, before))
+    now, then = (_plan(lake.scan_at(opened, table, dates).select(table.columns)) for opened in (handle, before))
     try:
         return _rows(_without(now, then)), _rows(_without(then, now))
     except (FileNotFoundError, LakeError) as error:
-        # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
+        # Someone else vacuumed the old files. A missing current file raises again where all rows are read.
         log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
         return rows_of(lake.scan(table).select(table.columns)), none
 
 
 def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that are not among others of the same columns."""
+    """Return the rows that are not among others of the same columns."""
     return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
 
 
-def _told_by(members: Entity) -> str:
-    """Under which name `versions_now` says by what members are told apart."""
+def _attributes_name(members: Entity) -> str:
+    """Return the name under which `versions_now` records the attributes of a dimension."""
     return f"{members.cleansed.path} by"
 
 
@@ -135,12 +135,12 @@ def _id(handle: DeltaTable) -> str:
 
 
 def named_by(entity: Entity, rows: pl.DataFrame) -> pl.DataFrame:
-    """By which order, and by which key, versions of an entity are found: order_id, key, captured_on."""
+    """Return the keys by which versions of an entity are found: order_id, key, captured_on."""
     return rows.select("captured_on", order_id=str(entity.parent_key), key=str(entity.history_key))
 
 
 def dates_of_orders(lake: Lake, changes: Mapping[Entity, pl.DataFrame]) -> set[date]:
-    """Order dates that versions of orders, and of what belongs to them, touch.
+    """Return order dates affected by versions of orders, and of rows that belong to orders.
 
     Args:
         lake: The lake.
@@ -156,7 +156,7 @@ def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFra
     for entity in children:
         named.append(changes[entity].select("order_id"))
         if entity.history_key != entity.parent_key:
-            # Such a row may have named another order before.
+            # Rows of such an entity may have named another order before.
             keys = changes[entity].select("key").unique()
             of_keys = index.filter(pl.col("table_name") == entity.name)
             named.append(_rows(of_keys.join(keys.lazy(), on="key", how="semi", nulls_equal=True).select("order_id")))
@@ -171,7 +171,7 @@ def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFra
     for entity in children:
         without_order = changes[entity].join(known, on="order_id", how="anti", nulls_equal=True)
         dates.update(without_order["captured_on"])
-        # Where rows wait for an order: in quarantine or, when they are deleted themselves, as tombstones.
+        # Rows wait for their order in quarantine or, when they are deleted themselves, as tombstones.
         places = (lake.scan(entity.quarantine), lake.scan(entity.cleansed).filter(nw.col("is_deleted")))
         for place in places:
             waiting = _plan(place.select(nw.col(str(entity.parent_key)).alias("order_id"), "order_date"))
@@ -180,7 +180,7 @@ def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFra
 
 
 def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
-    """Order dates that versions of a dimension's members may touch, whatever became of the versions after them.
+    """Return order dates that versions of a dimension's members may affect, whatever versions follow.
 
     Args:
         lake: The lake.
@@ -201,7 +201,7 @@ def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calenda
 
 
 def _dates_that_name(lake: Lake, naming: Entity, column: str, spans: pl.DataFrame, key: str) -> set[date]:
-    """Return the dates within spans at which a column of an entity's rows names a member that the spans are of."""
+    """Return dates within spans at which rows of an entity name the members of the spans in a column."""
     names = _plan(lake.scan(naming.cleansed)).select("order_date", pl.col(column).alias(key))
     rows = names.join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (
@@ -222,37 +222,37 @@ def affected_spans(
     calendar: Calendar,
     attributes: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """On which dates an order finds another member of a dimension than before, or one that shows something else.
+    """Return the dates on which an order finds another member of a dimension than before, or a changed one.
 
-    That is while a member is valid that stands on one side alone. A member is told by its key, by when it begins, and
-    by its attributes; a version that goes or comes between two others may join or part the members around it.
+    These are the dates on which a member is valid that exists before or after, but not both. Members are compared by
+    key, beginning and attributes. A version that appears or disappears between two others may join or split members.
 
     Args:
-        before: Versions of some keys as they were, of the columns of the members' cleansed table.
-        now: The versions of the same keys as they are.
+        before: Earlier versions of some keys, columns of the members' cleansed table.
+        now: Current versions of the same keys.
         members: The entity of the members.
         calendar: When dates begin.
-        attributes: By which members were told apart before; by default, those by which they are now.
+        attributes: Attributes that distinguished members before; by default, the current ones.
 
     Returns:
-        key, first (null: from the beginning of time), last (null: until further notice).
+        key, first (null: from the beginning of time), last (null: without end).
     """
     key = members.key[0]
-    told_apart = ((before, members.attributes if attributes is None else attributes), (now, members.attributes))
+    known_by = members.attributes if attributes is None else attributes
     sides: list[pl.DataFrame] = [
         nw.to_native(valid_intervals(nw.from_native(versions.lazy()), key, names)).collect()
-        for versions, names in told_apart
+        for versions, names in ((before, known_by), (now, members.attributes))
     ]
-    told_by = [key, "valid_from", *members.attributes]
+    identity = [key, "valid_from", *members.attributes]
     differing: pl.DataFrame = pl.concat(
-        one.join(other, on=told_by, how="anti", nulls_equal=True) for one, other in (sides, reversed(sides))
+        side.join(opposite, on=identity, how="anti", nulls_equal=True) for side, opposite in (sides, reversed(sides))
     )
     dates = {name: calendar.dates_of(differing[at]) for name, at in (("first", "valid_from"), ("last", "valid_to"))}
     return differing.select(key, **dates)
 
 
 def _plan(frame: Frame) -> pl.LazyFrame:
-    """In Polars, whose joins find a null in a null: a row may lack its key, and its versions count all the same."""
+    """Return a frame in Polars, whose joins match nulls: the versions of a row without a key count all the same."""
     plan: pl.LazyFrame = nw.to_native(frame)
     return plan
 

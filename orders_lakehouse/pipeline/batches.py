@@ -1,4 +1,4 @@
-"""A range of dates of a cleansed table in batches that fit into memory, by the versions that it is derived from."""
+"""Cut a range of dates of a cleansed table into batches that fit into memory."""
 
 from datetime import date
 
@@ -16,9 +16,9 @@ from orders_lakehouse.tables import KEY_DATES, entity_of
 
 
 def batches_by_versions(lake: Lake, table: Table, first: date, last: date) -> list[Batch]:
-    """Cut a range into batches by the versions in raw that each date of a cleansed table is derived from.
+    """Cut a range into batches by the number of raw versions that each date of a cleansed table is derived from.
 
-    Where rows count by the date of their order, their number is estimated: each order has as many lines as another.
+    Rows that count at the date of their order are estimated: every order is assumed to have the same number of lines.
     """
     if not lake.engine.needs_batches:
         return [Batch((first, last))]
@@ -39,11 +39,11 @@ def _counted_versions(lake: Lake, table: Table, first: date, last: date) -> dict
         .group_by("order_date")
         .agg(nw.len())
     )
-    orders, of_all = (_rows_of_log(lake, one) for one in (root, raw))
-    # Versions that were captured on other dates are taken for as wide as those of the range.
+    orders, versions = (_rows_of_log(lake, table) for table in (root, raw))
+    # Versions captured on other dates are assumed to be as wide as those captured within the range.
     stored, wide = (int(counted[name].sum()) for name in ("rows", "counted"))
-    each = of_all / max(orders, 1) * (wide / stored if stored else 1)
-    placed = {day: round(count * each) for day, count in entries.iter_rows()}
+    versions_per_order = versions / max(orders, 1) * (wide / stored if stored else 1)
+    placed = {day: round(count * versions_per_order) for day, count in entries.iter_rows()}
     return {day: max(rows.get(day, 0), placed.get(day, 0)) for day in {*rows, *placed}}
 
 

@@ -1,4 +1,4 @@
-"""Putting row versions into raw."""
+"""Insert row versions into raw."""
 
 import re
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ from orders_lakehouse.delta.schema_evolution import delta_fields
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import record_key_dates
 
-# The capture date as the source counts it, and that of the first capture; no column of a source is named with a space.
+# Temporary columns: the source's capture date, and that of the first capture. No source column has a space in its name.
 _COUNTS_ON, _FIRST = "counts on", "first captured on"
 
 
 @dataclass(frozen=True)
 class Captured:
-    """What became of a batch of versions.
+    """Outcome of the capture of a batch of versions.
 
     Attributes:
-        new: Versions that were not in raw before.
-        present: date (of capture, as the source counts), rows: how many of the batch stand in raw now.
-        beside: Column of raw that holds each column of the source beside the contract's, by its name there.
+        new: Number of versions that were not in raw before.
+        present: date (of capture, by the source), rows: how many versions of the batch are in raw now.
+        extra_columns: Column of raw for each source column that the contract does not have, by the source's name.
     """
 
     new: int
     present: pl.DataFrame
-    beside: Mapping[str, str]
+    extra_columns: Mapping[str, str]
 
 
 def capture(
@@ -45,40 +45,40 @@ def capture(
     Args:
         lake: The lake.
         table: A raw table.
-        rows: Its columns.
+        rows: Columns of that table.
         calendar: First partition, and when dates begin.
-        extras: What the source has beside the table's contract, row by row, under the source's names. A version that
-            stands in raw already stays as it is.
+        extras: Source columns that the table's contract does not have, row by row, by the source's names. A version
+            that is in raw already does not change.
 
     Returns:
-        What became of the rows, read back from the table.
+        The outcome, read back from the table.
     """
     identity = (*table.key, "updated_at")
     extras = pl.DataFrame() if extras is None else extras
-    beside = names_beside(lake.open(table), table, extras.schema) if extras.width else {}
-    named = [extras[name].cast(dtype).alias(column) for name, (column, dtype) in beside.items()]
+    extra_columns = names_of_extras(lake.open(table), table, extras.schema) if extras.width else {}
+    named = [extras[name].cast(dtype).alias(column) for name, (column, dtype) in extra_columns.items()]
     whole = rows.with_columns(pl.col("captured_on").alias(_COUNTS_ON), *named)
     dated = _at_first_capture(lake, table, whole, identity)
     rows = dated.select(rows.columns)
-    # The index first: an entry without its version is harmless, a version without its entry would not be found.
+    # The index comes first: an entry without its version is harmless, a version without an entry would not be found.
     record_key_dates(lake, table, rows, calendar)
     new = lake.insert_new(table, dated.drop(_COUNTS_ON), identity)
     present = lake.present(table, dated.select(str(table.partitioned_by), *identity, _COUNTS_ON), identity)
     counted = present.group_by(date=_COUNTS_ON).agg(rows=pl.len().cast(pl.Int64))
-    return Captured(new, counted, {name: column for name, (column, _) in beside.items()})
+    return Captured(new, counted, {name: column for name, (column, _) in extra_columns.items()})
 
 
 def repeated_keys(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Keys that come more than once among rows that were read at the same time.
+    """Find keys that occur more than once among rows that were read at the same time.
 
     Args:
         table: The raw table of the rows.
-        rows: Columns of that table. Rows without a key, which nothing tells apart, are left out.
+        rows: Columns of that table. Rows without a key are left out, because nothing tells them apart.
 
     Returns:
         date (of capture), key (as text), rows (with the key, on all dates): a row for each date and key.
     """
-    # A hash that comes twice is looked for in half the time that the keys themselves take.
+    # Searching for duplicate hashes takes half the time of searching for duplicate keys.
     may_repeat = rows.filter(pl.struct(table.key).hash().is_duplicated())
     named = [pl.col(name).cast(pl.String).fill_null("") != "" for name in table.key]
     key = pl.concat_str(pl.col(table.key).cast(pl.String), separator=KEY_SEPARATOR)
@@ -91,31 +91,31 @@ def repeated_keys(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def names_beside(
+def names_of_extras(
     handle: DeltaTable, table: Table, extras: Mapping[str, pl.DataType]
 ) -> dict[str, tuple[str, pl.DataType]]:
-    """Where raw holds the columns of the source that stand beside the contract's.
+    """Choose the columns of raw for source columns that the contract does not have.
 
     Args:
-        handle: The raw table as it stands.
+        handle: The current raw table.
         table: The raw table.
-        extras: Name in the source to the type that raw holds best.
+        extras: Type that raw holds best, by the source's name.
 
     Returns:
-        Name in the source to the column of raw and its type: the same ones, letters, digits and underscores of the name
-        that is; with `__text` at its end, and as text, where raw has a column of that name already, of its own or of
-        another type. So a column that comes back with another type stands beside the one that it was.
+        Column of raw and its type, by the source's name. The column keeps the letters, digits and underscores of that
+        name, and the type. Where raw has a column of that name already, of the contract or of another type, the column
+        gets the suffix `__text` and holds text. So a column that returns with another type does not change the old one.
     """
     stored = {field.name.casefold(): field for field in handle.schema().fields}
     used = {name.casefold() for name in table.columns}
-    found: dict[str, tuple[str, pl.DataType]] = {}
-    for name, wanted in extras.items():
-        column, dtype = re.sub(r"\W+", "_", name), wanted
+    columns: dict[str, tuple[str, pl.DataType]] = {}
+    for name, preferred in extras.items():
+        column, dtype = re.sub(r"\W+", "_", name), preferred
         while column.casefold() in used or stored.get(column.casefold()) not in (None, _field(column, dtype)):
             column, dtype = f"{column}__text", pl.String()
         used.add(column.casefold())
-        found[name] = (column, dtype)
-    return found
+        columns[name] = (column, dtype)
+    return columns
 
 
 def _field(column: str, dtype: pl.DataType) -> Field:
@@ -124,7 +124,7 @@ def _field(column: str, dtype: pl.DataType) -> Field:
 
 
 def _at_first_capture(lake: Lake, table: Table, rows: pl.DataFrame, identity: tuple[str, ...]) -> pl.DataFrame:
-    """Give a version with a clock in the future the date on which it was captured first, so that it stands once."""
+    """Give a version with a clock in the future the date of its first capture, so that raw holds it once."""
     is_ahead = pl.col("updated_at") > pl.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
     ahead = rows.filter(is_ahead)
     if ahead.is_empty():

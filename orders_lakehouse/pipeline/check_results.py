@@ -1,4 +1,4 @@
-"""Results of checks by date, `checks/results`: what was found when, and what is in force now."""
+"""Store and read the results of checks by date, `checks/results`: all of them, and those in force now."""
 
 from collections.abc import Collection
 from datetime import date, datetime
@@ -12,12 +12,12 @@ from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CHECK_RESULTS, NOT_BLOCKING, OF_DIMENSIONS
 
-# What a check and a date are told apart by.
+# Columns that identify a check and a date.
 _SUBJECT = ["asset", "check_name", "date"]
 
 
 def record(lake: Lake, results: pl.DataFrame) -> None:
-    """Add evaluations. Nothing is replaced: two runs that judge the same dates at once lose neither's word.
+    """Add evaluations. Nothing is replaced, so two runs that judge the same dates at once both keep their results.
 
     Args:
         lake: The lake.
@@ -27,7 +27,7 @@ def record(lake: Lake, results: pl.DataFrame) -> None:
 
 
 def evaluations(lake: Lake) -> pl.DataFrame:
-    """Every evaluation, the oldest first; a lake that has none stays as it is.
+    """Return every evaluation, the oldest first. The table is not made where there is none.
 
     Returns:
         Columns of `checks/results`, ordered by evaluated_at, asset, check_name, date.
@@ -38,12 +38,12 @@ def evaluations(lake: Lake) -> pl.DataFrame:
 
 
 def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
-    """Every evaluation of a check.
+    """Return every evaluation of a check.
 
     Args:
         lake: The lake.
-        asset: Its table, layer/name.
-        check_name: Its name.
+        asset: The check's table, layer/name.
+        check_name: Name of the check.
 
     Returns:
         Columns of `checks/results`.
@@ -53,11 +53,11 @@ def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
 
 
 def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
-    """Every evaluation of every check of some tables.
+    """Return every evaluation of every check of some tables.
 
     Args:
         lake: The lake.
-        assets: Their names, layer/name.
+        assets: Names of the tables, layer/name.
 
     Returns:
         Columns of `checks/results`.
@@ -66,7 +66,7 @@ def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
 
 
 def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
-    """Every evaluation of the checks of a name, on whichever table.
+    """Return every evaluation of the checks with a name, on any table.
 
     Args:
         lake: The lake.
@@ -79,32 +79,32 @@ def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
 
 
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
-    """What is in force: the last evaluation of each check and date.
+    """Return the results in force: the last evaluation of each check and date.
 
     Args:
         lake: The lake.
-        asset: One table alone, layer/name.
-        check_name: One check alone.
+        asset: Only this table, layer/name.
+        check_name: Only this check.
 
     Returns:
         Columns of `checks/results`, ordered by asset, check_name, date.
     """
     frame = lake.scan(CHECK_RESULTS)
-    for column, wanted in (("asset", asset), ("check_name", check_name)):
-        if wanted is not None:
-            frame = frame.filter(nw.col(column) == wanted)
+    for column, value in (("asset", asset), ("check_name", check_name)):
+        if value is not None:
+            frame = frame.filter(nw.col(column) == value)
     return in_force(rows_of(frame))
 
 
 def failing(rows: pl.DataFrame) -> pl.DataFrame:
-    """What fails, and since when.
+    """Return failing results and since when they fail.
 
     Args:
         rows: Columns of `checks/results`: every evaluation of some checks.
 
     Returns:
-        The evaluations in force that do not hold, with the same columns and `since`: when the check and date was first
-        evaluated without success since it last held.
+        The results in force that do not hold, with the same columns and `since`: the first failure of the check and
+        date since it last held.
     """
     held, fell = pl.col("passed"), pl.col("evaluated_at")
     last_held = fell.filter(held).max().over(_SUBJECT)
@@ -113,7 +113,7 @@ def failing(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def counted_in_raw(rows: pl.DataFrame) -> pl.DataFrame:
-    """How many rows of each capture date stood in raw when that was last checked.
+    """Return the number of rows in raw for each capture date when it was last checked.
 
     Args:
         rows: Columns of `checks/results`.
@@ -122,12 +122,12 @@ def counted_in_raw(rows: pl.DataFrame) -> pl.DataFrame:
         asset, date, rows.
     """
     counted = in_force(rows.filter(pl.col("check_name") == RAW_MATCHES_SOURCE))
-    found = pl.col("found").str.extract(r"^(\d+) in raw$").cast(pl.Int64)
-    return counted.select("asset", "date", rows=found).drop_nulls()
+    rows_in_raw = pl.col("found").str.extract(r"^(\d+) in raw$").cast(pl.Int64)
+    return counted.select("asset", "date", rows=rows_in_raw).drop_nulls()
 
 
 def in_force(rows: pl.DataFrame) -> pl.DataFrame:
-    """The last evaluation of each check and date.
+    """Return the last evaluation of each check and date.
 
     Args:
         rows: Columns of `checks/results`.
@@ -143,18 +143,18 @@ def prune(lake: Lake, before: datetime, *, dry_run: bool = False) -> int:
 
     Args:
         lake: The lake.
-        before: Those since then stay all.
-        dry_run: Count only.
+        before: Evaluations since this instant all stay.
+        dry_run: Only count.
 
     Returns:
-        How many rows went, or would go.
+        The number of rows removed, or that would be removed.
     """
     if find(lake, CHECK_RESULTS) is None:
         return 0
     rows = rows_of(lake.scan(CHECK_RESULTS))
     going = rows.height - without_superseded(rows, before).height
     if going and not dry_run:
-        # Read again with the version that is replaced: a run that adds rows meanwhile makes this begin again.
+        # The rows are read again inside the commit: if a run adds some meanwhile, the replacement starts over.
         lake.replace_all(
             CHECK_RESULTS,
             lambda lake: nw.from_native(without_superseded(rows_of(lake.scan(CHECK_RESULTS)), before).lazy()),
@@ -163,7 +163,7 @@ def prune(lake: Lake, before: datetime, *, dry_run: bool = False) -> int:
 
 
 def without_superseded(rows: pl.DataFrame, before: datetime) -> pl.DataFrame:
-    """Evaluations since an instant, and of older ones what `in_force` and `failing` say the same by.
+    """Return evaluations since an instant, and the older ones that `in_force` and `failing` need for the same answer.
 
     Args:
         rows: Columns of `checks/results`: every evaluation of some checks.
@@ -181,20 +181,20 @@ def without_superseded(rows: pl.DataFrame, before: datetime) -> pl.DataFrame:
 
 
 def failing_dates(results: pl.DataFrame) -> list[date]:
-    """Dates on which something with severity ERROR does not hold, in order."""
+    """Return the dates on which something with severity ERROR does not hold, in order."""
     failing = results.filter(~pl.col("passed") & (pl.col("severity") == "ERROR"))
     dates: list[date] = failing["date"].drop_nulls().unique().sort().to_list()
     return dates
 
 
 def bad_dates(results: pl.DataFrame) -> list[date]:
-    """Dates on which a check fails that stops the run of its date, in order."""
-    tells = pl.col("check_name").is_in(list(NOT_BLOCKING)) | pl.col("asset").is_in(list(OF_DIMENSIONS))
-    return failing_dates(results.filter(~tells))
+    """Return the dates on which a check fails that stops the run of its date, in order."""
+    does_not_stop = pl.col("check_name").is_in(list(NOT_BLOCKING)) | pl.col("asset").is_in(list(OF_DIMENSIONS))
+    return failing_dates(results.filter(~does_not_stop))
 
 
 def last_good_date(results: pl.DataFrame) -> date | None:
-    """The last date that was judged and on which nothing with severity ERROR fails."""
+    """Return the last judged date on which nothing with severity ERROR fails."""
     bad = failing_dates(results)
     last = results.filter(~pl.col("date").is_in(bad))["date"].max()
     return last if isinstance(last, date) else None

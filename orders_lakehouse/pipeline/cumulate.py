@@ -1,4 +1,4 @@
-"""A curated table over all dates of another one, kept up to date by the dates that changed."""
+"""Build a curated table over all dates of another one, and update it by the dates that changed."""
 
 import logging
 from datetime import date
@@ -18,17 +18,17 @@ from orders_lakehouse.settings import settings
 
 log = logging.getLogger(__name__)
 
-# Of more dates, all rows are summed: a backfill makes everything anew that stands, whoever made it.
+# Maximum number of dates to update by; beyond it all rows are summed, so that a backfill rebuilds the whole table.
 _FEW_DATES = 31
 
 
 def cumulate(lake: Lake, table: Table, made: Cumulative, dates: tuple[date, date] | None) -> Frame:
-    """Rows of a table over all dates.
+    """Return the rows of a table over all dates.
 
     Args:
-        lake: The lake, which stands still.
+        lake: A snapshot of the lake.
         table: The table.
-        made: How it is made.
+        made: How the table is made.
         dates: First and last date of the run; None where it has none.
     """
     latest = lake.latest_date(made.source, default=settings().start_date)
@@ -39,7 +39,7 @@ def cumulate(lake: Lake, table: Table, made: Cumulative, dates: tuple[date, date
 
 
 def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
-    """Sums by what stands and by the dates that changed since; None where that is not known, or many did."""
+    """Return the stored sums updated by the dates that changed; None where these are unknown or too many."""
     standing = lake.scan(table).select(made.columns)
     if not engine_of(standing).sums_changes:
         return None
@@ -56,7 +56,7 @@ def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
     try:
         summed = fetch(made.updated(standing, then, since))
     except FileNotFoundError as error:
-        # Vacuumed by other means than ours. If it is one of the present files, who reads all of them is told.
+        # Someone else vacuumed the old files. A missing current file raises again where all rows are read.
         log.warning("version %s of %s cannot be read, summing all rows: %s", before, made.source.path, error)
         return None
     is_unknown = reduce(or_, (nw.col(name).is_null() for name in made.unknown))
@@ -64,5 +64,5 @@ def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
     if rows_of(unknown).is_empty():
         return summed
     others = summed.join(unknown, on=made.group, how="anti")
-    theirs = made.summed(lake.scan(made.source).join(unknown, on=made.group, how="semi"))
-    return nw.concat([others, theirs], how="vertical")
+    summed_anew = made.summed(lake.scan(made.source).join(unknown, on=made.group, how="semi"))
+    return nw.concat([others, summed_anew], how="vertical")

@@ -1,4 +1,4 @@
-"""What each derived table is made of: how its dates are derived, whoever asks and wherever it is done."""
+"""Derive the dates of cleansed and curated tables, for every caller and on either engine."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def derived_with(table: Table) -> list[Table]:
-    """The tables that one derivation writes, in this order.
+    """Return the tables that one derivation writes, in this order.
 
-    Quarantine first: a crash in between leaves a row that got worse in both tables, rather than in none.
+    Quarantine comes first: after a crash in between, a row that got worse is in both tables rather than in none.
     """
     return [QUARANTINE_OF[table.name], table] if table in CLEANSED else [table]
 
@@ -39,75 +39,75 @@ def derive(
     run_id: str = "",
     warn: Callable[[str], None] = log.warning,
 ) -> list[Replaced]:
-    """Derive dates of a table, and of a cleansed one its quarantine with it.
+    """Derive dates of a table; a cleansed table's quarantine is derived with it.
 
     Args:
-        lake: The lake, whose engine it is done by.
+        lake: The lake, whose engine does the work.
         table: A cleansed or curated table.
-        dates: First and last date. For a table without dates, those of the run: where they are few, it is made of what
-            has changed since it was made last; None: of everything.
-        run_id: Run on whose behalf it is.
-        warn: Told, before it begins, of dates that need more memory than the settings allow.
+        dates: First and last date. For a table without dates, those of the run: if they are few, only what changed
+            since the last derivation is read. None derives everything.
+        run_id: Run that the derivation is for.
+        warn: Called before the work begins, for dates that need more memory than the settings allow.
 
     Returns:
-        What became of each of `derived_with`.
+        The outcome for each table of `derived_with`.
     """
     if table not in CLEANSED:
-        made = CURATED_OF[table.name].made
-        if isinstance(made, Cumulative):
-            return [lake.replace_all(table, lambda source: cumulate(source, table, made, dates), run_id)]
-        return _make_by_date(lake, table, made, _known(dates), run_id, warn)
-    entity, (first, last) = entity_of(table), _known(dates)
-    waivers, places, calendar = configured_waivers(lake), locator_of(table, first, last), calendar_of(lake)
-    portions = batches_by_versions(lake, table, first, last)
-    _tell_what_is_needed(lake, table, entity.raw, portions, warn)
+        recipe = CURATED_OF[table.name].recipe
+        if isinstance(recipe, Cumulative):
+            return [lake.replace_all(table, lambda source: cumulate(source, table, recipe, dates), run_id)]
+        return _derive_by_date(lake, table, recipe, _required(dates), run_id, warn)
+    entity, (first, last) = entity_of(table), _required(dates)
+    waivers, locator, calendar = configured_waivers(lake), locator_of(table, first, last), calendar_of(lake)
+    batches = batches_by_versions(lake, table, first, last)
+    _warn_of_memory(lake, table, entity.raw, batches, warn)
 
     def make(source: Lake, begin: date, end: date) -> Sequence[Frame]:
-        versions, states = versions_by_date(source, entity, begin, end, places)
+        versions, states = versions_by_date(source, entity, begin, end, locator)
         good, bad = cleanse(entity, versions, (begin, end), calendar, waivers, states)
         return bad, good
 
-    return replace_range(lake, derived_with(table), portions, make, run_id)
+    return replace_range(lake, derived_with(table), batches, make, run_id)
 
 
-def _known(dates: tuple[date, date] | None) -> tuple[date, date]:
+def _required(dates: tuple[date, date] | None) -> tuple[date, date]:
     assert dates is not None  # noqa: S101 (only a table over all dates does without)
     return dates
 
 
-def _make_by_date(
-    lake: Lake, table: Table, made: ByDate, dates: tuple[date, date], run_id: str, warn: Callable[[str], None]
+def _derive_by_date(
+    lake: Lake, table: Table, recipe: ByDate, dates: tuple[date, date], run_id: str, warn: Callable[[str], None]
 ) -> list[Replaced]:
-    portions = batches_by_rows(lake, made.dated[0], *dates)
-    _tell_what_is_needed(lake, table, made.dated[0], portions, warn)
-    looked_up = _LookedUp(made)
+    batches = batches_by_rows(lake, recipe.dated[0], *dates)
+    _warn_of_memory(lake, table, recipe.dated[0], batches, warn)
+    lookups = _Lookups(recipe)
 
     def make(source: Lake, begin: date, end: date) -> Sequence[Frame]:
-        dated = (source.scan(of, between=(begin, end)) for of in made.dated)
-        return [made.make(*dated, *looked_up.of(source))]
+        dated = (source.scan(of, between=(begin, end)) for of in recipe.dated)
+        return [recipe.make(*dated, *lookups.frames(source))]
 
-    return replace_range(lake, [table], portions, make, run_id)
+    return replace_range(lake, [table], batches, make, run_id)
 
 
-def _tell_what_is_needed(
-    lake: Lake, table: Table, source: Table, portions: Sequence[Batch], warn: Callable[[str], None]
+def _warn_of_memory(
+    lake: Lake, table: Table, source: Table, batches: Sequence[Batch], warn: Callable[[str], None]
 ) -> None:
-    needed = memory_warning(lake, table, source, portions)
-    if needed is not None:
-        warn(needed)
+    warning = memory_warning(lake, table, source, batches)
+    if warning is not None:
+        warn(warning)
 
 
-class _LookedUp:
-    """What a table looks up without regard to its dates. It is made once for all portions."""
+class _Lookups:
+    """Frames that a table looks up regardless of dates, computed once for all batches."""
 
-    def __init__(self, made: ByDate) -> None:
-        self._made = made
+    def __init__(self, recipe: ByDate) -> None:
+        self._recipe = recipe
         self._lock = Lock()
-        self._known: tuple[Sequence[tuple[str, int]], Sequence[Frame]] | None = None
+        self._cached: tuple[Sequence[tuple[str, int]], Sequence[Frame]] | None = None
 
-    def of(self, lake: Lake) -> Sequence[Frame]:
-        states = [state_of(lake.open(table)) for table, _ in self._made.looked_up]
+    def frames(self, lake: Lake) -> Sequence[Frame]:
+        states = [state_of(lake.open(table)) for table, _ in self._recipe.lookups]
         with self._lock:
-            if self._known is None or self._known[0] != states:
-                self._known = (states, [persist(make(lake.scan(table))) for table, make in self._made.looked_up])
-            return self._known[1]
+            if self._cached is None or self._cached[0] != states:
+                self._cached = (states, [persist(make(lake.scan(table))) for table, make in self._recipe.lookups])
+            return self._cached[1]

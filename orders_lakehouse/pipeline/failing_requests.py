@@ -1,7 +1,7 @@
-"""Dates that a sensor asks for again and again because each run fails: what people are told of it.
+"""Report dates that a sensor requests again and again because each run fails, and tables that it cannot read.
 
-The sensor's cursor knows them (`date_queue.py`), and the tables that it cannot look at. Files in LAKEHOUSE_HOME say the
-same to commands that only look and do not import Dagster; each stands as long as there is something to tell.
+The sensor's cursor knows both (`date_queue.py`). Files in LAKEHOUSE_HOME repeat them for commands that only report and
+do not import Dagster; a file exists only while there is something to report.
 """
 
 import json
@@ -17,23 +17,23 @@ from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.base import REFUSED, RefusedTable
 
-# The sensors, and the job that each of them asks for.
+# Sensors, and the job that each of them requests.
 SENSORS = {"shop_changes_sensor": "capture_changes_job", "touched_dates_sensor": "derive_dates_job"}
 
 
 @dataclass(frozen=True)
-class InVain:
-    """Dates on which every run that a sensor asked for has failed, three times or more.
+class RepeatedFailure:
+    """Dates on which every requested run has failed, three times or more.
 
     Attributes:
         sensor: Name of the sensor.
-        job: Name of the job that it asks for.
+        job: Name of the job that it requests.
         first: First date.
         last: Last date.
-        attempts: Runs that have failed, one after the other.
-        since: When the first of them was asked for.
+        attempts: Number of runs in a row that have failed.
+        since: When the first of them was requested.
         run_id: Dagster's id of the last of them; None when Dagster does not know it.
-        error: What the last of them failed by.
+        error: Error of the last of them.
     """
 
     sensor: str
@@ -47,21 +47,21 @@ class InVain:
 
     @property
     def in_words(self) -> str:
-        """What is asked for in vain, how often, and since when."""
+        """Describe which dates fail, how often, and since when."""
         runs = f"{self.attempts} runs of {self.job} have failed since {self.since:%Y-%m-%d %H:%M} UTC"
         return f"{in_words(days(self.first, self.last))}: {runs}"
 
-    def remedy(self, program: str = "lakehouse") -> str:
-        """What to do about it."""
+    def next_step(self, program: str = "lakehouse") -> str:
+        """Say what to do about it."""
         page = f"`make dev` and run {self.run_id} show the details. " if self.run_id else ""
         return (
-            f"{page}Once the cause is fixed, the sensor gets through by itself; at once: "
+            f"{page}Once the cause is fixed, the sensor's next run succeeds; to run at once: "
             f"{program} backfill {self.first} {self.last} --job {self.job}"
         )
 
 
 def refused_tables(state: DateQueue) -> list[RefusedTable]:
-    """The tables of the shop that a sensor could not look at the last time, by what it remembers."""
+    """Return the tables of the shop that a sensor could not read at its last look, from its marks."""
     refused = {
         table: mark[REFUSED] for table, mark in state.marks.items() if isinstance(mark, Mapping) and REFUSED in mark
     }
@@ -71,60 +71,62 @@ def refused_tables(state: DateQueue) -> list[RefusedTable]:
     ]
 
 
-def asked_in_vain(sensor: str, state: DateQueue) -> list[InVain]:
-    """What a sensor asks for in vain, by what it remembers; nothing as soon as a run of the dates succeeds."""
+def repeated_failures(sensor: str, state: DateQueue) -> list[RepeatedFailure]:
+    """Return the dates that fail again and again, from a sensor's state; a successful run removes its dates."""
     return [
-        InVain(sensor, SENSORS[sensor], first, last, failure.attempts, failure.since, failure.run_id, failure.error)
-        for (first, last), failure in state.in_vain()
+        RepeatedFailure(
+            sensor, SENSORS[sensor], first, last, failure.attempts, failure.since, failure.run_id, failure.error
+        )
+        for (first, last), failure in state.repeated_failures()
     ]
 
 
-def keep(sensor: str, found: Sequence[InVain]) -> None:
-    """Note what a sensor asks for in vain, or that there is nothing any more, for those who only look."""
-    _write(_file(sensor), found)
+def save_failures(sensor: str, failures: Sequence[RepeatedFailure]) -> None:
+    """Save the repeated failures of a sensor, also when there are none any more."""
+    _write(_file(sensor), failures)
 
 
-def kept() -> list[InVain]:
-    """What sensors asked for in vain when they last looked."""
-    found = []
+def saved_failures() -> list[RepeatedFailure]:
+    """Return the repeated failures that sensors saved at their last look."""
+    failures = []
     for sensor in SENSORS:
-        for one in _read(_file(sensor)):
-            dates = {name: date.fromisoformat(one[name]) for name in ("first", "last")}
-            found.append(InVain(**{**one, **dates, "since": datetime.fromisoformat(one["since"])}))
-    return found
+        for fields in _read(_file(sensor)):
+            dates = {name: date.fromisoformat(fields[name]) for name in ("first", "last")}
+            failures.append(RepeatedFailure(**{**fields, **dates, "since": datetime.fromisoformat(fields["since"])}))
+    return failures
 
 
-def keep_refused(sensor: str, found: Sequence[RefusedTable]) -> None:
-    """Note which tables a sensor cannot look at, or that there are none any more, for those who only look."""
-    _write(_file(f"{sensor}.{REFUSED}"), found)
+def save_refused(sensor: str, tables: Sequence[RefusedTable]) -> None:
+    """Save the tables that a sensor cannot read, also when there are none any more."""
+    _write(_file(f"{sensor}.{REFUSED}"), tables)
 
 
-def kept_refused() -> list[RefusedTable]:
-    """The tables that sensors could not look at the last time."""
-    found = [one for sensor in SENSORS for one in _read(_file(f"{sensor}.{REFUSED}"))]
-    return [RefusedTable(one["table"], datetime.fromisoformat(one["since"]), one["error"]) for one in found]
+def saved_refused() -> list[RefusedTable]:
+    """Return the tables that sensors could not read at their last look."""
+    tables = [fields for sensor in SENSORS for fields in _read(_file(f"{sensor}.{REFUSED}"))]
+    return [RefusedTable(table["table"], datetime.fromisoformat(table["since"]), table["error"]) for table in tables]
 
 
-def _write(path: Path, found: Sequence[InVain] | Sequence[RefusedTable]) -> None:
-    if not found:
+def _write(path: Path, records: Sequence[RepeatedFailure] | Sequence[RefusedTable]) -> None:
+    if not records:
         path.unlink(missing_ok=True)
         return
-    text = json.dumps([asdict(one) for one in found], default=str, indent=1)
+    text = json.dumps([asdict(record) for record in records], default=str, indent=1)
     if path.exists() and path.read_text() == text:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A reader finds the old file or the new one, never a part.
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    # The file is replaced as a whole, so that no reader finds a part of it.
+    new_file = path.with_suffix(f".{os.getpid()}")
+    new_file.write_text(text)
+    new_file.replace(path)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = json.loads(path.read_text())
+        records: list[dict[str, Any]] = json.loads(path.read_text())
     except FileNotFoundError:
         return []
-    return found
+    return records
 
 
 def _file(name: str) -> Path:

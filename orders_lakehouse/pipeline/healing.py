@@ -1,7 +1,7 @@
-"""What is done about rows by which the shop and raw differ: what was missed is captured, what is gone gets a tombstone.
+"""Heal the differences between the shop and raw: capture missed rows, write tombstones for rows that are gone.
 
-A set share of a table's or a date's keys that is gone at once looks like a view that broke or a table that was emptied:
-it is told, and stands until somebody allows it.
+When a large share of the keys of a table or date disappears at once, a broken view or an emptied table is likely. Such
+rows are reported and stay until somebody allows their removal.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from orders_lakehouse.sources.base import Batch, Window
 from orders_lakehouse.sources.registry import sources_of
 from orders_lakehouse.tables import entity_of
 
-# A date, or a table, with fewer keys has no share to speak of.
+# Minimum keys of a date, or of a table, for a share to mean something.
 _FEWEST_KEYS = 20
-# The shop is asked for so many stretches of dates at most.
+# Maximum number of date ranges that the shop is asked for.
 _STRETCHES = 20
 
 
 @dataclass(frozen=True)
 class Healed:
-    """What was done about a table.
+    """Outcome of the healing of a table.
 
     Attributes:
-        ended: Tombstones that were written.
-        captured: Versions that were captured.
-        held: The dates whose gone rows stand until they are allowed to go, as `held_back` says.
+        ended: Number of tombstones written.
+        captured: Number of versions captured.
+        held: Dates whose gone rows stay until somebody allows their removal; columns of `held_back`.
     """
 
     ended: int
@@ -46,17 +46,17 @@ class Healed:
 
 
 def held_back(standing: pl.DataFrame, gone: pl.DataFrame, limit: float) -> pl.DataFrame:
-    """Which dates have more gone rows than are taken for granted.
+    """Return the dates that have lost more rows than may be removed without permission.
 
     Args:
         standing: date, rows: rows of raw that are not deleted, by capture date.
-        gone: date, rows: those of them that the shop has no more.
-        limit: Share of a table's or a date's rows that may be gone at once, 0 to 1; 1 lets everything go.
+        gone: date, rows: those of them that the shop no longer has.
+        limit: Share of a table's or a date's rows that may be gone at once, 0 to 1; 1 allows everything.
 
     Returns:
-        date, gone, keys (that stood), of_table. Where the share of the table is too large, or nothing is left of it:
-        all dates with gone rows, and the counts of the table. Else the dates with twenty keys and more whose own share
-        is too large, and their counts.
+        date, gone, keys (before the loss), of_table. If the share of the table is too large, or nothing is left of it:
+        all dates with gone rows, and the counts of the table. Otherwise: the dates with at least twenty keys whose own
+        share is too large, and their counts.
     """
     of_dates = gone.join(standing, on="date", how="left", suffix="_standing").select(
         "date", gone="rows", keys=pl.col("rows_standing").fill_null(0)
@@ -77,17 +77,17 @@ def heal(
     run_id: str,
     limit: float,
 ) -> Healed:
-    """Capture what raw lacks, and end the rows that are gone, but for those that are held back.
+    """Capture what raw lacks, and end the rows that are gone, except those that are held back.
 
-    What follows from it for order dates is left to whoever derives them: they see what raw has got. Members of
-    dimensions, which count by their capture, are derived here.
+    The affected order dates are derived elsewhere, because raw shows what changed. Members of dimensions count at
+    their capture date and are derived here.
 
     Args:
         lake: The lake.
         table: A raw table.
-        compared: What `compare_with_shop` says of it.
+        compared: Result of `compare_with_shop` for the table.
         calendar: First partition, and when dates begin.
-        run_id: Run on whose behalf it is.
+        run_id: Run that the healing is for.
         limit: As for `held_back`.
 
     Raises:
@@ -111,19 +111,19 @@ def heal(
 
 
 def _capture(lake: Lake, table: Table, batch: Batch, lacking: pl.DataFrame, calendar: Calendar, run_id: str) -> int:
-    """Capture the rows of a batch that raw lacks; returns how many versions are new."""
+    """Capture the rows of a batch that raw lacks; return the number of new versions."""
     known = {name: f"{name} known" for name in KNOWN}
-    wanted = lacking.select(*table.key, "went_back", *(pl.col(name).alias(of) for name, of in known.items()))
-    # Rows that share a key come together.
-    wanted = wanted.unique(list(table.key))
-    found = (
+    needed = lacking.select(*table.key, "went_back", *(pl.col(name).alias(of) for name, of in known.items()))
+    # Rows that share a key are captured together.
+    needed = needed.unique(list(table.key))
+    rows_to_capture = (
         batch.rows.with_columns(run_id=pl.lit(run_id))
         .with_row_index("row")
-        .join(wanted, on=list(table.key), how="inner", nulls_equal=True)
+        .join(needed, on=list(table.key), how="inner", nulls_equal=True)
     )
     went_back = pl.col("went_back") & _is_before(batch.shape.seen_at)
     new = 0
-    for follows, rows in ((False, found.filter(~went_back)), (True, found.filter(went_back))):
+    for follows, rows in ((False, rows_to_capture.filter(~went_back)), (True, rows_to_capture.filter(went_back))):
         if rows.is_empty():
             continue
         extras = batch.extras[rows["row"]] if batch.extras.width else batch.extras
@@ -137,7 +137,7 @@ def _capture(lake: Lake, table: Table, batch: Batch, lacking: pl.DataFrame, cale
 
 
 def _is_before(now: datetime) -> pl.Expr:
-    """Whether a row's clock is older than the one that raw knows, as versions follow one another."""
+    """Return whether a row's clock is older than the one that raw knows, in the order of versions."""
     clock, known = pl.col("updated_at"), pl.col("updated_at known")
     seen = pl.lit(now).cast(pl.Datetime("us", "UTC"))
     ours = pl.when(known > pl.col("captured_at known").dt.offset_by(f"{AHEAD_HOURS}h"))
@@ -148,7 +148,7 @@ def _is_before(now: datetime) -> pl.Expr:
 
 
 def _derive_members(lake: Lake, table: Table, calendar: Calendar, run_id: str) -> None:
-    """Derive the capture dates of a dimension's members that raw is ahead of, also those that a crash has left."""
+    """Derive the capture dates of a dimension that raw is ahead of, including those that a crash has left."""
     entity = entity_of(table)
     if entity.is_dimension and find(lake, entity.cleansed) is not None:
         dates = unaccounted_dates(lake, (entity.cleansed,), calendar, date.max)

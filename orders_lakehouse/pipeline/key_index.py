@@ -1,4 +1,4 @@
-"""All versions that a range of business dates needs, found by the index `raw/key_dates`, and no others."""
+"""Find the versions that a range of business dates needs, and only these, by the index `raw/key_dates`."""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -21,7 +21,7 @@ from orders_lakehouse.transforms.versions import current_versions
 
 
 def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.DataFrame | None:
-    """Index entries of rows that are about to be captured.
+    """Return the index entries of rows that are about to be captured.
 
     Args:
         table: Raw table of the rows.
@@ -29,7 +29,7 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
         calendar: First partition, and when dates begin.
 
     Returns:
-        Rows of `raw/key_dates`, each once; None for a table that the index does not hold.
+        Distinct rows of `raw/key_dates`; None for a table that is not indexed.
     """
     entity = entity_of(table)
     if entity.history_key is None:
@@ -50,7 +50,7 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
 
 
 def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Calendar) -> int:
-    """Write the index entries of rows that are about to be captured, those that are not there yet; returns how many."""
+    """Write the index entries of rows that are about to be captured; return the number of new entries."""
     entries = key_dates_of(table, rows, calendar)
     if entries is None:
         return 0
@@ -62,130 +62,130 @@ def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Cal
 
 
 def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
-    """Write the index entries that versions in raw lack. A superset is harmless, so nothing is removed.
+    """Write the index entries that versions in raw lack. Entries without a version are harmless and stay.
 
     Returns:
-        How many were missing.
+        The number of new entries.
     """
     return sum(record_key_dates(lake, entity.raw, rows_of(lake.scan(entity.raw)), calendar) for entity in DATED)
 
 
 class VersionLocator:
-    """On which capture dates the versions lie that a range of business dates is made of.
+    """Find the capture dates that hold the versions for a range of business dates.
 
-    Looked up in the index once for all dates, and again when a table has changed since.
+    The index is read once for all dates, and again when a table has changed since.
     """
 
     def __init__(self, entity: Entity, first: date, last: date) -> None:
-        """Of an entity whose rows count by business date, from a first to a last one."""
+        """Locate versions of an entity that counts by business date, from a first to a last date."""
         self.entity = entity
         self._root = root_of(entity)
         self._between = (nw.lit(first), nw.lit(last))
         self._lock = Lock()
-        self._known: tuple[Sequence[tuple[str, int]], pl.DataFrame, pl.DataFrame] | None = None
+        self._cached: tuple[Sequence[tuple[str, int]], pl.DataFrame, pl.DataFrame] | None = None
 
     def of_orders(self, lake: Lake, first: date, last: date) -> set[date]:
-        """Capture dates of all versions of the rows that ever named an order of some of the business dates."""
-        return set(self._looked_up(lake)[0].filter(pl.col("order_date").is_between(first, last))["captured_on"])
+        """Return the capture dates of all versions of rows that ever named an order of some business dates."""
+        return set(self._dates(lake)[0].filter(pl.col("order_date").is_between(first, last))["captured_on"])
 
     def of_named(self, lake: Lake, first: date, last: date) -> set[date]:
-        """Capture dates of all versions of the orders that are named by rows which were captured on some dates."""
-        return set(self._looked_up(lake)[1].filter(pl.col("captured_on").is_between(first, last))["placed_on"])
+        """Return the capture dates of all versions of orders that rows captured on some dates name."""
+        return set(self._dates(lake)[1].filter(pl.col("captured_on").is_between(first, last))["placed_on"])
 
-    def _looked_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
-        # In this order: an index that is older than raw would lack its versions.
+    def _dates(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
+        # Raw is opened before the index: an older index would lack versions of a newer raw.
         versions = [state_of(lake.open(table)) for table in (self.entity.raw, self._root.raw, KEY_DATES)]
         with self._lock:
-            if self._known is None or self._known[0] != versions:
-                self._known = (versions, *self._look_up(lake))
-            return self._known[1:]
+            if self._cached is None or self._cached[0] != versions:
+                self._cached = (versions, *self._read_index(lake))
+            return self._cached[1:]
 
-    def _look_up(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
-        # Of the whole history some rows are wanted: they are joined first, and made unique afterwards.
+    def _read_index(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
+        # Few rows of the history are needed, so they are joined first and made unique afterwards.
         orders = _index(lake, self._root.raw).select("order_id", "order_date", placed_on="captured_on")
         of_range = orders.filter(nw.col("order_date").is_between(*self._between)).select("order_id", "order_date")
         of_range = persist(of_range.unique())
         if self.entity is self._root:
             versions = narrow(orders, of_range, "order_id").join(of_range, on="order_id", suffix="_of_range")
-            places = versions.select(order_date="order_date_of_range", captured_on="placed_on")
-            return rows_of(places.unique()), pl.DataFrame()
+            dates = versions.select(order_date="order_date_of_range", captured_on="placed_on")
+            return rows_of(dates.unique()), pl.DataFrame()
         entries = _index(lake, self.entity.raw).select("key", "order_id", "captured_on")
         held = narrow(entries, of_range, "order_id").join(of_range, on="order_id")
         if self.entity.history_key != self.entity.parent_key:
-            # A row is found by its key: it may name another order from one version to the next.
+            # A row is found by its key, because its versions may name different orders.
             keys = persist(held.select("key", "order_date").unique())
             held = narrow(entries, keys, "key").select("key", "captured_on").join(keys, on="key")
         of_dates = entries.filter(nw.col("captured_on").is_between(*self._between))
         named = of_dates.select("order_id", "captured_on").unique()
         named = named.join(narrow(orders, of_dates, "order_id"), on="order_id")
-        found = collect(
+        held_dates, named_dates = collect(
             held.select("order_date", "captured_on").unique(), named.select("captured_on", "placed_on").unique()
         )
-        return found[0], found[1]
+        return held_dates, named_dates
 
 
 @lru_cache(maxsize=8)
 def locator_of(table: Table, first: date, last: date) -> VersionLocator | None:
-    """Where the versions lie that dates of a cleansed table are made of; None for one that counts by capture date.
+    """Return the locator of versions for dates of a cleansed table; None for a table that counts by capture date.
 
-    Kept, because the check of a run asks for what its dates were derived from.
+    It is cached, because the check of a run asks for the same versions as the run.
     """
     entity = entity_of(table)
     return None if entity.is_dimension else VersionLocator(entity, first, last)
 
 
 def root_of(entity: Entity) -> Entity:
-    """The entity at whose dates the rows of one count: its parent, or itself."""
+    """Return the entity whose dates decide where rows of an entity count: its parent, or itself."""
     return entity.parent or entity
 
 
 def versions_by_date(
-    lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None
+    lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None
 ) -> tuple[Frame, Frame | None]:
-    """What the rows of an entity at some dates are derived from.
+    """Return the versions from which the rows of an entity at some dates are derived.
 
     Args:
         lake: The lake.
         entity: The entity.
         first: First date.
         last: Last date.
-        places: Where versions lie, when that is known for more dates than these.
+        locator: Locator of versions, if one is known for these dates and more.
 
     Returns:
-        Rows of its raw table: those captured on the dates, where they count by that; all versions of the rows that ever
-        counted at one of them; for children see `children_of_dates`. And for children the states of their parents.
+        Rows of its raw table: for an entity that counts by capture date, those captured on the dates; otherwise all
+        versions of the rows that ever counted at one of the dates; for children see `children_of_dates`. Second, for
+        children, the states of their parents.
     """
     if entity.is_dimension:
         return lake.scan(entity.raw, between=(first, last)), None
     if entity.parent:
-        return children_of_dates(lake, entity, first, last, places)
-    dates = (places or VersionLocator(entity, first, last)).of_orders(lake, first, last)
+        return children_of_dates(lake, entity, first, last, locator)
+    dates = (locator or VersionLocator(entity, first, last)).of_orders(lake, first, last)
     keys = _index(lake, entity.raw).filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
     rows = lake.scan(entity.raw, dates=sorted(dates))
     return rows.join(keys.select("order_id").unique(), left_on=entity.key[0], right_on="order_id", how="semi"), None
 
 
 def children_of_dates(
-    lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None
+    lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None
 ) -> tuple[Frame, Frame]:
-    """What the children of the orders of some dates are derived from.
+    """Return the versions from which the children of the orders of some dates are derived.
 
     Args:
         lake: The lake.
         entity: An entity with a parent.
         first: First business date.
         last: Last business date.
-        places: Where versions lie, when that is known for more dates than these.
+        locator: Locator of versions, if one is known for these dates and more.
 
     Returns:
-        All versions of the rows that name, or ever named, an order of the dates, or that were captured within them and
-        name an order that is not known; and the states of those orders (its key, order_date, order_state, and what
-        children inherit).
+        All versions of the rows that ever named an order of the dates, or that were captured on the dates and name an
+        unknown order; and the states of those orders (key, order_date, order_state, and what children inherit).
     """
-    places = places or VersionLocator(entity, first, last)
-    dates = places.of_orders(lake, first, last)
+    locator = locator or VersionLocator(entity, first, last)
+    dates = locator.of_orders(lake, first, last)
     key, parent_key = entity.history_key, str(entity.parent_key)
-    states, orphans = _states(lake, entity, first, last, places)
+    states, orphans = _states(lake, entity, first, last, locator)
     if key == parent_key:
         keys = states.select(nw.col(parent_key).alias("key"))
     else:
@@ -197,26 +197,26 @@ def children_of_dates(
     return rows.join(persist(keys.unique()), left_on=key, right_on="key", how="semi"), states
 
 
-def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator | None = None) -> Frame:
-    """How many versions of children count at some business dates, where their key holds that of their parent.
+def count_by_date(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None) -> Frame:
+    """Count the versions of children at some business dates, for children whose key contains their parent's.
 
     Args:
         lake: The lake.
         entity: An entity whose rows are found by their parent's key.
         first: First business date.
         last: Last business date.
-        places: Where versions lie, when that is known for more dates than these.
+        locator: Locator of versions, if one is known for these dates and more.
 
     Returns:
         order_date, versions; one row or more for each date.
     """
-    places = places or VersionLocator(entity, first, last)
+    locator = locator or VersionLocator(entity, first, last)
     parent_key = str(entity.parent_key)
-    # The parent is a part of the key: where it is known, all versions of the row count at its date.
-    rows = lake.scan(entity.raw, dates=sorted(places.of_orders(lake, first, last)))
+    # The parent is part of the key, so all versions of a row with a known parent count at the parent's date.
+    rows = lake.scan(entity.raw, dates=sorted(locator.of_orders(lake, first, last)))
     known = rows.select(parent_key).join(_known_states(lake, entity, first, last), on=parent_key)
     of_known = known.group_by("order_date").agg(versions=nw.len().cast(nw.Int64))
-    orphans = persist(_without_parent(lake, entity, first, last, places))
+    orphans = persist(_without_parent(lake, entity, first, last, locator))
     if _is_empty(orphans):
         return of_known
     current = current_versions(_versions(lake, entity, orphans.select("key").unique()), entity.key)
@@ -224,14 +224,14 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, places: V
     return nw.concat([of_known, of_unknown.select(nw.col("captured_on").alias("order_date"), "versions")])
 
 
-def _states(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator) -> tuple[Frame, Frame]:
-    """What became of the parents of some dates, and of those without a trace that rows captured then name.
+def _states(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> tuple[Frame, Frame]:
+    """Return the states of the parents of some dates, and of unknown parents that rows captured on them name.
 
     Returns:
-        The columns of the parent's `states` (nulls where a parent is not known); and key, and the parent's key, of the
-        rows whose parent is not known.
+        The columns of the parent's `states` (null where a parent is unknown); and key and the parent's key of the rows
+        whose parent is unknown.
     """
-    orphans = persist(_without_parent(lake, entity, first, last, places))
+    orphans = persist(_without_parent(lake, entity, first, last, locator))
     known = _known_states(lake, entity, first, last)
     nulls = {name: nw.lit(None).cast(dtype) for name, dtype in known.collect_schema().items()}
     unknown = (
@@ -247,7 +247,7 @@ def _states(lake: Lake, entity: Entity, first: date, last: date, places: Version
 
 def _known_states(lake: Lake, entity: Entity, first: date, last: date) -> Frame:
     root = root_of(entity)
-    assert isinstance(root.dating, ByOwnDate)  # noqa: S101 (parents are)
+    assert isinstance(root.dating, ByOwnDate)  # noqa: S101 (every parent has a date of its own)
     cleansed, quarantined = (lake.scan(table, between=(first, last)) for table in (root.cleansed, root.quarantine))
     return root.dating.states(cleansed, quarantined)
 
@@ -257,7 +257,7 @@ def _is_empty(frame: Frame) -> bool:
 
 
 def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFrame:
-    """All versions of a row.
+    """Return all versions of a row.
 
     Args:
         lake: The lake.
@@ -277,7 +277,7 @@ def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFram
 
 
 def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
-    """Dates at which rows count or ever counted, as far as raw knows.
+    """Return the dates at which rows count or ever counted, as far as raw knows.
 
     Args:
         lake: The lake.
@@ -285,7 +285,7 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
         keys: The first part of their keys.
 
     Returns:
-        In order. Members of dimensions, and what has no known order, count at the dates of their capture.
+        In order. Members of dimensions, and rows without a known order, count at their capture dates.
     """
     entity = entity_of(table)
     if entity.history_key is None:
@@ -294,15 +294,15 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     entries = persist(_index(lake, entity.raw).filter(nw.col("key").is_in(keys)).unique())
     orders = _index(lake, root_of(entity).raw).select("order_id", placed="order_date")
     dated = entries.join(orders, on="order_id", how="left")
-    # Without its order, a row counts where it was captured.
+    # A row without its order counts at its capture date.
     counts_at = nw.when(nw.col("placed").is_null()).then(nw.col("captured_on")).otherwise(nw.col("placed"))
     return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
 
 
-def _without_parent(lake: Lake, entity: Entity, first: date, last: date, places: VersionLocator) -> Frame:
-    """Rows captured on some dates whose parent has never been captured: key, and the parent's key, each once.
+def _without_parent(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> Frame:
+    """Return rows captured on some dates whose parent has never been captured: distinct key and parent's key.
 
-    The index alone does not tell: it may be ahead of raw.
+    The index does not decide this, because it may be ahead of raw.
     """
     key, parent_key = str(entity.history_key), str(entity.parent_key)
     rows = lake.scan(entity.raw, between=(first, last))
@@ -310,26 +310,26 @@ def _without_parent(lake: Lake, entity: Entity, first: date, last: date, places:
         named = rows.select(parent_key).unique().with_columns(key=parent_key)
     else:
         named = rows.select(nw.col(key).alias("key"), parent_key).unique()
-    parents = lake.scan(root_of(entity).raw, dates=sorted(places.of_named(lake, first, last)))
+    parents = lake.scan(root_of(entity).raw, dates=sorted(locator.of_named(lake, first, last)))
     return named.join(parents.select(parent_key).unique(), on=parent_key, how="anti")
 
 
 def _index(lake: Lake, table: Table) -> Frame:
-    # Captures write the index before raw. Where a lake stands still, raw must not be the newer of the two: its versions
-    # would be there, and no entry that finds them.
+    # Captures write the index before raw. So a snapshot must open raw before the index; otherwise raw could have
+    # versions without entries.
     lake.open(table)
     return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
 
 
 def _versions(lake: Lake, entity: Entity, keys: Frame) -> Frame:
-    """All raw rows of an entity with one of the keys, read from the capture dates that hold them."""
+    """Return all raw rows of an entity with one of the keys, read from the capture dates that hold them."""
     keys = persist(keys)
     rows = lake.scan(entity.raw, dates=_captured(lake, entity, keys))
     return rows.join(keys, left_on=entity.history_key, right_on="key", how="semi")
 
 
 def _captured(lake: Lake, entity: Entity, keys: Frame) -> Sequence[date]:
-    """Capture dates of the versions of some keys."""
+    """Return the capture dates of the versions of some keys."""
     entries = narrow(_index(lake, entity.raw), keys, "key").join(keys, on="key", how="semi")
     return _column(entries.select("captured_on").unique(), "captured_on")
 
@@ -340,7 +340,7 @@ def _column(frame: Frame, name: str) -> Sequence[date]:
 
 
 def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tuple[Frame, list[date]]:
-    """Rows that ever counted at more than one date, at one of these among them; no other row can stand twice.
+    """Return rows that ever counted at more than one date, one of which is given; no other row can be on two dates.
 
     Args:
         lake: The lake.
@@ -351,19 +351,20 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
         The column by which a history is found, each key once; and all dates at which these rows ever counted, in order.
     """
     entity = entity_of(table)
-    places = nw.col("order_date")
+    order_date = nw.col("order_date")
     orders = _index(lake, root_of(entity).raw).select("order_id", "order_date")
-    here = persist(orders.filter(places.is_in(list(dates))).select("order_id").unique())
+    orders_of_dates = persist(orders.filter(order_date.is_in(list(dates))).select("order_id").unique())
     if entity.history_key != entity.parent_key:
-        # Such a row moves with its order, and when it names another one.
+        # Such a row moves with its order, and when it names another order.
         named = _index(lake, entity.raw).select("key", "order_id")
-        of_here = narrow(named, here, "order_id").join(here, on="order_id", how="semi")
-        of_here = persist(of_here.select("key").unique())
-        named = narrow(named, of_here, "key").join(of_here, on="key", how="semi").unique()
+        keys = narrow(named, orders_of_dates, "order_id").join(orders_of_dates, on="order_id", how="semi")
+        keys = persist(keys.select("key").unique())
+        named = narrow(named, keys, "key").join(keys, on="key", how="semi").unique()
         counted = named.join(narrow(orders, named, "order_id"), on="order_id")
     else:
-        counted = narrow(orders, here, "order_id").join(here, on="order_id", how="semi").with_columns(key="order_id")
-    edges = counted.group_by("key").agg(first=places.min(), last=places.max())
+        counted = narrow(orders, orders_of_dates, "order_id").join(orders_of_dates, on="order_id", how="semi")
+        counted = counted.with_columns(key="order_id")
+    edges = counted.group_by("key").agg(first=order_date.min(), last=order_date.max())
     moved = persist(edges.filter(nw.col("first") != nw.col("last")).select("key"))
-    found = counted.join(moved, on="key", how="semi").select("order_date").unique()
-    return moved.select(nw.col("key").alias(str(entity.history_key))), sorted(_column(found, "order_date"))
+    dates_of_moved = counted.join(moved, on="key", how="semi").select("order_date").unique()
+    return moved.select(nw.col("key").alias(str(entity.history_key))), sorted(_column(dates_of_moved, "order_date"))

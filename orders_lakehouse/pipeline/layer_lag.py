@@ -1,4 +1,4 @@
-"""What the lake has learned and a later layer does not show yet, and since when it waits."""
+"""Find the dates on which a layer lacks what an earlier layer has, and since when."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from orders_lakehouse.tables import DATED
 
 @dataclass(frozen=True)
 class LayerLag:
-    """What a layer lacks.
+    """Dates that a layer lacks.
 
     Attributes:
-        dates: Dates that it lacks, or does not have as they should be, in order.
-        since: When the first of what it lacks, or has too much, was captured, by the shop's clock; None for nothing.
+        dates: Dates that the layer lacks or has in an outdated state, in order.
+        since: Capture of the first missing or surplus row, by the shop's clock; None where the layer is current.
     """
 
     dates: list[date]
     since: datetime | None
 
 
-def waiting_to_be_cleansed(lake: Lake) -> LayerLag:
-    """What stands in raw, and neither in a cleansed table nor in its quarantine."""
+def cleansed_lag(lake: Lake) -> LayerLag:
+    """Return the lag of the cleansed tables: versions in raw that neither they nor quarantine account for."""
     by_entity = {entity: unaccounted_versions(lake, entity.cleansed) for entity in ENTITIES}
     dates = {day for entity, rows in by_entity.items() if entity.is_dimension for day in rows["captured_on"]}
     of_orders = {entity: named_by(entity, by_entity[entity]) for entity in DATED}
@@ -42,40 +42,39 @@ def waiting_to_be_cleansed(lake: Lake) -> LayerLag:
     return LayerLag(sorted(dates), _first(captured))
 
 
-def waiting_to_be_shown(
+def fact_lag(
     lake: Lake,
     table: Table,
     fact: Fact,
     totals: pl.DataFrame,
     rows_of_dates: Callable[[Collection[date]], pl.DataFrame],
 ) -> LayerLag:
-    """What stands in cleansed tables, and not among the rows of a later layer.
+    """Return the lag of a later layer: rows of cleansed tables that it lacks.
 
-    Dates are compared by the number of rows and their total for each state. What changes none of these, a product's
-    name say, is left to the weekly repair.
+    Dates are compared by the number of rows and their total for each state. A change that affects neither, such as a
+    product's name, is left to the weekly repair.
 
     Args:
         lake: The lake.
         table: The curated table of the rows.
         fact: The fact that is made of it.
         totals: order_date, the state, lines, total of the layer.
-        rows_of_dates: Makes of some dates the rows of the layer: order_date, the state, the key, the measure.
+        rows_of_dates: Returns the layer's rows of some dates: order_date, the state, the key, the measure.
     """
     expected = _rows(_totals(_expected(lake, fact), fact))
-    differing = [
-        one.join(other, on=totals.columns, how="anti") for one, other in ((expected, totals), (totals, expected))
-    ]
+    sides = (expected, totals)
+    differing = [side.join(opposite, on=totals.columns, how="anti") for side, opposite in (sides, reversed(sides))]
     doubtful: list[date] = pl.concat(differing)["order_date"].unique().to_list()
     if not doubtful:
         return LayerLag([], None)
-    # The layer first: what cleansed tables get meanwhile has not waited for long.
+    # The layer is read first: rows that reach cleansed tables meanwhile have not waited for long.
     columns = compared(table, fact)
     copies = pl.len().over(columns)
     shown = rows_of_dates(doubtful).with_columns(copies=copies)
     rows = _rows(_expected(lake, fact, doubtful)).with_columns(copies=copies)
     on = [*columns, "copies"]
     lacking, surplus = rows.join(shown, on=on, how="anti"), shown.join(rows, on=on, how="anti")
-    # What was expected otherwise is among the lacking; the rest was taken away by a change of the row or its order.
+    # A changed row is lacking as well as surplus; the remaining surplus rows were deleted or moved to another date.
     gone = surplus.join(lacking, on=["order_date", *table.key], how="anti")
     since = [lacking["captured_at"], *([_last_captured(lake, fact, gone)] if gone.height else [])]
     dates = pl.concat([lacking["order_date"], surplus["order_date"]]).unique().sort().to_list()
@@ -83,22 +82,22 @@ def waiting_to_be_shown(
 
 
 def compared(table: Table, fact: Fact) -> list[str]:
-    """Columns by which rows of two layers are compared."""
+    """Return the columns by which rows of two layers are compared."""
     return ["order_date", fact.state, *table.key, fact.measure]
 
 
 def _last_captured(lake: Lake, fact: Fact, rows: pl.DataFrame) -> pl.Series:
-    """When the newest version that each row is made of was captured, wherever it counts now.
+    """Return when the newest version that each row is made of was captured, on any date.
 
-    Of what raw does not know (any more), when its date began: nothing is late for longer.
+    For a row that raw does not know (any more), return the beginning of its date: nothing is late for longer.
     """
-    known = wanted = rows.lazy()
+    known = searched = rows.lazy()
     for table, key in fact.versions:
         stored = _plan(lake.scan(table).select(*key, "captured_at"))
-        # A number has 64 bits in raw, and fewer where it is cleansed.
-        wanted = wanted.with_columns(pl.col(name).cast(table.schema[name]) for name in key)
+        # Numbers have 64 bits in raw, and may have fewer in cleansed tables.
+        searched = searched.with_columns(pl.col(name).cast(table.schema[name]) for name in key)
         known = known.with_columns(pl.col(name).cast(table.schema[name]) for name in key)
-        versions = stored.join(wanted, on=key, how="semi")
+        versions = stored.join(searched, on=key, how="semi")
         newest = versions.group_by(key).agg(pl.col("captured_at").max().alias(table.name))
         known = known.join(newest, on=key, how="left")
     newest_of_all = pl.max_horizontal(table.name for table, _ in fact.versions)
@@ -107,17 +106,17 @@ def _last_captured(lake: Lake, fact: Fact, rows: pl.DataFrame) -> pl.Series:
 
 
 def curated_totals(lake: Lake, table: Table, fact: Fact) -> pl.DataFrame:
-    """Rows of a curated table: order_date, the state, lines, total."""
+    """Return totals of a curated table: order_date, the state, lines, total."""
     return _rows(_totals(_plan(lake.scan(table).select(compared(table, fact))), fact))
 
 
 def curated_rows(lake: Lake, table: Table, fact: Fact, dates: Collection[date]) -> pl.DataFrame:
-    """Rows of some dates of a curated table: order_date, the state, the key, the measure."""
+    """Return rows of some dates of a curated table: order_date, the state, the key, the measure."""
     return rows_of(lake.scan(table, dates=list(dates)).select(compared(table, fact)))
 
 
 def _expected(lake: Lake, fact: Fact, dates: Sequence[date] | None = None) -> pl.LazyFrame:
-    """Rows as later layers ought to have them, with captured_at of what was captured last for each."""
+    """Return the rows that later layers should have, each with captured_at of the newest version it is made of."""
     return fact.expected(*(_plan(lake.scan(table, dates=dates)) for table in fact.expected_of))
 
 

@@ -1,4 +1,4 @@
-"""What stands in quarantine, by table, reason and date. Nothing here makes a table."""
+"""Read the quarantine by table, reason and date. Quarantine tables are written by `derive.py`."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -16,12 +16,12 @@ from orders_lakehouse.transforms.split import SEPARATOR
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which rows in quarantine are meant.
+    """Selection of rows in quarantine.
 
     Attributes:
-        tables: Cleansed tables whose quarantine is meant.
-        reason: Rows with this reason, maybe beside others.
-        day: Rows that would count at this date.
+        tables: Cleansed tables whose quarantine is read.
+        reason: Select rows that have this reason, alone or among others.
+        day: Select rows that would count at this date.
     """
 
     tables: tuple[Table, ...] = CLEANSED
@@ -30,15 +30,15 @@ class Chosen:
 
 
 def quarantined(lake: Lake, table: Table, chosen: Chosen | None = None) -> pl.LazyFrame:
-    """Rows in quarantine.
+    """Return rows in quarantine.
 
     Args:
         lake: The lake.
-        table: The cleansed table that they were rejected from.
+        table: The cleansed table that rejected the rows.
         chosen: Which of them; all by default.
 
     Returns:
-        Columns of the quarantine table; no row where nobody has made it yet.
+        Columns of the quarantine table; no row where the table has not been made yet.
     """
     quarantine = QUARANTINE_OF[table.name]
     if find(lake, quarantine) is None:
@@ -52,24 +52,24 @@ def quarantined(lake: Lake, table: Table, chosen: Chosen | None = None) -> pl.La
 
 
 def has_reason(reason: str, column: str = "reasons") -> pl.Expr:
-    """Whether `reasons`, or another such column, names a reason."""
+    """Return whether `reasons`, or another such column, contains a reason."""
     return pl.col(column).fill_null("").str.split(SEPARATOR).list.contains(reason)
 
 
 def by_reason(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
-    """How many rows have each reason, by date.
+    """Count the rows of each reason by date.
 
     Args:
         rows: Rows in quarantine.
-        table: The cleansed table that they were rejected from.
+        table: The cleansed table that rejected the rows.
 
     Returns:
-        date (at which they would count), reason, rows, captured_at (of the oldest); a row with several reasons counts
-        for each of them.
+        date (at which the rows would count), reason, rows, captured_at (of the oldest row). A row with several reasons
+        counts for each of them.
     """
     counted = rows.group_by(pl.col(str(table.partitioned_by)).alias("date"), "reasons").agg(
         rows=pl.len().cast(pl.Int64), captured_at=pl.col("captured_at").min()
     )
     each = counted.with_columns(reason=pl.col("reasons").str.split(", ")).explode("reason")
-    found = each.group_by("date", "reason").agg(pl.col("rows").sum(), pl.col("captured_at").min())
-    return rows_of(nw.from_native(found)).sort("date", "reason")
+    counts = each.group_by("date", "reason").agg(pl.col("rows").sum(), pl.col("captured_at").min())
+    return rows_of(nw.from_native(counts)).sort("date", "reason")

@@ -1,6 +1,6 @@
-"""Starting over: a table goes with its files, and so does what the lake remembers of it elsewhere.
+"""Start over: remove a table with its files, and what other tables of the lake recorded about it.
 
-Nothing here opens what is about to go, but to say how much it holds: a damaged table goes like any other.
+A table is opened only to report its size, so that a damaged table can be removed like any other.
 """
 
 import os
@@ -29,16 +29,16 @@ from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CHECK_RESULTS, CLEANSED, KEY_DATES, QUARANTINE, RAW, SOURCE_COLUMNS
 
-# What is being removed is called so, beside where it was: a reset that is killed leaves it to the next one.
+# Prefix of a folder that is being removed, next to the old one; the next reset removes what a killed one left.
 _REMOVED = ".removed-"
 
 
 @dataclass(frozen=True)
 class Overwritten:
-    """What only raw knows of a table.
+    """Rows that only raw has.
 
     Attributes:
-        versions: Versions that later ones have superseded: the shop has them no more.
+        versions: Versions that later ones have superseded; the shop no longer has them.
         gone: Rows that the shop has deleted or does not offer any more.
     """
 
@@ -47,10 +47,10 @@ class Overwritten:
 
 
 def rows_in(lake: Lake, table: Table) -> int | None:
-    """Return how many rows a table has; None where it was not made.
+    """Return the number of rows of a table; None where it was not made.
 
     Raises:
-        LakeError: It is damaged.
+        LakeError: The table is damaged.
         StorageUnavailableError: The storage does not answer.
     """
     handle = _opened(lake, table)
@@ -58,25 +58,25 @@ def rows_in(lake: Lake, table: Table) -> int | None:
 
 
 def known_dates(lake: Lake) -> tuple[date, date] | None:
-    """Return the first and the last date of what was captured and of what is cleansed; None where nothing was.
+    """Return the first and the last date of captured and of cleansed rows; None where there are none.
 
     Raises:
         StorageUnavailableError: The storage does not answer.
     """
-    found: list[date] = []
+    dates: list[date] = []
     for table in (*RAW, *CLEANSED, *QUARANTINE):
         try:
             handle = _opened(lake, table)
         except LakeError:
-            # A table that is damaged tells of no date; those that it is made of, or are made of it, do.
+            # A damaged table adds no date; the tables before and after it do.
             continue
         if handle is not None:
-            found.extend(files_of(handle, table)["date"].drop_nulls().unique())
-    return (min(found), max(found)) if found else None
+            dates.extend(files_of(handle, table)["date"].drop_nulls().unique())
+    return (min(dates), max(dates)) if dates else None
 
 
 def overwritten(lake: Lake, table: Table) -> Overwritten | None:
-    """Return what is lost for good with a raw table; None where it was not made, or cannot be read."""
+    """Return the rows that are lost for good with a raw table; None where it was not made or cannot be read."""
     try:
         if _opened(lake, table) is None:
             return None
@@ -95,7 +95,7 @@ def _opened(lake: Lake, table: Table) -> DeltaTable | None:
     """Open a table; None where it was not made.
 
     Raises:
-        LakeError: It is damaged, also as a removal leaves it that was killed in a bucket.
+        LakeError: The table is damaged, for example by a removal that was killed in a bucket.
         StorageUnavailableError: The storage does not answer.
     """
     try:
@@ -105,10 +105,10 @@ def _opened(lake: Lake, table: Table) -> DeltaTable | None:
 
 
 def remove(lake: Lake, table: Table) -> None:
-    """Remove a table with all of its files and versions; what a killed removal has left goes, too.
+    """Remove a table with all of its files and versions, and what a killed removal has left.
 
     Raises:
-        LakeError: The storage refuses it.
+        LakeError: The storage refuses.
         StorageUnavailableError: The storage does not answer.
     """
     location = lake.location(table)
@@ -118,25 +118,25 @@ def remove(lake: Lake, table: Table) -> None:
         return
     path = Path(location)
     if path.exists():
-        # At once for whoever reads: the table is there, or it is not.
+        # The rename is atomic: a reader finds the table or no table.
         os.replace(path, path.with_name(f"{_REMOVED}{path.name}-{uuid.uuid4().hex}"))
-    for left in path.parent.glob(f"{_REMOVED}{path.name}-*"):
-        shutil.rmtree(left)
+    for leftover in path.parent.glob(f"{_REMOVED}{path.name}-*"):
+        shutil.rmtree(leftover)
 
 
 def _remove_objects(files: "fs.PyFileSystem") -> None:
-    """Remove the objects of a table, those of its log first: without, the others belong to no table."""
-    found = [file.path for file in files.get_file_info(fs.FileSelector("", recursive=True)) if file.is_file]
-    for path in sorted(found, key=lambda path: (not path.startswith("_delta_log"), path)):
+    """Remove the objects of a table, those of its log first: without a log, the others belong to no table."""
+    paths = [file.path for file in files.get_file_info(fs.FileSelector("", recursive=True)) if file.is_file]
+    for path in sorted(paths, key=lambda path: (not path.startswith("_delta_log"), path)):
         files.delete_file(path)
 
 
 def forget_results(lake: Lake, assets: Collection[str]) -> None:
-    """Remove what checks found of some tables.
+    """Remove the check results of some tables.
 
     Args:
         lake: The lake.
-        assets: Their names, layer/name.
+        assets: Names of the tables, layer/name.
     """
     if find(lake, CHECK_RESULTS) is not None:
         lake.replace_all(
@@ -145,7 +145,7 @@ def forget_results(lake: Lake, assets: Collection[str]) -> None:
 
 
 def forget_captures(lake: Lake, tables: Collection[Table]) -> None:
-    """Remove what the lake remembers of rows and columns of some raw tables, beside the rows themselves."""
+    """Remove the index entries and the recorded source columns of some raw tables."""
     names = [table.name for table in tables]
     for memory in (KEY_DATES, SOURCE_COLUMNS):
         if find(lake, memory) is not None:

@@ -1,4 +1,4 @@
-"""The accounts of a table: captured versions = current + superseded + deleted + quarantined."""
+"""Account for the rows of a table: captured versions = current + superseded + deleted + quarantined."""
 
 from dataclasses import astuple, dataclass
 from datetime import date
@@ -22,13 +22,13 @@ from orders_lakehouse.transforms.versions import current_versions, last_versions
 
 @dataclass(frozen=True)
 class Accounts:
-    """Where the captured versions of a table are.
+    """Numbers of captured versions of a table, by where they are now.
 
     Attributes:
         captured: Rows of raw.
-        current: Rows of the cleansed table that stand.
+        current: Rows of the cleansed table that are not deleted.
         superseded: Versions that a newer one replaced.
-        deleted: Rows of the cleansed table that are tombstones.
+        deleted: Tombstones of the cleansed table.
         quarantined: Rows of the quarantine table.
     """
 
@@ -39,26 +39,26 @@ class Accounts:
     quarantined: int
 
     def __add__(self, other: "Accounts") -> "Accounts":
-        """The accounts of both."""
+        """Add two row accountings."""
         return Accounts(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def missing(self) -> int:
-        """Captured versions that are nowhere; negative when some are counted twice."""
+        """Number of captured versions that are nowhere; negative when some are counted twice."""
         return self.captured - self.current - self.superseded - self.deleted - self.quarantined
 
 
 def accounts(lake: Lake, table: Table) -> Accounts:
-    """The accounts of a cleansed table over all dates.
+    """Return the row accounting of a cleansed table over all dates.
 
-    They balance when every business date has been derived since its rows were last captured.
+    Nothing is missing once every business date has been derived since its rows were last captured.
     """
-    accounted = sum(_versions(lake, place) for place in _places(table))
+    accounted = sum(_versions(lake, place) for place in _stored_tables(table))
     return _accounts(lake, table, None, row_count(lake, RAW_OF[table.name]), accounted)
 
 
 def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance: pl.DataFrame) -> Accounts:
-    """The accounts of a cleansed table over some dates, of which `balance` is given."""
+    """Return the row accounting of a cleansed table over some dates, from their `balance`."""
     captured, accounted = balance.select(pl.col("captured", "accounted").sum()).row(0)
     return _accounts(lake, table, (first, last), captured, accounted)
 
@@ -66,14 +66,14 @@ def accounts_of_dates(lake: Lake, table: Table, first: date, last: date, balance
 def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, captured: int, accounted: int) -> Accounts:
     if _is_dimension(table):
         # A dimension keeps every version: the last one of a key is current, the others are superseded.
-        told = (table.key[0], "updated_at", "captured_on", "captured_at", "is_deleted")
-        latest = last_versions(lake.scan(table).select(*told), table.key[0])
+        columns = (table.key[0], "updated_at", "captured_on", "captured_at", "is_deleted")
+        latest = last_versions(lake.scan(table).select(*columns), table.key[0])
         if dates is not None:
             latest = latest.filter(nw.col(str(table.partitioned_by)).is_between(nw.lit(dates[0]), nw.lit(dates[1])))
     else:
         latest = lake.scan(table, between=dates)
-    of = dict(rows_of(latest.group_by("is_deleted").agg(rows=nw.len())).iter_rows())
-    current, deleted = of.get(False, 0), of.get(True, 0)
+    by_deletion = dict(rows_of(latest.group_by("is_deleted").agg(rows=nw.len())).iter_rows())
+    current, deleted = by_deletion.get(False, 0), by_deletion.get(True, 0)
     quarantined = row_count(lake, QUARANTINE_OF[table.name], dates)
     return Accounts(
         captured=captured,
@@ -85,26 +85,26 @@ def _accounts(lake: Lake, table: Table, dates: tuple[date, date] | None, capture
 
 
 def balance(
-    lake: Lake, table: Table, first: date, last: date, calendar: Calendar, places: VersionLocator | None = None
+    lake: Lake, table: Table, first: date, last: date, calendar: Calendar, locator: VersionLocator | None = None
 ) -> pl.DataFrame:
-    """The accounts of a cleansed table by date, as far as dates tell.
+    """Return the captured and the accounted versions of a cleansed table by date.
 
     Args:
         lake: The lake.
         table: A cleansed table.
         first: First partition.
         last: Last partition.
-        calendar: First partition of all, and when dates begin.
-        places: Where versions lie, when that is known for more dates than these.
+        calendar: First partition of the lake, and when dates begin.
+        locator: Locator of versions, if one is known for these dates and more.
 
     Returns:
-        date, captured (versions in raw whose row counts at the date), accounted (versions that the cleansed and the
-        quarantine table stand for); the dates on which there is anything.
+        date, captured (versions in raw whose row counts at the date), accounted (versions that rows of the cleansed and
+        the quarantine table stand for); one row for each date that has any.
     """
     partition = str(table.partitioned_by)
-    raw = _counting(lake, entity_of(table), first, last, calendar, places)
+    raw = _counting(lake, entity_of(table), first, last, calendar, locator)
     stored = nw.concat(
-        [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _places(table)]
+        [lake.scan(place, between=(first, last)).select(partition, "versions") for place in _stored_tables(table)]
     )
     captured = raw.group_by(nw.col(partition).alias("date")).agg(captured=nw.col("versions").sum())
     accounted = stored.group_by(nw.col(partition).alias("date")).agg(accounted=nw.col("versions").sum())
@@ -113,12 +113,12 @@ def balance(
 
 
 def _counting(
-    lake: Lake, entity: Entity, first: date, last: date, calendar: Calendar, places: VersionLocator | None
+    lake: Lake, entity: Entity, first: date, last: date, calendar: Calendar, locator: VersionLocator | None
 ) -> Frame:
-    """Raw rows by the date at which they count: the date, and versions, among others."""
+    """Return raw rows with the date at which they count and the number of their versions, among other columns."""
     if entity.parent and entity.history_key == entity.parent_key:
-        return count_by_date(lake, entity, first, last, places)
-    versions, states = versions_by_date(lake, entity, first, last, places)
+        return count_by_date(lake, entity, first, last, locator)
+    versions, states = versions_by_date(lake, entity, first, last, locator)
     if entity.is_dimension:
         return versions.with_columns(versions=nw.lit(1))
     current = current_versions(versions, entity.key)
@@ -129,26 +129,26 @@ def _counting(
 
 
 def missing(lake: Lake, table: Table) -> int:
-    """What `accounts` calls missing, of a cleansed table, from one column of it and of its quarantine."""
-    accounted = sum(_versions(lake, place) for place in _places(table))
+    """Return what `accounts` calls missing, computed faster: from one column of the table and of its quarantine."""
+    accounted = sum(_versions(lake, place) for place in _stored_tables(table))
     return row_count(lake, RAW_OF[table.name]) - accounted
 
 
 def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:
-    """Versions in raw for which neither a cleansed table nor its quarantine stands.
+    """Return versions in raw that neither the cleansed table nor its quarantine accounts for.
 
-    A stored row says for how many versions of its key it stands; those that were captured last are not among them.
+    A stored row records for how many versions of its key it stands. The versions captured after these are returned.
 
     Returns:
-        The key, that of the order (where the table has one), captured_on, captured_at; no row when nothing is missing.
+        The key, the order's key (where the table has one), captured_on, captured_at; no row when nothing is missing.
     """
     raw = RAW_OF[table.name]
     key = list(table.key)
     named = entity_of(table).parent_key
     columns = list(dict.fromkeys([*key, *([named] if named else []), "captured_on", "captured_at"]))
-    # Relaxed: a line's number has 64 bits in quarantine, as in raw, and 32 where it is cleansed.
-    stored = [nw.to_native(lake.scan(place).select(*key, "versions")) for place in _places(table)]
-    # A row that moved stands on the date that it left, too, until that is derived: with the versions of then.
+    # Types differ: a line's number has 64 bits in raw and quarantine, and 32 in the cleansed table.
+    stored = [nw.to_native(lake.scan(place).select(*key, "versions")) for place in _stored_tables(table)]
+    # Until it is derived, the date that a row has left keeps a copy with an older count; the larger one counts.
     versions = pl.col("versions").sum() if _is_dimension(table) else pl.col("versions").max()
     places: pl.LazyFrame = pl.concat(stored, how="vertical_relaxed")
     accounted = rows_of(nw.from_native(places.group_by(key).agg(accounted=versions)))
@@ -165,7 +165,7 @@ def unaccounted_versions(lake: Lake, table: Table) -> pl.DataFrame:
 
 
 def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool:
-    """Whether every date at which raw rows of a cleansed table may count lies in the range."""
+    """Return whether a range includes every date at which raw rows of a cleansed table may count."""
     if _is_dimension(table):
         known = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
     else:
@@ -177,7 +177,7 @@ def covers_everything(lake: Lake, table: Table, first: date, last: date) -> bool
 
 
 def dates_without_entries(lake: Lake, table: Table) -> list[date]:
-    """Capture dates on which raw has rows of a cleansed table, and the index `raw/key_dates` none: it was damaged."""
+    """Return capture dates that have rows in raw and no entry in the index `raw/key_dates`: the index was damaged."""
     if _is_dimension(table):
         return []
     entries = lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name).select("captured_on").unique()
@@ -186,7 +186,7 @@ def dates_without_entries(lake: Lake, table: Table) -> list[date]:
 
 
 def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) -> int:
-    """Rows of a table, or of some of its partitions, from its log alone."""
+    """Count the rows of a table, or of some of its partitions, from its log alone."""
     files = files_of(lake.open(table), table)
     if dates is not None:
         files = files.filter(pl.col("date").is_between(*dates))
@@ -194,13 +194,13 @@ def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) 
 
 
 def rows_by_date(lake: Lake, table: Table, dates: tuple[date, date] | None) -> pl.DataFrame:
-    """Date (null for a table without dates), rows: of a table, or of some of its partitions, from its log alone."""
+    """Count the rows of a table, or of some partitions, by date (null without dates), from its log alone."""
     files = files_of(lake.open(table), table)
     within = files if dates is None else files.filter(pl.col("date").is_between(*dates))
     return within.group_by("date").agg(pl.col("rows").sum())
 
 
-def _places(table: Table) -> tuple[Table, Table]:
+def _stored_tables(table: Table) -> tuple[Table, Table]:
     return table, QUARANTINE_OF[table.name]
 
 

@@ -1,4 +1,4 @@
-"""What stands in a cleansed table with a warning: by the rules that do not reject a row, and by codes out of date."""
+"""Count rows of a cleansed table that have warnings: from rules that do not reject, and from outdated codes."""
 
 from datetime import date
 from typing import Any
@@ -14,7 +14,7 @@ from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.transforms.split import SEPARATOR, key_of_row
 
-# Keys that a warning names for each date.
+# Keys listed for each warning and date.
 _SAMPLE = 5
 _SCHEMA: dict[str, pl.DataType] = {
     "date": pl.Date(),
@@ -25,13 +25,13 @@ _SCHEMA: dict[str, pl.DataType] = {
 
 
 def can_warn(table: Table) -> bool:
-    """Whether a row of a cleansed table can stand with a warning: some rule does not reject it, or it has a code."""
+    """Return whether rows of a cleansed table can have warnings: a rule that does not reject, or a code list."""
     codes = any(_code_list(column) for column in table.model.to_schema().columns.values())
     return codes or _has_rules_that_warn(table)
 
 
 def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.DataFrame:
-    """Rows that stand and warn.
+    """Count rows with warnings by date.
 
     Args:
         lake: The lake.
@@ -40,22 +40,22 @@ def warnings_by_date(lake: Lake, table: Table, first: date, last: date) -> pl.Da
         last: Last partition.
 
     Returns:
-        date (partition), warning, rows, sample (keys, the first in their order): a row for each date and warning, in
-        this order. Beside the names in `warnings`, a code that was not valid on the date is a warning,
-        `<column> <code> outside of its dates`. Tombstones do not warn.
+        date (partition), warning, rows, sample (the first keys in order): a row for each date and warning, sorted by
+        both. Warnings are the names in `warnings`, and `<column> <code> outside of its dates` for a code that was not
+        valid on the date. Tombstones do not warn.
     """
-    found = [pl.DataFrame(schema=_SCHEMA)]
+    counts = [pl.DataFrame(schema=_SCHEMA)]
     rows = lake.scan(table, between=(first, last)).filter(~nw.col("is_deleted"))
     day = nw.col(str(table.partitioned_by)).alias("date")
     if _has_rules_that_warn(table):
         warned = rows.filter(~nw.col("warnings").is_null()).select(day, "warnings", key=key_of_row(table))
         each = rows_of(warned).with_columns(warning=pl.col("warnings").str.split(SEPARATOR)).explode("warning")
-        found.append(_counted(each))
+        counts.append(_counted(each))
     for name, column in table.model.to_schema().columns.items():
-        of_list = _code_list(column)
-        if of_list is not None:
-            found.append(_outside_of_dates(rows, table, name, of_list, day))
-    return pl.concat(found).sort("date", "warning")
+        code_list = _code_list(column)
+        if code_list is not None:
+            counts.append(_outside_of_dates(rows, table, name, code_list, day))
+    return pl.concat(counts).sort("date", "warning")
 
 
 def _has_rules_that_warn(table: Table) -> bool:
@@ -63,8 +63,8 @@ def _has_rules_that_warn(table: Table) -> bool:
 
 
 def _code_list(column: Any) -> str | None:
-    found: str | None = (column.metadata or {}).get("codes")
-    return found
+    name: str | None = (column.metadata or {}).get("codes")
+    return name
 
 
 def _counted(rows: pl.DataFrame) -> pl.DataFrame:
@@ -74,10 +74,10 @@ def _counted(rows: pl.DataFrame) -> pl.DataFrame:
     return counted.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
 
-def _outside_of_dates(rows: Frame, table: Table, column: str, of_list: str, day: nw.Expr) -> pl.DataFrame:
-    codes, _ = CODE_LISTS[of_list]
+def _outside_of_dates(rows: Frame, table: Table, column: str, code_list: str, day: nw.Expr) -> pl.DataFrame:
+    codes, _ = CODE_LISTS[code_list]
     dated = [code for code in codes.values() if code.valid_from or code.valid_to]
-    # Few codes have ever been withdrawn, so few rows are looked at one by one.
+    # Few codes have ever been withdrawn, so few rows are inspected one by one.
     suspects = rows.filter(nw.col(column).is_in([code.code for code in dated]))
     counted = rows_of(suspects.group_by(day, nw.col(column).alias("code")).agg(rows=nw.len()))
     outside = counted.join(_dates(dated), on="code").filter(
@@ -85,8 +85,8 @@ def _outside_of_dates(rows: Frame, table: Table, column: str, of_list: str, day:
     )
     if outside.is_empty():
         return pl.DataFrame(schema=_SCHEMA)
-    some = rows.filter(nw.col(column).is_in(outside["code"].unique().to_list()))
-    named = rows_of(some.select(day, nw.col(column).alias("code"), key=key_of_row(table)))
+    outdated = rows.filter(nw.col(column).is_in(outside["code"].unique().to_list()))
+    named = rows_of(outdated.select(day, nw.col(column).alias("code"), key=key_of_row(table)))
     of_dates = named.join(outside.select("date", "code"), on=["date", "code"], how="semi")
     return _counted(of_dates.with_columns(warning=pl.format("{} {} outside of its dates", pl.lit(column), "code")))
 

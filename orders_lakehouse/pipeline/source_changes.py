@@ -1,4 +1,4 @@
-"""Capture dates on which any source has news, by what is remembered of each between two looks."""
+"""Find the capture dates on which any source has news; each source's marks are kept between two looks."""
 
 from collections.abc import Callable
 from datetime import date
@@ -14,7 +14,7 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
 
     Args:
         marks: What the last look returned; empty for the first one.
-        in_raw: Rows and clocks of a raw table by capture date; what the first look compares with.
+        in_raw: Returns rows and clocks of a raw table by capture date; the first look compares with them.
         calendar: First partition, and when dates begin.
 
     Returns:
@@ -29,14 +29,14 @@ def changed_dates(marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Cal
     for source in SOURCES:
         prefix = _prefix(source)
         own = {name.removeprefix(prefix): mark for name, mark in marks.items() if _is_of(name, prefix)}
-        found, seen = source.changed_dates(own, in_raw, calendar)
-        dates.update(found)
-        after = {**after, **{f"{prefix}{name}": mark for name, mark in seen.items()}}
+        source_dates, source_marks = source.changed_dates(own, in_raw, calendar)
+        dates.update(source_dates)
+        after = {**after, **{f"{prefix}{name}": mark for name, mark in source_marks.items()}}
     return sorted(dates), after
 
 
 def _prefix(source: Source) -> str:
-    """Before the names of a source's tables; the first source has none, as when there was no other."""
+    """Return the prefix of a source's tables in the marks; the first source has none, as stored cursors expect."""
     return "" if source is SOURCES[0] else f"{source.namespace}/"
 
 

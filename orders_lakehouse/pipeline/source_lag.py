@@ -1,7 +1,7 @@
-"""What the sources have changed and raw does not have yet, by their own clocks.
+"""Measure what the sources have changed and raw does not have yet, by the sources' clocks.
 
-Every function raises DatabaseError where a source is not as raw needs it, and DatabaseUnavailableError where it cannot
-be reached.
+Every function raises DatabaseError where a source lacks the shape that raw needs, and DatabaseUnavailableError where it
+cannot be reached.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,10 @@ class Uncaptured:
     """Changes that are newer than the newest one in raw.
 
     Attributes:
-        rows: How many rows of the sources have one, by table; tables without any are not named.
-        behind: From the first of them to the newest change of all. A shop that has ended grows no older.
-        refused: Why a table could not be looked at, by table; the others are counted all the same.
+        rows: Number of changed rows by table; tables without any are left out.
+        behind: Time from the first of these changes to the newest change of all. It does not grow in a shop that has
+            stopped changing.
+        refused: Error by table, for tables that could not be read; the others are counted all the same.
     """
 
     rows: dict[str, int]
@@ -34,7 +35,7 @@ class Uncaptured:
 
 
 def uncaptured(lake: Lake) -> Uncaptured:
-    """Compare the change clocks of the sources with those of raw; an index of each table has the answer."""
+    """Compare the change clocks of the sources with those of raw; the sources answer from an index of each table."""
     rows: dict[str, int] = {}
     refused: dict[str, str] = {}
     first: list[datetime] = []
@@ -46,9 +47,9 @@ def uncaptured(lake: Lake) -> Uncaptured:
         return change
 
     for source in SOURCES:
-        found, refused_here = source.newer(known)
-        refused |= refused_here
-        for table, newer in found.items():
+        newer_by_table, refused_by_source = source.newer(known)
+        refused |= refused_by_source
+        for table, newer in newer_by_table.items():
             newest += [newer.last] if newer.last else []
             if newer.rows and newer.first:
                 rows[table] = rows.get(table, 0) + newer.rows
@@ -61,7 +62,7 @@ class ChangedLater:
     """Orders of some dates that are captured with later dates.
 
     Attributes:
-        orders: How many.
+        orders: Number of orders.
         until: The last date on which one of them changed.
     """
 
@@ -70,7 +71,7 @@ class ChangedLater:
 
 
 def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> ChangedLater | None:
-    """The orders of some dates that a capture of these dates leaves out, because they changed later.
+    """Return the orders of some dates that a capture of these dates leaves out because they changed later.
 
     Args:
         lake: The lake.
@@ -86,18 +87,21 @@ def changed_later(lake: Lake, calendar: Calendar, first: date, last: date) -> Ch
     if isinstance(newest, date) and newest > last:
         return None
     begins, ends = (calendar.begins_at(day) for day in (first, last + timedelta(days=1)))
-    found = [source.changed_after(ROOT, begins, ends) for source in sources_of(ROOT)]
-    changes = [until for _, until in found if until is not None]
-    return ChangedLater(sum(rows for rows, _ in found), calendar.date_of(max(changes))) if changes else None
+    later = [source.changed_after(ROOT, begins, ends) for source in sources_of(ROOT)]
+    changes = [until for _, until in later if until is not None]
+    return ChangedLater(sum(rows for rows, _ in later), calendar.date_of(max(changes))) if changes else None
 
 
 def first_and_last_change(calendar: Calendar) -> tuple[date, date] | None:
-    """The first and the last date on which anything changed in a source, or was ordered there; None without any rows.
+    """Return the first and the last date on which anything changed in a source, or was ordered there.
 
-    Of what changed before the first partition, that is the first partition; of a clock that runs ahead, today.
+    Changes before the first partition count at the first partition, clocks that run ahead count today.
 
     Args:
         calendar: First partition, and when dates begin.
+
+    Returns:
+        None where no source has rows.
     """
     ends = [instant for source in SOURCES for instant in source.first_and_last_change() or ()]
     if not ends:
@@ -107,11 +111,11 @@ def first_and_last_change(calendar: Calendar) -> tuple[date, date] | None:
 
 
 def orders_in_shop(order_ids: Sequence[str], calendar: Calendar) -> dict[str, date]:
-    """The orders of some that a source has, and the capture date of each: that of its change clock."""
+    """Return the capture date, from the change clock, of each of the orders that a source has."""
     clocks = {key: at for source in sources_of(ROOT) for key, at in source.clocks_of(ROOT, order_ids).items()}
     return {key: max(calendar.date_of(at), calendar.start) for key, at in clocks.items()}
 
 
 def shop_now() -> datetime:
-    """The clock of the source of the orders."""
+    """Return the newest clock among the sources of the orders."""
     return max(source.now() for source in sources_of(ROOT))

@@ -1,7 +1,7 @@
-"""The first partition of a lake, which stands in its tables, and how it becomes an earlier date.
+"""Move the first partition of a lake, which its tables record, to an earlier date.
 
-What changed before the first partition is captured on it. So where a lake begins earlier, the rows of that partition
-are captured on the dates of their own clocks, as if the lake had begun there.
+Changes from before the first partition are captured on it. So when a lake begins earlier, the rows of that partition
+move to the dates of their own clocks, as if the lake had always begun there.
 """
 
 from dataclasses import dataclass, replace
@@ -30,9 +30,9 @@ class Moved:
     """A lake that begins earlier than before.
 
     Attributes:
-        before: Its first partition until now.
-        start: Its first partition from now on.
-        rows: Rows of raw that are captured on an earlier date now, by table; tables without any are not named.
+        before: First partition before the move.
+        start: First partition after the move.
+        rows: Number of raw rows that moved to an earlier date, by table; tables without any are left out.
     """
 
     before: date
@@ -41,45 +41,48 @@ class Moved:
 
 
 def move_start(lake: Lake) -> Moved | None:
-    """Make the first partition of a lake the earlier one that the settings name.
+    """Move the first partition of a lake to the earlier date in the settings.
 
-    A move that was interrupted goes on where it stopped: nobody reads or writes a table that says another date.
+    An interrupted move continues where it stopped: a table that still records another date is neither read nor written.
 
     Returns:
-        What was moved; None where the lake begins on that date, or does not say when it begins.
+        The move; None where the lake begins on that date already, or has no recorded beginning.
 
     Raises:
-        LakeError: The date of the settings is a later one.
-        StorageUnavailableError: Something else wrote to a table meanwhile.
+        LakeError: The date in the settings is later than the recorded one.
+        StorageUnavailableError: Something else wrote to a table during the move.
     """
     start = lake.start
-    said = {table: TableProperties.of(handle).start for table in TABLES if (handle := find(lake, table)) is not None}
-    others = {before for before in said.values() if before not in (None, start)}
+    starts = {table: TableProperties.of(handle).start for table in TABLES if (handle := find(lake, table)) is not None}
+    others = {before for before in starts.values() if before not in (None, start)}
     if start is None or not others:
         return None
     before = max(filter(None, others))
     if before < start:
         raise LakeError(
-            f"the lake begins on {before}, and LAKEHOUSE_START_DATE is {start}, which is later: the rows of the dates "
-            f"before it would be in no partition. Set it to {before} or to an earlier date; or point LAKE_URL at an "
+            f"the lake begins on {before}, and LAKEHOUSE_START_DATE is {start}, which is later: rows of the dates "
+            f"in between would be in no partition. Set it to {before} or to an earlier date; or point LAKE_URL at an "
             "empty place and backfill."
         )
-    # Without a first partition of its own, the lake opens tables that still say the other one.
+    # A lake without a first partition of its own opens tables that still record the other date.
     calendar = replace(calendar_of(replace(lake, start=None)), start=start)
-    moved = {table.path: _recapture(lake, table, before, calendar) for table in RAW if table in said}
-    # The index before anything else may use it.
+    moved = {table.path: _recapture(lake, table, before, calendar) for table in RAW if table in starts}
+    # The index is rebuilt before anything else can use it.
     rebuild_key_dates(replace(lake, start=None), calendar)
-    for table in said:
-        _stamp(lake, table, start)
+    for table in starts:
+        _record_start(lake, table, start)
     return Moved(before, start, {path: rows for path, rows in moved.items() if rows})
 
 
 def _recapture(lake: Lake, table: Table, before: date, calendar: Calendar) -> int:
-    """Give rows that were captured later than their clocks say the dates of these, in one commit; returns how many.
+    """Move rows captured later than their clocks say to the dates of their clocks, in one commit.
 
-    Until now the first partition had them; or an earlier one, that a move named which was broken off.
+    They are in the old first partition, or in an earlier one that an interrupted move had named.
+
+    Returns:
+        The number of rows moved.
     """
-    handle = _own(lake, table)
+    handle = _open(lake, table)
     partition = str(table.partitioned_by)
     between = f"{partition} BETWEEN '{calendar.start}' AND '{before}'"
     rows = object_store.scan(handle, between).collect()
@@ -99,23 +102,23 @@ def _replace(handle: DeltaTable, table: Table, rows: pl.DataFrame, predicate: st
         write(handle, rows, mode="overwrite", predicate=predicate, commit_properties=once)
     except CommitFailedError as error:
         raise StorageUnavailableError(
-            f"{table.path} was written while its first partition was moved: {error}. Stop what else is at work, then "
+            f"{table.path} was written while its first partition was moved: {error}. Stop other writers, then "
             "migrate again."
         ) from error
 
 
-def _stamp(lake: Lake, table: Table, start: date) -> None:
-    handle = _own(lake, table)
-    found = TableProperties.of(handle)
-    if found.start != start:
+def _record_start(lake: Lake, table: Table, start: date) -> None:
+    handle = _open(lake, table)
+    properties = TableProperties.of(handle)
+    if properties.start != start:
         with storage_trouble(handle.table_uri):
-            handle.alter.set_table_description(str(replace(found, start=start)))
+            handle.alter.set_table_description(str(replace(properties, start=start)))
         table_cache.give(lake.location(table), handle)
 
 
-def _own(lake: Lake, table: Table) -> DeltaTable:
+def _open(lake: Lake, table: Table) -> DeltaTable:
     try:
         with storage_trouble(lake.location(table)):
             return table_cache.own(lake.location(table))
     except TableNotFoundError as error:
-        raise LakeError(f"{table.path} was removed while the beginning of the lake was moved; migrate again") from error
+        raise LakeError(f"{table.path} was removed while the first partition was moved; migrate again") from error

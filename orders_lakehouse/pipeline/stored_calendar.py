@@ -1,6 +1,6 @@
-"""The calendar of the lake, `raw/calendar`: written once, and read by whoever needs a date or a holiday.
+"""Write and read the lake's calendar, `raw/calendar`: it is written once, and defines every date and holiday.
 
-New time zone data or holidays of this machine change nothing until somebody applies them (`apply_installed`).
+New time zone data or holidays on this machine change nothing until somebody applies them (`apply_installed`).
 """
 
 import logging
@@ -33,11 +33,11 @@ from orders_lakehouse.transforms.columns import with_local_date
 
 log = logging.getLogger(__name__)
 
-# The reasons of rows in quarantine that depend on a date.
-# A local date by the calendar of the lake, beside the stored one; no column of ours begins so.
+# Prefix of a local date by the current calendar, next to the stored one; no column of ours begins so.
 _BY_CALENDAR = "by_calendar__"
+# Reasons of rows in quarantine that depend on a date.
 _OUT_OF_RANGE = f"ordered_at_out_of_range|{ORDERED_BEFORE_START}"
-# The midnights of a version of the table are read once for each process, and cut into frames once.
+# Number of calendars kept in memory, so that a process reads the midnights of each version once.
 _REMEMBERED = 8
 _known: dict[tuple[str, date, tuple[str, int]], Calendar] = {}
 _lock = Lock()
@@ -48,16 +48,16 @@ class HolidaysError(ExpectedError):
 
 
 class CalendarChangedError(TransientError):
-    """The calendar has changed while it was used; another try uses the new one."""
+    """The calendar has changed during its use; a second try uses the new one."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What the data installed on this machine would change in the calendar.
+    """Changes to the calendar that the data installed on this machine would make.
 
     Attributes:
-        midnights: date, begins_at, becomes; a row for each date that would begin at another instant.
-        holidays: date, holiday_name, becomes (both null where there is none); a row for each date that would differ.
+        midnights: date, begins_at, becomes: a row for each date that would begin at another instant.
+        holidays: date, holiday_name, becomes (null where there is no holiday): a row for each date that would differ.
     """
 
     midnights: pl.DataFrame
@@ -65,10 +65,10 @@ class Changes:
 
 
 def calendar_of(lake: Lake) -> Calendar:
-    """The calendar by which a lake cuts dates.
+    """Return the calendar of a lake, which defines its dates.
 
-    Where the lake has none, it is written, from the time zone data of this machine. A lake in UTC needs no midnights:
-    nothing is read for it.
+    A lake without a calendar gets one, from the time zone data of this machine. A lake in UTC needs no midnights, so
+    nothing is read.
 
     Raises:
         LakeError: The stored calendar is not whole, or was made for another time zone.
@@ -88,28 +88,28 @@ def calendar_of(lake: Lake) -> Calendar:
 
 
 def start_of(lake: Lake) -> date:
-    """The first partition of a lake; that of the settings, where the lake names none."""
+    """Return the first partition of a lake; that of the settings, where the lake names none."""
     return lake.start or settings().start_date
 
 
 def require_same(lake: Lake, calendar: Calendar) -> None:
-    """Refuse to go on by a calendar that was written anew since it was read: the index lacks its new dates.
+    """Refuse to continue with a calendar that has been replaced since it was read: the index lacks its new dates.
 
     Raises:
         CalendarChangedError: Dates begin at other instants now.
     """
     if not calendar_of(lake).midnights.equals(calendar.midnights):
         raise CalendarChangedError(
-            f"{CALENDAR.path} was written anew while rows were captured by the one before; expected one calendar from "
-            "the first to the last of them. Run the same dates again."
+            f"{CALENDAR.path} was replaced while rows were captured by the previous one; expected the same calendar "
+            "for all of them. Run the same dates again."
         )
 
 
 def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
-    """Days and holidays, as they stand in the lake.
+    """Return days and holidays as stored in the lake.
 
-    The holidays of a year that nobody has asked for yet are written, from the package installed on this machine; they
-    are those of the country that the lake has, or else of the settings.
+    The holidays of a year that has none yet are written, from the package installed on this machine. Their country is
+    that of the stored holidays, or else that of the settings.
 
     Args:
         lake: The lake.
@@ -117,7 +117,7 @@ def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
         last: Last day.
 
     Returns:
-        date, is_holiday, holiday_name (null on other days), holidays_country; one row a day within the calendar.
+        date, is_holiday, holiday_name (null on other days), holidays_country: one row for each day within the calendar.
 
     Raises:
         HolidaysError: The country's holidays are not known.
@@ -139,23 +139,23 @@ def days_with_holidays(lake: Lake, first: date, last: date) -> pl.DataFrame:
 
 
 def country_of(lake: Lake) -> str:
-    """The country whose holidays the lake has; that of the settings before it has any."""
+    """Return the country whose holidays the lake has; that of the settings, where it has none."""
     countries = _countries(stored(lake))
     return countries[0] if countries else settings().holidays_country
 
 
 def stored(lake: Lake) -> pl.DataFrame:
-    """Rows of `raw/calendar`, in the order of their dates; the table is written where the lake has none."""
+    """Return the rows of `raw/calendar`, ordered by date; the table is written where the lake has none."""
     return _rows(_written(lake))
 
 
 def installed(timezone: str, country: str, years: Iterable[int]) -> pl.DataFrame:
-    """Rows of `raw/calendar` as the data of this machine has them.
+    """Return rows of `raw/calendar` from the data installed on this machine.
 
     Args:
         timezone: IANA name.
         country: ISO 3166 alpha-2.
-        years: Whose holidays are asked for; those of others are null.
+        years: Years with holidays; the holidays of other years are null.
     """
     rows = pl.DataFrame(
         {"date": pl.date_range(FIRST, LAST, eager=True), "begins_at": installed_midnights(timezone)}
@@ -168,20 +168,20 @@ def installed(timezone: str, country: str, years: Iterable[int]) -> pl.DataFrame
 
 
 def installed_holidays_data() -> str:
-    """Version of the package that knows holidays on this machine."""
+    """Return the version of the installed package of holidays."""
     from importlib.metadata import version
 
     return version("holidays")
 
 
 def proposed(lake: Lake) -> pl.DataFrame:
-    """Rows of `raw/calendar` as they would be made now: holidays of the same years, of the country of the settings."""
+    """Return rows of `raw/calendar` as they would be made now: the same years, the settings' country."""
     years = stored(lake).filter(pl.col("is_holiday").is_not_null())["date"].dt.year().unique()
     return installed(lake.timezone, settings().holidays_country, years)
 
 
 def compare(before: pl.DataFrame, after: pl.DataFrame) -> Changes:
-    """What differs between two calendars.
+    """Return the differences between two calendars.
 
     Args:
         before: Rows of `raw/calendar`.
@@ -194,10 +194,10 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Changes:
 
 
 def apply_installed(lake: Lake) -> Changes:
-    """Write the calendar anew from the data installed on this machine; `dates_to_run` are those that it moves.
+    """Replace the calendar by one from the data on this machine; `dates_to_run` returns the dates that it moves.
 
-    The index gets its entries for orders that move to another date before the calendar is written, so that no crash
-    leaves an order that its date does not find; and once more afterwards, for what was captured meanwhile.
+    The index gets the entries of moved orders before the calendar is written, so that a crash leaves no order that its
+    date does not find. It gets them again afterwards, for rows that were captured meanwhile.
 
     Raises:
         HolidaysError: The holidays of the country in the settings are not known.
@@ -212,7 +212,7 @@ def apply_installed(lake: Lake) -> Changes:
 
 
 def dates_to_run(lake: Lake) -> list[date]:
-    """Dates of stored rows that have another date by the calendar of the lake, because they were derived by another.
+    """Return dates of stored rows that have another date by the lake's calendar, because they were derived by another.
 
     Returns:
         In order: both dates of an order, and the partitions of rows with other local dates.
@@ -240,10 +240,10 @@ def dates_to_run(lake: Lake) -> list[date]:
 
 
 def _written(lake: Lake) -> DeltaTable:
-    """The table, open to read; written first where it has no rows."""
+    """Return the table, open to read; a table without rows is written first."""
     handle = lake.open(CALENDAR)
     if files_of(handle, CALENDAR).is_empty():
-        # A lake that stands still may have begun before anybody had written it.
+        # A snapshot may be older than the calendar.
         live = Lake(lake.url, lake.timezone, lake.start)
         live.replace_all(CALENDAR, _first)
         handle = live.open(CALENDAR)
@@ -251,44 +251,44 @@ def _written(lake: Lake) -> DeltaTable:
 
 
 def _first(source: Lake) -> nw.LazyFrame[pl.LazyFrame]:
-    """The calendar as it is written first; as it stands where another writer was faster."""
+    """Return the calendar as it is written first, or as another writer has just written it."""
     handle = source.open(CALENDAR)
-    is_there = not files_of(handle, CALENDAR).is_empty()
-    rows = _rows(handle) if is_there else installed(source.timezone, settings().holidays_country, ())
+    has_rows = not files_of(handle, CALENDAR).is_empty()
+    rows = _rows(handle) if has_rows else installed(source.timezone, settings().holidays_country, ())
     return nw.from_native(rows.lazy())
 
 
 def _rows(handle: DeltaTable, *columns: str) -> pl.DataFrame:
-    """Rows in the order of their dates, read in this process on either engine: all columns, or some."""
+    """Return rows ordered by date, all columns or some. Both engines read them in this process."""
     frame = as_contract(nw.from_native(object_store.scan(handle)), handle, CALENDAR)
     return rows_of(frame.select(*columns) if columns else frame).sort("date")
 
 
 def _midnights(rows: pl.DataFrame) -> pl.Series:
-    """The midnights of the rows of `raw/calendar`, which must be whole."""
+    """Return the midnights in rows of `raw/calendar`; a calendar that is not whole raises LakeError."""
     midnights = rows["begins_at"].cast(INSTANT)
     is_whole = rows["date"].equals(pl.date_range(FIRST, LAST, eager=True).alias("date"))
     if not is_whole or midnights.null_count() or not midnights.is_sorted():
         raise LakeError(
             f"{CALENDAR.path} is not whole: found {rows.height} rows, expected one for each date from {FIRST} to "
-            f"{LAST}, whose instants rise. `lakehouse read raw.calendar --version N` shows an older version; restore "
-            "that one, or remove the table to have it written from the time zone data of this machine."
+            f"{LAST}, with rising instants. `lakehouse read raw.calendar --version N` shows an older version; restore "
+            "it, or remove the table to have it written from the time zone data of this machine."
         )
     return midnights
 
 
 def _countries(rows: pl.DataFrame) -> list[str]:
-    found: list[str] = rows["holidays_country"].drop_nulls().unique(maintain_order=True).to_list()
-    return found
+    countries: list[str] = rows["holidays_country"].drop_nulls().unique(maintain_order=True).to_list()
+    return countries
 
 
 def _with_holidays(rows: pl.DataFrame, years: pl.Series, country: str) -> pl.DataFrame:
-    """The rows of a calendar, with the holidays of some years."""
+    """Return the rows of a calendar with the holidays of some years added."""
     if years.is_empty():
         return rows
     named = _holidays(country, tuple(sorted(years)))
-    is_asked = pl.col("date").dt.year().is_in(years.implode())
-    given = {
+    in_years = pl.col("date").dt.year().is_in(years.implode())
+    columns = {
         "is_holiday": pl.col("named").is_not_null(),
         "holiday_name": pl.col("named"),
         "holidays_country": pl.lit(country),
@@ -296,14 +296,14 @@ def _with_holidays(rows: pl.DataFrame, years: pl.Series, country: str) -> pl.Dat
     }
     return (
         rows.join(named.rename({"holiday_name": "named"}), on="date", how="left", maintain_order="left")
-        .with_columns(**{name: pl.when(is_asked).then(value).otherwise(name) for name, value in given.items()})
+        .with_columns(**{name: pl.when(in_years).then(value).otherwise(name) for name, value in columns.items()})
         .select(CALENDAR.columns)
     )
 
 
 @lru_cache(maxsize=4)
 def _holidays(country: str, years: tuple[int, ...]) -> pl.DataFrame:
-    """The holidays of a country by the package installed on this machine: date, holiday_name."""
+    """Return the holidays of a country by the installed package: date, holiday_name."""
     import holidays
 
     try:

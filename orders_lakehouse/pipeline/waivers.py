@@ -1,4 +1,4 @@
-"""The waivers in force and the lake: which stored rows they let break a rule, and what has to be derived again."""
+"""Apply the waivers in force to the lake: which stored rows they excuse, and which dates must be derived again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from orders_lakehouse.transforms.split import (
 
 
 class State(Enum):
-    """What has become of a waiver."""
+    """State of a waiver."""
 
     IN_FORCE = "in force"
     EXPIRED = "expired"
@@ -39,15 +39,15 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A waiver and what it meets in the lake.
+class WaiverStatus:
+    """A waiver and the rows of the lake that it names.
 
     Attributes:
         waiver: The waiver.
-        state: `in force`: rows stand by it; `expired`: rows that were captured before do, or a newer version is in
-            quarantine again; `to replay`: its row is still in quarantine; `rejected otherwise`: its row is there for
-            other reasons; `stale`: no row breaks the rule.
-        rows: Cleansed rows that stand by it.
+        state: `in force`: cleansed rows rely on it; `expired`: rows captured before its expiry rely on it, or a newer
+            version is in quarantine again; `to replay`: its row is still in quarantine; `rejected otherwise`: its row
+            is in quarantine for other reasons; `stale`: no row breaks the rule.
+        rows: Number of cleansed rows that rely on it.
     """
 
     waiver: Waiver
@@ -56,13 +56,13 @@ class Standing:
 
 
 def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
-    """The waivers in force, read at each call.
+    """Return the waivers in force, read at each call.
 
     Args:
-        lake: The lake, by whose calendar they expire.
+        lake: The lake, whose calendar dates their expiry.
 
     Raises:
-        WaiversError: The file is not there, though it was asked for, or cannot be used; the message names the entries.
+        WaiversError: The configured file does not exist, or has bad entries; the message names the entries.
     """
     path = settings().waivers
     if not path.exists() and path == Settings.model_fields["waivers"].default:
@@ -70,7 +70,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS says where") from error
+        raise WaiversError(f"the waivers in {path} cannot be read: {error}; LAKEHOUSE_WAIVERS names it") from error
     name = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
     return parse(text, str(name), lambda day: calendar_of(lake).begins_at(day), CLEANSED, WAIVABLE)
 
@@ -78,7 +78,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
 def excused(
     lake: Lake, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, waivers: Sequence[Waiver]
 ) -> pl.DataFrame:
-    """Stored rows that break their contract in nothing but what is waived, for them or for a line they are made of.
+    """Return stored rows that break only waived rules of their contract, waived for them or for a line within them.
 
     Args:
         lake: The lake.
@@ -88,14 +88,14 @@ def excused(
         waivers: The waivers in force.
 
     Returns:
-        index (position among `rows`), row (key as text), date (null without one), rules (waived ones that it breaks,
-        comma-separated).
+        index (position among `rows`), row (key as text), date (null in a table without dates), rules (waived rules that
+        the row breaks, comma-separated).
     """
     named = _made_of_waived(lake, table, rows.with_row_index("index"), dates, waivers)
     if table in CLEANSED:
         waived = waived_by(waivers, table)
     else:
-        # Sums of what may be negative may be so, too. That a value is there is demanded all the same.
+        # A sum of values that may be negative may be negative, too. A missing value is never excused.
         values = [rule.reason for rule in rules_of(table.model) if not rule.reason.endswith("_missing")]
         waived = {reason: nw.lit(value=True) for reason in values}
     judged = nw.from_native(named.lazy()).select(
@@ -111,26 +111,26 @@ def excused(
 def _made_of_waived(
     lake: Lake, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, waivers: Sequence[Waiver]
 ) -> pl.DataFrame:
-    """Those of the rows that a waiver names, or that are made of an order line which one names or whose order is."""
+    """Return the rows that a waiver names, or that are made of an order line or an order that a waiver names."""
     if table in CLEANSED:
         keys = _keys(waivers, table)
-        standing = nw.from_native(rows.lazy()).filter(key_of_row(table).is_in(keys), ~nw.col("is_deleted"))
-        return rows_of(standing) if keys else rows.clear()
+        not_deleted = nw.from_native(rows.lazy()).filter(key_of_row(table).is_in(keys), ~nw.col("is_deleted"))
+        return rows_of(not_deleted) if keys else rows.clear()
     made_of = _row_by_row(table)
-    # Members of dimensions lend attributes, which curated contracts do not judge.
+    # Members of dimensions only add attributes, and curated contracts have no rules on these.
     named = {of: _keys(waivers, of) for of in made_of.upstream if of in CLEANSED and of not in DIMENSIONS}
-    # A sum has its key from the rows that it is a sum of: where these do not stand in a curated table, from cleansed.
-    found = [
+    # The keys of a sum come from the rows that it sums: from a curated table that holds them, otherwise from cleansed.
+    frames = [
         lake.scan(place, between=dates).filter(key_of_row(of).is_in(keys)).select(table.key)
         for of, keys in named.items()
         if keys
         for place in [made_of if set(of.key) <= set(made_of.columns) else of]
     ]
-    return rows.join(rows_of(nw.concat(found).unique()), on=list(table.key), how="semi") if found else rows.clear()
+    return rows.join(rows_of(nw.concat(frames).unique()), on=list(table.key), how="semi") if frames else rows.clear()
 
 
 def _row_by_row(table: Table) -> Table:
-    """The curated table that another one is made of, or itself, whose rows are those of cleansed tables."""
+    """Return the curated table with one row for each cleansed row that this table is made of; it may be the table."""
     return table if any(of in CLEANSED for of in table.upstream) else _row_by_row(table.upstream[0])
 
 
@@ -138,30 +138,30 @@ def _keys(waivers: Sequence[Waiver], table: Table) -> list[str]:
     return [waiver.key for waiver in waivers if waiver.table == table.name]
 
 
-def standings(lake: Lake, waivers: Sequence[Waiver], today: date) -> list[Standing]:
-    """What each waiver meets.
+def waiver_statuses(lake: Lake, waivers: Sequence[Waiver], today: date) -> list[WaiverStatus]:
+    """Return the status of each waiver.
 
     Args:
         lake: The lake.
         waivers: The waivers in force.
-        today: By which a waiver is called expired; no result depends on it.
+        today: Date that decides which waivers are called expired; no stored row depends on it.
     """
-    found: dict[Waiver, Standing] = {}
+    by_waiver: dict[Waiver, WaiverStatus] = {}
     for table in CLEANSED:
-        mine = [waiver for waiver in waivers if waiver.table == table.name]
-        if mine:
-            standing, rejected = _stored(lake, table, mine), _rejected(lake, table, mine)
-            found |= {waiver: _standing(waiver, standing, rejected, today) for waiver in mine}
-    return [found[waiver] for waiver in waivers]
+        of_table = [waiver for waiver in waivers if waiver.table == table.name]
+        if of_table:
+            stored, rejected = _stored(lake, table, of_table), _rejected(lake, table, of_table)
+            by_waiver |= {waiver: _status(waiver, stored, rejected, today) for waiver in of_table}
+    return [by_waiver[waiver] for waiver in waivers]
 
 
-def _standing(waiver: Waiver, standing: pl.DataFrame, rejected: pl.DataFrame, today: date) -> Standing:
-    rows = standing.filter(pl.col("key") == waiver.key, has_reason(waiver.rule)).height
+def _status(waiver: Waiver, stored: pl.DataFrame, rejected: pl.DataFrame, today: date) -> WaiverStatus:
+    rows = stored.filter(pl.col("key") == waiver.key, has_reason(waiver.rule)).height
     of_key = rejected.filter(key=waiver.key)
     with_reason = of_key.filter(has_reason(waiver.rule))
     covered = pl.col("captured_at") < waiver.until
-    # A value that was left out because of the rule comes back, too.
-    blanked = standing.filter(covered, pl.col("key") == waiver.key, has_reason(waiver.rule, "warnings"))
+    # A value that the rule removed comes back when the row is replayed.
+    blanked = stored.filter(covered, pl.col("key") == waiver.key, has_reason(waiver.rule, "warnings"))
     if with_reason.filter(covered).height or blanked.height:
         state = State.TO_REPLAY
     elif rows:
@@ -170,11 +170,11 @@ def _standing(waiver: Waiver, standing: pl.DataFrame, rejected: pl.DataFrame, to
         state = State.EXPIRED
     else:
         state = State.REJECTED_OTHERWISE if of_key.height else State.STALE
-    return Standing(waiver, state, rows)
+    return WaiverStatus(waiver, state, rows)
 
 
 def _stored(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
-    """Cleansed rows that waivers name: key, reasons (those that are waived), warnings, captured_at, date."""
+    """Return cleansed rows that waivers name: key, reasons (the waived ones), warnings, captured_at, date."""
     if find(lake, table) is None:
         instant = table.schema["captured_at"]
         text = dict.fromkeys(("key", "reasons", "warnings"), pl.String())
@@ -187,14 +187,14 @@ def _stored(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame
 
 
 def _rejected(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> pl.DataFrame:
-    """Rows in quarantine that waivers name: key, reasons, captured_at."""
+    """Return rows in quarantine that waivers name: key, reasons, captured_at."""
     key = key_of_row(table)
     rows = nw.from_native(quarantined(lake, table)).filter(key.is_in(_keys(waivers, table)))
     return rows_of(rows.select(key.alias("key"), "reasons", "captured_at"))
 
 
-def dates_judged_otherwise(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> list[date]:
-    """Dates of a cleansed table that have to be derived again though nothing of them is in quarantine.
+def dates_to_judge_again(lake: Lake, table: Table, waivers: Sequence[Waiver]) -> list[date]:
+    """Return dates of a cleansed table that must be derived again though no row of them is in quarantine.
 
     Args:
         lake: The lake.
@@ -202,16 +202,16 @@ def dates_judged_otherwise(lake: Lake, table: Table, waivers: Sequence[Waiver]) 
         waivers: The waivers in force.
 
     Returns:
-        In order: those of stored rows that break a rule which is not waived for them (a waiver was withdrawn, or the
-        contract got stricter) or lack a value that is waived by now, and those of the rows that a waiver names and that
-        stand nowhere yet.
+        In order: dates of stored rows that break a rule which is not waived for them (a waiver was withdrawn, or the
+        contract got stricter), or that lack a value which is waived now; dates of rows that a waiver names and that are
+        in neither table yet.
     """
     dates: set[date] = set()
     if find(lake, table) is not None:
         breaking = lake.scan(table).filter(breaks_unwaived(table, waived_by(waivers, table)))
         dates.update(rows_of(breaking.select(str(table.partitioned_by)).unique()).to_series())
     stored, rejected = _stored(lake, table, waivers), _rejected(lake, table, waivers)
-    for waiver in (one for one in waivers if one.table == table.name):
+    for waiver in (waiver for waiver in waivers if waiver.table == table.name):
         of_row = pl.col("key") == waiver.key, pl.col("captured_at") < waiver.until
         dates.update(stored.filter(*of_row, has_reason(waiver.rule, "warnings"))["date"])
     nowhere = set(_keys(waivers, table)) - {*stored["key"], *rejected["key"]}

@@ -1,4 +1,4 @@
-"""The shop's clock, as far as the lake knows it: by what it captured, never by the clock of this machine."""
+"""The shop's clock as the lake knows it: from what was captured, never from this machine's clock."""
 
 from datetime import date, datetime
 
@@ -14,7 +14,7 @@ from orders_lakehouse.tables import ROOT
 
 
 def running_date(lake: Lake, calendar: Calendar) -> date | None:
-    """The date on which orders were captured last: the shop may still be at it, so it is not complete.
+    """Return the date on which orders were captured last. The shop may still change it, so it is not complete.
 
     Args:
         lake: The lake.
@@ -28,17 +28,17 @@ def running_date(lake: Lake, calendar: Calendar) -> date | None:
     if handle is None or not isinstance(last, date):
         return None
     newest = rows_of(lake.scan_at(handle, ROOT.raw, [last]).select(nw.col("updated_at", "captured_at").max()))
-    # A clock that runs ahead of its capture tells of a day that has not begun.
+    # A clock ahead of its capture would name a day that has not begun.
     running: date = min(last, *(calendar.date_of(instant) for instant in newest.row(0) if instant is not None))
     return running
 
 
 def newest_change(lake: Lake, table: Table, until: datetime) -> datetime | None:
-    """The latest change clock in a raw table that is not after an instant; None where there is none."""
+    """Return the latest change clock in a raw table up to an instant; None where there is none."""
     handle = find(lake, table)
     if handle is None:
         return None
-    # As a rule the last date has it: a date holds the clocks of a day, and those that ran ahead of it.
+    # The last date usually has it: a date holds the clocks of its day, and those that ran ahead of it.
     for day in files_of(handle, table)["date"].unique().sort(descending=True):
         rows = lake.scan_at(handle, table, [day]).filter(nw.col("updated_at") <= nw.lit(until))
         newest: datetime | None = rows_of(rows.select(nw.col("updated_at").max())).item()

@@ -55,7 +55,7 @@ def captured(lake: Lake, table: Table, run: str = "run") -> tuple[Captured, list
     """Capture all dates of a table, without Dagster, and look at its shape."""
     (batch,) = read_versions(table, Window(FIRST, LAST, CALENDAR))
     done = capture(lake, table, batch.rows.with_columns(run_id=pl.lit(run)), CALENDAR, batch.extras)
-    return done, drifts(table, record_shape(lake, table, batch.shape, done.beside, run))
+    return done, drifts(table, record_shape(lake, table, batch.shape, done.extra_columns, run))
 
 
 def stored(lake: Lake, table: Table) -> pl.DataFrame:
@@ -198,7 +198,7 @@ class TestColumnsBesideTheContract:
             "bytes": "\\x78",
         }
         assert (row["source"], row["captured_on"]) == ("shop", on("2017-01-02"))
-        drifted = drifts(RAW_ORDERS, record_shape(lakehouse.lake, RAW_ORDERS, batch.shape, done.beside, "run"))
+        drifted = drifts(RAW_ORDERS, record_shape(lakehouse.lake, RAW_ORDERS, batch.shape, done.extra_columns, "run"))
         assert {drift.column for drift in drifted} == set(batch.extras.columns)
 
 

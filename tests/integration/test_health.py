@@ -104,7 +104,7 @@ def test_a_log_with_a_hole_is_cut_before_it(lake: Lake, damage: Callable[[Path],
     (found,) = looked(lake)
     assert (found.severity, found.what) == ("error", "raw/orders")
     assert found.found == "commits are missing, empty or cannot be read: 3; the last one is 4"
-    assert "the table is then as it was at version 2" in found.to_do
+    assert "the table returns to version 2" in found.to_do
     assert found.commands[1:] == [
         "lakehouse backfill 2020-03-01 2020-03-04 --job capture_changes_job",
         "lakehouse reconcile --apply",

@@ -22,7 +22,7 @@ from orders_lakehouse.cli.status import look
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.pipeline.check_results import latest
-from orders_lakehouse.pipeline.failing_requests import kept
+from orders_lakehouse.pipeline.failing_requests import saved_failures
 from tests.integration.conftest import Lakehouse, day
 from tests.integration.daemon import Daemon
 from tests.integration.test_late_changes import SHOP, changed
@@ -75,14 +75,14 @@ def _dates_are_told(built: Lakehouse) -> None:
     changed(built, BROKEN)
     asked = 0
     while asked < 3:
-        assert kept() == []
+        assert saved_failures() == []
         daemon.asked.clear()
         daemon.tick_all()
         asked += sum(first <= "2017-01-04" for job, first, _ in daemon.asked if job == "derive_dates_job")
     # The sensor learns with its next tick how its last run has ended, and asks again.
     daemon.tick(touched_dates_sensor)
 
-    (one,) = kept()
+    (one,) = saved_failures()
     assert (one.sensor, one.first, one.last, one.attempts) == ("touched_dates_sensor", *[day("2017-01-04")] * 2, 3)
     assert "check rejected_share on cleansed/order_items failed for 1 date: 2017-01-04" in one.error
     assert built.instance is not None
@@ -115,7 +115,7 @@ def _dates_are_told(built: Lakehouse) -> None:
     # The date waits for its hour; that it changed is its turn at once.
     changed(built, REPAIRED)
     daemon.settle()
-    assert kept() == []
+    assert saved_failures() == []
     assert {sensor: passed for sensor, (passed, *_) in judged(daemon).items()} == dict.fromkeys(ASSETS.values(), True)
     assert "in vain" not in str(daemon.skipped["touched_dates_sensor"])
     assert built.wrong_curated() == {}
@@ -148,7 +148,7 @@ def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) 
         "UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-06 10:30+00' WHERE order_id = 'spoilt'",
     )
     daemon.tick(shop_changes_sensor)
-    (one,) = kept()
+    (one,) = saved_failures()
     assert (one.sensor, one.job, one.attempts) == ("shop_changes_sensor", "capture_changes_job", 3)
     assert (one.first, one.last) == (day("2017-01-01"), day("2017-01-06"))
     assert "raw/payments: " in one.error
@@ -157,7 +157,7 @@ def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) 
     lakehouse.shop("ALTER TABLE shop.payments RENAME amount_in_cents TO amount")
     daemon.tick(shop_changes_sensor)
     daemon.tick(shop_changes_sensor)
-    assert kept() == []
+    assert saved_failures() == []
 
 
 def test_a_run_that_never_came_is_told_as_such(lakehouse: Lakehouse) -> None:
@@ -166,6 +166,6 @@ def test_a_run_that_never_came_is_told_as_such(lakehouse: Lakehouse) -> None:
     daemon.dying = 3
     for _ in range(4):
         daemon.tick(shop_changes_sensor)
-    (one,) = kept()
+    (one,) = saved_failures()
     assert one.attempts == 3
     assert one.error

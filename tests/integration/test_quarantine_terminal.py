@@ -19,7 +19,7 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 from orders_lakehouse.pipeline.check_results import record
-from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.pipeline.waivers import configured_waivers, dates_to_judge_again
 from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES, QUARANTINE_OF, RAW_OF
 from tests.integration.conftest import Command
 from tests.unit.rows import VALID, at, on, rows
@@ -236,7 +236,7 @@ def test_a_waiver_is_told_by_what_it_meets(
     status, output, _ = command("quarantine", "list", "--json", LAKEHOUSE_WAIVERS=str(path))
     (found,) = json.loads(output)["waivers"]
     assert (status, found["state"], found["rows"], found["owner"]) == (0, state, rows, "shop")
-    dates = dates_judged_otherwise(lake, ORDER_ITEMS, configured_waivers(lake))
+    dates = dates_to_judge_again(lake, ORDER_ITEMS, configured_waivers(lake))
     assert dates == [date.fromisoformat(day) for day in judged_otherwise]
     lines = lines_of(command, "list")
     assert f"order_items {key}: {rule}" in lines

@@ -16,7 +16,7 @@ from orders_lakehouse.cli.status import look, show_tables
 from orders_lakehouse.defs.sensors import shop_changes_sensor
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.pipeline.check_results import latest
-from orders_lakehouse.pipeline.failing_requests import kept_refused
+from orders_lakehouse.pipeline.failing_requests import saved_refused
 from orders_lakehouse.pipeline.source_lag import uncaptured
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.base import Marks
@@ -166,12 +166,12 @@ def test_the_sensor_goes_on_and_says_what_it_cannot_follow(
         restricted.instance = instance
         daemon = Daemon(restricted)
         daemon.settle()
-        assert (kept_refused(), judged(daemon)["shop_changes_sensor"][0]) == ([], True)
+        assert (saved_refused(), judged(daemon)["shop_changes_sensor"][0]) == ([], True)
 
         restricted.shop(REVOKED)
         restricted.shop(PAID)
         daemon.tick(shop_changes_sensor)
-        (refused,) = kept_refused()
+        (refused,) = saved_refused()
         assert refused.table == "payments"
         assert datetime.now(UTC) - refused.since < timedelta(minutes=1)
         reason = str(daemon.skipped["shop_changes_sensor"])
@@ -191,7 +191,7 @@ def test_the_sensor_goes_on_and_says_what_it_cannot_follow(
 
         restricted.shop(GRANTED)
         daemon.settle()
-        assert kept_refused() == []
+        assert saved_refused() == []
         assert judged(daemon)["shop_changes_sensor"][0]
         assert "7" in restricted.raw_tables()["raw/payments"]["amount"].to_list()
         assert restricted.wrong_curated() == {}

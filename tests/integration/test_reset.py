@@ -185,7 +185,7 @@ def test_nothing_goes_while_something_is_at_work_or_nobody_agrees(built: Lakehou
             reset(name, raw=raw, yes=True)
     run = instance.create_run_for_job(built.definitions.resolve_job_def("refresh_raw_job"))
     instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", job_name=run.job_name, message=""), run.run_id)
-    with pytest.raises(AtWorkError, match=f"1 runs that are queued or at work: {run.run_id}"):
+    with pytest.raises(AtWorkError, match=f"1 runs that are queued or active: {run.run_id}"):
         reset("all", raw=False, yes=True)
     instance.report_run_failed(run)
     now = datetime.now(UTC).timestamp()

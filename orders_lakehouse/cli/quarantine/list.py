@@ -15,7 +15,7 @@ from orders_lakehouse.cli.quarantine.selection import choose, selection_options,
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
-from orders_lakehouse.pipeline.waivers import Standing, State, configured_waivers, standings
+from orders_lakehouse.pipeline.waivers import State, WaiverStatus, configured_waivers, waiver_statuses
 
 _MEANING_OF_STATE = {
     State.IN_FORCE: "rows stand by it",
@@ -50,7 +50,7 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
     waivers = [
         waiver for waiver in configured_waivers(lake) if waiver.table in names and chosen.reason in (None, waiver.rule)
     ]
-    waived = standings(lake, waivers, datetime.now(UTC).date())
+    waived = waiver_statuses(lake, waivers, datetime.now(UTC).date())
     if as_json:
         show_json({"reasons": list(_records(counts)), "waivers": [_record(standing) for standing in waived]})
         return
@@ -98,7 +98,7 @@ def _records(counts: pl.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def _record(standing: Standing) -> dict[str, Any]:
+def _record(standing: WaiverStatus) -> dict[str, Any]:
     waiver = {name: value for name, value in asdict(standing.waiver).items() if name != "until"}
     return {**waiver, "state": standing.state.value, "rows": standing.rows}
 
@@ -122,7 +122,7 @@ def _show_reasons(counts: pl.DataFrame) -> None:
     terminal.print(f"`{program()} quarantine show TABLE KEY` tells all of a row.", style="dim")
 
 
-def _show_waivers(waived: Sequence[Standing]) -> None:
+def _show_waivers(waived: Sequence[WaiverStatus]) -> None:
     if not waived:
         return
     terminal = console()

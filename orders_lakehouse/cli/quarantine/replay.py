@@ -23,7 +23,7 @@ from orders_lakehouse.pipeline.check_results import bad_dates, evaluations, in_f
 from orders_lakehouse.pipeline.date_queue import GAP, ranges
 from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
-from orders_lakehouse.pipeline.waivers import configured_waivers, dates_judged_otherwise
+from orders_lakehouse.pipeline.waivers import configured_waivers, dates_to_judge_again
 from orders_lakehouse.tables import CLEANSED
 
 _NOT_CAPTURED = tuple(table for table in CLEANSED if table not in CAPTURED)
@@ -76,7 +76,7 @@ def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
     for table in set(tables).intersection(chosen.tables):
         dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
         if chosen.reason is None:
-            otherwise = dates_judged_otherwise(lake, table, waivers)
+            otherwise = dates_to_judge_again(lake, table, waivers)
             dates.update(day for day in otherwise if chosen.day in (None, day))
     return dates
 

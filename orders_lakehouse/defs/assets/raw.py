@@ -85,7 +85,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                 # Not the rows themselves: they would stay in memory beside the next ones.
                 sample = sampled(rows) if rows.height else sample
             counts.append(batch.counted)
-            shapes.append(record_shape(lake, table, batch.shape, captured[-1].beside, context.run_id))
+            shapes.append(record_shape(lake, table, batch.shape, captured[-1].extra_columns, context.run_id))
         require_same(lake, calendar)
         present = pl.concat([part.present for part in captured]).group_by("date").agg(pl.col("rows").sum())
         report_rows_by_date(context, {"versions_read": present})

@@ -11,8 +11,8 @@ from orders_lakehouse.defs.checks.check_reporting import report_what_is_new
 from orders_lakehouse.defs.metadata import FEW, key_of
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.pipeline.date_queue import IN_VAIN, DateQueue
-from orders_lakehouse.pipeline.failing_requests import InVain, asked_in_vain, refused_tables
+from orders_lakehouse.pipeline.date_queue import REPEATED, DateQueue
+from orders_lakehouse.pipeline.failing_requests import RepeatedFailure, refused_tables, repeated_failures
 from orders_lakehouse.runtime.sensor_states import sensor_states
 from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import ROOT
@@ -26,7 +26,7 @@ _REFUSED_FOR_GOOD = timedelta(minutes=15)
 def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
     """A check that the runs of a sensor do not fail again and again, borne by a table that they make."""
     description = (
-        f"No date that {sensor} asks for has had {IN_VAIN} failed runs in a row or more; from {_FOR_GOOD} on it is an "
+        f"No date that {sensor} asks for has had {REPEATED} failed runs in a row or more; from {_FOR_GOOD} on it is an "
         "error. A failed run is asked for again by itself, so without this nobody would be told. The shop lets every "
         "table be looked at; one that is refused for a quarter of an hour is an error."
     )
@@ -35,7 +35,7 @@ def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
     def gets_through(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
             states = _remembered(context.instance, sensor)
-            found = [one for state in states for one in asked_in_vain(sensor, state)]
+            found = [one for state in states for one in repeated_failures(sensor, state)]
             refused = [one for state in states for one in refused_tables(state)]
             is_error = max((one.attempts for one in found), default=0) >= _FOR_GOOD
             is_error |= any(datetime.now(UTC) - one.since >= _REFUSED_FOR_GOOD for one in refused)
@@ -51,15 +51,15 @@ def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
     return gets_through
 
 
-def _verdict(sensor: str, found: Sequence[InVain], refused: Sequence[RefusedTable]) -> dict[str, Any]:
+def _verdict(sensor: str, found: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> dict[str, Any]:
     """What is said of a sensor."""
     more = [f"{len(found) - FEW} more stretches of dates"] if len(found) > FEW else []
     problems = [*(one.in_words for one in found[:FEW]), *more, *(f"{one.table} is not followed" for one in refused)]
-    details = [*(f"{one.error}. {one.remedy()}" for one in found[:FEW]), *(one.in_words for one in refused)]
+    details = [*(f"{one.error}. {one.next_step()}" for one in found[:FEW]), *(one.in_words for one in refused)]
     return {
         "date": None,
         "passed": not problems,
-        "expected": f"fewer than {IN_VAIN} failed runs in a row, and every table followed",
+        "expected": f"fewer than {REPEATED} failed runs in a row, and every table followed",
         "found": "; ".join(problems) or f"{sensor} gets through",
         "detail": "\n".join(details) or None,
     }

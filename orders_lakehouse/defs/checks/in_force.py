@@ -16,7 +16,7 @@ from orders_lakehouse.dates import from_words, in_words
 from orders_lakehouse.defs.metadata import FEW, table_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, in_force, last_good_date, of_assets
-from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.runtime.check_rows import CheckRow, is_of, newest_rows, report_of
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
@@ -118,7 +118,7 @@ def what_fails(broken: pl.DataFrame) -> dict[str, Any]:
         found=pl.col("found").fill_null(""),
         detail=pl.col("detail").fill_null(""),
     )
-    return {_FAILS: table_of(shown.head(FEW)), "to_do": "\n".join(remedies(broken))}
+    return {_FAILS: table_of(shown.head(FEW)), "to_do": "\n".join(next_steps(broken))}
 
 
 def _is_shown(

@@ -29,10 +29,10 @@ from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.key_index import dates_of_moved_rows
 from orders_lakehouse.pipeline.layer_lag import (
     LayerLag,
+    cleansed_lag,
     curated_rows,
     curated_totals,
-    waiting_to_be_cleansed,
-    waiting_to_be_shown,
+    fact_lag,
 )
 from orders_lakehouse.pipeline.source_lag import shop_now, uncaptured
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
@@ -335,12 +335,12 @@ def _rows_wait(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
 
     def wait_in_table(lake: Lake) -> _Behind:
         totals = curated_totals(lake, table, fact)
-        waiting = waiting_to_be_shown(lake, table, fact, totals, lambda dates: curated_rows(lake, table, fact, dates))
+        waiting = fact_lag(lake, table, fact, totals, lambda dates: curated_rows(lake, table, fact, dates))
         return _dates_wait(waiting, _DERIVE)
 
     def wait_in_fact(lake: Lake) -> _Behind:
         totals = fact_totals_by_state(fact)
-        waiting = waiting_to_be_shown(lake, table, fact, totals, lambda dates: fact_rows(table, fact, dates))
+        waiting = fact_lag(lake, table, fact, totals, lambda dates: fact_rows(table, fact, dates))
         return _dates_wait(waiting, _DERIVE)
 
     what = "since the capture of the first line that cleansed tables have and {} has not"
@@ -367,7 +367,7 @@ freshness_checks = [
         key_of(ROOT.cleansed),
         "cleansed",
         "since the capture of the first version that no date accounts for",
-        lambda lake: _dates_wait(waiting_to_be_cleansed(lake), "refresh_cleansed_job"),
+        lambda lake: _dates_wait(cleansed_lag(lake), "refresh_cleansed_job"),
     ),
     *(check for curated, fact in FACTS for check in _rows_wait(curated.table, fact)),
 ]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli.checks import ChecksError, Wanted, select
-from orders_lakehouse.pipeline.next_steps import remedies
+from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CHECK_RESULTS
 
@@ -100,20 +100,20 @@ def failing(check: str, *days: int, severity: str = "ERROR") -> pl.DataFrame:
             "fixed",
         ),
         (failing("agrees_with_shop", 2), ["backfill 2017-01-02 2017-01-02", "reconcile"], "shop and raw agree"),
-        (failing("volume_as_usual", 1, 2), [], "look at; there is nothing to run"),
-        (failing("status_mix_as_usual", 1, severity="WARN"), [], "look at; there is nothing to run"),
+        (failing("volume_as_usual", 1, 2), [], "judgement; there is nothing to run"),
+        (failing("status_mix_as_usual", 1, severity="WARN"), [], "judgement; there is nothing to run"),
         (
             failing("stands_once", 1, 4, severity="WARN"),
             [f"backfill 2017-01-0{day} 2017-01-0{day} --job derive_dates_job" for day in (1, 4)],
-            "Rows stand on one date again",
+            "A row is on one date again",
         ),
         (failing("keeps_up"), [], "keeps_up is judged again by `freshness_job` alone"),
         (failing("sensors_get_through"), [], "sensors_get_through is judged again by `freshness_job` alone"),
-        (failing("customer_profile_contract"), [], "judged again by a run of any date"),
+        (failing("customer_profile_contract"), [], "A run of any date evaluates"),
     ],
 )
 def test_only_what_can_help_is_proposed(found: pl.DataFrame, commands: list[str], said: str) -> None:
-    (*_, last) = told = remedies(found)
+    (*_, last) = told = next_steps(found)
     assert said in last
     lines = [
         line.split("lakehouse ")[1] for paragraph in told for line in paragraph.splitlines() if "lakehouse " in line

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.cli.status import Status, TableStatus, show_tables, when, worst_check
-from orders_lakehouse.pipeline.failing_requests import InVain
+from orders_lakehouse.pipeline.failing_requests import RepeatedFailure
 from tests.unit.rows import at
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
@@ -78,7 +78,9 @@ def test_dates_that_are_asked_for_in_vain_are_shown_below_the_tables(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     day, error = date(2017, 3, 1), "derive [x]: no space left on device"
-    one = InVain("touched_dates_sensor", "derive_dates_job", day, day, 3, at("2017-06-01 12:00"), "some-run", error)
+    one = RepeatedFailure(
+        "touched_dates_sensor", "derive_dates_job", day, day, 3, at("2017-06-01 12:00"), "some-run", error
+    )
     show_tables(Status([TableStatus("cleansed/orders", 1)], asked_in_vain=[one]))
     said = " ".join(capsys.readouterr().out.split())
     assert "touched_dates_sensor asks in vain for 2017-03-01: 3 runs of derive_dates_job have failed since" in said

@@ -32,7 +32,7 @@ def test_ranges_are_as_few_as_may_be(dates: set[date], closed: set[date], gap: i
 
 def test_near_dates_are_one_range_and_far_ones_are_not() -> None:
     noted = DateQueue().note([START, START + GAP, START + 2 * GAP + DAY], {}, NOON)
-    _, asked = noted.ask(NOON, "sensor")
+    _, asked = noted.request(NOON, "sensor")
     assert [(run.first, run.last) for run in asked] == [
         (START, START + GAP),
         (START + 2 * GAP + DAY, START + 2 * GAP + DAY),
@@ -40,16 +40,16 @@ def test_near_dates_are_one_range_and_far_ones_are_not() -> None:
 
 
 def test_a_year_is_one_range() -> None:
-    _, asked = DateQueue().note(days(START, date(2017, 12, 31)), {}, NOON).ask(NOON, "sensor")
+    _, asked = DateQueue().note(days(START, date(2017, 12, 31)), {}, NOON).request(NOON, "sensor")
     assert [(run.first, run.last) for run in asked] == [(START, date(2017, 12, 31))]
 
 
 def test_what_is_noted_while_a_run_works_waits_for_the_next() -> None:
-    state, (run,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     state = state.note([START], {}, NOON)
-    state, asked = state.ask(NOON, "sensor")
+    state, asked = state.request(NOON, "sensor")
     assert asked == []
-    state, (again,) = state.settle({run.run_key: Ended.SUCCEEDED}, {}, NOON).ask(NOON, "sensor")
+    state, (again,) = state.settle({run.run_key: Ended.SUCCEEDED}, {}, NOON).request(NOON, "sensor")
     assert (again.first, again.last) == (START, START)
     assert again.run_key != run.run_key
 
@@ -57,19 +57,19 @@ def test_what_is_noted_while_a_run_works_waits_for_the_next() -> None:
 def test_bad_dates_run_alone_and_later_and_the_others_at_once() -> None:
     week = days(START, START + 6 * DAY)
     bad = week[3]
-    state, (run,) = DateQueue().note(week, {}, NOON).ask(NOON, "sensor")
-    state, asked = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [bad]}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note(week, {}, NOON).request(NOON, "sensor")
+    state, asked = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [bad]}, NOON).request(NOON, "sensor")
     assert [(one.first, one.last) for one in asked] == [(week[0], week[2]), (week[4], week[6])]
     later = NOON + pause(1)
     state = state.settle({one.run_key: Ended.SUCCEEDED for one in asked}, {}, later)
-    state, (alone,) = state.ask(later, "sensor")
+    state, (alone,) = state.request(later, "sensor")
     assert (alone.first, alone.last, alone.attempt) == (bad, bad, 1)
 
 
 def test_a_change_of_a_bad_date_is_its_turn() -> None:
-    state, (run,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
+    state, (run,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     state = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [START]}, NOON).note([START], {}, NOON)
-    _, asked = state.ask(NOON, "sensor")
+    _, asked = state.request(NOON, "sensor")
     assert [(one.first, one.attempt) for one in asked] == [(START, 0)]
 
 
@@ -90,16 +90,16 @@ def test_a_cursor_that_was_never_written_is_none() -> None:
 
 def test_who_has_lost_its_cursor_uses_no_run_key_again() -> None:
     """Dagster skips a request with a used one, and the dates would wait for a run that ended long ago."""
-    _, (before,) = DateQueue().note([START], {}, NOON).ask(NOON, "sensor")
+    _, (before,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     later = NOON + timedelta(seconds=5)
-    _, (after,) = DateQueue().note([START], {}, later).ask(later, "sensor")
+    _, (after,) = DateQueue().note([START], {}, later).request(later, "sensor")
     assert before.run_key != after.run_key
 
 
 def failed_runs(state: DateQueue, times: int, error: str = "no shop", now: datetime = NOON) -> DateQueue:
     """The state after so many more runs have been asked for and failed, a day apart."""
     for number in range(times):
-        state, runs = state.ask(now + number * DAY, "sensor")
+        state, runs = state.request(now + number * DAY, "sensor")
         ended = {run.run_key: Ended.FAILED for run in runs}
         failed = {run.run_key: Failed(f"run {number}", error) for run in runs}
         state = state.settle(ended, {}, now + number * DAY, failed)
@@ -108,9 +108,9 @@ def failed_runs(state: DateQueue, times: int, error: str = "no shop", now: datet
 
 def test_from_the_third_failed_run_in_a_row_on_dates_are_asked_for_in_vain() -> None:
     noted = DateQueue().note([START, START + DAY], {}, NOON)
-    assert failed_runs(noted, 2).in_vain() == []
+    assert failed_runs(noted, 2).repeated_failures() == []
     failure = Failure(3, NOON, "run 2", "no shop")
-    assert failed_runs(noted, 3).in_vain() == [((START, START + DAY), failure)]
+    assert failed_runs(noted, 3).repeated_failures() == [((START, START + DAY), failure)]
 
 
 def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
@@ -118,39 +118,39 @@ def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
     state = DateQueue()
     for number in range(4):
         now = NOON + timedelta(minutes=number)
-        state, (run,) = state.note([START], {}, now).ask(now, "sensor")
+        state, (run,) = state.note([START], {}, now).request(now, "sensor")
         # It changes while the run works on it, too.
         state = state.note([START], {}, now)
         state = state.settle({run.run_key: Ended.FAILED}, {}, now, {run.run_key: Failed("run", "no shop")})
-    assert state.in_vain() == [((START, START), Failure(4, NOON, "run", "no shop"))]
+    assert state.repeated_failures() == [((START, START), Failure(4, NOON, "run", "no shop"))]
     assert state.waiting[START].attempt == 0
 
 
 def test_after_a_success_nothing_is_in_vain() -> None:
     state = failed_runs(DateQueue().note([START, START + DAY], {}, NOON), 5)
-    state, (run,) = state.ask(NOON + 9 * DAY, "sensor")
+    state, (run,) = state.request(NOON + 9 * DAY, "sensor")
     state = state.settle({run.run_key: Ended.SUCCEEDED}, {}, NOON + 9 * DAY)
-    assert (state.in_vain(), state.failures) == ([], {})
+    assert (state.repeated_failures(), state.failures) == ([], {})
 
 
 def test_only_dates_that_checks_find_bad_are_blamed_for_a_run() -> None:
     state, bad = DateQueue().note(days(START, START + 2 * DAY), {}, NOON), START + DAY
     now = NOON
     for _ in range(4):
-        state, runs = state.ask(now, "sensor")
+        state, runs = state.request(now, "sensor")
         of_bad = {run.run_key for run in runs if bad in run}
         ended = {run.run_key: Ended.FAILED if run.run_key in of_bad else Ended.SUCCEEDED for run in runs}
         by = dict.fromkeys(of_bad, Failed("run", "a check"))
         state = state.settle(ended, {key: [bad] for key in of_bad}, now, by)
         now += DAY
-    assert state.in_vain() == [((bad, bad), Failure(4, NOON, "run", "a check"))]
+    assert state.repeated_failures() == [((bad, bad), Failure(4, NOON, "run", "a check"))]
 
 
 def test_dates_with_different_errors_are_told_apart() -> None:
     state = failed_runs(DateQueue().note([START], {}, NOON), 3, "no shop")
     later = NOON + 3 * DAY
     state = failed_runs(state.note([START + GAP + 9 * DAY], {}, later), 3, "no warehouse", later)
-    (first, failure), (_, other) = state.in_vain()
+    (first, failure), (_, other) = state.repeated_failures()
     assert first == (START, START)
     assert (failure.attempts, failure.since, failure.error) == (6, NOON, "no warehouse")
     assert (other.attempts, other.since) == (3, later)
@@ -166,7 +166,7 @@ def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
     assert state is not None
     assert state.failures == {}
     assert state.waiting == {day: QueuedDate(4, NOON, alone=True) for day in (START, START + DAY)}
-    (run,) = state.asked
+    (run,) = state.requested
     assert (run.first, run.attempt, state.count) == (date(2017, 3, 1), 2, 1)
     # And it begins to remember.
     state = state.settle({run.run_key: Ended.FAILED}, {}, NOON, {run.run_key: Failed("run", "no shop")})
@@ -210,8 +210,8 @@ class Sensor(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 40, 30_000]))
     def tick(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
-        state, asked = self.state.ask(self.now, "sensor")
-        busy = set().union(*(days(run.first, run.last) for run in self.state.asked))
+        state, asked = self.state.request(self.now, "sensor")
+        busy = set().union(*(days(run.first, run.last) for run in self.state.requested))
         for run in asked:
             covered = set(days(run.first, run.last))
             assert not covered & busy
@@ -226,7 +226,7 @@ class Sensor(RuleBasedStateMachine):
         if not self.at_work:
             return
         key = data.draw(st.sampled_from(sorted(self.at_work)))
-        (run,) = [run for run in self.state.asked if run.run_key == key]
+        (run,) = [run for run in self.state.requested if run.run_key == key]
         bad = (
             [] if success else data.draw(st.lists(st.sampled_from(days(run.first, run.last)), max_size=3, unique=True))
         )
@@ -249,7 +249,7 @@ class Sensor(RuleBasedStateMachine):
 
     @invariant()
     def what_failed_is_tried_again(self) -> None:
-        under_way = {day for run in self.state.asked for day in days(run.first, run.last)}
+        under_way = {day for run in self.state.requested for day in days(run.first, run.last)}
         assert set(self.state.failures) <= set(self.state.waiting) | under_way
 
     def teardown(self) -> None:

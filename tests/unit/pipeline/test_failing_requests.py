@@ -7,13 +7,13 @@ import pytest
 
 from orders_lakehouse.pipeline.date_queue import DateQueue, Failure
 from orders_lakehouse.pipeline.failing_requests import (
-    InVain,
-    asked_in_vain,
-    keep,
-    keep_refused,
-    kept,
-    kept_refused,
+    RepeatedFailure,
     refused_tables,
+    repeated_failures,
+    save_failures,
+    save_refused,
+    saved_failures,
+    saved_refused,
 )
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.base import RefusedTable
@@ -24,7 +24,7 @@ FIRST, LAST = date(2017, 3, 1), date(2017, 3, 2)
 SINCE = datetime(2017, 6, 1, 12, tzinfo=UTC)
 SENSOR = "touched_dates_sensor"
 STATE = DateQueue(failures=dict.fromkeys((FIRST, LAST), Failure(4, SINCE, "some run", "no space left")))
-ONE = InVain(SENSOR, "derive_dates_job", FIRST, LAST, 4, SINCE, "some run", "no space left")
+ONE = RepeatedFailure(SENSOR, "derive_dates_job", FIRST, LAST, 4, SINCE, "some run", "no space left")
 
 
 @pytest.fixture
@@ -35,37 +35,37 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_told_what_is_asked_for_how_often_since_when_and_what_to_do() -> None:
-    assert asked_in_vain(SENSOR, STATE) == [ONE]
+    assert repeated_failures(SENSOR, STATE) == [ONE]
     assert ONE.in_words == (
         "2017-03-01 to 2017-03-02: 4 runs of derive_dates_job have failed since 2017-06-01 12:00 UTC"
     )
-    assert ONE.remedy() == (
-        "`make dev` and run some run show the details. Once the cause is fixed, the sensor gets through by itself; "
-        "at once: lakehouse backfill 2017-03-01 2017-03-02 --job derive_dates_job"
+    assert ONE.next_step() == (
+        "`make dev` and run some run show the details. Once the cause is fixed, the sensor's next run succeeds; "
+        "to run at once: lakehouse backfill 2017-03-01 2017-03-02 --job derive_dates_job"
     )
 
 
 def test_a_failure_now_and_then_is_not_in_vain() -> None:
-    assert asked_in_vain(SENSOR, DateQueue(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
+    assert repeated_failures(SENSOR, DateQueue(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
 
 
 def test_what_a_sensor_has_noted_is_there_for_who_looks_until_it_gets_through(home: Path) -> None:
-    assert kept() == []
-    other = InVain("shop_changes_sensor", "capture_changes_job", FIRST, FIRST, 9, SINCE, None, "nowhere")
-    keep(SENSOR, [ONE])
-    keep("shop_changes_sensor", [other])
-    assert kept() == [other, ONE]
-    keep(SENSOR, [])
-    keep(SENSOR, [])
-    assert kept() == [other]
+    assert saved_failures() == []
+    other = RepeatedFailure("shop_changes_sensor", "capture_changes_job", FIRST, FIRST, 9, SINCE, None, "nowhere")
+    save_failures(SENSOR, [ONE])
+    save_failures("shop_changes_sensor", [other])
+    assert saved_failures() == [other, ONE]
+    save_failures(SENSOR, [])
+    save_failures(SENSOR, [])
+    assert saved_failures() == [other]
     assert [path.name for path in (home / "sensors").iterdir()] == ["shop_changes_sensor.json"]
 
 
 def test_what_is_noted_already_is_not_written_again(home: Path) -> None:
-    keep(SENSOR, [ONE])
+    save_failures(SENSOR, [ONE])
     (file,) = (home / "sensors").iterdir()
     before = file.stat().st_mtime_ns, file.stat().st_ino
-    keep(SENSOR, [ONE])
+    save_failures(SENSOR, [ONE])
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
 
 
@@ -81,9 +81,9 @@ def test_tables_that_are_refused_are_read_from_the_marks_of_either_sensor() -> N
 
 def test_refused_tables_are_there_for_who_looks_beside_what_is_in_vain(home: Path) -> None:
     refused = RefusedTable("payments", SINCE, "permission denied")
-    keep(SENSOR, [ONE])
-    keep_refused("shop_changes_sensor", [refused])
-    assert (kept(), kept_refused()) == ([ONE], [refused])
-    keep_refused("shop_changes_sensor", [])
-    assert (kept(), kept_refused()) == ([ONE], [])
+    save_failures(SENSOR, [ONE])
+    save_refused("shop_changes_sensor", [refused])
+    assert (saved_failures(), saved_refused()) == ([ONE], [refused])
+    save_refused("shop_changes_sensor", [])
+    assert (saved_failures(), saved_refused()) == ([ONE], [])
     assert [path.name for path in (home / "sensors").iterdir()] == [f"{SENSOR}.json"]

@@ -12,7 +12,7 @@ from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
-from orders_lakehouse.pipeline.layer_lag import LayerLag, curated_rows, curated_totals, waiting_to_be_shown
+from orders_lakehouse.pipeline.layer_lag import LayerLag, curated_rows, curated_totals, fact_lag
 from orders_lakehouse.tables import FACTS
 from tests.unit.rows import at, on, rows
 
@@ -39,7 +39,7 @@ def cleansed(lake: Lake, orders: Rows = (), items: Rows = ()) -> None:
 
 def waiting(lake: Lake) -> LayerLag:
     totals = curated_totals(lake, *LINES)
-    return waiting_to_be_shown(lake, *LINES, totals, lambda dates: curated_rows(lake, *LINES, dates))
+    return fact_lag(lake, *LINES, totals, lambda dates: curated_rows(lake, *LINES, dates))
 
 
 def seen(instant: datetime, **more: Any) -> dict[str, Any]:
@@ -98,4 +98,4 @@ def test_a_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None
         lake.append(ORDER_LINES, lines)
         return curated_rows(lake, *LINES, [FIRST])
 
-    assert waiting_to_be_shown(lake, *LINES, before, shown) == LayerLag([], None)
+    assert fact_lag(lake, *LINES, before, shown) == LayerLag([], None)

@@ -7,7 +7,7 @@ import narwhals as nw
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS
-from orders_lakehouse.pipeline.waivers import State, dates_judged_otherwise, standings
+from orders_lakehouse.pipeline.waivers import State, dates_to_judge_again, waiver_statuses
 from tests.unit.rows import at, on, rows
 
 DAY = on("2020-03-02")
@@ -26,17 +26,17 @@ def _lake(folder: Path, **customer: str | None) -> Lake:
 
 def test_a_value_that_was_left_out_comes_back_once_its_rule_is_waived(tmp_path: Path) -> None:
     lake = _lake(tmp_path, country_code=None, warnings=RULE)
-    assert dates_judged_otherwise(lake, CUSTOMERS, [_waiver("c1")]) == [DAY]
-    assert [standing.state for standing in standings(lake, [_waiver("c1")], DAY)] == [State.TO_REPLAY]
+    assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == [DAY]
+    assert [standing.state for standing in waiver_statuses(lake, [_waiver("c1")], DAY)] == [State.TO_REPLAY]
 
 
 def test_a_value_that_stands_by_a_waiver_goes_once_that_is_withdrawn(tmp_path: Path) -> None:
     lake = _lake(tmp_path, country_code="XX")
-    assert dates_judged_otherwise(lake, CUSTOMERS, [_waiver("c1")]) == []
-    assert [standing.state for standing in standings(lake, [_waiver("c1")], DAY)] == [State.IN_FORCE]
-    assert dates_judged_otherwise(lake, CUSTOMERS, []) == [DAY]
+    assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == []
+    assert [standing.state for standing in waiver_statuses(lake, [_waiver("c1")], DAY)] == [State.IN_FORCE]
+    assert dates_to_judge_again(lake, CUSTOMERS, []) == [DAY]
 
 
 def test_a_row_without_the_warning_has_nothing_to_wait_for(tmp_path: Path) -> None:
     lake = _lake(tmp_path, warnings="email_malformed")
-    assert dates_judged_otherwise(lake, CUSTOMERS, [_waiver("c1")]) == []
+    assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == []
