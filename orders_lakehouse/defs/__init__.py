@@ -4,5 +4,5 @@ import warnings
 
 import dagster as dg
 
-# Backfill policies are marked as beta and warn at every use; the versions are pinned.
+# Backfill policies are beta and would warn at every use; the pinned versions make the warning useless.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -1,4 +1,4 @@
-"""Small pictures for a table's page: bars as SVG. Pure functions of frames; a year of days fits 10 kB."""
+"""Draw small bar charts as SVG for a table's page. Pure functions of frames; a year of days fits into 10 kB."""
 
 import base64
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ BLUE, RED, GREEN = "#4f43dd", "#d24235", "#009e73"
 _WIDTH = 420
 _PANEL, _BAR_AREA = 74, 46
 _ROW = 20
-# Bars that can be told apart; a longer range shows several days in a bar.
+# Maximum number of bars; in a longer range a bar covers several days.
 _BARS = 200
 _NAMES = 8
 _TEXT = 'font-family="sans-serif" font-size="11" fill="#737373"'
@@ -21,12 +21,12 @@ _TEXT = 'font-family="sans-serif" font-size="11" fill="#737373"'
 
 @dataclass(frozen=True)
 class Series:
-    """What one panel of a picture shows.
+    """Content of one panel of a chart.
 
     Attributes:
-        title: What is counted, with its unit.
-        values: date, value; a date that is not named counts as nothing.
-        colour: Of the bars.
+        title: Title, with the unit.
+        values: date, value; a missing date counts as zero.
+        colour: Colour of the bars.
     """
 
     title: str
@@ -35,10 +35,10 @@ class Series:
 
 
 def bars_by_date(panels: Sequence[Series], first: date, last: date) -> str:
-    """Panels of bars, one above the other, over the same dates.
+    """Draw panels of bars, one above the other, over the same dates.
 
     Args:
-        panels: What to show.
+        panels: The panels.
         first: First date.
         last: Last date.
 
@@ -82,11 +82,11 @@ def _panel(panel: Series, top: int, first: date, last: date, step: int) -> str:
 
 
 def bars_by_name(values: pl.DataFrame, colour: str = BLUE) -> str:
-    """A bar for each name, the longest first, as many as can be taken in.
+    """Draw a bar for each name, the longest first, for the first few names.
 
     Args:
         values: name, value.
-        colour: Of the bars.
+        colour: Colour of the bars.
 
     Returns:
         SVG.
@@ -109,11 +109,12 @@ def _svg(height: int, content: str) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{content}</svg>'
 
 
-def as_picture(svg: str, said: str) -> dg.MetadataValue:
-    """An SVG as metadata that Dagster's UI shows as a picture.
+def as_picture(svg: str, description: str) -> dg.MetadataValue:
+    """Return an SVG as metadata that Dagster's UI shows as a picture.
 
     Args:
         svg: The picture.
-        said: What it shows, for whoever does not see it.
+        description: Text for readers who do not see the picture.
     """
-    return dg.MetadataValue.md(f"![{said}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+    encoded = base64.b64encode(svg.encode()).decode()
+    return dg.MetadataValue.md(f"![{description}](data:image/svg+xml;base64,{encoded})")

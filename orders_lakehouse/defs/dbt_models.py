@@ -1,4 +1,4 @@
-"""How a dbt model or source presents itself in Dagster."""
+"""Describe dbt models and sources in Dagster."""
 
 import dagster as dg
 
@@ -7,7 +7,7 @@ from orders_lakehouse.warehouse import models
 
 
 def model_schema(manifest: models.Manifest, node_id: str) -> dg.TableSchema:
-    """Columns of a dbt model or source, and what its yml says of them."""
+    """Return the columns of a dbt model or source, with the descriptions and demands of its yml."""
     described = models.document(manifest, node_id)
     unique = {key[0] for key in described["keys"] if len(key) == 1}
     return schema_of(described["columns"], models.demands(manifest, node_id), unique)

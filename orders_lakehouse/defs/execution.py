@@ -1,4 +1,4 @@
-"""Where the dates of a table are derived: by the engine of the settings, or by a job on EMR Serverless."""
+"""Derive the dates of a table, by the engine of the settings or by a job on EMR Serverless."""
 
 import json
 from collections.abc import Mapping
@@ -26,10 +26,12 @@ class JobError(ExpectedError):
     """A job could not be submitted, or failed."""
 
 
-def derived(
+def derive_in_step(
     context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None
 ) -> list[Replaced]:
-    """Derive dates of a table, as `orders_lakehouse.pipeline.derive.derive` does; a job has no use for a run's.
+    """Derive dates of a table with `orders_lakehouse.pipeline.derive.derive`, in this process or in an EMR job.
+
+    An EMR job gets dates only for tables that have dates; it derives other tables from everything.
 
     Raises:
         JobError: The job failed, or cannot be submitted.
@@ -38,17 +40,17 @@ def derived(
         return derive(lake, table, dates, context.run_id, partial(_warn, context))
     dates = dates if table.partitioned_by else None
     _submit(context, table, dates)
-    return [_found(context, lake, target, dates) for target in derived_with(table)]
+    return [_result_of_job(context, lake, target, dates) for target in derived_with(table)]
 
 
 def _warn(context: dg.AssetExecutionContext, message: str) -> None:
-    """Say something in the log, on the page of the asset, and to whoever follows the run on a terminal."""
+    """Show a message in the log, on the asset's page, and on the terminal that follows the run."""
     context.log.warning(message)
     context.log_event(dg.AssetObservation(context.asset_key, description=message))
 
 
 def _submit(context: dg.AssetExecutionContext, table: Table, dates: tuple[date, date] | None) -> None:
-    """Have a job derive the dates, and wait for it."""
+    """Submit a job that derives the dates, and wait for it."""
     from botocore.exceptions import ClientError, ParamValidationError
     from dagster_aws.pipes import PipesCloudWatchMessageReader, PipesEMRServerlessClient
 
@@ -64,48 +66,52 @@ def _submit(context: dg.AssetExecutionContext, table: Table, dates: tuple[date, 
     except (ClientError, ParamValidationError) as error:
         raise JobError(f"EMR Serverless does not take the job of {settings().emr_job}: {error}") from error
     except RuntimeError as error:
-        # The client raises nothing more specific for a job that failed.
+        # The client raises a plain RuntimeError for a job that failed.
         raise JobError(
             f"the job on EMR Serverless that derives {table.path} failed ({error}); its state and its logs are in this "
-            "step's log, and in the console of EMR Studio. What it had committed stands; the same dates can be "
-            "run again."
+            "step's log, and in the console of EMR Studio. Dates that it had committed are complete; run the same "
+            "dates again."
         ) from error
 
 
 def job_parameters(table: Table, dates: tuple[date, date] | None, run_id: str) -> Any:
-    """The parameters of a job: those of the file of the settings, with what it is to derive.
+    """Return the parameters of a job: those of the file in the settings, with the table and the dates.
 
     Raises:
         JobError: The file cannot be read, or names no entry point.
     """
     path = settings().emr_job
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        submit = found["jobDriver"]["sparkSubmit"]
+        parameters = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        submit = parameters["jobDriver"]["sparkSubmit"]
         submit["entryPoint"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise JobError(
             f"LAKEHOUSE_EMR_JOB is {path}, which cannot be used ({type(error).__name__}: {error}); expected JSON with "
             "the parameters of StartJobRun, with jobDriver.sparkSubmit.entryPoint: see docs/scale.md"
         ) from error
-    given = "".join(f" --conf spark.emr-serverless.driverEnv.{name}={value}" for name, value in _told().items())
+    variables = "".join(
+        f" --conf spark.emr-serverless.driverEnv.{name}={value}" for name, value in _variables().items()
+    )
     submit["entryPointArguments"] = [table.path, run_id, *map(str, dates or ())]
-    submit["sparkSubmitParameters"] = f"{submit.get('sparkSubmitParameters', '')}{given}".strip()
-    return {"name": f"{table.path} {run_id}", **found}
+    submit["sparkSubmitParameters"] = f"{submit.get('sparkSubmitParameters', '')}{variables}".strip()
+    return {"name": f"{table.path} {run_id}", **parameters}
 
 
-def _told() -> Mapping[str, str]:
-    """What a job has to know of the settings of whoever submits it."""
-    asked = settings()
+def _variables() -> Mapping[str, str]:
+    """Return the settings of this process that the job needs, as environment variables."""
+    own = settings()
     return {
-        "LAKE_URL": asked.lake_url,
-        "LAKEHOUSE_START_DATE": str(asked.start_date),
-        "LAKEHOUSE_TIMEZONE": asked.timezone,
+        "LAKE_URL": own.lake_url,
+        "LAKEHOUSE_START_DATE": str(own.start_date),
+        "LAKEHOUSE_TIMEZONE": own.timezone,
     }
 
 
-def _found(context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None) -> Replaced:
-    """What became of a table, as its log tells."""
+def _result_of_job(
+    context: dg.AssetExecutionContext, lake: Lake, table: Table, dates: tuple[date, date] | None
+) -> Replaced:
+    """Read the result of a job for a table from the table's log."""
     changed = sorted(dates_changed_by(lake, table, context.run_id, started(context)))
     rows = lake.scan(table, between=dates)
     return Replaced(

@@ -1,4 +1,4 @@
-"""The catalog: where a database of AWS Glue is set, a job registers the tables of the lake in it, every night."""
+"""Register the tables of the lake in AWS Glue every night, if the settings name a Glue database."""
 
 from collections import Counter
 
@@ -10,23 +10,24 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
-# A column that the day brought is there in the morning.
+# Cron time of the registration, so that new columns of the day are there in the morning.
 _EVERY_NIGHT = "0 5 * * *"
 
 
-@dg.op(description="Makes and changes the tables of the Glue database that are not as the lake's are.")
+@dg.op(description="Creates and updates the tables of the Glue database that differ from the lake's.")
 def register_tables(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
     """Register every table of the lake."""
     with failures(context):
-        done = register(lake, settings().glue_database)
-    for table, outcome in done.items():
+        outcomes = register(lake, settings().glue_database)
+    for table, outcome in outcomes.items():
         context.log.info("%s: %s", table.path, outcome)
-    context.add_output_metadata({outcome.replace(" ", "_"): count for outcome, count in Counter(done.values()).items()})
+    counts = Counter(outcomes.values())
+    context.add_output_metadata({outcome.replace(" ", "_"): count for outcome, count in counts.items()})
 
 
 @dg.job(description="Registers the tables of the lake in AWS Glue, for Athena, Spark on EMR and Trino.")
 def register_tables_job() -> None:
-    """A single step."""
+    """Register every table, in a single step."""
     register_tables()
 
 
@@ -39,6 +40,6 @@ register_tables_schedule = dg.ScheduleDefinition(
     description="Every night.",
 )
 
-# Without a database there is nothing to do, and nothing to see.
+# Without a Glue database there is no job.
 catalog_jobs = [register_tables_job] if settings().glue_database else []
 catalog_schedules = [register_tables_schedule] if settings().glue_database else []

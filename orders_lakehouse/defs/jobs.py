@@ -14,20 +14,20 @@ refresh_all_job = dg.define_asset_job(
     description="From the shop to the tested star schema, for a range of dates.",
 )
 
-# What is filed by when it was learned, and what is filed by when it happened.
+# Assets dated by capture; all others are dated by order date.
 _CAPTURED = dg.AssetSelection.groups("raw") | dg.AssetSelection.assets(*map(key_of, DIMENSIONS))
 
 capture_changes_job = dg.define_asset_job(
     "capture_changes_job",
     selection=_CAPTURED - UPKEEP,
     partitions_def=DAILY,
-    description="What the shop has changed, by capture date: raw, and the versions of members of dimensions.",
+    description="Changes of the shop, by capture date: raw, and the versions of members of dimensions.",
 )
 derive_dates_job = dg.define_asset_job(
     "derive_dates_job",
     selection=dg.AssetSelection.all() - _CAPTURED - UPKEEP,
     partitions_def=DAILY,
-    description="Everything that follows from it, for a range of order dates, to the tested star schema.",
+    description="Everything derived from raw, for a range of order dates, up to the tested star schema.",
 )
 
 _LAYERS = {"raw": ["raw"], "cleansed": ["cleansed"], "curated": ["curated"], "marts": ["warehouse", "staging", "marts"]}
@@ -37,7 +37,7 @@ layer_jobs = [
         f"refresh_{layer}_job",
         selection=dg.AssetSelection.groups(*groups) - UPKEEP,
         partitions_def=DAILY,
-        description=f"The layer {layer} alone, for a range of dates, from what the layers before it have stored.",
+        description=f"Only the layer {layer}, for a range of dates, from the stored tables of earlier layers.",
     )
     for layer, groups in _LAYERS.items()
 ]

@@ -1,6 +1,6 @@
-"""Care: at night each table's files and log are brought into order, a job for each layer and a step for each table.
+"""Maintain each table's files and log every night, with a job for each layer and a step for each table.
 
-Then Dagster's history is pruned, and what older runs have left.
+Afterwards a job prunes Dagster's history and the leftovers of old runs.
 """
 
 from collections.abc import Sequence
@@ -25,47 +25,47 @@ if TYPE_CHECKING:
     from orders_lakehouse.instance.pruning import Pruned
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
-# After what reads every row at night, and what derives many dates anew on Sundays.
+# Cron time of maintenance: after the reconciliation, which reads every row, and after the Sunday repair.
 _EVERY_NIGHT = "30 4 * * *"
-# After the care for tables, whose runs would keep the files of SQLite from being written anew.
+# Cron time of pruning: after maintenance, because SQLite files are not written anew while runs are active.
 _AFTERWARDS = "30 5 * * *"
 _ASSETS = {*RAW, *CLEANSED, *CURATED}
 
 
-def _care_for(table: Table) -> dg.OpDefinition:
+def _maintain_op(table: Table) -> dg.OpDefinition:
     @dg.op(
         name=f"maintain_{table.layer}_{table.name}",
-        description=f"Makes few files of the many of {table.path}, and removes what no version needs that is kept.",
+        description=f"Compacts the files of {table.path}, and removes those that no kept version needs.",
     )
     def maintain(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
         with failures(context):
-            done = maintain_table(lake, table, settings().retention_days)
-        if done is None:
+            result = maintain_table(lake, table, settings().retention_days)
+        if result is None:
             context.log.info("%s has not been made yet", table.path)
             return
-        context.add_output_metadata(_told(done))
+        context.add_output_metadata(_metadata(result))
         if table in _ASSETS:
-            context.log_event(dg.AssetObservation(key_of(table), metadata=_told(done)))
+            context.log_event(dg.AssetObservation(key_of(table), metadata=_metadata(result)))
 
     return maintain
 
 
-def _told(done: Maintained) -> dict[str, Any]:
-    before, after = asdict(done.before), asdict(done.after)
+def _metadata(result: Maintained) -> dict[str, Any]:
+    before, after = asdict(result.before), asdict(result.after)
     return {
         **{f"{name}_{when}": of[name] for name in before for when, of in (("before", before), ("after", after))},
-        "partitions_compacted": done.compacted,
-        "partitions_left": done.left,
-        "files_removed": done.removed,
+        "partitions_compacted": result.compacted,
+        "partitions_left": result.left,
+        "files_removed": result.removed,
     }
 
 
-def _of_layer(layer: str, tables: Sequence[Table]) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
-    ops = [_care_for(table) for table in tables]
+def _maintain_layer(layer: str, tables: Sequence[Table]) -> tuple[dg.JobDefinition, dg.ScheduleDefinition]:
+    ops = [_maintain_op(table) for table in tables]
 
     @dg.job(
         name=f"maintain_{layer}_job",
-        description=f"Cares for the tables of {layer}: few files, a short log, no file without need. No row changes.",
+        description=f"Compacts files, shortens logs and removes unused files of the tables of {layer}. No row changes.",
     )
     def maintain_layer() -> None:
         for op in ops:
@@ -83,19 +83,19 @@ def _of_layer(layer: str, tables: Sequence[Table]) -> tuple[dg.JobDefinition, dg
 
 
 _layers = dict.fromkeys(table.layer for table in TABLES)
-_made = [_of_layer(layer, [table for table in TABLES if table.layer == layer]) for layer in _layers]
-maintain_jobs = [job for job, _ in _made]
-maintain_schedules = [schedule for _, schedule in _made]
+_layer_maintenance = [_maintain_layer(layer, [table for table in TABLES if table.layer == layer]) for layer in _layers]
+maintain_jobs = [job for job, _ in _layer_maintenance]
+maintain_schedules = [schedule for _, schedule in _layer_maintenance]
 
 
 class SharedHistoryError(ExpectedError):
-    """Others use the Dagster instance, too."""
+    """Other projects use the Dagster instance, too."""
 
 
 def require_own_history(instance: dg.DagsterInstance) -> None:
     """Refuse to prune a Dagster instance that other projects use, too.
 
-    Each run of the lakehouse is signed. Sensors and schedules are not, but name their code location.
+    Each run of the lakehouse is signed. Sensors and schedules are not, but they name their code location.
 
     Raises:
         SharedHistoryError: There are runs without a signature, or several code locations; the message names some.
@@ -110,46 +110,49 @@ def require_own_history(instance: dg.DagsterInstance) -> None:
         others |= set(by_location)
     if others:
         raise SharedHistoryError(
-            f"this Dagster instance is not the lakehouse's alone: found {', '.join(sorted(others)[:FEW])}, which "
-            "it did not run or does not have. Nothing is removed; expected a DAGSTER_HOME of its own."
+            f"found {', '.join(sorted(others)[:FEW])} in this Dagster instance, which do not belong to the lakehouse; "
+            "expected a DAGSTER_HOME of its own. Nothing is removed."
         )
 
 
 def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool = False) -> tuple["Pruned", int]:
-    """Remove what older runs have left; returns what went, or would go, and how many rows of `checks/results`.
+    """Remove what older runs have left.
+
+    Returns:
+        What was removed, or would be removed; and the number of rows of `checks/results` among it.
 
     Raises:
-        SharedHistoryError: The instance is not the lakehouse's alone.
+        SharedHistoryError: Other projects use the instance, too.
     """
     require_own_history(instance)
-    # Dagster's storage brings SQLAlchemy, which no other run needs before it opens its instance.
+    # Pruning imports SQLAlchemy, which other runs do not need.
     from orders_lakehouse.instance.pruning import prune_history
 
-    told = {failure.run_id for failure in failing_requests.saved_failures() if failure.run_id}
-    done = prune_history(instance, settings().keep_runs, told, dry_run=dry_run)
-    return done, prune_results(lake, done.oldest, dry_run=dry_run) if done.oldest else 0
+    named = {failure.run_id for failure in failing_requests.saved_failures() if failure.run_id}
+    pruned = prune_history(instance, settings().keep_runs, named, dry_run=dry_run)
+    return pruned, prune_results(lake, pruned.oldest, dry_run=dry_run) if pruned.oldest else 0
 
 
-@dg.op(description="Removes events, logs and evaluations of older runs that nobody needs, and what they left in files.")
+@dg.op(description="Removes events, logs, evaluations and files of older runs that nothing needs.")
 def prune(context: dg.OpExecutionContext, lake: dg.ResourceParam[Lake]) -> None:
-    """Prune, and say what went."""
+    """Prune, and report what was removed."""
     from orders_lakehouse.instance.pruning import shrink_files
 
     with failures(context):
         try:
-            done, results = prune_everything(context.instance, lake)
+            pruned, results = prune_everything(context.instance, lake)
         except SharedHistoryError as error:
-            # Somebody's choice, and no fault that a run has to fail by each night.
+            # A shared instance is the user's choice, so the run does not fail.
             context.log.warning(str(error))
             return
-    given_back = shrink_files(context.instance, context.run.run_id)
-    metadata = {**asdict(done), "check_results": results, "bytes_given_back": given_back}
+    bytes_freed = shrink_files(context.instance, context.run.run_id)
+    metadata = {**asdict(pruned), "check_results": results, "bytes_given_back": bytes_freed}
     context.add_output_metadata({name: str(value) if name == "oldest" else value for name, value in metadata.items()})
 
 
 @dg.job(description="Removes what older runs have left in Dagster's storage and LAKEHOUSE_HOME. No table changes.")
 def prune_history_job() -> None:
-    """One step."""
+    """Prune, in a single step."""
     prune()
 
 

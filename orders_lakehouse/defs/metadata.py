@@ -1,4 +1,4 @@
-"""How a lake table presents itself in Dagster: key, group, description, columns, and how it stands after a run."""
+"""Describe lake tables in Dagster: key, group, description, columns, and their state after a run."""
 
 import time
 from collections.abc import Mapping, Sequence, Set
@@ -21,29 +21,29 @@ from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.tables import FACTS, RAW_OF
 
-# The name under which Dagster shows and plots the size of a table.
+# Metadata name under which Dagster shows and plots the size of a table.
 ROW_COUNT = "dagster/row_count"
-# A picture shows as many days before the run's last one, or the whole run where that is longer.
+# Number of days in a chart, up to the run's last date; a longer run is shown in full.
 _DAYS_SHOWN = 60
 SAMPLE_ROWS = 8
-# Rows, dates and keys that a check names.
+# Maximum rows, dates and keys listed by a check.
 FEW = 10
-# Demands that a column's constraints have names for.
-_SAID_OTHERWISE = ("present", "in no two rows")
+# Demands that Dagster's column constraints express already.
+_EXPRESSED_BY_CONSTRAINTS = ("present", "in no two rows")
 
 
-# Tags of a step that others wait for, and of one that none does.
+# Tags of steps that others wait for, and of steps that none waits for.
 FIRST = {"dagster/priority": "1"}
 LAST = {"dagster/priority": "-1"}
 
 
 def key_of(table: Table) -> dg.AssetKey:
-    """Asset key of a lake table: `[layer, table]`."""
+    """Return the asset key of a lake table: `[layer, table]`."""
     return dg.AssetKey([table.layer, table.name])
 
 
 def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
-    """Arguments of `@dg.asset` that follow from the table's contract."""
+    """Return the arguments of `@dg.asset` that follow from the table's contract."""
     return {
         "key": key_of(table),
         "group_name": table.layer,
@@ -62,18 +62,18 @@ def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
     }
 
 
-# The longest way from the shop to the facts, on which a step does not wait for those aside.
+# Tables on the longest path from the shop to the facts; their steps run first.
 _LONGEST = {
     table
     for curated, fact in FACTS
     for table in (curated.table, *fact.expected_of, *(RAW_OF[of.name] for of in fact.expected_of))
 }
-# What no fact is made of: it is made while dbt is at work, which no other step can be.
+# Tables that no fact is made of; their steps run last, while dbt builds, because no other step can run then.
 _ASIDE = {curated.table for curated in CURATED_TABLES if curated.copied is None}
 
 
 def priority(table: Table) -> dict[str, str]:
-    """Tags of a step that has to do with a table, by which Dagster chooses among those that are ready."""
+    """Return tags of a step of a table, by which Dagster chooses among the steps that are ready."""
     return FIRST if table in _LONGEST else LAST if table in _ASIDE else {}
 
 
@@ -85,17 +85,17 @@ def _contract_source(model: type[Contract]) -> dg.CodeReferencesMetadataValue:
 
 
 def column_lineage(table: Table) -> dg.TableColumnLineage:
-    """Which columns upstream each column is made of."""
+    """Return the columns upstream that each column is made of."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(key_of(origin.table), origin.column) for origin in found]
-            for column, found in origins(table).items()
+            column: [dg.TableColumnDep(key_of(origin.table), origin.column) for origin in column_origins]
+            for column, column_origins in origins(table).items()
         }
     )
 
 
 def column_schema(table: Table) -> dg.TableSchema:
-    """Columns of a lake table, and what its contract says of them."""
+    """Return the columns of a lake table, with the descriptions and demands of its contract."""
     unique = {table.key[0]} if len(table.key) == 1 and table.partitioned_by != "captured_on" else set()
     return schema_of(document(table)["columns"], demands(table), unique)
 
@@ -103,12 +103,12 @@ def column_schema(table: Table) -> dg.TableSchema:
 def schema_of(
     columns: Mapping[str, Mapping[str, Any]], demanded: Mapping[str | None, Mapping[str, str]], unique: Set[str]
 ) -> dg.TableSchema:
-    """Columns in the form of Dagster.
+    """Return columns in Dagster's form.
 
     Args:
         columns: By name: type, nullable, description, unit, personal.
-        demanded: By column, reason to what is demanded of it; under None, what is demanded of several.
-        unique: Columns of which no two rows have the same value.
+        demanded: Demands by column and reason; demands on several columns are under None.
+        unique: Columns in which no value occurs twice.
     """
     return dg.TableSchema(
         columns=[
@@ -121,7 +121,11 @@ def schema_of(
                     unique=name in unique,
                     other=[
                         *([f"in {column['unit']}"] if column["unit"] else []),
-                        *(demand for demand in demanded.get(name, {}).values() if demand not in _SAID_OTHERWISE),
+                        *(
+                            demand
+                            for demand in demanded.get(name, {}).values()
+                            if demand not in _EXPRESSED_BY_CONSTRAINTS
+                        ),
                     ],
                 ),
                 tags={"pii": ""} if column["personal"] else {},
@@ -133,12 +137,12 @@ def schema_of(
 
 
 def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
-    """What is known of a copy of a lake table.
+    """Return the metadata of a copy of a lake table.
 
     Args:
         table: The table.
-        types: Columns of the copy, and their types there.
-        name: How the copy is called where it lies.
+        types: Columns of the copy, and their types in the warehouse.
+        name: Name of the copy in the warehouse.
     """
     columns = {column.name: column for column in column_schema(table).columns}
     return {
@@ -156,11 +160,11 @@ def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, pl.DataFrame]) -> None:
-    """Give each date of the run its own counts, where a result alone would say the run's total for every date.
+    """Record counts for each date of the run; the run's result would show its total for every date.
 
     Args:
-        context: The running asset's.
-        counts: Metadata name to date, rows; a date that is not named has none.
+        context: Context of the running asset.
+        counts: date, rows by metadata name; a missing date has none.
     """
     by_date = {name: {str(day): count for day, count in rows.iter_rows()} for name, rows in counts.items()}
     add_metadata_by_date(
@@ -174,24 +178,24 @@ def report_state(
     table: Table,
     rows: pl.DataFrame,
     began: float,
-    told: Mapping[str, Any],
+    details: Mapping[str, Any],
     panels: Sequence[Series] = (),
 ) -> None:
-    """Tell once, at the run's last date, how a table stands: what a page shows is stored for no other date.
+    """Record the state of a table once, at the run's last date, because the page shows only the newest.
 
     Args:
-        context: The running asset's.
+        context: Context of the running asset.
         lake: The lake.
         table: The table that was written.
         rows: Rows that were written, for a sample.
         began: `time.perf_counter()` when the work began.
-        told: What else to tell.
-        panels: What else to draw by date.
+        details: Further metadata.
+        panels: Further series by date.
     """
     handle = lake.open(table)
     files = files_of(handle, table)
     always = {
-        **told,
+        **details,
         "seconds": round(time.perf_counter() - began, 2),
         "delta_version": handle.version(),
         "sample": sample_of(rows, table),
@@ -215,27 +219,27 @@ def report_state(
 
 
 def days_shown(first: date, last: date) -> tuple[date, date]:
-    """First and last date of the pictures of a run."""
+    """Return the first and last date of the charts of a run."""
     return min(first, last - timedelta(days=_DAYS_SHOWN - 1)), last
 
 
 def rows_by_date(files: pl.DataFrame, title: str, colour: str = BLUE) -> Series:
-    """The rows of each date, to draw, from the files of a table."""
+    """Return the rows of each date as a series, from the files of a table."""
     return Series(title, files.group_by("date").agg(value=pl.col("rows").sum()), colour)
 
 
 def sample_of(rows: pl.DataFrame, table: Table) -> dg.MetadataValue:
-    """Some rows as a table, without what says who somebody is."""
+    """Return some rows as a table, with personal values masked."""
     return table_of(masked(rows.head(SAMPLE_ROWS), personal_columns(table.model)))
 
 
 def table_of(rows: pl.DataFrame) -> dg.MetadataValue:
-    """Rows as a table in the UI."""
+    """Return rows as a table for the UI."""
     columns = [dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]
     records = [dg.TableRecord({key: str(value) for key, value in row.items()}) for row in rows.to_dicts()]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 def few_of(rows: pl.DataFrame) -> dict[str, dg.MetadataValue]:
-    """The first of the rows that a check names, as `sample`; nothing where there is none."""
+    """Return the first rows of a check as `sample`; nothing if there are none."""
     return {"sample": table_of(rows.head(FEW))} if rows.height else {}

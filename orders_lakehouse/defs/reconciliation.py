@@ -1,4 +1,4 @@
-"""Upkeep: what is done once in a while, to be sure that all is as it should be. It finds nothing, unless it must."""
+"""Regular comparisons that should find nothing: the nightly reconciliation with the shop, and the weekly repair."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -28,21 +28,21 @@ from orders_lakehouse.tables import CLEANSED, CURATED, DATED, QUARANTINE, RAW, R
 
 _STATUS = dg.DefaultScheduleStatus[settings().sensors.upper()]
 REPAIR = "repair_job"
-# Name of each check of an amount that the source works out, too.
+# Name of each check of an amount that the source computes, too.
 TOTALS = tuple(AS_IN_SHOP.format(entity.total.column) for entity in ENTITIES if entity.total)
-# A run's tag that says what becomes of the differences that are found; without it, the settings do.
+# Tag of a run that decides what happens to the differences; without it, the settings decide.
 RECONCILE_TAG, COMPARE, APPLY, ALLOW = "lakehouse/reconcile", "compare", "apply", "allow"
 _REPAIRED = (*QUARANTINE, *CLEANSED, *(table for table in CURATED if table.partitioned_by))
-# The table that bears the verdict on a repair: the shop's daily numbers.
+# Table that bears the check of a repair: the shop's daily numbers.
 _DAILY = VOLUMES[0][0].table
 
 
 def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
     name = "agrees_with_shop"
     description = (
-        "The shop holds what raw has as the current version of each row: none is gone (deleted instead of marked), "
-        "none was missed, none has changed without a new updated_at. Reads everything, on both sides. What was missed "
-        "is captured and what is gone gets a tombstone, unless LAKEHOUSE_RECONCILE_APPLIES says otherwise."
+        "The shop holds the current version of each row of raw: no row is gone (deleted instead of marked), none was "
+        "missed, and none has changed without a new updated_at. All rows are read, on both sides. Missed rows are "
+        "captured and gone rows get a tombstone, unless LAKEHOUSE_RECONCILE_APPLIES is off."
     )
 
     @dg.asset_check(asset=key_of(table), name=name, description=description)
@@ -59,73 +59,73 @@ def _agrees_with_shop(table: Table) -> dg.AssetChecksDefinition:
                 held = healed.held
                 if healed.ended or healed.captured:
                     after = compare_with_shop(lake, table, calendar, captured)
-            differing = _told(after)
-            done = _told(before).join(differing, on=["date", "difference"], how="anti")
+            differing = _differences(after)
+            resolved = _differences(before).join(differing, on=["date", "difference"], how="anti")
             verdicts = _verdicts(differing, held)
-            applied = _applied(done, verdicts["date"])
+            applied = _applied(resolved, verdicts["date"])
             others = pl.concat([verdicts["date"], applied["date"]])
-            # That it was compared at all; what differs, differs on a date.
+            # The verdict without a date records that the table was compared; differences have dates.
             whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
-            told: dict[str, Any] = {"rows compared": after.rows, **few_of(differing)}
+            metadata: dict[str, Any] = {"rows compared": after.rows, **few_of(differing)}
             if limit is not None and (healed.ended or healed.captured):
-                told |= {"tombstones written": healed.ended, "versions captured": healed.captured}
-            found = pl.concat([whole, verdicts, applied, _healed(lake, key, others)])
-            return report(context, lake, key, found, None, metadata=told)
+                metadata |= {"tombstones written": healed.ended, "versions captured": healed.captured}
+            all_verdicts = pl.concat([whole, verdicts, applied, _agreeing_again(lake, key, others)])
+            return report(context, lake, key, all_verdicts, None, metadata=metadata)
 
     return agrees_with_shop
 
 
 def _limit(context: dg.AssetCheckExecutionContext) -> float | None:
-    """Which share of keys may be gone at once where a run applies what it finds; None where it only compares."""
+    """Return the share of keys that may be gone at once in a run that applies differences; None if it only compares."""
     how = context.run.tags.get(RECONCILE_TAG, APPLY if settings().reconcile_applies else COMPARE)
     return {COMPARE: None, ALLOW: 1.0}.get(how, settings().gone_limit)
 
 
-def _told(compared: Compared) -> pl.DataFrame:
-    """Date, difference, count, keys (a few, as text): what differs."""
+def _differences(compared: Compared) -> pl.DataFrame:
+    """Return date, difference, count, keys (a few, as text) of the differences."""
     differing = compared.by_date.filter(pl.col("difference").is_not_null())
     few = pl.col("keys").list.head(FEW).list.join(", ")
     return differing.select("date", "difference", count=pl.col("keys").list.len(), keys=few)
 
 
 def _verdicts(differing: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    said = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
-    by_date = differing.group_by("date").agg(count=pl.col("count").sum(), said=said).join(held, on="date", how="left")
+    text = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
+    by_date = differing.group_by("date").agg(count=pl.col("count").sum(), text=text).join(held, on="date", how="left")
     guard = pl.format(
-        "; {} of {} rows of the {} are gone at once, more than LAKEHOUSE_GONE_LIMIT allows: they stand until you run "
+        "; {} of {} rows of the {} are gone at once, more than LAKEHOUSE_GONE_LIMIT allows. They stay until you run "
         "lakehouse reconcile --apply --allow",
         "gone",
         "keys",
         pl.when("of_table").then(pl.lit("table")).otherwise(pl.lit("date")),
     )
-    found = by_date.select(
+    verdicts = by_date.select(
         "date",
         passed=pl.lit(value=False),
-        expected=pl.lit("every row of the shop, as it is"),
+        expected=pl.lit("every row of the shop, unchanged"),
         found=pl.format("{} rows that differ", "count"),
-        detail=pl.concat_str("said", pl.when(pl.col("gone").is_not_null()).then(guard).otherwise(pl.lit(""))),
+        detail=pl.concat_str("text", pl.when(pl.col("gone").is_not_null()).then(guard).otherwise(pl.lit(""))),
     )
-    return found.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
+    return verdicts.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
 
 
-def _applied(done: pl.DataFrame, differing: pl.Series) -> pl.DataFrame:
-    """Dates on which everything that differed was put right."""
-    said = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
+def _applied(resolved: pl.DataFrame, differing: pl.Series) -> pl.DataFrame:
+    """Return passing verdicts for dates on which all differences were resolved."""
+    text = pl.format("{} {} ({})", "count", "difference", "keys").sort().str.join("; ")
     by_date = (
-        done.filter(~pl.col("date").is_in(differing.implode()))
+        resolved.filter(~pl.col("date").is_in(differing.implode()))
         .group_by("date")
         .agg(
             passed=pl.lit(value=True),
-            expected=pl.lit("every row of the shop, as it is"),
+            expected=pl.lit("every row of the shop, unchanged"),
             found=pl.format("{} rows that differed, and agree now", pl.col("count").sum()),
-            detail=said,
+            detail=text,
         )
     )
     return by_date.select(pl.col(name).cast(dtype) for name, dtype in VERDICT.items())
 
 
-def _healed(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.DataFrame:
-    """Dates that did not agree the last time, and do now."""
+def _agreeing_again(lake: Lake, check: dg.AssetCheckKey, differing: pl.Series) -> pl.DataFrame:
+    """Return passing verdicts for dates that did not agree the last time and do now."""
     before = failing_dates(latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name))
     agreeing = [day for day in before if day not in set(differing)]
     return pl.DataFrame([{"date": day, "passed": True} for day in agreeing], schema=VERDICT)
@@ -135,8 +135,8 @@ def _total_as_in_shop(entity: Entity, total: SourceTotal) -> dg.AssetChecksDefin
     table, name = entity.cleansed, AS_IN_SHOP.format(total.column)
     key = dg.AssetCheckKey(key_of(table), name)
     description = (
-        f"The shop's own arithmetic, {total.what}, comes to the {total.column} of each line whose version is the same "
-        "on both sides. Reads every line, on both sides."
+        f"The shop computes the same {total.column} for each line, {total.what}, if both sides have the same version. "
+        "All lines are read, on both sides."
     )
 
     @dg.asset_check(asset=key_of(table), name=name, description=description)
@@ -144,20 +144,20 @@ def _total_as_in_shop(entity: Entity, total: SourceTotal) -> dg.AssetChecksDefin
         with failures(context):
             compared = compare_totals_with_shop(lake, entity, total)
             differing = compared.filter(pl.col("differing") > 0)
-            said = differing.select(
+            verdicts = differing.select(
                 "date",
                 passed=pl.lit(value=False),
                 expected=pl.format("{} over {} lines", "expected", "lines"),
                 found=pl.format("{}, {} lines differ", "found", "differing"),
                 detail=pl.format(
-                    "order / line: the shop's total, not ours: {}. Unless {} does not agree with the shop either, an "
-                    "amount is rounded or read wrongly: derive the date again once that is mended",
+                    "order / line: the shop's total, not ours: {}. Unless {} also differs from the shop, an amount is "
+                    "rounded or parsed wrongly: fix that, then derive the date again",
                     pl.col("sample").list.join("; "),
                     pl.lit(entity.raw.path),
                 ),
             )
             whole = pl.DataFrame([{"date": None, "passed": True}], schema=VERDICT)
-            verdicts = pl.concat([whole, said, _healed(lake, key, differing["date"])])
+            verdicts = pl.concat([whole, verdicts, _agreeing_again(lake, key, differing["date"])])
             return report(context, lake, key, verdicts, None, metadata={"lines compared": int(compared["lines"].sum())})
 
     return total_as_in_shop
@@ -172,14 +172,14 @@ reconciliation_checks = [
 @dg.asset_check(
     asset=key_of(_DAILY),
     additional_deps=[key_of(entity.cleansed) for entity in DATED],
-    description="To derive dates anew changes nothing: they had been derived since their rows were last captured.",
+    description="Deriving dates again changes nothing, because they were derived after the last capture of their rows.",
 )
 def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-    """Look into the commits of the run for dates that came out otherwise than they stood."""
+    """Search the commits of the run for dates that changed."""
     key = dg.AssetCheckKey(key_of(_DAILY), "repair_changes_nothing")
     with failures(context):
         if context.run.job_name != REPAIR:
-            # In any other run, to change something is the purpose: what the last repair found stays in force.
+            # Other runs are meant to change tables, so the result of the last repair stays in force.
             held = latest(lake, asset=_DAILY.path, check_name=key.name)["passed"].all()
             return dg.AssetCheckResult(
                 passed=held, severity=dg.AssetCheckSeverity.WARN, metadata={"judged": f"by the last {REPAIR}"}
@@ -190,13 +190,13 @@ def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.Reso
             {
                 "date": day,
                 "passed": False,
-                "expected": "as it stood",
+                "expected": "unchanged",
                 "found": "changed",
                 "detail": ", ".join(path for path, dates in changed.items() if day in dates),
             }
             for day in sorted(set().union(*changed.values()))
         ]
-        said = {path: in_words(dates) for path, dates in changed.items() if dates}
+        dates_by_table = {path: in_words(dates) for path, dates in changed.items() if dates}
         return report(
             context,
             lake,
@@ -204,26 +204,26 @@ def repair_changes_nothing(context: dg.AssetCheckExecutionContext, lake: dg.Reso
             pl.DataFrame(rows, schema=VERDICT),
             run_dates(context),
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"changed": dg.MetadataValue.json(said)} if said else {},
+            metadata={"changed": dg.MetadataValue.json(dates_by_table)} if dates_by_table else {},
         )
 
 
-# What a run of dates leaves to jobs of its own.
+# Checks that are left to jobs of their own.
 UPKEEP = dg.AssetSelection.checks(*reconciliation_checks, repair_changes_nothing) | FRESHNESS
 
 reconcile_job = dg.define_asset_job(
     "reconcile_job",
     selection=dg.AssetSelection.checks(*reconciliation_checks),
     description=(
-        "Compares every row of the shop with raw, captures what was missed and ends what is gone; and compares every "
-        "total with the shop's own arithmetic."
+        "Compares every row of the shop with raw, captures missed rows and writes tombstones for gone ones; and "
+        "compares every total with the shop's own computation."
     ),
 )
 _DERIVED_FROM_RAW = dg.AssetSelection.groups("cleansed", "curated")
 repair_job = dg.define_asset_job(
     REPAIR,
     selection=(_DERIVED_FROM_RAW - UPKEEP) | dg.AssetSelection.checks(repair_changes_nothing),
-    description="Derives dates anew from raw, and says whether that changed anything. It should not.",
+    description="Derives dates again from raw, and reports whether that changed anything. It should not.",
 )
 
 
@@ -234,13 +234,13 @@ repair_job = dg.define_asset_job(
     execution_timezone=settings().timezone,
 )
 def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every night."""
+    """Compare with the shop every night."""
     return dg.RunRequest()
 
 
 @dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS, execution_timezone=settings().timezone)
 def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.RunRequest:
-    """Every Sunday, the last dates that have orders."""
+    """Derive the last dates that have orders again, every Sunday."""
     last = lake.latest_date(ROOT.cleansed, default=settings().start_date)
     first = max(settings().start_date, last - timedelta(days=settings().repair_days - 1))
     return dg.RunRequest(tags=range_tags(first, last))

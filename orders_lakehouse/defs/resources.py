@@ -1,4 +1,4 @@
-"""What assets work with, and how their failures reach Dagster. Nothing here connects to anything."""
+"""Resources of assets, and the translation of their failures for Dagster. No connection is made at import."""
 
 import os
 import shutil
@@ -32,9 +32,9 @@ _RETRIES = 3
 def failures(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext,
 ) -> Iterator[None]:
-    """Retry with back-off what may pass by itself; fail at once, with the message alone, on what will not.
+    """Retry transient errors with back-off, and fail at once on other expected errors, with their message alone.
 
-    Anything else is a defect and raises as it is.
+    Any other exception is a defect and propagates unchanged.
     """
     try:
         yield
@@ -48,35 +48,35 @@ def failures(
 
 
 def dates_for_dbt(dates: tuple[date, date] | None, blocked: Sequence[date]) -> dict[str, str]:
-    """Environment that tells dbt the dates of a build, and those that it leaves out."""
-    told = {} if dates is None else {"DBT_FROM_DATE": str(dates[0]), "DBT_TO_DATE": str(dates[1])}
-    return {**told, "DBT_BLOCKED_DATES": ",".join(map(str, blocked))} if blocked else told
+    """Return the environment with the dates of a build, and those that it leaves out."""
+    variables = {} if dates is None else {"DBT_FROM_DATE": str(dates[0]), "DBT_TO_DATE": str(dates[1])}
+    return {**variables, "DBT_BLOCKED_DATES": ",".join(map(str, blocked))} if blocked else variables
 
 
 def warehouse_for_dbt() -> dict[str, str]:
-    """Environment by which dbt finds the warehouse in force, and connects as the loader does.
+    """Return the environment with which dbt connects to the current warehouse, in the same way as the loader.
 
     Raises:
-        DatabaseError: The warehouse's URL cannot be read.
+        DatabaseError: The warehouse's URL cannot be parsed.
     """
     parts = connections.parts_of("warehouse")
     return {
         WAREHOUSE_URL: database_url("warehouse"),
-        # dbt writes the name into its statements.
+        # The database name is separate, because dbt writes it into its statements.
         "DBT_WAREHOUSE_DBNAME": connections.database_name("warehouse"),
         "DBT_LAKE_SCHEMA": settings().lake_schema,
         "DBT_STAGING_SCHEMA": settings().staging_schema,
         "DBT_MARTS_SCHEMA": settings().marts_schema,
         "DBT_READERS": settings().readers,
         "DBT_WAREHOUSE_LOCK_TIMEOUT": f"{connections.LOCK_SECONDS}s",
-        # dbt hides them wherever it writes.
+        # dbt masks variables with this prefix in everything that it writes.
         "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": parts.get("password", ""),
         "DBT_ENV_SECRET_WAREHOUSE_SSLPASSWORD": parts.get("sslpassword", ""),
     }
 
 
 def keep_what_dbt_parsed(target: Path) -> None:
-    """Leave what an invocation has parsed where the next one finds it, which parses only what has changed since.
+    """Keep the parse result of an invocation, so that the next one parses only changed files.
 
     Args:
         target: The invocation's folder.
@@ -85,36 +85,36 @@ def keep_what_dbt_parsed(target: Path) -> None:
     if parsed.exists():
         kept = dbt_folder() / _PARSED
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # At once: another process may be reading.
+        # The file is replaced atomically, because another process may be reading it.
         copy = shutil.copy(parsed, kept.with_suffix(f".{os.getpid()}"))
         os.replace(copy, kept)
 
 
-# In which dbt leaves what it has parsed.
+# Name of dbt's file with its parse result.
 _PARSED = "partial_parse.msgpack"
 
 
 class Dbt(DbtCli):
-    """The dbt of this environment, in a process that is kept from the beginning of a run to its last step."""
+    """The dbt of this environment, in a process that lives from the beginning of a run to its last step."""
 
     _kept: KeptDbt | None = PrivateAttr(default=None)
     _parsing: "subprocess.Popen[bytes] | None" = PrivateAttr(default=None)
 
-    def cli(self, args: Sequence[str], told: Mapping[str, str] | None = None, **options: Any) -> DbtCliInvocation:
-        """Start a build, as the parent does, with more in its environment."""
+    def cli(self, args: Sequence[str], variables: Mapping[str, str] | None = None, **options: Any) -> DbtCliInvocation:
+        """Start a build like the parent class, with additional environment variables."""
         kept = self._living()
         if self._parsing is not None:
             self._parsing.wait()
             keep_what_dbt_parsed(_target_ahead(kept))
             self._parsing = None
-        kept.tell(told or {})
+        kept.tell(variables or {})
         return super().cli(args, **options)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Start the process: while the lake's steps are at work, it imports dbt, and parses what nobody has yet."""
+        """Start the process, so that dbt is imported, and parsed if necessary, while the steps of the lake run."""
         super().setup_for_execution(context)
         kept = self._living()
-        # What is wrong with the warehouse's URL is said by the step that needs it.
+        # The step that needs the warehouse reports errors in its URL.
         with suppress(ExpectedError):
             if not (dbt_folder() / _PARSED).exists():
                 kept.tell(warehouse_for_dbt())
@@ -132,14 +132,14 @@ class Dbt(DbtCli):
         )
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 (Dagster passes it)
-        """End the process; a step that needs it again starts another."""
+        """End the process; a step that needs it again starts another one."""
         self._stop()
 
     def _living(self) -> KeptDbt:
         if self._kept is None or not self._kept.lives:
             self._stop()
             self._kept = KeptDbt()
-            # Once, before there are threads that may read it: the environment of a process is not made for more.
+            # The environment is changed here, before other threads read it: os.environ is not thread-safe.
             environment.forget_dbt_options()
             os.environ.update({ADDRESS: self._kept.address, "DBT_TARGET_PATH": os.fspath(dbt_folder())})
         return self._kept
@@ -150,7 +150,7 @@ class Dbt(DbtCli):
             self._kept = None
             os.environ.pop(ADDRESS, None)
         if self._parsing is not None:
-            # It ends with the process that it has asked.
+            # The parsing ends when its server ends.
             self._parsing.wait()
             self._parsing = None
 
@@ -174,17 +174,18 @@ def _show_checks(instance: dg.DagsterInstance, run_id: str, checks: Collection[d
     try:
         show_what_is_in_force(instance, configured_lake(), run_id, checks)
     except ExpectedError as error:
-        # What the run has done stands; the next one that judges the same checks tells.
+        # The results of the run are stored; the next run that evaluates the same checks reports them.
         run = instance.get_run_by_id(run_id)
-        instance.report_engine_event(f"Dagster was not told what checks found on all dates: {error}", dagster_run=run)
+        instance.report_engine_event(f"Dagster does not show the check results of all dates: {error}", dagster_run=run)
 
 
-# A process for each step costs seconds, and the engine uses all cores as it is: one process for a run by default.
+# Executors by name. The default runs all steps in one process: a process for each step costs seconds, and the engine
+# uses all cores anyway.
 _EXECUTORS = {
     "threads": threads_executor,
     "in_process": dg.in_process_executor,
     "multiprocess": dg.multiprocess_executor,
 }
 EXECUTOR = around(_EXECUTORS[settings().executor], before=sign_run, after=_show_checks)
-# Of a run that is executed where it is asked for; there are no other processes then.
+# Executor of a run that is executed in the process that asks for it, without further processes.
 EXECUTOR_HERE = around(_EXECUTORS[settings().executor.replace("multiprocess", "threads")], after=_show_checks)

@@ -1,8 +1,8 @@
-"""Sensors: what the shop has changed is captured, and what that touches is derived, by themselves.
+"""Sensors that capture the shop's changes and derive the dates that these affect.
 
-Both remember in their cursors which dates are pending (`date_queue.py`). A run that fails is asked for again; where
-that is in vain, the sensor says so (`failing_requests.py`). Errors of a look propagate: Dagster shows them and ticks
-again. A tick that is skipped had nothing to do.
+Both keep the dates that wait in their cursors (`date_queue.py`). A failed run is requested again; after repeated
+failures the sensor reports them (`failing_requests.py`). Errors of a look propagate, so that Dagster shows them and
+ticks again. A skipped tick had nothing to do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,22 +41,22 @@ from orders_lakehouse.tables import DATED, DIMENSIONS
 from orders_lakehouse.warehouse.facts import unbuilt_dates
 
 _SECONDS = 5
-# A run that was asked for and is nowhere after that time will not come.
+# Time after which a requested run that Dagster does not know counts as failed.
 _LOST = timedelta(minutes=2)
-_NOWHERE = "the run is nowhere: Dagster knows none of its key, as when it could not be launched"
+_NOWHERE = "Dagster knows no run with its key; it was probably not launched"
 _STATUS = dg.DefaultSensorStatus[settings().sensors.upper()]
-# So long touched dates wait for a run that captured the first of what touches them.
+# Maximum time to wait for a running capture.
 _PATIENCE = timedelta(minutes=5)
-# Marks of the last look to the dates that it finds and the marks for the next one.
+# Function from the marks of the last look to the dates with news and the marks for the next look.
 Look = Callable[[Mapping[str, Any] | None], tuple[list[date], Mapping[str, Any]]]
 
 
 def _tick(
     context: dg.SensorEvaluationContext, lake: Lake, look: Look, hold_since: datetime | None = None
 ) -> dg.SensorResult:
-    """Look, note what was found, see which runs have ended, and ask for the dates whose turn it is.
+    """Look, note dates with news, apply the outcomes of runs, and request the dates that may run.
 
-    Nothing is asked for if all that waits was noted after `hold_since`.
+    Nothing is requested if all waiting dates were noted after `hold_since`.
     """
     now = datetime.now(UTC).replace(microsecond=0)
     before = DateQueue.from_json(context.cursor)
@@ -69,29 +69,29 @@ def _tick(
         if how is Ended.FAILED
     }
     settled = noted.settle({key: how for key, (how, _) in ended.items()}, _bad_dates(lake, ended), now, failed)
-    in_vain = repeated_failures(context.sensor_name, settled)
-    save_failures(context.sensor_name, in_vain)
+    failing = repeated_failures(context.sensor_name, settled)
+    save_failures(context.sensor_name, failing)
     refused = refused_tables(settled)
     save_refused(context.sensor_name, refused)
-    told = _told(in_vain, refused)
-    if hold_since is not None and all(turn.not_before >= hold_since for turn in settled.waiting.values()):
-        return dg.SensorResult(skip_reason=f"the shop's changes are being captured{told}", cursor=settled.to_json())
-    after, asked = settled.request(now, context.sensor_name)
-    if not asked:
+    problems = _problems(failing, refused)
+    if hold_since is not None and all(queued.not_before >= hold_since for queued in settled.waiting.values()):
+        return dg.SensorResult(skip_reason=f"the shop's changes are being captured{problems}", cursor=settled.to_json())
+    after, requested = settled.request(now, context.sensor_name)
+    if not requested:
         waiting = f"{len(after.waiting)} dates wait" if after.waiting else "nothing new"
-        working = f", {len(after.requested)} runs at work" if after.requested else ""
-        return dg.SensorResult(skip_reason=waiting + working + told, cursor=after.to_json())
-    if told:
-        context.log.warning("asks for %d ranges of dates%s", len(asked), told)
-    return dg.SensorResult(run_requests=[_request(run) for run in asked], cursor=after.to_json())
+        active = f", {len(after.requested)} runs active" if after.requested else ""
+        return dg.SensorResult(skip_reason=waiting + active + problems, cursor=after.to_json())
+    if problems:
+        context.log.warning("requests %d ranges of dates%s", len(requested), problems)
+    return dg.SensorResult(run_requests=[_request(run) for run in requested], cursor=after.to_json())
 
 
-def _told(in_vain: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> str:
-    """What a tick says of dates that are asked for in vain and of refused tables, behind what it says anyway."""
-    tables = [f"; {one.in_words}" for one in refused]
-    found = [f"; in vain so far: {one.in_words}, the last one by: {one.error}" for one in in_vain[:FEW]]
-    more = [f"; and {len(in_vain) - FEW} more stretches of dates"] if len(in_vain) > FEW else []
-    return "".join([*tables, *found, *more])
+def _problems(failing: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> str:
+    """Describe repeated failures and refused tables, as a suffix of a tick's message."""
+    tables = [f"; {table.in_words}" for table in refused]
+    failures = [f"; repeated failures: {failure.in_words}, last error: {failure.error}" for failure in failing[:FEW]]
+    more = [f"; and {len(failing) - FEW} more stretches of dates"] if len(failing) > FEW else []
+    return "".join([*tables, *failures, *more])
 
 
 def _request(run: RequestedRun) -> dg.RunRequest:
@@ -99,46 +99,47 @@ def _request(run: RequestedRun) -> dg.RunRequest:
 
 
 def _ended(
-    instance: dg.DagsterInstance, lake: Lake, asked: Sequence[RequestedRun], now: datetime
+    instance: dg.DagsterInstance, lake: Lake, requested: Sequence[RequestedRun], now: datetime
 ) -> dict[str, tuple[Ended, str | None]]:
-    """How the runs that were asked for have ended, and their ids, by run key."""
+    """Return the outcomes of requested runs that have ended, and their ids, by run key."""
     for run_id in fail_dead_runs(instance):
         show_after(instance, lake, run_id)
-    if not asked:
+    if not requested:
         return {}
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": [run.run_key for run in asked]}))
-    # The newest of a key last: a run that is retried by hand or by Dagster keeps it.
-    found = {run.tags["dagster/run_key"]: run for run in reversed(runs)}
+    keys = [request.run_key for request in requested]
+    runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/run_key": keys}))
+    # A run that is retried keeps its key. Reversed, the newest run of a key comes last and wins.
+    by_key = {run.tags["dagster/run_key"]: run for run in reversed(runs)}
     ended: dict[str, tuple[Ended, str | None]] = {}
-    for one in asked:
-        run = found.get(one.run_key)
+    for request in requested:
+        run = by_key.get(request.run_key)
         if run is None:
-            if now - one.since > _LOST:
-                ended[one.run_key] = (Ended.FAILED, None)
+            if now - request.since > _LOST:
+                ended[request.run_key] = (Ended.FAILED, None)
         elif run.is_success:
-            ended[one.run_key] = (Ended.SUCCEEDED, run.run_id)
+            ended[request.run_key] = (Ended.SUCCEEDED, run.run_id)
         elif run.is_finished:
-            ended[one.run_key] = (Ended.FAILED, run.run_id)
+            ended[request.run_key] = (Ended.FAILED, run.run_id)
     return ended
 
 
 def _bad_dates(lake: Lake, ended: Mapping[str, tuple[Ended, str | None]]) -> dict[str, list[date]]:
-    """Dates that the checks of failed runs found bad, by run key."""
+    """Return the dates that checks of failed runs found bad, by run key."""
     failed = {run_id: key for key, (how, run_id) in ended.items() if how is Ended.FAILED and run_id}
     if not failed:
         return {}
-    found = evaluations(lake).filter(pl.col("run_id").is_in(list(failed)))
-    return {failed[run_id]: bad for (run_id,), of_run in found.group_by("run_id") if (bad := bad_dates(of_run))}
+    of_failed = evaluations(lake).filter(pl.col("run_id").is_in(list(failed)))
+    return {failed[run_id]: bad for (run_id,), of_run in of_failed.group_by("run_id") if (bad := bad_dates(of_run))}
 
 
 @dg.sensor(
     job=capture_changes_job,
     minimum_interval_seconds=_SECONDS,
     default_status=_STATUS,
-    description="Asks for the capture dates on which the shop has changed: a look at the rows of the last hour.",
+    description="Requests the capture dates on which the shop has changed; each look reads the rows of the last hour.",
 )
 def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
-    """Compare the shop with what it was at the last look; at the first one, with raw."""
+    """Compare the shop with its state at the last look; the first look compares it with raw."""
     calendar = calendar_of(lake)
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
@@ -154,37 +155,37 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
     job=derive_dates_job,
     minimum_interval_seconds=_SECONDS,
     default_status=_STATUS,
-    description="Asks for the order dates that come out otherwise because of what was captured.",
+    description="Requests the order dates that captured changes affect.",
 )
 def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.SensorResult:
-    """Compare the lake with what it was at the last look; at the first one, its tables with one another."""
+    """Compare the lake with its state at the last look; the first look compares its tables with one another."""
     calendar = calendar_of(lake)
 
     def look(marks: Mapping[str, Any] | None) -> tuple[list[date], Mapping[str, Any]]:
-        # First the versions: what is committed after them is seen by the next look.
+        # Versions are read first, so that the next look sees what is committed meanwhile.
         now = versions_now(lake)
         if marks is None:
-            left = unaccounted_dates(lake, [entity.cleansed for entity in DATED], calendar, _last_partition())
-            return sorted({*left, *unbuilt_dates(lake)}), now
+            unaccounted = unaccounted_dates(lake, [entity.cleansed for entity in DATED], calendar, _last_partition())
+            return sorted({*unaccounted, *unbuilt_dates(lake)}), now
         return (affected_dates(lake, marks, calendar) if now != marks else []), now
 
-    # What such a run has captured so far touches the dates that the rest of it will touch.
+    # A capture that is still active will affect further rows of the same dates.
     return _tick(context, lake, look, hold_since=_capturing_since(context.instance))
 
 
 def _capturing_since(instance: dg.DagsterInstance) -> datetime | None:
-    """Since when a run captures the shop's changes, if one is at work, and has not been for long."""
-    at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    """Return since when a run captures the shop's changes; None if none is active, or only one that takes too long."""
+    active = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
     since = datetime.now(UTC) - _PATIENCE
-    found = dg.RunsFilter(job_name=capture_changes_job.name, statuses=at_work, created_after=since)
-    return min((run.create_timestamp for run in instance.get_run_records(filters=found)), default=None)
+    captures = dg.RunsFilter(job_name=capture_changes_job.name, statuses=active, created_after=since)
+    return min((run.create_timestamp for run in instance.get_run_records(filters=captures)), default=None)
 
 
 def _clocks(lake: Lake, table: Table) -> dict[date, tuple[int, int]]:
-    """Rows of a raw table by capture date, and the sum of their clocks."""
+    """Return the rows of a raw table by capture date, and the sum of their clocks."""
     if find(lake, table) is None:
         return {}
-    # As decimals: the sum of a date is more than 64 bits hold.
+    # The clocks are decimals, because the sum of a date exceeds 64 bits.
     clock = nw.col("updated_at").dt.timestamp("us").cast(nw.Decimal(38, 0))
     rows = rows_of(lake.scan(table).group_by("captured_on").agg(rows=nw.len(), clocks=clock.sum()))
     return {on: (count, int(clocks)) for on, count, clocks in rows.iter_rows()}

@@ -148,7 +148,7 @@ def test_an_instance_of_others_is_not_pruned(stored: Lakehouse) -> None:
 
     require_own_history(instance)
     run = theirs.execute_in_process(instance=instance)
-    with pytest.raises(SharedHistoryError, match="found theirs, which it did not run"):
+    with pytest.raises(SharedHistoryError, match="found theirs in this Dagster instance"):
         prune_everything(instance, stored.lake)
     assert prune_history_job.execute_in_process(instance=instance, resources={"lake": stored.lake}).success
     assert instance.get_run_by_id(run.run_id) is not None

@@ -109,7 +109,7 @@ def _dates_are_told(built: Lakehouse) -> None:
         daemon.tick(touched_dates_sensor)
         assert not daemon.tick(touched_dates_sensor)
     reason = str(daemon.skipped["touched_dates_sensor"])
-    assert reason.startswith("1 dates wait; in vain so far: 2017-01-04: ")
+    assert reason.startswith("1 dates wait; repeated failures: 2017-01-04: ")
     assert "rejected_share" in reason
 
     # The date waits for its hour; that it changed is its turn at once.

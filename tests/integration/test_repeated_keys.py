@@ -39,7 +39,7 @@ def test_both_rows_are_captured_once_and_the_key_is_told_until_the_shop_is_corre
         assert quantities(lakehouse) == ["1", "2", "3"]
         found = said(lakehouse, DAY)
         assert (found["passed"], found["severity"], found["detail"]) == (False, "WARN", "o1 / 1 (2 rows)")
-        assert found["found"] == "keys that come more than once: 1"
+        assert found["found"] == "keys that occur more than once: 1"
         assert said(lakehouse, NEXT)["passed"]
 
     lakehouse.shop("DELETE FROM shop.more")

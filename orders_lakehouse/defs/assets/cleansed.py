@@ -1,4 +1,4 @@
-"""Cleansed: current rows by business date (every version of a dimension), split by their contracts.
+"""Cleansed assets: current rows by business date (every version of a dimension), split by their contracts.
 
 Each asset writes its quarantine table in the same step.
 """
@@ -14,8 +14,8 @@ from orders_lakehouse.contracts.checks import NO_WARNINGS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.charts import RED, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.checks.check_reporting import report
-from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, spared, told
-from orders_lakehouse.defs.execution import derived
+from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, report_step, spared
+from orders_lakehouse.defs.execution import derive_in_step
 from orders_lakehouse.defs.metadata import (
     ROW_COUNT,
     SAMPLE_ROWS,
@@ -35,9 +35,9 @@ from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date
 from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF
 
-# Reasons whose rows are drawn by date.
+# Number of reasons with a chart by date.
 _TRENDS = 3
-# Rows of a reason in a sample.
+# Number of rows of a reason in a sample.
 _SAMPLED = 2
 _COMMANDS = """```sh
 lakehouse quarantine list --table {table}      # why, since when
@@ -52,8 +52,8 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
         NO_WARNINGS,
         asset=key_of(table),
         description=(
-            "No row stands with a warning: a value that was left out, or is kept and is not as it should be, or a code "
-            "on a date on which it was not valid."
+            "No row has a warning: for a value that was removed, for one that stayed although it breaks a rule, or for "
+            "a code on a date on which it was not valid."
         ),
     )
 
@@ -74,8 +74,10 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
             if not spared(context, table):
                 raise
             kept = [as_before(lake, check.key)] if can_warn(table) else []
-            return dg.MaterializeResult(check_results=[*kept, told(context, lake, key_of(table), failure.description)])
-        got_through = [told(context, lake, key_of(table), None)] if table in DIMENSIONS else []
+            return dg.MaterializeResult(
+                check_results=[*kept, report_step(context, lake, key_of(table), failure.description)]
+            )
+        got_through = [report_step(context, lake, key_of(table), None)] if table in DIMENSIONS else []
         return dg.MaterializeResult(check_results=[*warns, *got_through])
 
     asset: dg.AssetsDefinition = cleansed
@@ -83,33 +85,33 @@ def _cleansed(table: Table) -> dg.AssetsDefinition:
 
 
 def _derive(context: dg.AssetExecutionContext, lake: Lake, table: Table) -> None:
-    """Derive the run's dates, and tell of them."""
+    """Derive the run's dates, and report on them."""
     first, last = run_dates(context)
     began = time.perf_counter()
-    bad, good = derived(context, lake, table, (first, last))
+    bad, good = derive_in_step(context, lake, table, (first, last))
     shown = days_shown(first, last)
     in_quarantine = quarantined(lake, table).filter(pl.col(str(table.partitioned_by)).is_between(*shown))
-    standing = by_reason(in_quarantine, table)
+    counts_by_reason = by_reason(in_quarantine, table)
     counts = {
         "rows_in_run": good.rows,
         "quarantined_in_run": bad.rows,
         "dates_changed_in_run": pl.concat([good.changed, bad.changed]).n_unique(),
     }
-    report_state(context, lake, table, good.sample, began, counts, _trends(standing))
-    _report_quarantine(context, table, in_quarantine, standing, shown)
+    report_state(context, lake, table, good.sample, began, counts, _trends(counts_by_reason))
+    _report_quarantine(context, table, in_quarantine, counts_by_reason, shown)
     report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
-    _report_reasons_by_date(context, standing.filter(pl.col("date").is_between(first, last)))
+    _report_reasons_by_date(context, counts_by_reason.filter(pl.col("date").is_between(first, last)))
 
 
 def _warns(context: dg.AssetExecutionContext, lake: Lake, table: Table, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
-    """What the check says of the run's dates."""
+    """Report the check of warnings for the run's dates."""
     dates = run_dates(context)
     verdicts = verdicts_on(warnings_by_date(lake, table, *dates), table)
     return report(context, lake, check, verdicts, dates, severity=dg.AssetCheckSeverity.WARN)
 
 
 def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """What the check says of the dates on which rows of a cleansed table warn.
+    """Return the verdicts on dates on which rows of a cleansed table warn.
 
     Args:
         warned: date, warning, rows, sample (keys).
@@ -119,13 +121,13 @@ def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
         date, passed, expected, found, detail; a row for each date.
     """
     keys = pl.col("sample").list.join(", ")
-    found = warned.group_by("date").agg(
+    verdicts = warned.group_by("date").agg(
         passed=pl.lit(value=False),
         expected=pl.lit("no row with a warning"),
         found=pl.format("{}: {} rows", "warning", "rows").str.join("; "),
         detail=pl.format("{} ({})", "warning", keys).str.join("; "),
     )
-    return found.with_columns(
+    return verdicts.with_columns(
         detail=pl.format(
             '{}. The rows: lakehouse sql "select * from cleansed.{} where warnings is not null"',
             "detail",
@@ -134,8 +136,8 @@ def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
     ).sort("date")
 
 
-def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.DataFrame) -> None:
-    counted = standing.sort("date", "rows", "reason", descending=[False, True, False])
+def _report_reasons_by_date(context: dg.AssetExecutionContext, counts_by_reason: pl.DataFrame) -> None:
+    counted = counts_by_reason.sort("date", "rows", "reason", descending=[False, True, False])
     by_date = {
         str(day): {"quarantined_by_reason": dg.MetadataValue.json(dict(of_day.select("reason", "rows").iter_rows()))}
         for (day,), of_day in counted.group_by("date", maintain_order=True)
@@ -143,17 +145,17 @@ def _report_reasons_by_date(context: dg.AssetExecutionContext, standing: pl.Data
     add_metadata_by_date(context, by_date)
 
 
-def _trends(standing: pl.DataFrame) -> list[Series]:
-    """The most frequent reasons by date, to draw."""
+def _trends(counts_by_reason: pl.DataFrame) -> list[Series]:
+    """Return the most frequent reasons as series by date."""
     return [
-        Series(f"quarantine: {reason}", standing.filter(reason=reason).select("date", value="rows"), RED)
-        for reason in _most_frequent(standing)["reason"].head(_TRENDS)
+        Series(f"quarantine: {reason}", counts_by_reason.filter(reason=reason).select("date", value="rows"), RED)
+        for reason in _most_frequent(counts_by_reason)["reason"].head(_TRENDS)
     ]
 
 
-def _most_frequent(standing: pl.DataFrame) -> pl.DataFrame:
-    """Reasons, the most frequent first, with the latest date of each: reason, rows, date."""
-    by_name = standing.group_by("reason").agg(pl.col("rows").sum(), pl.col("date").max())
+def _most_frequent(counts_by_reason: pl.DataFrame) -> pl.DataFrame:
+    """Return reasons, the most frequent first, with the latest date of each: reason, rows, date."""
+    by_name = counts_by_reason.group_by("reason").agg(pl.col("rows").sum(), pl.col("date").max())
     return by_name.sort("rows", "reason", descending=[True, False])
 
 
@@ -161,19 +163,19 @@ def _report_quarantine(
     context: dg.AssetExecutionContext,
     table: Table,
     in_quarantine: pl.LazyFrame,
-    standing: pl.DataFrame,
+    counts_by_reason: pl.DataFrame,
     shown: tuple[date, date],
 ) -> None:
-    """Tell once, at the run's last date, what stands in quarantine on the dates that are shown, and how to go on."""
-    if standing.is_empty():
+    """Report once, at the run's last date, what is in quarantine on the charted dates, and how to go on."""
+    if counts_by_reason.is_empty():
         return
     quarantine = QUARANTINE_OF[table.name]
-    reasons = bars_by_name(standing.group_by(name="reason").agg(value=pl.col("rows").sum()), RED)
-    # From the latest date of each reason: a few partitions are read, whatever the table holds.
+    reasons = bars_by_name(counts_by_reason.group_by(name="reason").agg(value=pl.col("rows").sum()), RED)
+    # The sample comes from the latest date of each reason, so that only a few partitions are read.
     day = pl.col(str(quarantine.partitioned_by))
     some = [
         in_quarantine.filter(day == row["date"], has_reason(row["reason"])).head(_SAMPLED)
-        for row in _most_frequent(standing).head(SAMPLE_ROWS // _SAMPLED).iter_rows(named=True)
+        for row in _most_frequent(counts_by_reason).head(SAMPLE_ROWS // _SAMPLED).iter_rows(named=True)
     ]
     rows = rows_of(nw.from_native(pl.concat(some).unique(maintain_order=True)))
     first = [*table.key, "reasons", str(quarantine.partitioned_by)]

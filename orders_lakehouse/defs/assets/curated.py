@@ -1,4 +1,4 @@
-"""Curated: an asset for each curated table, made as the table says."""
+"""Curated assets: one for each curated table, made by its recipe."""
 
 import time
 from itertools import chain, repeat
@@ -10,7 +10,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.base import Curated
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.charts import BLUE, GREEN, Series, as_picture, bars_by_name
-from orders_lakehouse.defs.execution import derived
+from orders_lakehouse.defs.execution import derive_in_step
 from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, report_rows_by_date, report_state
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.frames import rows_of
@@ -24,29 +24,29 @@ def _curated(curated: Curated) -> dg.AssetsDefinition:
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake"}),
         partitions_def=DAILY if table.partitioned_by else None,
-        # One without dates is still part of a range: the run works on all dates at once.
+        # A run of a table without dates still covers a range of dates, all of them at once.
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def made(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+    def curated_rows(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         began = time.perf_counter()
         with failures(context):
-            (done,) = derived(context, lake, table, run_dates(context))
+            (result,) = derive_in_step(context, lake, table, run_dates(context))
             counted = _drawn_by_name(lake, table, curated.drawn_by) if curated.drawn_by else {}
             if table.partitioned_by is None:
-                report_state(context, lake, table, done.sample, began, {})
-                return dg.MaterializeResult(metadata={ROW_COUNT: done.rows, **counted})
+                report_state(context, lake, table, result.sample, began, {})
+                return dg.MaterializeResult(metadata={ROW_COUNT: result.rows, **counted})
             drawn = _drawn_by_date(context, lake, curated)
-            counts = {"rows_in_run": done.rows, "dates_changed_in_run": len(done.changed)}
-            report_state(context, lake, table, done.sample, began, counts, drawn)
-        report_rows_by_date(context, {ROW_COUNT: done.by_date})
+            counts = {"rows_in_run": result.rows, "dates_changed_in_run": len(result.changed)}
+            report_state(context, lake, table, result.sample, began, counts, drawn)
+        report_rows_by_date(context, {ROW_COUNT: result.by_date})
         return dg.MaterializeResult(metadata=counted or None)
 
-    asset: dg.AssetsDefinition = made
+    asset: dg.AssetsDefinition = curated_rows
     return asset
 
 
 def _drawn_by_date(context: dg.AssetExecutionContext, lake: Lake, curated: Curated) -> list[Series]:
-    """What a table has drawn by date, the first of it in green."""
+    """Return the series that a table draws by date, the first one in green."""
     if curated.drawn_by_date is None:
         return []
     rows = rows_of(lake.scan(curated.table, between=days_shown(*run_dates(context))))
@@ -56,7 +56,7 @@ def _drawn_by_date(context: dg.AssetExecutionContext, lake: Lake, curated: Curat
 
 
 def _drawn_by_name(lake: Lake, table: Table, column: str) -> dict[str, dg.MetadataValue]:
-    """How many rows have each value of a column."""
+    """Draw the number of rows for each value of a column."""
     counted = rows_of(lake.scan(table).group_by(nw.col(column).alias("name")).agg(value=nw.len()))
     return {f"rows_by_{column}": as_picture(bars_by_name(counted), f"Rows by {column}")}
 

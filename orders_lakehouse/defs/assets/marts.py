@@ -1,4 +1,4 @@
-"""Marts: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
+"""Marts assets: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from orders_lakehouse.contracts.document import OWNERS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.checks.check_reporting import record_tests
-from orders_lakehouse.defs.checks.dimensions import dimension_key, gets_through, still_failing, told
+from orders_lakehouse.defs.checks.dimensions import dimension_key, gets_through, report_step, still_failing
 from orders_lakehouse.defs.dbt_models import model_schema
 from orders_lakehouse.defs.metadata import FIRST, key_of
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
@@ -35,14 +35,14 @@ from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import load, lost_copies
 
-# Concurrent runs of one dbt project collide on their temporary tables: this pool has one slot.
+# Pool with one slot: concurrent runs of one dbt project collide on their temporary tables.
 DBT_POOL = "dbt"
 PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
 
 
-# What dbt writes of a build.
+# Name of dbt's file with the results of a build.
 _RESULTS: Final = "run_results.json"
-# Tables whose checks decide whether a date may stand in the facts.
+# Tables whose checks decide whether a date is allowed in the facts.
 _JUDGED = (
     *(entity.cleansed for entity in DATED),
     *(curated.table for curated in CURATED_TABLES if curated.copied),
@@ -50,10 +50,10 @@ _JUDGED = (
 
 
 def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
-    """The tables that a fact follows date by date: those whose copies it is made of.
+    """Return the tables that a fact follows date by date: those whose copies it is made of.
 
-    Between them lie assets without dates; through those alone a range of dates that is launched in the UI would not
-    find its way to the facts, and would end without them and without a word.
+    The copies between them have no dates. Without these dependencies, a range of dates launched in the UI would end
+    silently before the facts.
     """
     if not models.is_by_date(models.node_of(manifest, unique_id)):
         return []
@@ -65,20 +65,20 @@ class Translator(DagsterDbtTranslator):
     """Models become `[marts, <model>]`; descriptions and tests come from the models' yml."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """Layer and name; sources say in their yml which asset they are."""
+        """Return layer and name; sources name their asset in their yml."""
         if dbt_resource_props["resource_type"] == "model":
             return dg.AssetKey([models.layer_of(dbt_resource_props), dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """The spec of a model, with the lake tables that a fact follows, its columns and what they are made of."""
+        """Return the spec of a model, with the lake tables that a fact follows, its columns and their lineage."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         if not unique_id.startswith("model."):
             return spec
-        made_of = {
+        lineage = {
             column: [
-                dg.TableColumnDep(self.get_asset_key(models.node_of(manifest, source)), other)
-                for source, other in origins
+                dg.TableColumnDep(self.get_asset_key(models.node_of(manifest, source)), source_column)
+                for source, source_column in origins
             ]
             for column, origins in models.origins(manifest, unique_id).items()
         }
@@ -86,20 +86,20 @@ class Translator(DagsterDbtTranslator):
             deps=[key_of(table) for table in followed(manifest, unique_id)],
             metadata={
                 "dagster/column_schema": model_schema(manifest, unique_id),
-                "dagster/column_lineage": dg.TableColumnLineage(made_of),
+                "dagster/column_lineage": dg.TableColumnLineage(lineage),
             },
         )
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The layer: staging or marts."""
+        """Return the layer: staging or marts."""
         return models.layer_of(dbt_resource_props)
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
-        """Whoever owns the lake."""
+        """Return the owners of the lake."""
         return OWNERS
 
 
-# The copy of a table and the list of its keys are two sources and one asset.
+# Settings of the translator: the copy of a table and the list of its keys are two sources and one asset.
 TRANSLATOR = Translator(
     DagsterDbtTranslatorSettings(enable_code_references=True, enable_duplicate_source_asset_keys=True)
 )
@@ -116,17 +116,17 @@ TRANSLATOR = Translator(
     pool=DBT_POOL,
 )
 def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
-    """Staging views and dimensions, with their tests. Members of one that cannot be built are inferred."""
+    """Staging views and dimensions, with their tests. If a dimension cannot be built, its new members are inferred."""
     broken = {dimension_of(table): reason for table, reason in _load_lost(context, lake).items()}
-    invocation = yield from _build(context, dbt, lake, without=list(broken))
+    invocation = yield from _build_models(context, dbt, lake, without=list(broken))
     try:
-        _end(context, invocation)
+        _finish(context, invocation)
     except dg.Failure as failure:
         failed = _failed_dimensions(invocation)
         if not failed:
             raise
         broken |= dict.fromkeys(failed, str(failure.description))
-    yield from _settle(context, dbt, lake, broken)
+    yield from _repair_members(context, dbt, lake, broken)
 
 
 @dbt_assets(
@@ -142,19 +142,19 @@ def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourcePar
 )
 def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
     """Facts of the run's dates, each replaced in one transaction, with their tests."""
-    # Of members the dimensions are made, and those stand.
+    # Lost copies of dimensions do not matter here: facts use the dimensions, which exist.
     _load_lost(context, lake)
     with failures(context):
         blocked = blocked_dates(lake)
-    invocation = yield from _build(context, dbt, lake, run_dates(context), blocked)
-    _end(context, invocation)
+    invocation = yield from _build_models(context, dbt, lake, run_dates(context), blocked)
+    _finish(context, invocation)
 
 
 def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> dict[Table, str]:
-    """Load the copies that are empty for want of a load; returns those of dimensions that cannot be, and why."""
+    """Load copies that are unexpectedly empty; return the dimensions whose copy cannot be loaded, and why."""
     with failures(context):
         lost = lost_copies()
-    left = {}
+    failed = {}
     for copy in lost:
         try:
             with failures(context):
@@ -162,51 +162,51 @@ def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> dict[Table, str
         except dg.Failure as failure:
             if copy.table not in DIMENSIONS:
                 raise
-            left[copy.table] = str(failure.description)
-    loaded = [copy.name for copy in lost if copy.table not in left]
+            failed[copy.table] = str(failure.description)
+    loaded = [copy.name for copy in lost if copy.table not in failed]
     if loaded:
         context.log.warning(
-            "Found no rows of %s in schema lake, as after a crash of the server: loaded.", ", ".join(loaded)
+            "Found no rows of %s in schema lake, probably after a crash of the server; loaded again.", ", ".join(loaded)
         )
-    return left
+    return failed
 
 
 def _failed_dimensions(invocation: DbtCliInvocation) -> list[str]:
-    """Return the dimensions that were not built, where nothing else failed."""
-    # dbt that ends before its first model writes none.
+    """Return the dimensions that were not built, provided nothing else failed."""
+    # dbt writes no results if it ends before its first model.
     if not invocation.target_path.joinpath(_RESULTS).exists():
         return []
     return models.failed_dimensions(models.manifest(), invocation.get_artifact(_RESULTS))
 
 
-def _settle(
+def _repair_members(
     context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]
 ) -> Iterator[dg.Output[None]]:
-    """Give dimensions that are broken the members that facts need, and facts the members of those that are mended.
+    """Infer members of broken dimensions that facts need, and follow inferred members of dimensions that work again.
 
     Args:
-        context: The running step's.
-        dbt: What builds.
+        context: Context of the running step.
+        dbt: The dbt of the run.
         lake: The lake.
-        broken: Name of each dimension that was not built, and why.
+        broken: Error by name of each dimension that was not built.
     """
     for table in DIMENSIONS:
         name, asset = dimension_of(table), dimension_key(table)
         if asset not in context.selected_asset_keys:
             continue
         check = gets_through(asset).key
-        of_copy = still_failing(lake, gets_through(dg.AssetKey(["warehouse", table.name])).key)
-        failure = broken.get(name, str(of_copy["found"].first()) if of_copy.height else None)
+        failing_copy = still_failing(lake, gets_through(dg.AssetKey(["warehouse", table.name])).key)
+        failure = broken.get(name, str(failing_copy["found"].first()) if failing_copy.height else None)
         if name in broken:
             try:
                 _operate(context, dbt, "infer_members", name)
             except dg.Failure as error:
-                # A fact whose member is there can be built; one whose member is not is refused by its contract.
-                failure = f"{failure}; nor can members be inferred: {error.description}"
+                # A fact with all its members can still be built; its contract refuses one without.
+                failure = f"{failure}; members cannot be inferred either: {error.description}"
             yield dg.Output(None, asset.to_python_identifier(), metadata={"kept": "as it was, with inferred members"})
         elif failure is None and still_failing(lake, check).height:
             _operate(context, dbt, "follow_members", name)
-        told(context, lake, asset, failure)
+        report_step(context, lake, asset, failure)
 
 
 def _operate(context: dg.AssetExecutionContext, dbt: Dbt, macro: str, dimension: str) -> None:
@@ -215,16 +215,16 @@ def _operate(context: dg.AssetExecutionContext, dbt: Dbt, macro: str, dimension:
         variables = warehouse_for_dbt()
     arguments = ["run-operation", macro, "--args", json.dumps({"dimension": dimension})]
     invocation = dbt.cli(arguments, variables, raise_on_error=False).wait()
-    _end(context, invocation)
+    _finish(context, invocation)
 
 
 def blocked_dates(lake: Lake) -> list[date]:
-    """Dates that a blocking check of what facts are made of has found bad; they are left out of a first build."""
+    """Return dates that a blocking check of a fact's upstream tables has found bad; a first build leaves them out."""
     upstream = pl.col("asset").is_in([table.path for table in _JUDGED])
     return bad_dates(latest(lake).filter(upstream))
 
 
-def _build(
+def _build_models(
     context: dg.AssetExecutionContext,
     dbt: Dbt,
     lake: Lake,
@@ -232,7 +232,7 @@ def _build(
     blocked: Sequence[date] = (),
     without: Sequence[str] = (),
 ) -> Generator[Any, None, DbtCliInvocation]:
-    """Build the step's models but some, and store what tests found; returns the invocation, which may have failed."""
+    """Build the step's models except some, and store the results of tests; return the invocation, even if it failed."""
     with failures(context):
         variables = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
     arguments = ["build", "--exclude-resource-type", "unit_test", *(["--exclude", *without] if without else [])]
@@ -244,27 +244,27 @@ def _build(
                 tests.append(event)
             yield event
     finally:
-        # Also when dbt ends with a failure: that is when they matter.
+        # Results are stored even if dbt fails, because then they matter most.
         with failures(context):
             record_tests(context, lake, tests, dates)
     keep_what_dbt_parsed(invocation.target_path)
     return invocation
 
 
-def _end(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> None:
-    """Raise what dbt failed by, and remove its artifacts or those of earlier failures."""
+def _finish(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> None:
+    """Raise dbt's error, if any, and remove the artifacts of this build or of earlier failures."""
     try:
         with failures(context):
-            _raise_what_dbt_said(invocation)
+            _raise_error_of(invocation)
     except Exception:
         tidy_after_dbt(invocation.target_path, failed=True)
         raise
     tidy_after_dbt(invocation.target_path, failed=False)
 
 
-# What dbt says around an error: that there was one, where the SQL lies, how many there were; and whole rows, which may
-# say who somebody is. Of these details only the view is told that stands in the way of another
-# column; what is not told is Postgres' advice to drop it, which is somebody's.
+# Lines of dbt's log that frame an error: that there was one, where the SQL is, how many there were. Postgres' DETAIL is
+# dropped, too, because it shows whole rows with personal values, unless it names a view that depends on a column. So is
+# its HINT to drop that view, which belongs to somebody.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
     r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"
@@ -272,11 +272,11 @@ _FRAMING = re.compile(
 )
 
 
-def _raise_what_dbt_said(invocation: DbtCliInvocation) -> None:
-    """Raise what dbt failed by, each thing once; nothing when it succeeded.
+def _raise_error_of(invocation: DbtCliInvocation) -> None:
+    """Raise dbt's error, each message once; do nothing if dbt succeeded.
 
     Raises:
-        DatabaseUnavailableError: The connection broke, or a lock was not to be had.
+        DatabaseUnavailableError: The connection broke, or a lock could not be obtained.
         DatabaseError: A model or a test failed.
     """
     error = invocation.get_error()
@@ -285,6 +285,6 @@ def _raise_what_dbt_said(invocation: DbtCliInvocation) -> None:
     _, _, logged = str(getattr(error, "description", error)).partition("Errors parsed from dbt logs:")
     plain = re.sub(r"\x1b\[\d+m", "", logged)
     lines = (re.sub(r"^connection to server .+? failed: ", "", line.strip()) for line in plain.splitlines())
-    said = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
-    ended = f"it ended with status {invocation.process.returncode} and no word; its log is in {invocation.target_path}"
-    raise failure_in_words("warehouse", f"dbt failed: {said or ended}", plain)
+    messages = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
+    ended = f"status {invocation.process.returncode} and no message; its log is in {invocation.target_path}"
+    raise failure_in_words("warehouse", f"dbt failed: {messages or ended}", plain)

@@ -1,4 +1,4 @@
-"""Raw: the log of row versions, captured from the shop by the date of its change clock."""
+"""Raw assets: the log of row versions, captured from the shop by the date of their change clock."""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
 from orders_lakehouse.tables import RAW, entity_of, stops
 
 SCHEMA_DRIFT = "schema_drift"
-# Keys that a verdict names.
+# Maximum keys listed in a verdict.
 _NAMED = 5
 
 
@@ -33,21 +33,21 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     check = dg.AssetCheckSpec(
         RAW_MATCHES_SOURCE,
         asset=key_of(table),
-        description="Every row that the shop counts in the window stands in raw.",
+        description="Raw has every row that the shop counts in the window.",
         blocking=stops(table.path, RAW_MATCHES_SOURCE),
     )
     drift = dg.AssetCheckSpec(
         SCHEMA_DRIFT,
         asset=key_of(table),
         description=(
-            "The shop has the columns of the contract and no others, in the types that they had when this version of "
-            "the contract was captured first. Whatever it has is captured all the same."
+            "The shop has exactly the columns of the contract, in the types that they had when this version of the "
+            "contract was first captured. All columns of the shop are captured all the same."
         ),
     )
     once = dg.AssetCheckSpec(
         KEY_STANDS_ONCE,
         asset=key_of(table),
-        description="The shop offers each key once at a time. Rows that share a key are captured, all of them.",
+        description="The shop offers each key once at a time. Rows that share a key are all captured.",
     )
 
     @dg.asset(
@@ -63,10 +63,10 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         except dg.Failure as failure:
             if not spared(context, table):
                 raise
-            context.log.warning("%s is not captured, and stops no fact: %s", table.path, failure.description)
+            context.log.warning("%s is not captured; facts are built without it: %s", table.path, failure.description)
             nothing = pl.DataFrame([not_captured(str(failure.description))], schema=VERDICT)
-            told = report(context, lake, check.key, nothing, run_dates(context), severity=severity_of(check.key))
-            return dg.MaterializeResult(check_results=[told, as_before(lake, drift.key), as_before(lake, once.key)])
+            result = report(context, lake, check.key, nothing, run_dates(context), severity=severity_of(check.key))
+            return dg.MaterializeResult(check_results=[result, as_before(lake, drift.key), as_before(lake, once.key)])
 
     def judged(context: dg.AssetExecutionContext, lake: Lake) -> list[dg.AssetCheckResult]:
         dates = run_dates(context)
@@ -82,7 +82,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                 rows = batch.rows.with_columns(run_id=pl.lit(context.run_id))
                 repeated.append(repeated_keys(table, rows))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
-                # Not the rows themselves: they would stay in memory beside the next ones.
+                # Only a sample is kept, because the rows themselves would stay in memory.
                 sample = sampled(rows) if rows.height else sample
             counts.append(batch.counted)
             shapes.append(record_shape(lake, table, batch.shape, captured[-1].extra_columns, context.run_id))
@@ -93,10 +93,10 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
         counted = matches_source(pl.concat(counts).group_by("date").agg(pl.col("rows").sum()), present)
         matches = report(context, lake, check.key, counted, dates, severity=severity_of(check.key))
-        found = drifts(table, shapes[-1])
+        drifted = drifts(table, shapes[-1])
         warn = dg.AssetCheckSeverity.WARN
-        told = {"drift": table_of(pl.DataFrame(found))} if found else {}
-        fits = report(context, lake, drift.key, fits_contract(table, found), None, severity=warn, metadata=told)
+        details = {"drift": table_of(pl.DataFrame(drifted))} if drifted else {}
+        fits = report(context, lake, drift.key, fits_contract(table, drifted), None, severity=warn, metadata=details)
         stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
         return [matches, fits, stands_once]
 
@@ -105,11 +105,11 @@ def _raw(table: Table) -> dg.AssetsDefinition:
 
 
 def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
-    """Whether raw has what the shop counts.
+    """Compare the rows that the shop counts with those in raw.
 
     Args:
-        counted: date, rows, as the shop counts.
-        present: date, rows, of those that stand in raw.
+        counted: date, rows, as counted by the shop.
+        present: date, rows, as present in raw.
 
     Returns:
         date, passed, expected, found, detail; a row for each date that has rows on either side.
@@ -126,15 +126,15 @@ def matches_source(counted: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame
 
 
 def not_captured(error: str) -> dict[str, Any]:
-    """The verdict on every date of a run that could not read its table of the shop."""
+    """Return the verdict on every date of a run that could not read its table of the shop."""
     return {"date": None, "passed": False, "expected": "every row of the shop", "found": f"not captured: {error}"}
 
 
 def each_key_once(repeated: pl.DataFrame) -> pl.DataFrame:
-    """Whether the shop offers each key once.
+    """Return verdicts on dates on which the shop offers a key more than once.
 
     Args:
-        repeated: date, key, rows, of the keys that came more than once.
+        repeated: date, key, rows, of the repeated keys.
 
     Returns:
         date, passed, expected, found, detail; a row for each date that has such keys.
@@ -144,29 +144,29 @@ def each_key_once(repeated: pl.DataFrame) -> pl.DataFrame:
     return repeated.group_by("date", maintain_order=True).agg(
         passed=pl.lit(value=False),
         expected=pl.lit("each key once"),
-        found=pl.format("keys that come more than once: {}", pl.len()),
+        found=pl.format("keys that occur more than once: {}", pl.len()),
         detail=pl.concat_str(named, more),
     )
 
 
-def fits_contract(table: Table, found: Sequence[Drift]) -> pl.DataFrame:
-    """Whether the shop has the shape that the contract of a raw table expects.
+def fits_contract(table: Table, drifted: Sequence[Drift]) -> pl.DataFrame:
+    """Compare the shape of the shop's table with the contract of its raw table.
 
     Args:
         table: The raw table.
-        found: What is not as expected.
+        drifted: Columns that differ.
 
     Returns:
-        date (null: the table as a whole), passed, expected, found, detail; one row.
+        date (null: the whole table), passed, expected, found, detail; one row.
     """
     expected = [f"version {contract_version(table.model)} of the contract ({declared_at(table.model)})"]
     verdict = {
         "date": None,
-        "passed": not found,
-        "expected": "; ".join(expected + [f"{drift.column}: {drift.expected}" for drift in found]),
-        "found": "; ".join(f"{drift.column}: {drift.found} since {drift.since:%Y-%m-%d %H:%M}Z" for drift in found)
+        "passed": not drifted,
+        "expected": "; ".join(expected + [f"{drift.column}: {drift.expected}" for drift in drifted]),
+        "found": "; ".join(f"{drift.column}: {drift.found} since {drift.since:%Y-%m-%d %H:%M}Z" for drift in drifted)
         or None,
-        "detail": "; ".join(f"{drift.column}: {drift.to_do}" for drift in found) or None,
+        "detail": "; ".join(f"{drift.column}: {drift.to_do}" for drift in drifted) or None,
     }
     return pl.DataFrame([verdict], schema=VERDICT)
 

@@ -1,11 +1,11 @@
-"""Warehouse: copies of lake tables in Postgres, for dbt. Unpartitioned: a load takes whatever dates have changed."""
+"""Warehouse assets: copies of lake tables in Postgres, for dbt. Unpartitioned: a load copies the dates that changed."""
 
 from datetime import date
 
 import dagster as dg
 
 from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.defs.checks.dimensions import gets_through, told
+from orders_lakehouse.defs.checks.dimensions import gets_through, report_step
 from orders_lakehouse.defs.dbt_models import model_schema
 from orders_lakehouse.defs.metadata import ROW_COUNT, copied, key_of, priority
 from orders_lakehouse.defs.resources import failures
@@ -21,7 +21,7 @@ from orders_lakehouse.warehouse.models import manifest
 
 def _copy(copy: Copy) -> dg.AssetsDefinition:
     key = dg.AssetKey(["warehouse", copy.name])
-    of_dimension = copy.table in DIMENSIONS
+    is_dimension = copy.table in DIMENSIONS
 
     @dg.asset(
         key=key,
@@ -33,23 +33,23 @@ def _copy(copy: Copy) -> dg.AssetsDefinition:
         metadata=copied(copy.table, copy.types, f"{lake_schema()}.{copy.name}"),
         op_tags=priority(copy.table),
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[gets_through(key)] if of_dimension else [],
+        check_specs=[gets_through(key)] if is_dimension else [],
     )
     def loaded(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
         try:
             with failures(context):
-                done = load(lake, copy)
+                result = load(lake, copy)
         except dg.Failure as failure:
-            if not of_dimension:
+            if not is_dimension:
                 raise
-            result = told(context, lake, key, failure.description)
-            return dg.MaterializeResult(metadata={"kept": "as it was"}, check_results=[result])
+            check = report_step(context, lake, key, failure.description)
+            return dg.MaterializeResult(metadata={"kept": "as it was"}, check_results=[check])
         return dg.MaterializeResult(
-            check_results=[told(context, lake, key, None)] if of_dimension else [],
+            check_results=[report_step(context, lake, key, None)] if is_dimension else [],
             metadata={
-                "rows_copied": done.rows,
-                "dates_replaced": "all" if done.dates is None else str(done.dates),
-                "delta_version": done.version,
+                "rows_copied": result.rows,
+                "dates_replaced": "all" if result.dates is None else str(result.dates),
+                "delta_version": result.version,
             },
         )
 
@@ -79,8 +79,8 @@ def calendar(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) ->
     country = days["holidays_country"][0]
     if country != settings().holidays_country:
         context.log.warning(
-            f"LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}, and the lake has the holidays of {country}: "
-            "they stay until `lakehouse calendar --apply`."
+            f"LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}, and the lake has the holidays of {country}; "
+            "run `lakehouse calendar --apply` to change them."
         )
     return dg.MaterializeResult(metadata={ROW_COUNT: days.height, "holidays_country": country})
 

@@ -1,1 +1,1 @@
-"""Asset checks, and how what they find reaches the lake and Dagster."""
+"""Asset checks, and the storage and display of their results."""

@@ -1,8 +1,8 @@
-"""How the verdict of a check, date by date, reaches the lake and Dagster.
+"""Store the verdicts of a check by date, and report a summary to Dagster.
 
-A range of dates is one run, and Dagster keeps one result of it. So every date's verdict goes to `checks/results`, and
-Dagster gets a summary: what fails over all dates. It stops the run only where a date of the run fails; `in_force` has
-Dagster show the worst in the end.
+A range of dates is one run, and Dagster keeps one result for it. So the verdict on each date goes to `checks/results`,
+and Dagster gets a summary of what fails over all dates. The summary stops the run only if a date of the run fails.
+After the run, `in_force` shows the worst result in Dagster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.defs.checks.in_force import dates_told, last_good, what_fails, worst
+from orders_lakehouse.defs.checks.in_force import last_good, named_dates, what_fails, worst
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, latest, of_check, record
 from orders_lakehouse.tables import CHECK_RESULTS, stops
 
-# What a check says of a date. Where a failure does not mean the same on every date, verdicts have a column `severity`
-# (ERROR or WARN) beside.
+# Columns of verdicts by date. Verdicts whose failures differ in severity have a column `severity` (ERROR or WARN), too.
 VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found": pl.String, "detail": pl.String}
 
-# Verdicts by date (see `report`), and what the summary says beside them.
+# Verdicts by date (see `report`), and further metadata of the summary.
 Judged = tuple[pl.DataFrame, Mapping[str, Any]]
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN.value
@@ -30,14 +29,14 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
 def started(context: Context) -> datetime:
-    """When the run of a step started."""
+    """Return when the run of a step started."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
-    assert record is not None  # noqa: S101 (it is at work)
+    assert record is not None  # noqa: S101 (the run is active)
     return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
 
 
 def severity_of(check: dg.AssetCheckKey) -> dg.AssetCheckSeverity:
-    """What it means that a check fails which is an error wherever it stops its run."""
+    """Return the severity of a check's failure: ERROR if the check stops its run, otherwise WARN."""
     return _ERROR if stops(check.asset_key.to_user_string(), check.name) else dg.AssetCheckSeverity.WARN
 
 
@@ -51,17 +50,17 @@ def report(
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
-    """Store what a check found, tell Dagster, and sum up.
+    """Store the verdicts of a check, and return a summary for Dagster.
 
     Args:
-        context: The running step's.
+        context: Context of the running step.
         lake: The lake.
         check: The check.
-        verdicts: date, passed, expected, found, detail, and severity where it differs by date; the run's dates that
-            are not named passed with nothing to judge. A date outside the run is judged as well when it is named.
-        dates: First and last date of the run; None where the table is judged as a whole.
-        severity: What a failure means, unless its verdict says otherwise.
-        metadata: What else the summary says.
+        verdicts: date, passed, expected, found, detail, and severity if it differs by date. Dates of the run without a
+            verdict pass; dates outside of the run may have verdicts, too.
+        dates: First and last date of the run; None for a check of the whole table.
+        severity: Severity of failures whose verdict has none.
+        metadata: Further metadata of the summary.
 
     Returns:
         The result of the run.
@@ -78,11 +77,11 @@ def report(
         asset_key=check.asset_key,
         check_name=check.name,
         passed=broken.is_empty(),
-        # What other dates were last found to be does not stop this run; when it has ended, Dagster is told the worst.
+        # Failures on other dates do not stop this run; Dagster shows the worst result after the run.
         severity=worst(in_run if stops(check.asset_key.to_user_string(), check.name) else broken),
         metadata={
             **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
-            **dates_told(
+            **named_dates(
                 failed_dates=failing_dates(results),
                 warned_dates=in_run.filter(severity=_WARN)["date"].drop_nulls().to_list(),
                 failing_on_other_dates=failing_dates(broken.filter(~of_run)),
@@ -101,15 +100,17 @@ def report_what_is_new(
     check: dg.AssetCheckKey,
     verdict: Mapping[str, Any],
     severity: dg.AssetCheckSeverity,
-    told: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> dg.AssetCheckResult:
-    """Report what a check says of its table as a whole; what holds as before is not stored again."""
+    """Report the verdict on a whole table, unless the check passes and passed before."""
     before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
     if verdict["passed"] and before.height and before["passed"].all():
         # A row every quarter of an hour would be the bulk of the results.
-        return dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True, metadata=dict(told))
+        return dg.AssetCheckResult(
+            asset_key=check.asset_key, check_name=check.name, passed=True, metadata=dict(metadata)
+        )
     verdicts = pl.DataFrame([verdict], schema=VERDICT)
-    return report(context, lake, check, verdicts, None, severity=severity, metadata=told)
+    return report(context, lake, check, verdicts, None, severity=severity, metadata=metadata)
 
 
 def record_tests(
@@ -118,10 +119,10 @@ def record_tests(
     tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
     dates: tuple[date, date] | None,
 ) -> None:
-    """Store what dbt's tests found; a test looks at the run's dates together and says the same of each.
+    """Store the results of dbt's tests. A test judges the run's dates together, so each date gets the same result.
 
     Args:
-        context: The running step's.
+        context: Context of the running step.
         lake: The lake.
         tests: dbt's results.
         dates: First and last date of the run; None for models without dates.
@@ -137,8 +138,8 @@ def record_tests(
             "detail": None if test.passed or dates is None else f"tested {dates[0]} to {dates[1]} as a whole",
         }
         days = pl.select(date=pl.date_range(*dates)) if dates else pl.DataFrame({"date": [None]}, {"date": pl.Date})
-        said = {**verdict, "severity": test.severity.value}
-        judged = days.with_columns(pl.lit(value).alias(name) for name, value in said.items())
+        columns = {**verdict, "severity": test.severity.value}
+        judged = days.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
         results.append(_as_results(context, key, judged))
     if results:
         record(lake, pl.concat(results))
@@ -156,17 +157,17 @@ def _as_results(context: Context, check: dg.AssetCheckKey, judged: pl.DataFrame)
 def _every_date(
     verdicts: pl.DataFrame, dates: tuple[date, date] | None, severity: dg.AssetCheckSeverity
 ) -> pl.DataFrame:
-    own = "severity" in verdicts.columns
-    meant = (pl.col("severity") if own else pl.lit(None, pl.String)).fill_null(severity.value)
-    given = verdicts.select(*(pl.col(name).cast(dtype) for name, dtype in VERDICT.items()), severity=meant)
+    has_severity = "severity" in verdicts.columns
+    given = (pl.col("severity") if has_severity else pl.lit(None, pl.String)).fill_null(severity.value)
+    typed = verdicts.select(*(pl.col(name).cast(dtype) for name, dtype in VERDICT.items()), severity=given)
     if dates is None:
-        return given
+        return typed
     days = pl.select(date=pl.date_range(*dates))
-    # What is wrong with the table as a whole, a column's type, is wrong on every date.
-    everywhere = given.filter(pl.col("date").is_null() & ~pl.col("passed")).drop("date").head(1)
+    # A failure without a date, such as a column's type, concerns every date.
+    everywhere = typed.filter(pl.col("date").is_null() & ~pl.col("passed")).drop("date").head(1)
     if everywhere.height:
         return days.join(everywhere, how="cross")
-    every = days.join(given, on="date", how="full", coalesce=True).filter(pl.col("date").is_not_null())
+    every = days.join(typed, on="date", how="full", coalesce=True).filter(pl.col("date").is_not_null())
     return every.with_columns(pl.col("passed").fill_null(True), pl.col("severity").fill_null(severity.value)).sort(
         "date"
     )

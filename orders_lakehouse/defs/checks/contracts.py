@@ -1,8 +1,7 @@
-"""Asset checks, made by factories from the contracts and the accounts.
+"""Checks of contracts and of the row accounting, for each table.
 
-All of them block, but that on losses and those of dimensions, which warn instead.
-
-A check looks at the run's dates, in the stored tables, and gives a verdict on each of them.
+All of them block, except those of dimensions, which warn. A check reads the run's dates in the stored tables, and gives
+a verdict on each date.
 """
 
 from collections.abc import Sequence
@@ -36,58 +35,60 @@ from orders_lakehouse.pipeline.waivers import configured_waivers, excused
 from orders_lakehouse.tables import CLEANSED, CURATED
 from orders_lakehouse.transforms.split import breaks
 
-# Of so many rows that break a rule, it is told which ones; of those beyond, how many.
-_TOLD = 10_000
+# Maximum broken rows listed individually; more are only counted.
+_LISTED = 10_000
 
 
 def _contract(table: Table) -> dg.AssetChecksDefinition:
-    description = f"Every row of {table.path} holds the contract {table.model.__name__}, but for what is waived."
+    description = f"Every row of {table.path} holds the contract {table.model.__name__}, except for waived rules."
 
     @run_check(table, f"{table.name}_contract", description)
     def contract(parts: Sequence[Part]) -> Judged:
         rows, broken, known, beyond = 0, [], [], []
         for lake, dates in parts:
             rows += row_accounting.row_count(lake, table, dates)
-            found, more = suspects(lake.scan(table, between=dates), table)
-            excuses = excused(lake, table, found, dates, configured_waivers(lake))
+            suspected, more = suspects(lake.scan(table, between=dates), table)
+            excuses = excused(lake, table, suspected, dates, configured_waivers(lake))
             is_excused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(excuses["index"].implode())
-            broken.append(broken_rules(table, found.filter(~is_excused) if excuses.height else found))
+            broken.append(broken_rules(table, suspected.filter(~is_excused) if excuses.height else suspected))
             known.append(excuses.drop("index"))
             beyond.append(more)
-        return _of_contract(rows, pl.concat(broken), pl.concat(known), beyond, dated=table.partitioned_by is not None)
+        return _contract_verdicts(
+            rows, pl.concat(broken), pl.concat(known), beyond, dated=table.partitioned_by is not None
+        )
 
     return contract
 
 
-def suspects(rows: Frame, table: Table, most: int = _TOLD) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that break a rule of their contract: wherever a table is computed, the rules find them there.
+def suspects(rows: Frame, table: Table, most: int = _LISTED) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Find rows that break a rule of their contract, on the engine that computes the table.
 
     Args:
         rows: Rows of the table.
         table: A cleansed or curated table.
-        most: How many of them are fetched.
+        most: Maximum number of rows fetched.
 
     Returns:
-        The first of them, in the order of their keys; and date, rule, rows, sample: how many there are beyond.
+        The first of these rows, ordered by key; and date, rule, rows, sample: numbers of further rows.
     """
     breaking = rows.filter(breaks(table))
-    found = rows_of(breaking.head(most)).sort(table.key)
+    fetched = rows_of(breaking.head(most)).sort(table.key)
     beyond = pl.DataFrame(schema={"date": pl.Date, "rule": pl.String, "rows": pl.UInt32, "sample": pl.String})
-    if found.height < most:
-        return found, beyond
+    if fetched.height < most:
+        return fetched, beyond
     partition = table.partitioned_by
     dated = breaking.with_columns(date=nw.col(partition) if partition else nw.lit(None).cast(nw.Date))
     more = rows_of(dated.group_by("date").agg(rows=nw.len())).join(
-        found.group_by(date=day_of(table)).agg(told=pl.len()), on="date", how="left", nulls_equal=True
+        fetched.group_by(date=day_of(table)).agg(fetched=pl.len()), on="date", how="left", nulls_equal=True
     )
-    counted = more.select("date", rule=pl.lit("some rule"), rows=pl.col("rows") - pl.col("told").fill_null(0))
-    return found, counted.filter(pl.col("rows") > 0).with_columns(sample=pl.lit("…")).cast(beyond.schema)
+    counted = more.select("date", rule=pl.lit("some rule"), rows=pl.col("rows") - pl.col("fetched").fill_null(0))
+    return fetched, counted.filter(pl.col("rows") > 0).with_columns(sample=pl.lit("…")).cast(beyond.schema)
 
 
-def _of_contract(
+def _contract_verdicts(
     rows: int, broken: pl.DataFrame, known: pl.DataFrame, beyond: Sequence[pl.DataFrame], *, dated: bool
 ) -> Judged:
-    """The verdict on so many rows, of which some break rules, some are known to, and some are not told of each."""
+    """Return the verdicts on a number of rows, some of which break rules, are excused, or are only counted."""
     by_rule = broken.group_by("date", "rule").agg(rows=pl.len(), sample=pl.col("row").head(3).str.join(", "))
     by_rule = pl.concat([by_rule, *beyond])
     verdicts = by_rule.group_by("date").agg(
@@ -111,16 +112,16 @@ def _of_contract(
 
 
 def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Validate stored rows by their Pandera model.
+    """Validate stored rows with their Pandera model.
 
     Args:
         table: Table of the rows.
-        rows: Its columns.
+        rows: Columns of that table.
 
     Returns:
-        date (partition; null without one), row (key, as text), rule, value (as text; a personal one is masked, and a
-        rule over several columns has none): one row for each rule that a row breaks, and one without a row for each
-        column that is missing or of another type.
+        date (partition; null without one), row (key as text), rule, value (as text; masked if personal, null for a rule
+        over several columns): a row for each rule that a row breaks, and one without `row` for each column that is
+        missing or has another type.
     """
     judged = rows.filter(pl.col("is_deleted").ne_missing(True)) if "is_deleted" in rows.columns else rows
     partition = table.partitioned_by
@@ -155,20 +156,20 @@ def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
     description = (
-        "Captured versions = current + superseded + deleted + quarantined, by date; and in total, when the run covers "
-        "every date that raw knows of."
+        "Captured versions = current + superseded + deleted + quarantined, by date; also in total, if the run covers "
+        "every date that raw knows."
     )
 
     @run_check(table, "no_row_lost", description)
     def no_row_lost(parts: Sequence[Part]) -> Judged:
         balances, books = [], Accounts(0, 0, 0, 0, 0)
         for lake, (first, last) in dated(parts):
-            places = locator_of(table, first, last)
-            for portion in batches_by_versions(lake, table, first, last):
-                with memory_for(portion):
-                    of_portion = row_accounting.balance(lake, table, *portion.span, calendar_of(lake), places)
-                    books += row_accounting.accounts_of_dates(lake, table, *portion.span, of_portion)
-                balances.append(of_portion)
+            locator = locator_of(table, first, last)
+            for batch in batches_by_versions(lake, table, first, last):
+                with memory_for(batch):
+                    batch_balance = row_accounting.balance(lake, table, *batch.span, calendar_of(lake), locator)
+                    books += row_accounting.accounts_of_dates(lake, table, *batch.span, batch_balance)
+                balances.append(batch_balance)
         by_date = pl.concat(balances)
         verdicts = by_date.select(
             "date",
@@ -179,17 +180,19 @@ def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
         )
         latest, dates = list(dated(parts))[-1]
         unknown = row_accounting.dates_without_entries(latest, table)
-        # Where others wrote between the parts of the run, no one state of the lake tells of all dates.
+        # If other runs wrote between the parts of this run, no single state of the lake covers all dates.
         whole = verdicts["passed"].all() and len(parts) == 1 and row_accounting.covers_everything(latest, table, *dates)
         missing = row_accounting.missing(latest, table) if whole else 0
         if unknown or missing:
-            # By date nothing is missing, because no date finds them.
+            # The balance by date cannot show these versions, because no date finds them.
             lost = {
                 "date": None,
                 "passed": False,
-                "expected": "an entry in raw/key_dates for every version captured",
-                "found": f"{len(unknown)} capture dates without" if unknown else f"{missing} versions without",
-                "detail": "`lakehouse rebuild-key-dates`, then derive all dates anew",
+                "expected": "an entry in raw/key_dates for every captured version",
+                "found": f"{len(unknown)} capture dates without entries"
+                if unknown
+                else f"{missing} versions without entries",
+                "detail": "`lakehouse rebuild-key-dates`, then derive all dates again",
             }
             verdicts = pl.DataFrame([lost], schema=VERDICT)
         return verdicts, {

@@ -1,6 +1,6 @@
-"""A dimension that is broken warns and stops nothing: facts are built with the members that are known or inferred.
+"""Checks of dimensions. A broken dimension only warns: facts are built with the known or inferred members.
 
-A step of its members that fails is told by the check `gets_through`, and leaves what it found as it was.
+The check `gets_through` reports a step of a dimension that fails; the step leaves its table unchanged.
 """
 
 import dagster as dg
@@ -17,60 +17,60 @@ from orders_lakehouse.pipeline.check_results import failing, of_check
 from orders_lakehouse.tables import DIMENSIONS, FACTS, dimension_of
 
 _DESCRIPTIONS = {
-    "cleansed": "The dates of the run were derived. Where they were not, the rows of before stand.",
-    "warehouse": "The copy was loaded. Where it was not, it has the rows of before.",
+    "cleansed": "The dates of the run were derived. If not, the earlier rows are still in the table.",
+    "warehouse": "The copy was loaded. If not, it has the earlier rows.",
     "marts": (
-        "The dimension was built, of a copy that is up to date. Where it was not, the members of before stand, and "
-        "those that facts name beside them are inferred."
+        "The dimension was built from an up-to-date copy. If not, it has the earlier members, and other members that "
+        "facts name are inferred."
     ),
 }
 
 
 def gets_through(asset: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The check that a step of a dimension was not broken off."""
+    """Return the check that a step of a dimension ran to its end."""
     return dg.AssetCheckSpec(GETS_THROUGH, asset=asset, description=_DESCRIPTIONS[asset.path[0]])
 
 
 def dimension_key(table: Table) -> dg.AssetKey:
-    """Asset key of the dimension that is made of a cleansed table."""
+    """Return the asset key of the dimension that is made of a cleansed table."""
     return dg.AssetKey(["marts", dimension_of(table)])
 
 
 def spared(context: dg.AssetExecutionContext, table: Table) -> bool:
-    """Whether a failure of a step is only told: the table is a dimension's, and facts are built in the same run.
+    """Return whether a step's failure is only reported: for a dimension, in a run that also builds facts.
 
-    A run that only captures fails as any other, so that whoever asked for it asks again.
+    A run that only captures fails like any other, so that its dates are requested again.
     """
     is_of_dimension = table.name in {dimension.name for dimension in DIMENSIONS}
     selected = context.job_def.asset_layer.selected_asset_keys
     return is_of_dimension and any(key_of(curated.table) in selected for curated, _ in FACTS)
 
 
-def told(context: Context, lake: Lake, asset: dg.AssetKey, failure: str | None) -> dg.AssetCheckResult:
-    """Report whether a step of a dimension got through.
+def report_step(context: Context, lake: Lake, asset: dg.AssetKey, failure: str | None) -> dg.AssetCheckResult:
+    """Report whether a step of a dimension succeeded.
 
     Args:
-        context: The running step's.
+        context: Context of the running step.
         lake: The lake.
-        asset: What the step makes.
-        failure: What it failed by; None when it did not.
+        asset: Asset of the step.
+        failure: Error of the step; None if it succeeded.
     """
     verdict = {
         "date": None,
         "passed": failure is None,
-        "expected": "the step gets through",
+        "expected": "the step succeeds",
         "found": failure,
-        "detail": None if failure is None else "facts are built with the members that are known or inferred",
+        "detail": None if failure is None else "facts are built with the known or inferred members",
     }
     check = gets_through(asset).key
     if failure is not None:
-        context.log.warning("%s is not up to date, and stops no fact: %s", asset.to_user_string(), failure)
+        context.log.warning("%s is not up to date; facts are built without it: %s", asset.to_user_string(), failure)
     with failures(context):
         return report_what_is_new(context, lake, check, verdict, dg.AssetCheckSeverity.WARN, {})
 
 
 def as_before(lake: Lake, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
-    """The result of a check that a step could not judge: what it last found stays in force."""
+    """Return the result of a check that a step could not evaluate: the last result stays in force."""
     broken = still_failing(lake, check)
     return dg.AssetCheckResult(
         asset_key=check.asset_key,
@@ -82,12 +82,12 @@ def as_before(lake: Lake, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
 
 
 def still_failing(lake: Lake, check: dg.AssetCheckKey) -> pl.DataFrame:
-    """What a check last found that does not hold, with `since`."""
+    """Return the failing results of a check that are in force, with `since`."""
     return failing(of_check(lake, check.asset_key.to_user_string(), check.name))
 
 
 def _of_dimension(table: Table) -> dg.AssetChecksDefinition:
-    """Tell what the step that builds dimensions has stored: its checks are those that dbt knows."""
+    """Make the check that repeats what the step that builds dimensions has stored; the step itself has dbt's checks."""
     spec = gets_through(dimension_key(table))
 
     @dg.asset_check(asset=spec.asset_key, name=spec.name, description=spec.description)
@@ -98,8 +98,8 @@ def _of_dimension(table: Table) -> dg.AssetChecksDefinition:
             passed=broken.is_empty(), severity=dg.AssetCheckSeverity.WARN, metadata=what_fails(broken)
         )
 
-    made: dg.AssetChecksDefinition = check
-    return made
+    definition: dg.AssetChecksDefinition = check
+    return definition
 
 
 dimension_checks = [_of_dimension(table) for table in DIMENSIONS]

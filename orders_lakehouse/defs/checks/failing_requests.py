@@ -1,4 +1,4 @@
-"""Checks that what sensors ask for gets through, by what their cursors in Dagster remember."""
+"""Checks that the runs that sensors request succeed, from the sensors' cursors in Dagster."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,63 +17,65 @@ from orders_lakehouse.runtime.sensor_states import sensor_states
 from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import ROOT
 
-# So many failed runs in a row are an error: by then a quarter of an hour has gone by.
+# Number of failed runs in a row that is an error; they take about a quarter of an hour.
 _FOR_GOOD = 6
-# A table that is refused for so long is an error, too.
+# Time of refusal from which a refused table is an error.
 _REFUSED_FOR_GOOD = timedelta(minutes=15)
 
 
 def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
-    """A check that the runs of a sensor do not fail again and again, borne by a table that they make."""
+    """Make a check, of a table that they write, that the runs of a sensor do not fail again and again."""
     description = (
-        f"No date that {sensor} asks for has had {REPEATED} failed runs in a row or more; from {_FOR_GOOD} on it is an "
-        "error. A failed run is asked for again by itself, so without this nobody would be told. The shop lets every "
-        "table be looked at; one that is refused for a quarter of an hour is an error."
+        f"No date that {sensor} requests has {REPEATED} or more failed runs in a row; {_FOR_GOOD} are an error. "
+        "Failed runs are requested again without asking anybody, so this check reports them. The shop lets every table "
+        "be read; a table that is refused for a quarter of an hour is an error."
     )
 
     @dg.asset_check(asset=asset, name=SENSORS_GET_THROUGH, description=description)
     def gets_through(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
-            states = _remembered(context.instance, sensor)
-            found = [one for state in states for one in repeated_failures(sensor, state)]
-            refused = [one for state in states for one in refused_tables(state)]
-            is_error = max((one.attempts for one in found), default=0) >= _FOR_GOOD
-            is_error |= any(datetime.now(UTC) - one.since >= _REFUSED_FOR_GOOD for one in refused)
+            states = _states(context.instance, sensor)
+            failing = [failure for state in states for failure in repeated_failures(sensor, state)]
+            refused = [table for state in states for table in refused_tables(state)]
+            is_error = max((failure.attempts for failure in failing), default=0) >= _FOR_GOOD
+            is_error |= any(datetime.now(UTC) - table.since >= _REFUSED_FOR_GOOD for table in refused)
             severity = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
-            told: dict[str, Any] = {
-                "failed_attempts": max((one.attempts for one in found), default=0),
-                "dates_in_vain": sum((one.last - one.first).days + 1 for one in found),
+            metadata: dict[str, Any] = {
+                "failed_attempts": max((failure.attempts for failure in failing), default=0),
+                "dates_in_vain": sum((failure.last - failure.first).days + 1 for failure in failing),
                 "refused_tables": len(refused),
             }
             check = dg.AssetCheckKey(asset, SENSORS_GET_THROUGH)
-            return report_what_is_new(context, lake, check, _verdict(sensor, found, refused), severity, told)
+            return report_what_is_new(context, lake, check, _verdict(sensor, failing, refused), severity, metadata)
 
     return gets_through
 
 
-def _verdict(sensor: str, found: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> dict[str, Any]:
-    """What is said of a sensor."""
-    more = [f"{len(found) - FEW} more stretches of dates"] if len(found) > FEW else []
-    problems = [*(one.in_words for one in found[:FEW]), *more, *(f"{one.table} is not followed" for one in refused)]
-    details = [*(f"{one.error}. {one.next_step()}" for one in found[:FEW]), *(one.in_words for one in refused)]
+def _verdict(sensor: str, failing: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> dict[str, Any]:
+    """Return the verdict on a sensor."""
+    more = [f"{len(failing) - FEW} more stretches of dates"] if len(failing) > FEW else []
+    named = [failure.in_words for failure in failing[:FEW]]
+    problems = [*named, *more, *(f"{table.table} is not followed" for table in refused)]
+    details = [f"{failure.error}. {failure.next_step()}" for failure in failing[:FEW]]
+    details += [table.in_words for table in refused]
     return {
         "date": None,
         "passed": not problems,
         "expected": f"fewer than {REPEATED} failed runs in a row, and every table followed",
-        "found": "; ".join(problems) or f"{sensor} gets through",
+        "found": "; ".join(problems) or f"the runs of {sensor} succeed",
         "detail": "\n".join(details) or None,
     }
 
 
-def _remembered(instance: dg.DagsterInstance, sensor: str) -> list[DateQueue]:
-    """What a sensor remembers, by its cursor; nothing while it is switched off, as it asks for nothing then."""
-    found: list[DateQueue] = []
+def _states(instance: dg.DagsterInstance, sensor: str) -> list[DateQueue]:
+    """Return the states of a sensor from its cursors; none if it is switched off, because it requests nothing then."""
+    queues: list[DateQueue] = []
     for state in sensor_states(instance):
         if state.name == sensor and state.status.value != "STOPPED":
-            # Schedules have no cursor, and a sensor none before its first look.
-            remembered = DateQueue.from_json(getattr(state.instigator_data, "cursor", None))
-            found += [remembered] if remembered else []
-    return found
+            # Schedules have no cursor, nor has a sensor before its first look.
+            queue = DateQueue.from_json(getattr(state.instigator_data, "cursor", None))
+            queues += [queue] if queue else []
+    return queues
 
 
 gets_through_checks = [

@@ -1,9 +1,8 @@
-"""What Dagster shows of a check when a run has ended: the worst that is in force over all dates, whatever ran last.
+"""Show in Dagster, after a run, the worst result of each check that is in force over all dates.
 
-Dagster shows the newest row of a check, and writes that row when a run is planned. So a run that was planned later
-and ended sooner hides what the other one found, a step that is skipped hides what was found before it, and a test of
-dbt knows the dates of its run alone. What is in force stands in `checks/results`; where the newest row says something
-else, Dagster is told.
+Dagster shows the newest row of a check, and writes that row when a run is planned. So the result of a run that was
+planned earlier and ended later is hidden, a skipped step hides earlier results, and a dbt test knows only the dates of
+its run. The results in force are in `checks/results`; where the newest row differs, it is corrected in Dagster.
 """
 
 from collections.abc import Collection
@@ -20,7 +19,7 @@ from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.runtime.check_rows import CheckRow, is_of, newest_rows, report_of
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
-# Metadata of a run's dates and of others, and the table of what fails.
+# Metadata names: dates of the run, dates of other runs, and the table of failing results.
 _FAILED, _WARNED = ("failed_dates", "failing_on_other_dates"), ("warned_dates", "warned_on_other_dates")
 _FAILS = "fails"
 
@@ -28,34 +27,34 @@ _FAILS = "fails"
 def show_what_is_in_force(
     instance: dg.DagsterInstance, lake: Lake, run_id: str, checks: Collection[dg.AssetCheckKey]
 ) -> None:
-    """Tell Dagster what is in force, of each check whose newest row says something else.
+    """Report to Dagster the result in force of each check whose newest row differs.
 
     Args:
         instance: Dagster's instance.
         lake: The lake.
         run_id: The run that ends.
-        checks: The checks that it was to evaluate.
+        checks: The checks of that run.
     """
-    untold = set(checks)
-    while untold:
-        # What another run has stored since the last look is seen by the next one: whoever tells last, tells all.
-        rows = of_assets(lake, {check.asset_key.to_user_string() for check in untold})
+    outdated = set(checks)
+    while outdated:
+        # Another run may store results after this look, so reported checks are looked at again.
+        rows = of_assets(lake, {check.asset_key.to_user_string() for check in outdated})
         known = {(str(asset), str(name)): of for (asset, name), of in rows.group_by("asset", "check_name")}
-        newest = newest_rows(instance, untold)
-        told = set()
-        for check in untold:
+        newest = newest_rows(instance, outdated)
+        reported = set()
+        for check in outdated:
             evaluations = known.get((check.asset_key.to_user_string(), check.name))
             if evaluations is None:
                 continue
             state = what_is_in_force(check, evaluations)
             if not _is_shown(instance, newest.get(check), state, run_id):
                 report_of(instance, state, _newest_materialization(instance, state.asset_key))
-                told.add(check)
-        untold = told
+                reported.add(check)
+        outdated = reported
 
 
 def show_after(instance: dg.DagsterInstance, lake: Lake, run_id: str) -> None:
-    """Tell Dagster what is in force of the checks of a run that could not do so itself, because it was killed."""
+    """Report the results in force for the checks of a run that was killed and could not report them itself."""
     planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
     events = [entry.get_dagster_event() for entry in planned]
     checks = {event.asset_check_planned_data.asset_check_key for event in events}
@@ -63,14 +62,14 @@ def show_after(instance: dg.DagsterInstance, lake: Lake, run_id: str) -> None:
 
 
 def what_is_in_force(check: dg.AssetCheckKey, evaluations: pl.DataFrame) -> dg.AssetCheckEvaluation:
-    """The worst state of a check over all dates.
+    """Return the worst state of a check over all dates.
 
     Args:
         check: The check.
-        evaluations: All evaluations of it: columns of `checks/results`.
+        evaluations: All its evaluations, columns of `checks/results`.
 
     Returns:
-        What Dagster shows: which dates fail, since when, what was expected and found, and what to do.
+        The evaluation for Dagster: failing dates, since when they fail, expected and found, and next steps.
     """
     broken = failing(evaluations)
     warned = broken.filter(severity=_WARN.value)["date"].drop_nulls()
@@ -80,7 +79,7 @@ def what_is_in_force(check: dg.AssetCheckKey, evaluations: pl.DataFrame) -> dg.A
         passed=broken.is_empty(),
         severity=worst(broken),
         metadata={
-            **dates_told(failed_dates=failing_dates(broken), warned_dates=warned.unique().sort().to_list()),
+            **named_dates(failed_dates=failing_dates(broken), warned_dates=warned.unique().sort().to_list()),
             **last_good(evaluations),
             **what_fails(broken),
         },
@@ -88,26 +87,26 @@ def what_is_in_force(check: dg.AssetCheckKey, evaluations: pl.DataFrame) -> dg.A
 
 
 def worst(broken: pl.DataFrame) -> dg.AssetCheckSeverity:
-    """The worst severity among verdicts that do not hold; WARN where there is none."""
+    """Return the worst severity among failing verdicts; WARN if there are none."""
     return _ERROR if (broken["severity"] == _ERROR.value).any() else _WARN
 
 
-def dates_told(**dates: list[Any]) -> dict[str, str]:
-    """Metadata that names dates; nothing where there are none."""
+def named_dates(**dates: list[Any]) -> dict[str, str]:
+    """Return metadata that lists dates; without dates, none."""
     return {name: in_words(days) for name, days in dates.items() if days}
 
 
 def last_good(evaluations: pl.DataFrame) -> dict[str, str]:
-    """The last date on which nothing fails, as metadata."""
+    """Return the last date on which nothing fails, as metadata."""
     good = last_good_date(in_force(evaluations))
     return {"last_good_date": str(good)} if good else {}
 
 
 def what_fails(broken: pl.DataFrame) -> dict[str, Any]:
-    """What is wrong and where, since when, and what to do, as metadata; the latest dates first.
+    """Return what fails where, since when, and the next steps, as metadata; the latest dates first.
 
     Args:
-        broken: What `failing` returns.
+        broken: Result of `failing`.
     """
     if broken.is_empty():
         return {}
@@ -127,25 +126,25 @@ def _is_shown(
     state: dg.AssetCheckEvaluation,
     run_id: str,
 ) -> bool:
-    """Whether the newest row of a check says what is in force, and of the newest materialization."""
-    # A check that is planned has been told of, too.
-    if newest is None or newest.evaluation is None or _told_of(newest.evaluation) != _told_of(state):
+    """Return whether the newest row of a check shows the state in force, for the newest materialization."""
+    # A check that is only planned has no evaluation yet.
+    if newest is None or newest.evaluation is None or _content_of(newest.evaluation) != _content_of(state):
         return False
     if newest.run_id == run_id:
         return True
-    made = _newest_materialization(instance, state.asset_key)
-    return made is None or is_of(newest.evaluation, made)
+    materialization = _newest_materialization(instance, state.asset_key)
+    return materialization is None or is_of(newest.evaluation, materialization)
 
 
 def _newest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dg.EventLogRecord | None:
     return next(iter(instance.fetch_materializations(asset, limit=1).records), None)
 
 
-def _told_of(evaluation: dg.AssetCheckEvaluation) -> tuple[Any, ...]:
-    """What an evaluation says of all dates: a run's names its own apart from the others."""
+def _content_of(evaluation: dg.AssetCheckEvaluation) -> tuple[Any, ...]:
+    """Return what an evaluation says of all dates, whether they are dates of its run or others."""
     if evaluation.passed:
         return (True,)
-    told = {name: value for name, value in evaluation.metadata.items() if name in (*_FAILED, *_WARNED)}
-    words = {name: from_words(str(value.value)) for name, value in told.items()}
+    entries = {name: value for name, value in evaluation.metadata.items() if name in (*_FAILED, *_WARNED)}
+    words = {name: from_words(str(value.value)) for name, value in entries.items()}
     failed, warned = ({day for name in names for day in words.get(name, [])} for names in (_FAILED, _WARNED))
     return False, evaluation.severity, failed, warned, evaluation.metadata.get(_FAILS)

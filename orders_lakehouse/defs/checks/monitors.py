@@ -1,6 +1,6 @@
-"""Checks that tell people and hold nothing back: what is unusual, what stands twice for a moment, what is behind.
+"""Checks that only report: unusual values, rows that are on two dates for a while, layers that are behind.
 
-Their thresholds are a matter of judgement; the arithmetic is in `transforms/anomalies.py` and `pipeline/layer_lag.py`.
+Their thresholds are a matter of judgement; `transforms/anomalies.py` and `pipeline/layer_lag.py` do the computation.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -44,27 +44,27 @@ from orders_lakehouse.warehouse.facts import fact_rows, fact_totals_by_state
 
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 _ONE_DAY = timedelta(days=1)
-# Deviations from the mean of the same weekdays.
+# Deviations from the mean of the same weekdays that warn, and that are an error.
 _UNUSUAL, _ALARMING = 1.5, 4.0
-# From here on a population stability index is called a shift by those who use it.
+# Population stability index from which a mix is usually called shifted.
 _SHIFTED = 0.25
-# The job that brings later layers up to date.
+# Job that brings later layers up to date.
 _DERIVE = "derive_dates_job"
-# So many times the limit of the settings is an error.
+# Multiple of the lag in the settings that is an error.
 _FAR_BEHIND = 4
 
 
 def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
-    """A check of the run's dates that warns, unless a verdict says otherwise, and blocks nothing."""
+    """Make a check of the run's dates that blocks nothing, and warns unless a verdict has another severity."""
 
     def decorate(judge: Callable[[Lake, date, date], Judged]) -> dg.AssetChecksDefinition:
         @dg.asset_check(asset=key_of(table), name=name, description=description, op_tags=LAST)
         def monitor(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context)
             with failures(context):
-                verdicts, told = judge(lake.source(), *dates)
+                verdicts, metadata = judge(lake.source(), *dates)
                 key = dg.AssetCheckKey(key_of(table), name)
-                return report(context, lake, key, verdicts, dates, severity=_WARN, metadata=told)
+                return report(context, lake, key, verdicts, dates, severity=_WARN, metadata=metadata)
 
         return monitor
 
@@ -74,20 +74,20 @@ def _monitor(table: Table, name: str, description: str) -> Callable[[Any], dg.As
 def _stands_once(table: Table) -> dg.AssetChecksDefinition:
     name = STANDS_ONCE
     description = (
-        "Each row stands on one date, in the table or in its quarantine. An order that moved stands twice, with its "
-        "lines and payments, until the date that it left is derived. Only what ever counted at another date is read."
+        "Each row is on one date, in the table or in its quarantine. A moved order is on two dates, with its lines and "
+        "payments, until the date that it left is derived. Only rows that ever counted at two dates are read."
     )
 
     @_monitor(table, name, description)
     def stands_once(lake: Lake, first: date, last: date) -> Judged:
         before = latest(lake, asset=table.path, check_name=name)
-        # What this run derives may put right what was found on another date.
+        # A date of this run may resolve what was found on another date, so failing dates are checked again.
         doubtful = {*pl.date_range(first, last, eager=True), *before.filter(~pl.col("passed"))["date"].drop_nulls()}
         doubles = _doubles(lake, table, doubtful)
-        # Both dates are told of: it is the one that a row left that has to run.
+        # Both dates get a verdict, because the date that a row left has to be derived.
         dates = doubtful.union(doubles["dates"].explode().drop_nulls())
         judged = pl.DataFrame({"date": sorted(dates)}, schema={"date": pl.Date})
-        return judged.join(_said_of_doubles(doubles), on="date", how="left").with_columns(
+        return judged.join(_verdicts_on_doubles(doubles), on="date", how="left").with_columns(
             passed=pl.col("found").is_null()
         ), few_of(doubles)
 
@@ -95,38 +95,40 @@ def _stands_once(table: Table) -> dg.AssetChecksDefinition:
 
 
 def _doubles(lake: Lake, table: Table, dates: Collection[date]) -> pl.DataFrame:
-    """Rows that stand on one of the dates and elsewhere too: key (as text), dates."""
-    moved, places = dates_of_moved_rows(lake, table, dates)
-    if not places:
+    """Return rows that are on one of the dates and on another one: key (as text), dates."""
+    moved, moved_dates = dates_of_moved_rows(lake, table, dates)
+    if not moved_dates:
         return pl.DataFrame(schema={"key": pl.String, "dates": pl.List(pl.Date)})
     stored = nw.concat(
         [
-            # Quarantine holds numbers that the table cannot; as text they are the same.
-            lake.scan(place, dates=places).select(*(nw.col(name).cast(nw.String) for name in table.key), "order_date")
-            for place in (table, QUARANTINE_OF[table.name])
+            # Numbers become text, because quarantine holds numbers that the table cannot.
+            lake.scan(stored_table, dates=moved_dates).select(
+                *(nw.col(name).cast(nw.String) for name in table.key), "order_date"
+            )
+            for stored_table in (table, QUARANTINE_OF[table.name])
         ]
     )
     key = moved.collect_schema().names()
-    standing = rows_of(stored.join(moved, on=key, how="semi").unique())
+    dates_of_rows = rows_of(stored.join(moved, on=key, how="semi").unique())
     return (
-        standing.group_by(key=pl.concat_str(table.key, separator=" / ", ignore_nulls=True))
+        dates_of_rows.group_by(key=pl.concat_str(table.key, separator=" / ", ignore_nulls=True))
         .agg(dates=pl.col("order_date").sort())
         .filter(pl.col("dates").list.len() > 1, pl.col("dates").list.eval(pl.element().is_in(list(dates))).list.any())
         .sort("key")
     )
 
 
-def _said_of_doubles(doubles: pl.DataFrame) -> pl.DataFrame:
+def _verdicts_on_doubles(doubles: pl.DataFrame) -> pl.DataFrame:
     on = pl.col("dates").list.eval(pl.element().cast(pl.String)).list.join(" and ")
     return (
-        doubles.with_columns(said=pl.format("{} on {}", "key", on))
+        doubles.with_columns(text=pl.format("{} on {}", "key", on))
         .explode("dates")
         .group_by(date="dates")
         .agg(
             expected=pl.lit("each row on one date"),
-            found=pl.format("{} rows that stand on another date too", pl.len()),
+            found=pl.format("{} rows that are on another date, too", pl.len()),
             detail=pl.format(
-                "{}; derive both dates again (derive_dates_job)", pl.col("said").sort().head(FEW).str.join(", ")
+                "{}; derive both dates again (derive_dates_job)", pl.col("text").sort().head(FEW).str.join(", ")
             ),
         )
     )
@@ -142,28 +144,28 @@ def _volume_as_usual(table: Table, volume: Volume) -> dg.AssetChecksDefinition:
     def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
         last = _last_complete(lake, last, settled_after=0)
         rows = fetch(lake.scan(table, between=(first - timedelta(weeks=WEEKS), max(first, last))))
-        beside = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last))
-        beside = beside.sort("order_date", volume.by, "measure")
-        return volume_verdicts(beside, volume.by), {"judged until": str(last), **few_of(beside.filter(_unusual()))}
+        compared = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last))
+        compared = compared.sort("order_date", volume.by, "measure")
+        return volume_verdicts(compared, volume.by), {"judged until": str(last), **few_of(compared.filter(_unusual()))}
 
     return volume_as_usual
 
 
-def volume_verdicts(beside: pl.DataFrame, by: str) -> pl.DataFrame:
-    """What is said of each date.
+def volume_verdicts(compared: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Return the verdicts on dates with unusual measures.
 
     Args:
-        beside: What `against_weekdays` returns.
+        compared: Result of `against_weekdays`.
         by: Column of its groups.
 
     Returns:
-        date, passed, expected, found, detail, severity: a row for each date that is out of the usual.
+        date, passed, expected, found, detail, severity: a row for each date with unusual measures.
     """
     what = pl.format("{} {}", by, "measure")
     usual = pl.format("{} about {} (give or take {})", what, _number("usual", 0), _number("deviation", 1))
     found = pl.format("{} {} ({} deviations)", what, _number("value", 2), _number("score", 1))
     return (
-        beside.filter(_unusual())
+        compared.filter(_unusual())
         .group_by(date="order_date")
         .agg(
             passed=pl.lit(value=False),
@@ -171,7 +173,7 @@ def volume_verdicts(beside: pl.DataFrame, by: str) -> pl.DataFrame:
             found=found.head(FEW).str.join("; "),
             detail=pl.lit(
                 "a holiday or a campaign, or orders that are missing or twice: look at the date in the shop; "
-                "`lakehouse reconcile` tells whether all of it was captured"
+                "`lakehouse reconcile` checks whether everything was captured"
             ),
             severity=pl.when((pl.col("score").abs() > _ALARMING).any())
             .then(pl.lit(_ERROR.value))
@@ -192,8 +194,8 @@ def _unusual() -> pl.Expr:
 def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
     column = mix.column
     description = (
-        f"The shares of {column} on a date are those of the {DAYS} days before: a population stability index of at "
-        f"most {_SHIFTED}. {mix.why}"
+        f"The shares of {column} on a date are the same as on the {DAYS} days before: their population stability index "
+        f"is at most {_SHIFTED}. {mix.why}"
     )
 
     @_monitor(table, MIX_AS_USUAL.format(column), description)
@@ -204,7 +206,7 @@ def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
             rows = rows.filter(~nw.col("is_deleted"))
         value = nw.col(column).fill_null("(none)")
         counts = rows.with_columns(value=value).group_by(nw.col("order_date").alias("date"), "value")
-        # Computed once: the days before a date are this very table, shifted day by day.
+        # The counts are fetched once, because the days before a date are the same table, shifted day by day.
         shifts = rows_of(mix_shifts(fetch(counts.agg(rows=nw.len())), first, last))
         return mix_verdicts(shifts), {"judged until": str(last)}
 
@@ -212,10 +214,10 @@ def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
 
 
 def mix_verdicts(shifts: pl.DataFrame) -> pl.DataFrame:
-    """What is said of each date.
+    """Return the verdicts on the mixes of dates.
 
     Args:
-        shifts: What `mix_shifts` returns.
+        shifts: Result of `mix_shifts`.
 
     Returns:
         date, passed, expected, found, detail: a row for each date that was judged.
@@ -235,7 +237,7 @@ def mix_verdicts(shifts: pl.DataFrame) -> pl.DataFrame:
             expected=pl.lit(f"a stability index of at most {_SHIFTED}"),
             found=pl.format("{} over {} rows", index.round(3), pl.col("total").first()),
             detail=pl.format(
-                "moved most: {}; look whether the shop really sold otherwise, or names or fills the column otherwise",
+                "largest shifts: {}; check whether sales really changed, or only names or use of the column",
                 moved.head(3).str.join(", "),
             ),
         )
@@ -245,7 +247,7 @@ def mix_verdicts(shifts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _last_complete(lake: Lake, last: date, settled_after: int) -> date:
-    """The last date to judge: one that the shop has finished, so many days ago."""
+    """Return the last date to judge: one that the shop has finished for a number of days."""
     running = running_date(lake, calendar_of(lake))
     return last if running is None else min(last, running - _ONE_DAY - timedelta(days=settled_after))
 
@@ -255,73 +257,73 @@ class _Behind:
     """How far a layer is behind.
 
     Attributes:
-        behind: Since when something waits.
-        lacks: What waits; empty for nothing.
-        remedy: What to do.
-        refused: Tables of the shop of which that is not known, and why.
+        behind: Time since the first row that waits.
+        lacks: Description of what waits; empty if nothing does.
+        next_step: What to do.
+        refused: Error by table of the shop, for tables that could not be read.
     """
 
     behind: timedelta
     lacks: str
-    remedy: str
+    next_step: str
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def _keeps_up(asset: dg.AssetKey, layer: str, what: str, look: Callable[[Lake], _Behind]) -> dg.AssetChecksDefinition:
-    """A check that a layer is not far behind.
+    """Make a check that a layer is not far behind.
 
     Args:
         asset: Table of the layer that bears the check.
         layer: Name of the layer.
-        what: What is measured.
-        look: How far the layer is behind.
+        what: Description of the measurement.
+        look: Returns how far the layer is behind.
     """
     name = KEEPS_UP
     limit = timedelta(minutes=settings().freshness_minutes)
     description = (
         f"The layer {layer} is at most {limit.total_seconds() / 60:.0f} minutes behind the shop, by the shop's clock: "
-        f"{what}. Beyond {_FAR_BEHIND} times as many it is an error."
+        f"{what}. More than {_FAR_BEHIND} times as many are an error."
     )
 
     @dg.asset_check(asset=asset, name=name, description=description)
     def keeps_up(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
         with failures(context):
-            found = look(lake.snapshot())
-            minutes = round(found.behind.total_seconds() / 60)
-            told: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": found.lacks} if found.lacks else {})}
-            is_late = found.behind > limit
-            refused = [f"{table} is refused" for table in found.refused]
-            remedies = [found.remedy] if is_late else []
-            remedies += [f"{table}: {error}" for table, error in found.refused.items()]
+            lag = look(lake.snapshot())
+            minutes = round(lag.behind.total_seconds() / 60)
+            metadata: dict[str, Any] = {"minutes_behind": minutes, **({"waiting": lag.lacks} if lag.lacks else {})}
+            is_late = lag.behind > limit
+            refused = [f"{table} is refused" for table in lag.refused]
+            steps = [lag.next_step] if is_late else []
+            steps += [f"{table}: {error}" for table, error in lag.refused.items()]
             verdict = {
                 "date": None,
                 "passed": not is_late and not refused,
                 "expected": f"at most {limit.total_seconds() / 60:.0f} minutes behind",
-                "found": f"{minutes} minutes behind{': ' if found.lacks or refused else ''}"
-                + "; ".join([*([found.lacks] if found.lacks else []), *refused]),
-                "detail": "\n".join(remedies) or None,
+                "found": f"{minutes} minutes behind{': ' if lag.lacks or refused else ''}"
+                + "; ".join([*([lag.lacks] if lag.lacks else []), *refused]),
+                "detail": "\n".join(steps) or None,
             }
-            severity = _ERROR if found.behind > limit * _FAR_BEHIND else _WARN
-            return report_what_is_new(context, lake, dg.AssetCheckKey(asset, name), verdict, severity, told)
+            severity = _ERROR if lag.behind > limit * _FAR_BEHIND else _WARN
+            return report_what_is_new(context, lake, dg.AssetCheckKey(asset, name), verdict, severity, metadata)
 
     return keeps_up
 
 
-def _raw_waits(lake: Lake) -> _Behind:
-    found = uncaptured(lake)
-    lacks = ", ".join(f"{rows} rows of {table}" for table, rows in found.rows.items())
-    remedy = "is shop_changes_sensor on, and does it run? What it captures: capture_changes_job"
-    return _Behind(found.behind, lacks, remedy, found.refused)
+def _raw_lag(lake: Lake) -> _Behind:
+    changes = uncaptured(lake)
+    lacks = ", ".join(f"{rows} rows of {table}" for table, rows in changes.rows.items())
+    next_step = "check whether shop_changes_sensor is on and runs; capture_changes_job captures its dates by hand"
+    return _Behind(changes.behind, lacks, next_step, changes.refused)
 
 
-def _dates_wait(waiting: LayerLag, job: str) -> _Behind:
-    behind = shop_now() - waiting.since if waiting.since else timedelta()
-    lacks = f"{len(waiting.dates)} dates wait: {_few(waiting.dates)}" if waiting.dates else ""
+def _derived_lag(lag: LayerLag, job: str) -> _Behind:
+    behind = shop_now() - lag.since if lag.since else timedelta()
+    lacks = f"{len(lag.dates)} dates wait: {_few(lag.dates)}" if lag.dates else ""
     return _Behind(
         behind,
         lacks,
-        "`lakehouse checks --failed` tells whether a check holds them back; if not: is touched_dates_sensor on, "
-        f"and do its runs succeed? To run them by hand: {job}",
+        "`lakehouse checks --failed` shows whether a check holds them back; if not, check whether touched_dates_sensor "
+        f"is on and its runs succeed. To run them by hand: {job}",
     )
 
 
@@ -330,23 +332,23 @@ def _few(dates: Sequence[date]) -> str:
     return in_words(dates[:FEW]) + more
 
 
-def _rows_wait(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
-    """That a table, and the fact that is made of it, are not far behind cleansed tables."""
+def _fact_lags(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
+    """Make the checks that a table, and the fact that is made of it, are not far behind cleansed tables."""
 
-    def wait_in_table(lake: Lake) -> _Behind:
+    def lag_of_table(lake: Lake) -> _Behind:
         totals = curated_totals(lake, table, fact)
-        waiting = fact_lag(lake, table, fact, totals, lambda dates: curated_rows(lake, table, fact, dates))
-        return _dates_wait(waiting, _DERIVE)
+        lag = fact_lag(lake, table, fact, totals, lambda dates: curated_rows(lake, table, fact, dates))
+        return _derived_lag(lag, _DERIVE)
 
-    def wait_in_fact(lake: Lake) -> _Behind:
+    def lag_of_fact(lake: Lake) -> _Behind:
         totals = fact_totals_by_state(fact)
-        waiting = fact_lag(lake, table, fact, totals, lambda dates: fact_rows(table, fact, dates))
-        return _dates_wait(waiting, _DERIVE)
+        lag = fact_lag(lake, table, fact, totals, lambda dates: fact_rows(table, fact, dates))
+        return _derived_lag(lag, _DERIVE)
 
-    what = "since the capture of the first line that cleansed tables have and {} has not"
+    what = "since the capture of the first line that cleansed tables have and {} lacks"
     return [
-        _keeps_up(key_of(table), "curated", what.format(table.path), wait_in_table),
-        _keeps_up(dg.AssetKey(["marts", fact.name]), "marts", what.format(fact.name), wait_in_fact),
+        _keeps_up(key_of(table), "curated", what.format(table.path), lag_of_table),
+        _keeps_up(dg.AssetKey(["marts", fact.name]), "marts", what.format(fact.name), lag_of_fact),
     ]
 
 
@@ -361,15 +363,15 @@ freshness_checks = [
         key_of(ROOT.raw),
         "raw",
         "from the first change that is newer than raw to the newest one of the shop",
-        _raw_waits,
+        _raw_lag,
     ),
     _keeps_up(
         key_of(ROOT.cleansed),
         "cleansed",
         "since the capture of the first version that no date accounts for",
-        lambda lake: _dates_wait(cleansed_lag(lake), "refresh_cleansed_job"),
+        lambda lake: _derived_lag(cleansed_lag(lake), "refresh_cleansed_job"),
     ),
-    *(check for curated, fact in FACTS for check in _rows_wait(curated.table, fact)),
+    *(check for curated, fact in FACTS for check in _fact_lags(curated.table, fact)),
 ]
 
 FRESHNESS = dg.AssetSelection.checks(*freshness_checks, *gets_through_checks)
@@ -377,7 +379,7 @@ FRESHNESS = dg.AssetSelection.checks(*freshness_checks, *gets_through_checks)
 freshness_job = dg.define_asset_job(
     "freshness_job",
     selection=FRESHNESS,
-    description="Says how far each layer is behind the shop, and what sensors ask for in vain.",
+    description="Reports how far each layer is behind the shop, and repeated failures of sensors' runs.",
 )
 
 
@@ -388,5 +390,5 @@ freshness_job = dg.define_asset_job(
     execution_timezone=settings().timezone,
 )
 def freshness_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every quarter of an hour: what has just run is never behind, so a run does not judge itself."""
+    """Check every quarter of an hour. A run does not check itself, because what has just run is never behind."""
     return dg.RunRequest()

@@ -1,4 +1,4 @@
-"""Checks on what is rejected: how much of a date, and by which rule how much of a table."""
+"""Checks of rejected rows: their share of a date, and their share of a table by rule."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -29,20 +29,21 @@ from orders_lakehouse.pipeline.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, L
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, stops
 
-# With fewer rows on a date, a share says nothing.
+# Minimum rows of a date for a share to mean something.
 _ENOUGH_ROWS = 20
 
 
 def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
-    """That few rows are rejected: on each date of the run, and by no rule of most of the table; in one step."""
+    """Make two checks in one step: few rows are rejected on each date of the run, and few by each rule in the table."""
     limit, asset = settings().quarantine_limit, key_of(table)
     share = dg.AssetCheckSpec(
         "rejected_share",
         asset=asset,
         description=(
-            f"At most {limit:.0%} of a date's rows are rejected for what they are themselves (dates of fewer than "
-            f"{_ENOUGH_ROWS} rows aside, rows that wait for their order, and orders from before the first partition): "
-            "more is a broken load rather than a few bad rows, and a missing number is better than a wrong one."
+            f"At most {limit:.0%} of a date's rows are rejected for errors of their own. A larger share means a broken "
+            "load rather than a few bad rows, and a missing number is better than a wrong one. Not counted are rows "
+            f"that wait for their order, orders from before the first partition, and dates of fewer than "
+            f"{_ENOUGH_ROWS} rows."
         ),
         blocking=stops(table.path, "rejected_share"),
     )
@@ -50,9 +51,9 @@ def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
         LOSSES_ARE_FEW,
         asset=asset,
         description=(
-            f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (from "
-            f"{ENOUGH_OF_DATES} rows on), or of the whole table (from {ENOUGH_OF_TABLE}). A row that waits for its "
-            "order counts once a day has gone by. Most often the shop says something in other words than the contract."
+            f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (with at "
+            f"least {ENOUGH_OF_DATES} rows), or of the whole table (at least {ENOUGH_OF_TABLE}). A row that waits for "
+            "its order counts after a day. The usual cause is that the shop uses other words than the contract."
         ),
     )
 
@@ -74,21 +75,21 @@ def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
                 severity = severity_of(share.key)
                 yield report(context, lake, share.key, verdicts, dates, severity=severity, metadata=metadata)
             if few.key in context.selected_asset_check_keys:
-                verdict, told = of_losses(losses(lake.snapshot(), table, limit), limit)
-                yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, told)
+                verdict, metadata = losses_verdict(losses(lake.snapshot(), table, limit), limit)
+                yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, metadata)
 
     return few_are_rejected
 
 
 def rejected_shares(rejected: pl.DataFrame, limit: float) -> Judged:
-    """Whether the rejected rows of dates are few enough.
+    """Judge whether the rejected rows of dates are few enough.
 
     Args:
         rejected: date, bad, good, rows.
-        limit: The share of them that may be bad.
+        limit: The share of the rows that may be bad.
 
     Returns:
-        A verdict for each date, and what the summary says.
+        A verdict for each date, and metadata of the summary.
     """
     rejected = rejected.with_columns(share=pl.col("bad") / pl.col("rows")).sort("date")
     verdicts = rejected.select(
@@ -101,8 +102,8 @@ def rejected_shares(rejected: pl.DataFrame, limit: float) -> Judged:
     return verdicts, few_of(rejected.filter(~verdicts["passed"]))
 
 
-def of_losses(found: Sequence[Loss], limit: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The verdict on what a table loses, and what the summary says."""
+def losses_verdict(found: Sequence[Loss], limit: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the verdict on the losses of a table, and metadata of the summary."""
     verdict = {
         "date": None,
         "passed": not found,
@@ -114,7 +115,7 @@ def of_losses(found: Sequence[Loss], limit: float) -> tuple[dict[str, Any], dict
 
 
 def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFrame:
-    """Dates that have rejected rows: date, bad, good, rows."""
+    """Return dates that have rejected rows: date, bad, good, rows."""
     day = nw.col(str(table.partitioned_by)).alias("date")
     good = lake.scan(table, between=dates).group_by(day).agg(good=nw.len())
     bad = (

@@ -1,4 +1,4 @@
-"""What checks of a run's dates share: each part is judged in the state in which the run found and left the lake."""
+"""Declare checks of a run's dates. Each part is judged in the state in which the run found and left the lake."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
@@ -24,9 +24,9 @@ from orders_lakehouse.warehouse.load import loaded_versions
 
 
 def run_check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
-    """Declare a check of the run's dates; of the whole table, where it has none.
+    """Declare a check of the run's dates, or of the whole table where it has no dates.
 
-    What is decorated judges the parts of the run, each in the state in which the run found and left the lake.
+    The decorated function judges the parts of the run, each in the state in which the run found and left the lake.
     """
     asset = key_of(table) if isinstance(table, Table) else table
     dated = not isinstance(table, Table) or table.partitioned_by is not None
@@ -39,7 +39,7 @@ def run_check(table: Table | dg.AssetKey, name: str, description: str) -> Callab
         def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
             dates = run_dates(context) if dated else None
             with failures(context):
-                # What other runs do meanwhile is theirs to answer for.
+                # Judge only this run's snapshot, and not what other runs write meanwhile.
                 if isinstance(table, Table):
                     parts = parts_of_run(lake, written_with(table), context.run.run_id, started(context), dates)
                 else:
@@ -59,12 +59,12 @@ def run_check(table: Table | dg.AssetKey, name: str, description: str) -> Callab
 
 
 def written_with(table: Table) -> list[Table]:
-    """A table and its quarantine."""
+    """Return a table and, for a cleansed one, its quarantine."""
     return [table, *([QUARANTINE_OF[table.name]] if table in CLEANSED else [])]
 
 
 def dated(parts: Sequence[Part]) -> Iterator[tuple[Lake, tuple[date, date]]]:
-    """The parts of a table that has dates."""
+    """Yield the parts of a table that has dates."""
     for lake, dates in parts:
         assert dates is not None  # noqa: S101 (the table has dates)
         yield lake, dates

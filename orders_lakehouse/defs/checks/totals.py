@@ -1,4 +1,4 @@
-"""Checks that lines and totals of a date are the same from one layer to the next, up to the fact."""
+"""Checks that each layer has the same lines and totals of a date as the layer before it, up to the fact."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -21,17 +21,17 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import FACTS
 from orders_lakehouse.warehouse.facts import fact_totals
 
-# Lines and totals of a side by date: of a lake, a first and a last date, it makes date, lines, total.
+# Function from a lake, a first and a last date to the lines and totals of one side: date, lines, total.
 _Totals = Callable[[Lake, date, date], pl.DataFrame]
 
 
 def _total_matches(
     asset: Table | dg.AssetKey, fact: Fact, of: Table, first_side: tuple[str, _Totals], second_side: tuple[str, _Totals]
 ) -> dg.AssetChecksDefinition:
-    """Check that two sides, each by its name, have the same lines and totals."""
+    """Make a check that two sides, each with its name, have the same lines and totals."""
     sides = (first_side[0], second_side[0])
 
-    @run_check(asset, f"{fact.measure}_matches", f"Lines and {fact.measure} of each date are those of {of.path}.")
+    @run_check(asset, f"{fact.measure}_matches", f"Each date has the same lines and {fact.measure} as in {of.path}.")
     def total_matches(parts: Sequence[Part]) -> Judged:
         expected, found = (
             pl.concat(totals(lake, *dates) for lake, dates in dated(parts)) for _, totals in (first_side, second_side)
@@ -58,14 +58,14 @@ def _total_matches(
 
 def _lake_totals(lake: Lake, table: Table, measure: str, first: date, last: date) -> pl.DataFrame:
     rows = lake.scan(table, between=(first, last))
-    standing = rows.filter(~nw.col("is_deleted")) if "is_deleted" in table.columns else rows
-    by_date = standing.group_by(nw.col("order_date").alias("date")).agg(lines=nw.len(), total=nw.col(measure).sum())
+    not_deleted = rows.filter(~nw.col("is_deleted")) if "is_deleted" in table.columns else rows
+    by_date = not_deleted.group_by(nw.col("order_date").alias("date")).agg(lines=nw.len(), total=nw.col(measure).sum())
     (totals,) = collect(by_date)
     return totals.cast({"lines": pl.Int64, "total": pl.Decimal(*MONEY_SUM)})
 
 
 def _of_fact(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
-    """That a table has the rows and totals of the one before it, and the fact those of the table."""
+    """Make the checks that a table equals the one before it, and that the fact equals the table."""
 
     def totals_of(of: Table) -> _Totals:
         return lambda lake, first, last: _lake_totals(lake, of, fact.measure, first, last)

@@ -47,7 +47,7 @@ def test_a_verdict_names_the_first_keys_of_its_date_and_how_many_there_are() -> 
         "date": DAY,
         "passed": False,
         "expected": "each key once",
-        "found": "keys that come more than once: 7",
+        "found": "keys that occur more than once: 7",
         "detail": "o0 (3 rows), o1 (2 rows), o2 (2 rows), o3 (2 rows), o4 (2 rows), and 2 more",
     }
     assert each_key_once(repeated_keys(RAW_ORDERS, orders.head(7))).is_empty()
