@@ -208,7 +208,7 @@ def test_a_mix_that_shifted_names_what_moved_most() -> None:
     (said,) = mix_verdicts(pl.DataFrame(shifts)).to_dicts()
     assert (said["passed"], said["found"]) == (False, "0.6 over 1000 rows")
     assert said["detail"].startswith(
-        "moved most: card 10.0 % (usually 60.0 %), paypal 80.0 % (usually 20.0 %), cash 10.0 % (usually 20.0 %);"
+        "largest shifts: card 10.0 % (usually 60.0 %), paypal 80.0 % (usually 20.0 %), cash 10.0 % (usually 20.0 %);"
     )
 
 
