@@ -11,7 +11,7 @@ import polars as pl
 from orders_lakehouse.contracts.checks import RAW_MATCHES_SOURCE, VOLUME_AS_USUAL
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
+from orders_lakehouse.delta.lost_versions import RememberedVersion, lost_rows, lost_versions, remembered_by_tables
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import is_s3
 from orders_lakehouse.delta.table_files import files_of
@@ -68,12 +68,12 @@ def _contents(here: Here) -> Looked:
 
 def _versions(here: Here) -> Looked:
     """The lake beside what others remember of it. They are asked first: what is written meanwhile is there then."""
-    asked: Mapping[str, Callable[[], Sequence[Named]]] = {
-        "derived tables": lambda: list(named_by_tables(here.lake)),
+    asked: Mapping[str, Callable[[], Sequence[RememberedVersion]]] = {
+        "derived tables": lambda: list(remembered_by_tables(here.lake)),
         "the warehouse": _named_by_warehouse,
         "Dagster": _named_by_dagster,
     }
-    named: list[Named] = []
+    named: list[RememberedVersion] = []
     silent = []
     for who, ask in asked.items():
         try:
@@ -91,11 +91,11 @@ def _versions(here: Here) -> Looked:
     return Looked(f"{len(named)} remembered of {tables} tables, {well}{without}", [*findings, *rows])
 
 
-def _named_by_warehouse() -> Sequence[Named]:
+def _named_by_warehouse() -> Sequence[RememberedVersion]:
     return () if _is_down("warehouse") else named_by_copies()
 
 
-def _named_by_dagster() -> Sequence[Named]:
+def _named_by_dagster() -> Sequence[RememberedVersion]:
     with existing_instance() as instance:
         return () if instance is None else list(named_by_dagster(instance))
 

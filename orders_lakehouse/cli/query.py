@@ -15,7 +15,7 @@ from orders_lakehouse.cli.plain_text import safe_json, safe_lines
 from orders_lakehouse.cli.readonly_sql import QueryError
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.log import at
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import TABLES
 
@@ -48,7 +48,7 @@ def print_rows(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
         limit = ROWS_SHOWN
     # One more than asked for tells whether there are more.
     plan = rows if limit is None else rows.head(limit + 1)
-    with storage_trouble(plan):
+    with explain_storage_errors(plan):
         found = plan.collect(engine="streaming")
     shown = found if limit is None else found.head(limit)
     if form == "json":

@@ -107,7 +107,7 @@ class Dbt(DbtCli):
             self._parsing.wait()
             keep_what_dbt_parsed(_target_ahead(kept))
             self._parsing = None
-        kept.tell(variables or {})
+        kept.set_variables(variables or {})
         return super().cli(args, **options)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
@@ -117,7 +117,7 @@ class Dbt(DbtCli):
         # The step that needs the warehouse reports errors in its URL.
         with suppress(ExpectedError):
             if not (dbt_folder() / _PARSED).exists():
-                kept.tell(warehouse_for_dbt())
+                kept.set_variables(warehouse_for_dbt())
                 self._parsing = self._parse_ahead(kept)
 
     def _parse_ahead(self, kept: KeptDbt) -> "subprocess.Popen[bytes]":
@@ -136,7 +136,7 @@ class Dbt(DbtCli):
         self._stop()
 
     def _living(self) -> KeptDbt:
-        if self._kept is None or not self._kept.lives:
+        if self._kept is None or not self._kept.is_running:
             self._stop()
             self._kept = KeptDbt()
             # The environment is changed here, before other threads read it: os.environ is not thread-safe.

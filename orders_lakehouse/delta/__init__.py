@@ -1,4 +1,4 @@
-"""Delta tables: where they lie, how they are read, written and maintained, and what their logs say.
+"""Delta tables: where they are stored, how they are read, written and maintained, and what their logs say.
 
-What a table's rows mean and where they come from belongs to `contracts/`, `transforms/` and `pipeline/`.
+The meaning and the origin of rows belong to `contracts/`, `transforms/` and `pipeline/`.
 """

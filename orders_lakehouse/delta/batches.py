@@ -1,8 +1,8 @@
-"""A range of dates in batches that fit into memory, worked through one after the other, each atomic.
+"""Split a range of dates into batches that fit into memory. Each batch is derived and committed on its own.
 
-A batch has as many dates as make up so many rows: a date on which everybody buys counts for what it holds, and a wide
-row for several. One date is never divided; one that needs more than its share of the memory waits until others need
-less. How much memory there is belongs to `machine/memory.py`, how wide rows are to `row_widths.py`.
+A batch takes dates until it reaches a number of rows, and a wide row counts as several. A date is never divided. If
+one date needs more than its share of the memory, it waits until other batches release theirs. `machine/memory.py` says
+how much memory there is, `row_widths.py` how wide rows are.
 """
 
 from bisect import bisect_right
@@ -24,10 +24,10 @@ from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.machine.memory import AT_ONCE, FIXED_BYTES, SHARES, memory_limit, share
 
-# Rows of a batch; more are no faster.
+# Most rows of a batch; larger batches are no faster.
 _MOST_ROWS = 300_000
-# Bytes that a row takes while a table with many columns is derived; and in a batch that is alone, and large enough to
-# be written in pieces.
+# Bytes of memory for each row of a table with many columns while it is derived. The smaller number holds for a large
+# batch that runs alone, because it is written in pieces.
 _ROW_BYTES, _ALONE_BYTES = 1_500, 700
 _GIGABYTE = 1_000_000_000
 
@@ -35,11 +35,11 @@ Span = tuple[date, date]
 
 
 class Batch(NamedTuple):
-    """Dates that are worked on together.
+    """Dates that are derived and committed together.
 
     Attributes:
         span: First and last date.
-        counted: Rows that they count for; none where the engine needs no batches.
+        counted: Number of ordinary rows that take as much memory; 0 where the engine needs no batches.
     """
 
     span: Span
@@ -59,11 +59,11 @@ def replace_range(
         lake: The lake.
         tables: Targets, partitioned by a date.
         batches: The range in batches, in order.
-        derive: Makes the new rows of each target from a lake that stands still, for a first and a last date.
+        derive: Makes the new rows of each target from a snapshot of the lake, for a first and a last date.
         run_id: The run that replaces them.
 
     Returns:
-        What became of each target.
+        The outcome for each target.
     """
 
     def work(batch: Batch) -> list[Replaced]:
@@ -71,7 +71,7 @@ def replace_range(
         with memory_for(batch):
             return lake.replace_dates(tables, *span, lambda source: derive(source, *span), run_id)
 
-    # While one batch is written, the next one is derived. They share no date, so neither waits for the other.
+    # The next batch is derived while one is written. They share no date, so neither waits for the other.
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="batch") as workers:
         by_table = zip(*workers.map(work, batches), strict=True)
         return [
@@ -88,13 +88,13 @@ def batch_spans(rows: Mapping[date, int], first: date, last: date, limit: int) -
     """Cut a range into spans of dates.
 
     Args:
-        rows: Rows by date, of dates in the range; one that is not listed has none.
+        rows: Rows by date, for dates in the range; dates that are not listed have none.
         first: First date.
         last: Last date.
-        limit: Rows of a span at most, but of one that is a single date.
+        limit: Most rows of a span; only a span of a single date may have more.
 
     Returns:
-        First and last date of each span, in order: they cover the range, and do not overlap.
+        First and last date of each span, in order. The spans cover the range and do not overlap.
     """
     begins, held = [first], 0
     for day in sorted(rows):
@@ -107,37 +107,37 @@ def batch_spans(rows: Mapping[date, int], first: date, last: date, limit: int) -
 
 
 def memory_for(batch: Batch) -> AbstractContextManager[None]:
-    """Wait until there is memory for a batch, and hold it; a thread holds it for one batch at a time."""
-    return SHARES.lent(batch.counted * _ROW_BYTES)
+    """Reserve memory for a batch, and wait until there is enough; a thread reserves it for one batch at a time."""
+    return SHARES.reserved(batch.counted * _ROW_BYTES)
 
 
 def row_limit(most: int | None = None) -> int:
-    """Return how many rows a batch may have by the memory that the settings allow; a wide row counts for several.
+    """Return how many rows a batch may have in the memory that the settings allow; a wide row counts as several.
 
     Args:
-        most: Rows beyond which more are no faster; by default as many as when dates are derived.
+        most: Number of rows above which batches get no faster; the default is the limit for deriving dates.
     """
     return max(1, min(_MOST_ROWS if most is None else most, share() // _ROW_BYTES))
 
 
 def batches_by_rows(lake: Lake, table: Table, first: date, last: date) -> list[Batch]:
-    """Cut a range into batches by the rows that a table has of each date."""
+    """Cut a range into batches by the number of rows that a table has on each date."""
     if not lake.engine.needs_batches:
         return [Batch((first, last))]
     return cut(_counted(lake, table, first, last), first, last)
 
 
 def memory_warning(lake: Lake, table: Table, source: Table, batches: Sequence[Batch]) -> str | None:
-    """Return a warning of batches that need more memory than a run may use.
+    """Return a warning about batches that need more memory than a run may use.
 
     Args:
         lake: The lake.
         table: The table that is derived.
-        source: The table that the batches are cut by.
-        batches: The batches; one that needs so much is a single date.
+        source: The table whose rows decide how the batches are cut.
+        batches: The batches; only a single date can need too much.
 
     Returns:
-        What the largest of them needs, and how many others need too much; None where there is enough for each.
+        The need of the largest batch, and how many others need too much; None if there is enough for each.
     """
     beyond = [batch for batch in batches if _needed(batch) > memory_limit()]
     if not beyond:
@@ -155,12 +155,12 @@ def memory_warning(lake: Lake, table: Table, source: Table, batches: Sequence[Ba
 
 
 def _needed(batch: Batch) -> int:
-    """Return the bytes that a process holds while it works on a batch, and on no other one."""
+    """Return the bytes that a process holds while it works on this batch alone."""
     return FIXED_BYTES + batch.counted * _ALONE_BYTES
 
 
 def cut(counted: Mapping[date, int], first: date, last: date) -> list[Batch]:
-    """Cut a range into batches by the rows that each date counts for in memory."""
+    """Cut a range into batches by the number of ordinary rows that each date counts as in memory."""
     spans = batch_spans(counted, first, last, row_limit())
     begins, held = [begin for begin, _ in spans], [0] * len(spans)
     for day, rows in counted.items():

@@ -1,6 +1,6 @@
-"""How a commit is made: what it claims, what it says of itself, how rows reach it, and that it is tried again.
+"""Commits to Delta tables: their claims and metadata, how rows are handed over, and retries after a conflict.
 
-Which rows a commit writes is decided elsewhere: `writer.py`, `compaction.py`, `engines/`.
+`writer.py`, `compaction.py` and `engines/` decide which rows a commit writes.
 """
 
 import json
@@ -18,62 +18,65 @@ from deltalake.exceptions import CommitFailedError
 
 from orders_lakehouse.dates import days, spans
 from orders_lakehouse.delta.object_store import StorageUnavailableError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 
 log = logging.getLogger(__name__)
 
-# Writers of disjoint dates retry their commit on a newer log; the default of 15 loses under some thirty writers.
+# Retries of a commit on a newer log, for writers of disjoint dates. The default of 15 fails under some thirty writers.
 _COMMIT_RETRIES = 100
 # A commit that claims nothing.
 UNCLAIMED = CommitProperties(max_commit_retries=_COMMIT_RETRIES)
+# Attempts to read, derive and commit before giving up.
 _ATTEMPTS = 20
-# A commit of more dates puts the table's state into a checkpoint at once, from which the table opens faster.
+# Number of dates in a commit above which a checkpoint is written at once, so that the table opens faster.
 _LARGE_COMMIT = 200
-# More rows than the former reach the writer in pieces of the latter: it copies what it gets at once.
+# Number of rows above which rows reach the writer in pieces, and rows of a piece: the writer copies each piece.
 _IN_PIECES, _PIECE_ROWS = 400_000, 65_536
 
 Result = TypeVar("Result")
 
 
-def claiming(handle: DeltaTable, what: str, parts: Iterable[str], metadata: Mapping[str, str]) -> CommitProperties:
-    """Return a commit that collides with each one since `handle` was opened that claims one of the same parts.
+def claiming_commit(
+    handle: DeltaTable, what: str, parts: Iterable[str], metadata: Mapping[str, str]
+) -> CommitProperties:
+    """Return properties of a commit that conflicts with any commit since `handle` was opened that claims a same part.
 
-    Delta compares files, and a date that somebody found empty and left empty has none; the claim leaves a trace.
+    Delta detects conflicts by files, and a date that was empty and stays empty has none. The claim leaves a trace.
 
     Args:
         handle: The table, open.
         what: What is done to the parts.
         parts: Dates, or "all".
-        metadata: What the commit says of itself.
+        metadata: Metadata of the commit.
     """
     version = handle.version() + 1
     claims = [Transaction(app_id=f"{what}/{part}", version=version) for part in parts]
     return CommitProperties(max_commit_retries=_COMMIT_RETRIES, app_transactions=claims, custom_metadata=dict(metadata))
 
 
-def replacing(
+def replacing_commit(
     handle: DeltaTable, dates: tuple[date, date] | None, changed: pl.Series, metadata: Mapping[str, str]
 ) -> CommitProperties:
-    """Return a commit that replaces dates of a table and collides with others of these dates.
+    """Return properties of a commit that replaces dates of a table and conflicts with others that replace these dates.
 
     Args:
         handle: The table, open.
         dates: First and last date; None for the whole table.
-        changed: Those of the dates whose rows are others now.
-        metadata: What else the commit says of itself.
+        changed: The dates among them whose rows change.
+        metadata: Further metadata of the commit.
     """
     changed_spans = json.dumps([[str(first), str(last)] for first, last in spans(changed.drop_nulls())])
     metadata = {**metadata, "dates": json.dumps(dates, default=str), "changed": changed_spans}
-    return claiming(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), metadata)
+    return claiming_commit(handle, "replaced", ["all"] if dates is None else map(str, days(*dates)), metadata)
 
 
 def write(handle: DeltaTable, rows: pl.DataFrame | pa.RecordBatchReader, **options: Any) -> None:
-    """Write rows in one commit; many rows piece by piece.
+    """Write rows in one commit, and hand many rows over piece by piece.
 
     Args:
-        handle: The table, to write.
-        rows: Rows as the table has them.
-        options: Those of `write_deltalake`.
+        handle: The table, opened for this writer alone.
+        rows: Rows with the table's columns.
+        options: Options of `write_deltalake`.
 
     Raises:
         CommitFailedError: Another writer was faster.
@@ -82,12 +85,12 @@ def write(handle: DeltaTable, rows: pl.DataFrame | pa.RecordBatchReader, **optio
     """
     if isinstance(rows, pl.DataFrame) and rows.height > _IN_PIECES:
         rows = _in_pieces(rows)
-    with storage_trouble(handle.table_uri):
+    with explain_storage_errors(handle.table_uri):
         write_deltalake(handle, rows, **options)
 
 
 def _in_pieces(rows: pl.DataFrame) -> pa.RecordBatchReader:
-    """Return the same rows, a few of which the writer holds at a time; texts are not copied on the way."""
+    """Return the same rows as a reader, so that the writer holds only a few at a time; no text is copied."""
     newest = pl.CompatLevel.newest()
     schema = rows.head(0).to_arrow(compat_level=newest).schema
     pieces = (piece.to_arrow(compat_level=newest) for piece in rows.iter_slices(_PIECE_ROWS))
@@ -97,15 +100,15 @@ def _in_pieces(rows: pl.DataFrame) -> pa.RecordBatchReader:
 def checkpoint_if_large(handle: DeltaTable, dates: int) -> None:
     """Write a checkpoint after a commit of many dates."""
     if dates > _LARGE_COMMIT:
-        with storage_trouble(handle.table_uri):
+        with explain_storage_errors(handle.table_uri):
             handle.create_checkpoint()
 
 
-def again_on_conflict(work: Callable[[], Result]) -> Result:
-    """Do some work again, from its reading on, as long as other writers are faster.
+def retry_on_conflict(work: Callable[[], Result]) -> Result:
+    """Do the work, and repeat all of it, reading included, after each commit conflict.
 
     Raises:
-        StorageUnavailableError: They always were.
+        StorageUnavailableError: Every attempt met a conflict.
     """
     for attempt in range(1, _ATTEMPTS):
         try:

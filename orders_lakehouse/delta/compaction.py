@@ -1,6 +1,6 @@
-"""How the files of a table become few. No row changes.
+"""Compaction: rewrite many small files of a table as few large ones. No row changes.
 
-Which dates need it is decided by `maintenance.py`, and by `writer.py` for a table that is appended to.
+`maintenance.py` decides which dates need it, and `writer.py` does for a table that grows by appends.
 """
 
 import logging
@@ -16,32 +16,32 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import spans
 from orders_lakehouse.delta import commits, object_store
 from orders_lakehouse.delta.date_predicates import within
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 
 log = logging.getLogger(__name__)
 
-# Name under which a commit says that it wrote rows anew and changed none.
+# Metadata key of a commit that rewrote files and changed no row.
 COMPACTED = "compacted"
-# Rows in memory at once while a table without partitions becomes one file, and rows of a group in that file: a search
-# for keys reads the groups that may have them.
+# Rows in memory at once while a table without partitions becomes one file. It is also the size of a row group in that
+# file: a search for keys reads only the groups that may have them.
 GROUP_ROWS = 100_000
-# deltalake writes uncompressed where properties are given that do not name a compression.
+# deltalake writes uncompressed if writer properties name no compression.
 IN_GROUPS = WriterProperties(compression="SNAPPY", max_row_group_size=GROUP_ROWS)
 
 
 def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] = ()) -> bool:
-    """Write rows anew into as few files as they need, in one commit, which says that it changes no row.
+    """Rewrite rows into as few files as they need, in one commit whose metadata says that no row changes.
 
-    `optimize.compact` would not do: two that run at once both succeed there, and every row stands twice. Here one of
-    two fails. A writer fails too that read the files before and writes the same dates after; it reads again.
+    `optimize.compact` is unsafe here: two that run at once both succeed, and every row is stored twice. With this
+    commit, one of two fails. A writer that read the old files of the same dates fails too, and reads again.
 
     Args:
-        handle: The table, to write.
+        handle: The table, opened for this writer alone.
         table: The table.
-        groups: Dates to rewrite, as many at once as fit into memory; none for a table that has no dates.
+        groups: Dates to rewrite, in groups that fit into memory; none for a table without dates.
 
     Returns:
-        Whether it was done. When another writer was faster, the files stay as they are.
+        Whether the files were rewritten. If another writer was faster, they stay as they are.
     """
     partition, stored = table.partitioned_by, object_store.scan(handle)
     schema = pl.DataFrame(schema=stored.collect_schema()).to_arrow().schema
@@ -50,14 +50,14 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
         if partition is None:
             yield from stored.collect_batches(chunk_size=GROUP_ROWS, engine="streaming")
         for dates in groups:
-            # Sorted, rows that belong together lie together, and the statistics find a key. In one batch, because the
-            # writer keeps no order of several.
+            # Sorting puts related rows together, so that file statistics find a key. The rows form one batch, because
+            # the writer does not keep the order of several batches.
             rows = stored.filter(pl.col(str(partition)).is_in(list(dates)))
             yield rows.sort(str(partition), *table.key, maintain_order=True).collect().rechunk()
 
     batches = (batch for frame in frames() for batch in frame.to_arrow().cast(schema).to_batches())
     predicate = "true" if partition is None else within(partition, spans(day for dates in groups for day in dates))
-    claims = commits.claiming(handle, "compacted", ["all"], {COMPACTED: "true"})
+    claims = commits.claiming_commit(handle, "compacted", ["all"], {COMPACTED: "true"})
     try:
         commits.write(
             handle,
@@ -74,6 +74,6 @@ def compact(handle: DeltaTable, table: Table, groups: Sequence[Sequence[date]] =
 
 
 def last_compaction(handle: DeltaTable) -> int | None:
-    """Return a number that each compaction of a table changes; None before the first."""
-    with storage_trouble(handle.table_uri):
+    """Return a number that changes with each compaction of a table; None before the first."""
+    with explain_storage_errors(handle.table_uri):
         return handle.transaction_version("compacted/all")

@@ -1,6 +1,6 @@
-"""How rows in memory get the shape in which a table takes them: its columns, types and order.
+"""Bring rows in memory into the shape of a table: its columns, types and order.
 
-What a table stores under an older contract is `schema_evolution.py`.
+`schema_evolution.py` handles what a table stores under an older contract.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from orders_lakehouse.delta.object_store import LakeError
 
 
 def conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return the columns of a table in its order, its rows by partition.
+    """Return the columns of a table in its order, sorted by partition.
 
-    A type is exact, or an error; it is never cast silently, but for nulls of no type.
+    A wrong type is an error and is never cast silently. Only an untyped column of nulls gets the expected type.
 
     Raises:
         LakeError: A column has another type.
@@ -33,13 +33,13 @@ def conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 
 def by_partition(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return rows by partition: a writer that meets one after the other holds one open file, not one for each date."""
+    """Return rows sorted by partition, so that the writer holds one open file instead of one for each date."""
     partition = str(table.partitioned_by)
     return rows if rows[partition].is_sorted() else rows.sort(partition)
 
 
 def with_columns_of(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return rows with the columns of a schema, in its types; null where they have none."""
+    """Return rows with the columns and types of a schema; columns that the rows lack are null."""
     return rows.select(
         pl.col(name).cast(dtype) if name in rows.columns else pl.lit(None, dtype).alias(name)
         for name, dtype in schema.items()

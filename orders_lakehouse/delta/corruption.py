@@ -1,7 +1,7 @@
-"""Which file of a table is damaged, and what to do: no library says.
+"""Find the damaged file of a table and say what to do, because no library names it.
 
-Files are looked at once reading has failed, not before. What other failures of the storage mean is
-`storage_errors.py`; the commands that mend a table are `mending.py`.
+Files are searched only after a read has failed. `storage_errors.py` explains other failures of the storage, and
+`mending.py` has the commands that repair a table.
 """
 
 import json
@@ -20,17 +20,17 @@ from orders_lakehouse.delta.object_store import LakeError, files_at, is_s3, path
 from orders_lakehouse.encoding import decoded
 from orders_lakehouse.tables import KEY_DATES, SOURCE_COLUMNS
 
-# How the path of a file begins that holds rows of a capture date.
+# Beginning of the path of a file with rows of a capture date.
 CAPTURED = re.compile(r"captured_on=(\d{4}-\d{2}-\d{2})/")
 
 
 def require_whole(handle: DeltaTable) -> None:
     """Refuse a table on disk whose last commit is an empty file, as a power cut may leave it.
 
-    Such a commit reads as one that added nothing and removed nothing: its rows would be missing without a word.
+    deltalake reads an empty commit as one that changed nothing, so its rows would silently be missing.
 
     Raises:
-        LakeError: It is empty.
+        LakeError: The commit is empty.
     """
     if is_s3(handle.table_uri):
         return
@@ -40,27 +40,27 @@ def require_whole(handle: DeltaTable) -> None:
         raise LakeError(damaged_commit(location, commit.name, "is empty", last=True))
 
 
-def look_at_log(location: str) -> str | None:
-    """What is wrong with the newest commit that is no list of JSON objects, or what the log lacks."""
-    there = log_files(location)
-    found = unreadable_commit(location, there)
-    if found is not None:
-        version, wrong = found
-        return damaged_commit(location, f"{version:020}.json", wrong, last=version == there.last)
-    if there.broken:
-        return damaged_commit(location, f"{there.broken[0]:020}.json", "is missing", last=False)
-    if there.hinted is not None and there.hinted not in there.checkpoints:
+def find_log_damage(location: str) -> str | None:
+    """Return what is wrong with a table's log: the newest unreadable commit, or what is missing; None if nothing is."""
+    listed = log_files(location)
+    unreadable = unreadable_commit(location, listed)
+    if unreadable is not None:
+        version, wrong = unreadable
+        return damaged_commit(location, f"{version:020}.json", wrong, last=version == listed.last)
+    if listed.broken:
+        return damaged_commit(location, f"{listed.broken[0]:020}.json", "is missing", last=False)
+    if listed.hinted is not None and listed.hinted not in listed.checkpoints:
         return (
-            f"{table_at(location)} is damaged: its log names a checkpoint of version {there.hinted} that is missing. "
+            f"{table_at(location)} is damaged: its log names a checkpoint of version {listed.hinted} that is missing. "
             f"Put the file back from a backup, or remove {location}/{LOG}/{HINT}: its commits say the same."
         )
     return None
 
 
-def unreadable_commit(location: str, there: LogFiles) -> tuple[int, str] | None:
-    """The newest commit that is no list of JSON objects, and what is wrong with it. All are read, the newest first."""
+def unreadable_commit(location: str, listed: LogFiles) -> tuple[int, str] | None:
+    """Return the newest commit that is no list of JSON objects, and what is wrong with it; None if there is none."""
     files = files_at(location)
-    for version in sorted(there.commits, reverse=True):
+    for version in sorted(listed.commits, reverse=True):
         try:
             lines = files.open_input_stream(f"{LOG}/{version:020}.json").read().splitlines()
             if lines and all(isinstance(json.loads(line), dict) for line in lines):
@@ -72,7 +72,7 @@ def unreadable_commit(location: str, there: LogFiles) -> tuple[int, str] | None:
 
 
 def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
-    """What to say of a commit that cannot be read, and what to do about it."""
+    """Return an error message for a commit that cannot be read, with the next step."""
     before = f"{table_at(location)} is damaged: the file _delta_log/{name} of its log {wrong}"
     if last and int(name.removesuffix(".json")) > 0:
         return (
@@ -82,10 +82,10 @@ def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
     return f"{before}. {_remedy(location)}"
 
 
-def look_at_data(location: str) -> str | None:
-    """What is wrong with the first data file that is not as the log says, or that cannot be read."""
+def find_data_damage(location: str) -> str | None:
+    """Return what is wrong with the first data file that differs from the log or cannot be read; None if none does."""
     handle = DeltaTable(location, storage_options=object_store.options(location))
-    for path, wrong in _not_as_named(handle):
+    for path, wrong in _differing_by_size(handle):
         return _damaged_file(location, path, wrong)
     files = files_at(location)
     for path in _named_files(handle)["path"]:
@@ -96,46 +96,45 @@ def look_at_data(location: str) -> str | None:
 
 
 def differing_files(handle: DeltaTable) -> list[tuple[str, str]]:
-    """The files of a table that are not as its log says: path, and what is wrong with it; none is read.
+    """Return the files of a table that differ from its log: path, and what is wrong with it. No file is read.
 
-    In a bucket by one listing, which tells of no sizes: an object is put there whole or not at all.
+    In a bucket, one listing of names is enough: an object is stored whole or not at all.
     """
     if is_s3(handle.table_uri):
         return [(path, "is missing") for path in handle.repair(dry_run=True)["files_removed"]]
-    return _not_as_named(handle)
+    return _differing_by_size(handle)
 
 
-def _not_as_named(handle: DeltaTable) -> list[tuple[str, str]]:
-    """The same by a request for each file, with sizes wherever the table lies."""
+def _differing_by_size(handle: DeltaTable) -> list[tuple[str, str]]:
+    """Return files that are missing or have another size than the log says, by a request for each file."""
     expected = dict(_named_files(handle).iter_rows())
-    there = files_at(path_of(handle.table_uri)).get_file_info(list(expected))
-    found = []
-    for info in there:
+    differing = []
+    for info in files_at(path_of(handle.table_uri)).get_file_info(list(expected)):
         if info.type == fs.FileType.NotFound:
-            found.append((info.path, "is missing"))
+            differing.append((info.path, "is missing"))
         elif info.size != expected[info.path]:
-            found.append((info.path, f"has {info.size:,} bytes, expected {expected[info.path]:,}"))
-    return found
+            differing.append((info.path, f"has {info.size:,} bytes, expected {expected[info.path]:,}"))
+    return differing
 
 
 def _named_files(handle: DeltaTable) -> pl.DataFrame:
-    """Files of a table, as its log names them: path, size_bytes."""
+    """Return the files that a table's log names: path, size_bytes."""
     actions = pl.DataFrame(handle.get_add_actions())
     return actions.select("path", "size_bytes") if actions.height else pl.DataFrame(schema=["path", "size_bytes"])
 
 
 def readable_rows(files: fs.FileSystem, path: str) -> tuple[pl.DataFrame, str | None]:
-    """What can be read of a data file, and what is wrong with it, if anything is.
+    """Return the readable rows of a data file, and what is wrong with it; None if nothing is.
 
     Args:
         files: The files of a table.
         path: The file, as the log names it.
 
     Returns:
-        The columns that the file has, of all groups of rows that can be read. A byte of a text that is no UTF-8 is
-        marked as `orders_lakehouse.encoding` says.
+        All columns of the file, from every row group that can be read. Bytes of text that are not UTF-8 are marked as
+        `orders_lakehouse.encoding` says.
     """
-    found: list[pl.DataFrame] = []
+    readable: list[pl.DataFrame] = []
     wrong = None
     try:
         file = pq.ParquetFile(files.open_input_file(path))
@@ -151,21 +150,21 @@ def readable_rows(files: fs.FileSystem, path: str) -> tuple[pl.DataFrame, str | 
             rows.validate(full=True)
         except pa.ArrowInvalid as error:
             wrong = wrong or f"holds text that is no UTF-8 ({error})"
-        found.append(decoded(pl.DataFrame(_in_bytes(rows))))
-    return pl.concat(found) if found else pl.DataFrame(), wrong
+        readable.append(decoded(pl.DataFrame(_in_bytes(rows))))
+    return pl.concat(readable) if readable else pl.DataFrame(), wrong
 
 
 def _unreadable(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "is missing"
     if "Error performing" in str(error):
-        # The storage has failed once more, which says nothing of the file.
+        # The storage has failed again, which says nothing about the file.
         raise error
     return f"is no readable Parquet file ({error})"
 
 
 def _in_bytes(rows: pa.Table) -> pa.Table:
-    """The same rows with their texts as bytes, which Arrow reads without a look at them."""
+    """Return the same rows with texts as bytes, because Arrow does not validate bytes."""
     text = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
     columns = [
         pa.chunked_array([chunk.view(text[column.type]) for chunk in column.chunks], text[column.type])

@@ -1,6 +1,6 @@
-"""How dates of a table are named to Delta and to Polars.
+"""Predicates for the dates of a table, for Delta and for Polars.
 
-Nothing here opens a table. Arithmetic on dates that knows no table is in `orders_lakehouse/dates.py`.
+No function here opens a table. `orders_lakehouse/dates.py` has arithmetic on dates that needs no table.
 """
 
 from collections.abc import Iterable
@@ -11,18 +11,17 @@ import polars as pl
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import bridged, spans
 
-# Delta does not tell a predicate of more than twenty spans apart from other dates: a writer of one of those would count
-# as a conflict.
+# Most spans in a predicate. With more than twenty, Delta reports a conflict with writers of other dates.
 _MOST_SPANS = 20
 
 
 def few_spans(dates: Iterable[date]) -> list[tuple[date, date]]:
-    """Return first and last date of each of few spans that hold the dates, and perhaps dates between them."""
+    """Return first and last date of a few spans that contain the dates, and perhaps dates between them."""
     return bridged(spans(dates), _MOST_SPANS)
 
 
 def within(column: str, dates: Iterable[tuple[date, date]]) -> str:
-    """Return a predicate of the rows whose date lies in one of the spans; empty without any."""
+    """Return a predicate for rows whose date lies in one of the spans; empty text if there are no spans."""
     return " OR ".join(f"{column} BETWEEN '{first}' AND '{last}'" for first, last in dates)
 
 

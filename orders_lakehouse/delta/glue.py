@@ -1,7 +1,8 @@
-"""The catalog: tables of the lake in AWS Glue, where Athena, Spark on EMR and Trino look for them. No row is written.
+"""The catalog: tables of the lake in AWS Glue, where Athena, Spark on EMR and Trino find them. No row is written.
 
-Such readers take from the catalog that a table is Delta and where it lies, and the rest from the table's own log. So a
-table is registered as it is stored, which Lake Formation and Athena's views rely on; comments come from its contract.
+These readers learn from the catalog that a table is Delta and where it is stored; the log tells the rest. A table is
+registered with its stored columns, because Lake Formation and views of Athena need them. Comments come from the
+contract.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,25 +22,25 @@ from orders_lakehouse.tables import TABLES
 
 Outcome = Literal["made", "changed", "as it was"]
 
-# What the checks found is read with `lakehouse checks`.
+# Tables to register. Results of checks are left out: people read them with `lakehouse checks`.
 REGISTERED = tuple(table for table in TABLES if table.layer != "checks")
 _RIGHTS = ("glue:GetTable", "glue:CreateTable", "glue:UpdateTable")
-# Hive's names of what Delta calls otherwise.
+# Hive's names of types, by Delta's names, where they differ.
 _HIVE = {"long": "bigint", "integer": "int", "short": "smallint", "byte": "tinyint"}
-# As Spark registers a Delta table. Whoever does not know Delta finds no such files and fails, instead of reading rows
-# that the log has taken out of the table.
+# Formats with which Spark registers a Delta table. A reader that does not know Delta fails on them, instead of reading
+# rows that the log has removed from the table.
 _FORMAT = {
     "InputFormat": "org.apache.hadoop.mapred.SequenceFileInputFormat",
     "OutputFormat": "org.apache.hadoop.hive.ql.io.HiveSequenceFileOutputFormat",
 }
 _SERDE = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"
-# By which readers know a Delta table: Athena by either of the first two, Spark and Trino by the second.
+# Parameters that mark a Delta table: Athena reads either of the first two, Spark and Trino read the second.
 _DELTA = {"table_type": "DELTA", "spark.sql.sources.provider": "delta", "classification": "delta", "EXTERNAL": "TRUE"}
 _PARTITIONED_BY, _PERSONAL = "lakehouse.partitioned_by", "lakehouse.personal_columns"
 
 _DENIED = {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}
 _WRONG_KEYS = {"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"}
-# Somebody else registers at this moment, or the keys of a role have just ended.
+# Error codes that pass: another process registers at this moment, or the keys of a role have just expired.
 _PASSING = {
     "AlreadyExistsException",
     "ConcurrentModificationException",
@@ -50,32 +51,32 @@ _PASSING = {
 
 
 class CatalogError(ExpectedError):
-    """The catalog cannot be used as it is; trying again does not help."""
+    """The catalog cannot be used; trying again does not help."""
 
 
 class CatalogUnavailableError(TransientError):
-    """The catalog does not serve at the moment; trying again may help."""
+    """The catalog is unavailable at the moment; trying again may help."""
 
 
 def name_of(table: Table) -> str:
-    """How a table is called in the catalog: `<layer>_<table>`."""
+    """Return the name of a table in the catalog: `<layer>_<table>`."""
     return f"{table.layer}_{table.name}"
 
 
 def register(lake: Lake, database: str | None) -> dict[Table, Outcome]:
-    """Make the tables of the lake known in a database of AWS Glue; a table that is known as it is stays untouched.
+    """Register the tables of the lake in a database of AWS Glue; a table that is up to date there stays untouched.
 
     Args:
         lake: The lake, in a bucket.
         database: Name of the database, which exists.
 
     Returns:
-        By table, whether it was made, changed or left as it was; nothing of tables that nobody has written yet.
+        For each table whether it was made, changed or left as it was. Tables that do not exist yet are left out.
 
     Raises:
-        CatalogError: No database is set, or there is none of this name; the lake is not in a bucket; a right is
-            missing; a table of the name is there and is another one.
-        CatalogUnavailableError: Glue does not answer, or not at the moment.
+        CatalogError: No database is set, or it does not exist; the lake is not in a bucket; a right is missing; the
+            name is registered for another table.
+        CatalogUnavailableError: Glue does not answer.
         LakeError: There are no credentials, or a table cannot be opened.
         StorageUnavailableError: The storage does not answer.
     """
@@ -90,7 +91,7 @@ def register(lake: Lake, database: str | None) -> dict[Table, Outcome]:
         )
     glue = object_store.client("glue")
     opened = {table: find(lake, table) for table in REGISTERED}
-    with _catalog_trouble(database):
+    with _explain_catalog_errors(database):
         return {
             table: _register(glue, database, definition(table, handle, lake.location(table)))
             for table, handle in opened.items()
@@ -99,9 +100,9 @@ def register(lake: Lake, database: str | None) -> dict[Table, Outcome]:
 
 
 def definition(table: Table, handle: DeltaTable, location: str) -> dict[str, Any]:
-    """A table as Glue takes it (a `TableInput`): its columns are those that are stored, in their order.
+    """Return the `TableInput` of a table for Glue, with the stored columns in their order.
 
-    Partitions are Delta's own affair: a partition column is a column among others, and Glue knows of no partitions.
+    Delta manages partitions itself: Glue has the partition column as an ordinary column and knows no partitions.
     """
     described = document(table)
     personal = [name for name, column in described["columns"].items() if column["personal"]]
@@ -138,44 +139,44 @@ def _column(field: Field, described: Mapping[str, Any] | None) -> dict[str, str]
     return {"Name": field.name, "Type": _HIVE.get(delta, delta), "Comment": comment}
 
 
-def _register(glue: Any, database: str, due: dict[str, Any]) -> Outcome:
+def _register(glue: Any, database: str, wanted: dict[str, Any]) -> Outcome:
     try:
-        found = glue.get_table(DatabaseName=database, Name=due["Name"])["Table"]
+        current = glue.get_table(DatabaseName=database, Name=wanted["Name"])["Table"]
     except glue.exceptions.EntityNotFoundException:
-        # Of the table or of the database; of the latter, the next request says so again.
-        glue.create_table(DatabaseName=database, TableInput=due)
+        # The table or the database is missing; if it is the database, the next request fails with the same error.
+        glue.create_table(DatabaseName=database, TableInput=wanted)
         return "made"
-    location = due["StorageDescriptor"]["Location"]
-    standing = found.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
-    if standing != location:
+    location = wanted["StorageDescriptor"]["Location"]
+    current_location = current.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
+    if current_location != location:
         raise CatalogError(
-            f"{due['Name']} in the Glue database {database} is registered at {standing or 'no location'}; expected "
-            f"{location}. Was it made by somebody else, or for another lake? Set LAKEHOUSE_GLUE_DATABASE to a database "
-            "of this lake's own, or delete the table there, which deletes no data."
+            f"{wanted['Name']} in the Glue database {database} is registered at {current_location or 'no location'}; "
+            f"expected {location}. Was it made by somebody else, or for another lake? Set LAKEHOUSE_GLUE_DATABASE to a "
+            "database of this lake's own, or delete the table there, which deletes no data."
         )
-    merged = _merged(found, due)
-    # What is empty, Glue may leave out.
-    if all(found.get(name, type(value)()) == value for name, value in merged.items()):
+    merged = _merged(current, wanted)
+    # Glue may leave out empty values.
+    if all(current.get(name, type(value)()) == value for name, value in merged.items()):
         return "as it was"
     glue.update_table(DatabaseName=database, TableInput=merged)
     return "changed"
 
 
-def _merged(found: Mapping[str, Any], due: Mapping[str, Any]) -> dict[str, Any]:
-    """A table as it is to be, with what others have said of it; an update would drop what it does not mention."""
+def _merged(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the wanted definition with the parameters of others, because an update drops what it does not name."""
     ours = (_PARTITIONED_BY, _PERSONAL)
-    others = {name: value for name, value in found.get("Parameters", {}).items() if name not in ours}
+    others = {name: value for name, value in current.get("Parameters", {}).items() if name not in ours}
     return {
-        **{name: found[name] for name in ("Owner", "Retention") if name in found},
-        **due,
-        "Parameters": {**others, **due["Parameters"]},
-        "StorageDescriptor": {**found["StorageDescriptor"], **due["StorageDescriptor"]},
+        **{name: current[name] for name in ("Owner", "Retention") if name in current},
+        **wanted,
+        "Parameters": {**others, **wanted["Parameters"]},
+        "StorageDescriptor": {**current["StorageDescriptor"], **wanted["StorageDescriptor"]},
     }
 
 
 @contextmanager
-def _catalog_trouble(database: str) -> Iterator[None]:
-    """Say what went wrong with the catalog; what is not known raises as it is."""
+def _explain_catalog_errors(database: str) -> Iterator[None]:
+    """Raise failures of the catalog as errors of this package; unknown failures pass unchanged."""
     from botocore.exceptions import ClientError, HTTPClientError
     from botocore.exceptions import ConnectionError as NoConnectionError
 
@@ -184,14 +185,14 @@ def _catalog_trouble(database: str) -> Iterator[None]:
     except (NoConnectionError, HTTPClientError) as error:
         raise CatalogUnavailableError(f"AWS Glue in region {object_store.region()} does not answer: {error}") from error
     except ClientError as error:
-        meant = _meaning(error, database)
-        if meant is None:
+        explained = _explanation(error, database)
+        if explained is None:
             raise
-        raise meant from error
+        raise explained from error
 
 
-def _meaning(error: Any, database: str) -> ExpectedError | None:
-    code, told = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+def _explanation(error: Any, database: str) -> ExpectedError | None:
+    code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
     if code == "EntityNotFoundException":
         return CatalogError(
@@ -201,14 +202,14 @@ def _meaning(error: Any, database: str) -> ExpectedError | None:
         )
     if code in _DENIED:
         return CatalogError(
-            f"AWS Glue refuses {error.operation_name} in the database {database} to {object_store.identity()}: {told}. "
-            f"Expected the rights {', '.join(_RIGHTS)} (docs/catalog.md); where Lake Formation is in force, also its "
-            "grants."
+            f"AWS Glue refuses {error.operation_name} in the database {database} to {object_store.identity()}: "
+            f"{message}. Expected the rights {', '.join(_RIGHTS)} (docs/catalog.md); where Lake Formation is in force, "
+            "also its grants."
         )
     if code in _WRONG_KEYS:
         return CatalogError(
             f"AWS does not accept the credentials ({code}): {object_store.identity()}. Expected a valid key."
         )
     if code in _PASSING or status >= 500:
-        return CatalogUnavailableError(f"AWS Glue does not serve {database} at the moment: {code} {told}".rstrip())
+        return CatalogUnavailableError(f"AWS Glue does not serve {database} at the moment: {code} {message}".rstrip())
     return None

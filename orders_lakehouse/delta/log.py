@@ -1,7 +1,7 @@
-"""What the log of a Delta table says: its extent, its versions, who committed them, and what they were made from.
+"""The log of a Delta table: its extent, its versions, the runs that committed them, and what they were made from.
 
-Nothing here makes a table or reads its rows. The log as files is `log_files.py`; the files that one version names are
-`table_files.py`.
+No function here creates a table or reads its rows. `log_files.py` reads the log as files; `table_files.py` lists the
+files of one version.
 """
 
 import json
@@ -19,25 +19,25 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days
 from orders_lakehouse.delta.compaction import COMPACTED, last_compaction
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 
-# Commits that are read first, among which a run at work mostly finds its own; and by how many times more are read next.
-# The commit of a long backfill is large, so nothing is read in advance.
+# Number of commits that are read first, and the factor for each further read. A run mostly finds its own commit among
+# the first. The number is small because the commit of a long backfill is large.
 _RECENT, _MORE = 2, 10
-# Time by which the clocks of two writers differ at most.
+# Largest difference between the clocks of two writers.
 _SKEW = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-# Name under which the log says from which version on the files of all versions are kept.
+# Name of the transaction in the log that says from which version on all files are kept.
 KEPT_FROM = "kept_from"
-# Operations that maintenance commits beside the files that it rewrites.
+# Operations that maintenance commits, in addition to compactions.
 _MAINTENANCE = {"VACUUM START", "VACUUM END", "SET TBLPROPERTIES"}
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What a table holds.
+    """The rows and dates of a table.
 
     Attributes:
         rows: Number of rows.
@@ -45,7 +45,7 @@ class Extent:
         first: First date that has rows.
         last: Last date that has rows.
         version: Version of the table.
-        changed_at: When its rows were written last, in UTC; maintenance changes none.
+        changed_at: Instant of the last commit that wrote rows, in UTC; maintenance writes none.
     """
 
     rows: int
@@ -57,7 +57,7 @@ class Extent:
 
 
 def find(lake: Lake, table: Table) -> DeltaTable | None:
-    """Open a table at its latest version; None when nobody has made it yet."""
+    """Open a table at its latest version; return None if it does not exist yet."""
     try:
         return lake.find(table)
     except TableNotFoundError:
@@ -65,8 +65,8 @@ def find(lake: Lake, table: Table) -> DeltaTable | None:
 
 
 def extent(handle: DeltaTable, table: Table) -> Extent:
-    """Return what a table holds at the version of its handle."""
-    # If the log holds only maintenance commits, the oldest is the nearest.
+    """Return the extent of a table at the version of its handle."""
+    # If the log holds only maintenance commits, the oldest one is the closest answer.
     for commit in chain.from_iterable(_history(handle)):
         changed_at = _instant(commit["timestamp"])
         if not _is_maintenance(commit):
@@ -78,7 +78,7 @@ def extent(handle: DeltaTable, table: Table) -> Extent:
 
 
 def first_and_last_date(lake: Lake, tables: Sequence[Table]) -> tuple[date, date] | None:
-    """The first and the last date on which any of some tables has rows, from their logs; None where none has any."""
+    """Return the first and the last date on which any of the tables has rows, from their logs; None without rows."""
     handles = [(handle, table) for table in tables if (handle := find(lake, table)) is not None]
     dates = [files_of(handle, table)["date"].drop_nulls() for handle, table in handles]
     known = pl.concat(dates) if dates else pl.Series(dtype=pl.Date)
@@ -87,7 +87,7 @@ def first_and_last_date(lake: Lake, tables: Sequence[Table]) -> tuple[date, date
 
 
 class Part(NamedTuple):
-    """Some dates of a table (None: it has no dates), and the lake as whoever derived them found and left it."""
+    """Dates of a table (None: it has no dates), and the lake as the run that derived them read and left it."""
 
     lake: Lake
     dates: tuple[date, date] | None
@@ -96,18 +96,19 @@ class Part(NamedTuple):
 def parts_of_run(
     lake: Lake, tables: Sequence[Table], run_id: str, started: datetime, dates: tuple[date, date] | None
 ) -> list[Part]:
-    """The lake as a run found and left it: what was captured or derived since is not seen.
+    """Return the lake as a run read and left it, without what was captured or derived since.
 
     Args:
         lake: The lake.
         tables: Tables that the run replaced together.
         run_id: The run.
-        started: When the run started: what was committed before is none of its work.
+        started: Instant at which the run started; earlier commits are not its own.
         dates: First and last date of the run; None where the tables have none.
 
     Returns:
-        In order, the dates in as few stretches as have one state of the lake: with the tables at the versions that the
-        run left, and what it read for them at those that it read. Dates that it did not replace are seen as they are.
+        The dates in order, in as few spans as there are states of the lake. In each state, the tables have the versions
+        that the run wrote, and their inputs have the versions that it read. Dates that the run did not replace are seen
+        at the latest versions.
     """
     versions: dict[tuple[date, date] | None, dict[str, int]] = {}
     for table in tables:
@@ -115,15 +116,15 @@ def parts_of_run(
             versions.setdefault(span, {}).update({**json.loads(commit["read"]), table.path: int(commit["version"])})
     if dates is None:
         return [Part(lake.source(versions.get(None)), None)]
-    stretches = list(_covering(dates, [span for span in versions if span is not None]))
-    if all(span in versions for span in stretches) and _nobody_else(list(versions.values()), tables):
+    spans = list(_covering(dates, [span for span in versions if span is not None]))
+    if all(span in versions for span in spans) and _nobody_else(list(versions.values()), tables):
         latest = {path: max(of.get(path, 0) for of in versions.values()) for of in versions.values() for path in of}
         return [Part(lake.source(latest), dates)]
-    return [Part(lake.source(versions.get(span)), span) for span in stretches]
+    return [Part(lake.source(versions.get(span)), span) for span in spans]
 
 
 def _nobody_else(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) -> bool:
-    """Whether nobody but the run wrote anything from its first commit to its last: the last state tells of all."""
+    """Return whether only the run wrote between its first and its last commit; then the last state serves all dates."""
     written = {table.path for table in tables}
     seen = {path: {of[path] for of in commits if path in of} for of in commits for path in of}
     return all(
@@ -134,24 +135,29 @@ def _nobody_else(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) 
 def _replaced_by(
     lake: Lake, table: Table, run_id: str, started: datetime, dates: tuple[date, date] | None
 ) -> dict[tuple[date, date] | None, dict[str, Any]]:
-    """The last commit of a run for each stretch of dates that it replaced; no more of the log is read than is asked."""
-    found: dict[tuple[date, date] | None, dict[str, Any]] = {}
+    """Return the last commit of a run for each span that it replaced; the log is read only as far as needed."""
+    last_commits: dict[tuple[date, date] | None, dict[str, Any]] = {}
     missing = 1 if dates is None else len(days(*dates))
     for commit in _commits_of(lake, table, run_id, started):
-        said = json.loads(commit["dates"])
-        span = (date.fromisoformat(said[0]), date.fromisoformat(said[1])) if said else None
-        if span not in found:
-            found[span] = commit
+        span = _span(commit)
+        if span not in last_commits:
+            last_commits[span] = commit
             missing -= len(days(*span)) if span else 1
             if missing <= 0:
                 break
-    return found
+    return last_commits
 
 
-def _covering(dates: tuple[date, date], stretches: Sequence[tuple[date, date]]) -> Iterator[tuple[date, date]]:
-    """The stretches in order, and what of the dates lies between them."""
+def _span(commit: Mapping[str, Any]) -> tuple[date, date] | None:
+    """Return the first and last date that a commit replaced; None for a table without dates."""
+    bounds = json.loads(commit["dates"])
+    return (date.fromisoformat(bounds[0]), date.fromisoformat(bounds[1])) if bounds else None
+
+
+def _covering(dates: tuple[date, date], spans: Sequence[tuple[date, date]]) -> Iterator[tuple[date, date]]:
+    """Yield the spans in order, and between them the spans of the remaining dates."""
     begin, end = dates
-    for first, last in sorted(stretches):
+    for first, last in sorted(spans):
         if begin < first:
             yield begin, first - _DAY
         yield first, last
@@ -161,14 +167,14 @@ def _covering(dates: tuple[date, date], stretches: Sequence[tuple[date, date]]) 
 
 
 def dates_changed_by(lake: Lake, table: Table, run_id: str, started: datetime) -> set[date]:
-    """Dates of a table that came out otherwise than they stood when a run, which started then, replaced them."""
+    """Return the dates of a table whose rows a run changed; the run started at `started`."""
     commits = _commits_of(lake, table, run_id, started)
-    stretches = [stretch for commit in commits for stretch in json.loads(commit["changed"])]
-    return {day for first, last in stretches for day in days(date.fromisoformat(first), date.fromisoformat(last))}
+    changed_spans = [span for commit in commits for span in json.loads(commit["changed"])]
+    return {day for first, last in changed_spans for day in days(date.fromisoformat(first), date.fromisoformat(last))}
 
 
 def _commits_of(lake: Lake, table: Table, run_id: str, started: datetime) -> Iterator[dict[str, Any]]:
-    """The commits by which a run replaced dates of a table, the latest first; no more of the log is read than asked."""
+    """Yield the commits of a run to a table, the latest first; the log is read only as far as needed."""
     for commits in _history(lake.open(table)):
         yield from (commit for commit in commits if commit.get("run_id") == run_id)
         if _instant(commits[-1]["timestamp"]) < started - _SKEW:
@@ -176,10 +182,10 @@ def _commits_of(lake: Lake, table: Table, run_id: str, started: datetime) -> Ite
 
 
 def _history(handle: DeltaTable) -> Iterator[list[dict[str, Any]]]:
-    """The commits of a table, the latest first, in growing groups: no more of the log is read than is asked for."""
+    """Yield the commits of a table, the latest first, in growing groups, so that little of the log is read."""
     read, limit = 0, _RECENT
     while True:
-        with storage_trouble(handle.table_uri):
+        with explain_storage_errors(handle.table_uri):
             commits = handle.history(limit=limit)
         if len(commits) > read:
             yield commits[read:]
@@ -192,38 +198,38 @@ def _is_maintenance(commit: Mapping[str, Any]) -> bool:
     return COMPACTED in commit or commit["operation"] in _MAINTENANCE
 
 
-def kept_from(handle: DeltaTable) -> int:
-    """The first version whose files are kept, all of them; files of older ones may have been removed."""
-    with storage_trouble(handle.table_uri):
+def oldest_kept_version(handle: DeltaTable) -> int:
+    """Return the oldest version whose files are all kept; files of older versions may have been removed."""
+    with explain_storage_errors(handle.table_uri):
         return handle.transaction_version(KEPT_FROM) or 0
 
 
-def made_from(handle: DeltaTable, source: DeltaTable, table: Table) -> int | None:
-    """From which version of another table a table was made last.
+def version_derived_from(handle: DeltaTable, source: DeltaTable, table: Table) -> int | None:
+    """Return the version of a source table that the last commit of another table was made from.
 
     Args:
         handle: The table that was made.
-        source: The table that it was made from, as it is now.
-        table: The latter.
+        source: The table that it was made from, at its latest version.
+        table: The source table.
 
     Returns:
-        A version of `source`; None when nothing is known of it, or when it is another table of the same name by now.
+        A version of `source`; None if no commit names it, or if a new table has its name now.
     """
     for commit in chain.from_iterable(_history(handle)):
         if "read" in commit and int(commit["version"]) <= handle.version():
-            read, ids = (json.loads(commit.get(told, "{}")) for told in ("read", "ids"))
+            read, ids = (json.loads(commit.get(key, "{}")) for key in ("read", "ids"))
             return read.get(table.path) if ids.get(table.path) == str(source.metadata().id) else None
     return None
 
 
-class Made(NamedTuple):
-    """What a commit that made rows of a table read of others.
+class Derivation(NamedTuple):
+    """A commit that made rows of a table, with the versions of other tables that it read.
 
     Attributes:
-        at: When it was committed.
-        dates: First and last of the dates that it made; None for a table without dates.
+        at: Instant of the commit.
+        dates: First and last date that it made; None for a table without dates.
         read: Version of each table that was read, by path.
-        ids: Id of each of them, by path.
+        ids: Id of each table that was read, by path.
     """
 
     at: datetime
@@ -232,36 +238,33 @@ class Made(NamedTuple):
     ids: Mapping[str, str]
 
 
-def made_of(handle: DeltaTable, most: int) -> Iterator[Made]:
-    """What the rows of a table were made of, by its commits that read others, the latest first.
+def derivations(handle: DeltaTable, most: int) -> Iterator[Derivation]:
+    """Yield the commits of a table that read other tables, the latest first.
 
     Args:
         handle: The table.
-        most: So many commits are read at most.
+        most: Most commits that are read.
     """
     for commit in islice(chain.from_iterable(_history(handle)), most):
         if "read" in commit and int(commit["version"]) <= handle.version():
-            said = json.loads(commit["dates"])
-            dates = (date.fromisoformat(said[0]), date.fromisoformat(said[1])) if said else None
-            yield Made(
-                _instant(commit["timestamp"]), dates, json.loads(commit["read"]), json.loads(commit.get("ids", "{}"))
-            )
+            read, ids = json.loads(commit["read"]), json.loads(commit.get("ids", "{}"))
+            yield Derivation(_instant(commit["timestamp"]), _span(commit), read, ids)
 
 
 def dates_changed_since(lake: Lake, handle: DeltaTable, table: Table, version: int) -> list[date] | None:
-    """Dates whose files are others than at an older version; files that were only rewritten are the same.
+    """Return the dates whose files differ from those of an older version; files that were only rewritten do not count.
 
     Args:
         lake: The lake.
-        handle: The table, as it is now.
+        handle: The table, at its newer version.
         table: The table, with dates.
         version: The older version.
 
     Returns:
-        In order; None when that version, or its files, are not kept any more.
+        The dates in order; None if the older version or its files are no longer kept.
     """
     try:
-        if version < kept_from(handle):
+        if version < oldest_kept_version(handle):
             return None
         edges = _around_compactions(lake, handle, table, lake.find(table, version))
     except DeltaError:
@@ -276,7 +279,7 @@ def dates_changed_since(lake: Lake, handle: DeltaTable, table: Table, version: i
 def _around_compactions(
     lake: Lake, handle: DeltaTable, table: Table, since: DeltaTable
 ) -> list[tuple[DeltaTable, DeltaTable]]:
-    """Stretches of versions from `since` to `handle`, without the steps in which files were only rewritten."""
+    """Return spans of versions from `since` to `handle`, without the commits that only rewrote files."""
     if last_compaction(since) == last_compaction(handle):
         return [(since, handle)]
     commits = chain.from_iterable(_history(handle))
@@ -286,23 +289,23 @@ def _around_compactions(
     for version in sorted(int(commit["version"]) for commit in newer if COMPACTED in commit):
         ends.append(lake.find(table, version - 1))
         begins.append(lake.find(table, version))
-    stretches = zip(begins, [*ends, handle], strict=True)
-    return [(first, last) for first, last in stretches if first.version() != last.version()]
+    edges = zip(begins, [*ends, handle], strict=True)
+    return [(first, last) for first, last in edges if first.version() != last.version()]
 
 
 def at(lake: Lake, table: Table, version: int | None, as_of: datetime | None) -> DeltaTable:
-    """Open a table at a version, or at the one that was the latest at an instant; with neither at its latest one.
+    """Open a table at a version, or at the latest version as of an instant; without either, at its latest version.
 
     Raises:
-        TableNotFoundError: Nobody has made it.
-        LakeError: There is no such version; the message says which there are.
+        TableNotFoundError: The table does not exist.
+        LakeError: The version does not exist; the message says which versions do.
     """
     handle = lake.find(table)
     if version is None and as_of is None:
         return handle
-    with storage_trouble(handle.table_uri):
+    with explain_storage_errors(handle.table_uri):
         commits = {int(commit["version"]): _instant(commit["timestamp"]) for commit in handle.history()}
-    kept = kept_from(handle)
+    kept = oldest_kept_version(handle)
     committed = {number: instant for number, instant in commits.items() if number >= kept}
     first, last = min(committed), max(committed)
     if as_of is not None:

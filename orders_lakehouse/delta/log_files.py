@@ -1,6 +1,6 @@
-"""The log of a Delta table as files: which commits and checkpoints there are.
+"""The log of a Delta table as files: its commits and checkpoints.
 
-No table is opened. What the commits say is `log.py`.
+No function here opens a table. `log.py` reads what the commits say.
 """
 
 import json
@@ -23,13 +23,13 @@ HINT = "_last_checkpoint"
 
 @dataclass(frozen=True)
 class LogFiles:
-    """What the log of a table consists of.
+    """The files of a table's log.
 
     Attributes:
-        commits: Size of each commit, by version.
-        written: When each commit was put there, by version.
+        commits: Size of each commit in bytes, by version.
+        written: Modification time of each commit, by version.
         checkpoints: Versions that have a checkpoint.
-        hinted: The checkpoint that readers are told to begin with; None where nothing is said.
+        hinted: Version of the checkpoint that `_last_checkpoint` names; None where the file is missing or unreadable.
     """
 
     commits: Mapping[int, int]
@@ -39,47 +39,47 @@ class LogFiles:
 
     @property
     def begins_at(self) -> int:
-        """The version that a reader begins with: that of the last checkpoint, or the first one of all."""
+        """Return the version that a reader begins with: the last checkpoint, or 0 without any."""
         return max(self.checkpoints, default=0)
 
     @property
     def last(self) -> int:
-        """The last version."""
+        """Return the last version."""
         return max([*self.commits, *self.checkpoints], default=-1)
 
     @property
     def broken(self) -> list[int]:
-        """Versions that a reader of the latest one needs and that are missing or empty, in order."""
+        """Return missing or empty versions that a reader of the latest version needs, in order."""
         begin = self.begins_at + 1 if self.checkpoints else 0
         return [version for version in range(begin, self.last + 1) if not self.commits.get(version)]
 
     @property
     def broken_before(self) -> list[int]:
-        """Versions that only a reader of older ones needs and that are missing or empty, in order."""
+        """Return missing or empty versions that only a reader of older versions needs, in order."""
         needed = range(min(self.commits, default=0), self.begins_at if self.checkpoints else 0)
         return [version for version in needed if not self.commits.get(version)]
 
     @property
     def whole_up_to(self) -> int:
-        """The last version that can be opened once the files of later ones are gone; -1 where there is none."""
+        """Return the last version that can be opened after later commits are removed; -1 where there is none."""
         return min(self.broken, default=self.last + 1) - 1
 
 
 def log_files(location: str) -> LogFiles:
-    """The files of a table's log, by one listing; none where there is no table."""
+    """List the files of a table's log in one request; return an empty log where there is no table."""
     try:
         files = files_at(location)
     except TableNotFoundError:
         return LogFiles({}, {}, frozenset(), None)
-    there = files.get_file_info(fs.FileSelector(LOG, allow_not_found=True))
-    names = {Path(file.path).name: file for file in there if file.type == fs.FileType.File}
+    listed = files.get_file_info(fs.FileSelector(LOG, allow_not_found=True))
+    names = {Path(file.path).name: file for file in listed if file.type == fs.FileType.File}
     commits = {int(match[1]): file for name, file in names.items() if (match := COMMIT.fullmatch(name))}
     hinted = None
     if HINT in names:
         try:
             hinted = int(json.loads(files.open_input_stream(f"{LOG}/{HINT}").read())["version"])
         except (ValueError, KeyError):
-            # Readers do without what they cannot read.
+            # Readers ignore a hint that they cannot read.
             hinted = None
     return LogFiles(
         commits={version: file.size for version, file in commits.items()},
@@ -90,10 +90,10 @@ def log_files(location: str) -> LogFiles:
 
 
 def committed_at(location: str, version: int) -> datetime | None:
-    """When a version was committed, by its own word; None where it does not say."""
+    """Return the instant that a commit states for itself; None where it states none."""
     lines = files_at(location).open_input_stream(f"{LOG}/{version:020}.json").read().splitlines()
     for line in lines:
-        said = json.loads(line).get("commitInfo", {}).get("timestamp")
-        if said is not None:
-            return datetime.fromtimestamp(said / 1000, UTC)
+        milliseconds = json.loads(line).get("commitInfo", {}).get("timestamp")
+        if milliseconds is not None:
+            return datetime.fromtimestamp(milliseconds / 1000, UTC)
     return None

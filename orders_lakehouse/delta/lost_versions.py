@@ -1,8 +1,8 @@
-"""Versions of a table that are gone although something remembers them: the last commits of its log were lost.
+"""Find lost versions: versions of a table that others remember, but whose commits are gone from its log.
 
-Delta numbers versions one by one, so a table that has lost its last commits says nothing of it: it is as it was. But
-others remember what they read: derived tables in their commits, the warehouse beside its copies, Dagster in what runs
-have told and in the cursor of a sensor. A version that is older than the log is kept is no loss.
+A table that has lost its last commits looks intact, because it is simply at an older version. But readers remember the
+versions that they read: derived tables in their commits, the warehouse beside its copies, Dagster in metadata of runs
+and in the cursor of a sensor. A version older than the retention of the log is not lost.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words
 from orders_lakehouse.delta import mending
 from orders_lakehouse.delta.frames import rows_of
-from orders_lakehouse.delta.log import find, made_of
+from orders_lakehouse.delta.log import derivations, find
 from orders_lakehouse.delta.log_files import committed_at, log_files
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import is_s3
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
@@ -31,26 +31,26 @@ from orders_lakehouse.findings import ERROR, Finding
 from orders_lakehouse.tables import CALENDAR, CLEANSED, CURATED, QUARANTINE, RAW, TABLES, cumulated_over
 
 _BY_PATH = {table.path: table for table in TABLES}
-# Commits of a derived table that are looked at, the latest ones: in a bucket, each is a request.
+# Number of latest commits of a derived table that are read; fewer in a bucket, where each is a request.
 _COMMITS, _COMMITS_IN_BUCKET = 2_000, 50
-# The clocks of those who commit and of those who remember differ by less.
+# Largest difference between the clocks of writers and of readers that remember a version.
 _SKEW = timedelta(minutes=1)
-# Who remembers a version, as far as a finding names them.
+# Most readers of a version that a finding names.
 _NAMED = 4
 
 
 @dataclass(frozen=True)
-class Named:
-    """A version of a table that somebody remembers.
+class RememberedVersion:
+    """A version of a table that a reader remembers.
 
     Attributes:
-        by: Who, in words.
-        at: When the version was there.
-        path: The table.
-        version: Its version.
-        table_id: Its id; None where that is not known.
-        is_shown: Whether it is a table that was made of the version, and shows its rows until it is made again.
-        copy: Name of the warehouse's copy that holds the version; None for others.
+        by: Name of the reader, for people.
+        at: Instant at which the version existed.
+        path: Path of the table.
+        version: The version.
+        table_id: Id of the table; None where it is not known.
+        is_shown: Whether the reader is a table made from the version, which shows its rows until it is derived again.
+        copy: Name of the warehouse's copy that holds the version; None for other readers.
     """
 
     by: str
@@ -62,42 +62,43 @@ class Named:
     copy: str | None = None
 
 
-def named_by_tables(lake: Lake) -> Iterator[Named]:
-    """The versions that derived tables were made of last, date by date; a table that cannot be opened names none."""
+def remembered_by_tables(lake: Lake) -> Iterator[RememberedVersion]:
+    """Yield the versions that derived tables were last made from, by date; a table that cannot be opened is skipped."""
     for table in (*CLEANSED, *QUARANTINE, *CURATED):
         try:
             handle = find(lake, table)
             if handle is not None:
-                yield from _named_by(handle, table)
+                yield from _remembered_by(handle, table)
         except ExpectedError:
-            # What is wrong with it is told where tables are looked at.
+            # The examination of each table reports this error.
             continue
 
 
-def _named_by(handle: DeltaTable, table: Table) -> Iterator[Named]:
+def _remembered_by(handle: DeltaTable, table: Table) -> Iterator[RememberedVersion]:
     left = set(files_of(handle, table)["date"].drop_nulls())
-    for made in made_of(handle, _COMMITS_IN_BUCKET if is_s3(handle.table_uri) else _COMMITS):
-        dates = sorted(left.intersection(days(*made.dates))) if made.dates else []
+    for derivation in derivations(handle, _COMMITS_IN_BUCKET if is_s3(handle.table_uri) else _COMMITS):
+        dates = sorted(left.intersection(days(*derivation.dates))) if derivation.dates else []
         if table.partitioned_by is None or dates:
             left.difference_update(dates)
-            for path, version in made.read.items():
-                yield Named(table.path, made.at, path, version, made.ids.get(path), is_shown=True)
+            for path, version in derivation.read.items():
+                table_id = derivation.ids.get(path)
+                yield RememberedVersion(table.path, derivation.at, path, version, table_id, is_shown=True)
         if not left:
             return
 
 
-def lost_versions(lake: Lake, named: Iterable[Named], dates: Dates, schema: str) -> list[Finding]:
-    """Tables that have lost versions which somebody remembers.
+def lost_versions(lake: Lake, versions: Iterable[RememberedVersion], dates: Dates, schema: str) -> list[Finding]:
+    """Return findings for tables that have lost versions that a reader remembers.
 
     Args:
-        lake: The lake, as it is after all was named.
-        named: What is remembered.
+        lake: The lake, read after all remembered versions were collected.
+        versions: The remembered versions.
         dates: First and last date of the lake.
-        schema: Of the copies in the warehouse.
+        schema: Schema of the copies in the warehouse.
     """
-    by_path: dict[str, list[Named]] = {}
-    for one in named:
-        by_path.setdefault(one.path, []).append(one)
+    by_path: dict[str, list[RememberedVersion]] = {}
+    for remembered in versions:
+        by_path.setdefault(remembered.path, []).append(remembered)
     findings: list[Finding] = []
     for path, names in by_path.items():
         table = _BY_PATH.get(path)
@@ -105,41 +106,41 @@ def lost_versions(lake: Lake, named: Iterable[Named], dates: Dates, schema: str)
             continue
         try:
             handle = find(lake, table)
-            with storage_trouble(lake.location(table)):
+            with explain_storage_errors(lake.location(table)):
                 findings += (
                     _gone(lake, table, names, dates, schema)
                     if handle is None
                     else _of_table(lake, handle, table, names, dates, schema)
                 )
         except ExpectedError:
-            # Its log is damaged, or the storage fails: told where tables are looked at.
+            # The log is damaged or the storage fails; the examination of each table reports it.
             continue
     return findings
 
 
-def _gone(lake: Lake, table: Table, names: Sequence[Named], dates: Dates, schema: str) -> list[Finding]:
+def _gone(lake: Lake, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str) -> list[Finding]:
     to_do = f"{mending.FROM_BACKUP} Without a backup, make it again.{_price(table)}"
     found, expected = "there is no such table", f"what others remember: {_remembered(names)}"
     return [Finding(ERROR, table.path, found, expected, to_do, _commands(lake, table, names, dates, schema))]
 
 
 def _of_table(
-    lake: Lake, handle: DeltaTable, table: Table, names: Sequence[Named], dates: Dates, schema: str
+    lake: Lake, handle: DeltaTable, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str
 ) -> list[Finding]:
     location, table_id, latest = lake.location(table), str(handle.metadata().id), handle.version()
-    there = log_files(location)
+    log = log_files(location)
 
     @cache
     def is_later(version: int, at: datetime) -> bool:
-        """Whether a version was committed after an instant; the commit is read only where its file is younger."""
-        written = there.written.get(version)
+        """Return whether a version was committed after an instant; the commit is read only if its file is younger."""
+        written = log.written.get(version)
         if written is None or written <= at:
             return False
         committed = committed_at(location, version)
         return committed is not None and committed > at
 
-    same = [one for one in names if one.table_id in (None, table_id)]
-    lost = [one for one in same if one.version > latest and not is_later(latest, one.at)]
+    same = [name for name in names if name.table_id in (None, table_id)]
+    lost = [name for name in same if name.version > latest and not is_later(latest, name.at)]
     if lost:
         return [
             Finding(
@@ -152,18 +153,19 @@ def _of_table(
                 _commands(lake, table, names, dates, schema),
             )
         ]
-    # Whoever only remembers a number learns by the next look; what was made of rows that are gone shows them still.
-    other = [one for one in names if one.is_shown and one.table_id not in (None, table_id)]
-    anew = [one for one in same if one.is_shown and one.version > latest]
-    anew += [
-        one
-        for one in same
-        if (one.is_shown or one.copy)
-        and one.table_id
-        and one.version <= latest
-        and is_later(one.version, one.at + _SKEW)
+    # Only tables and copies made from lost rows are reported, because they still show them. A reader that remembers
+    # just a number corrects itself at its next look.
+    of_replaced_table = [name for name in names if name.is_shown and name.table_id not in (None, table_id)]
+    of_reused_version = [name for name in same if name.is_shown and name.version > latest]
+    of_reused_version += [
+        name
+        for name in same
+        if (name.is_shown or name.copy)
+        and name.table_id
+        and name.version <= latest
+        and is_later(name.version, name.at + _SKEW)
     ]
-    stale = [*other, *anew]
+    stale = [*of_replaced_table, *of_reused_version]
     if not stale or table is CALENDAR:
         return []
     return [
@@ -182,27 +184,27 @@ def _price(table: Table) -> str:
     return f" {mending.OVERWRITTEN}" if table in RAW else ""
 
 
-def _remembered(names: Sequence[Named]) -> str:
-    latest = {one.by: one for one in sorted(names, key=lambda one: one.version)}
-    ordered = sorted(latest.values(), key=lambda one: (-one.version, one.by))
-    told = [f"version {one.version} by {one.by} at {one.at:%Y-%m-%d %H:%M} UTC" for one in ordered[:_NAMED]]
+def _remembered(names: Sequence[RememberedVersion]) -> str:
+    latest = {name.by: name for name in sorted(names, key=lambda name: name.version)}
+    ordered = sorted(latest.values(), key=lambda name: (-name.version, name.by))
+    parts = [f"version {name.version} by {name.by} at {name.at:%Y-%m-%d %H:%M} UTC" for name in ordered[:_NAMED]]
     more = [f"and {len(ordered) - _NAMED} more"] if len(ordered) > _NAMED else []
-    return ", ".join([*told, *more])
+    return ", ".join([*parts, *more])
 
 
-def _commands(lake: Lake, table: Table, names: Sequence[Named], dates: Dates, schema: str) -> list[str]:
-    # Whoever looks for what has changed since would take a number that is given anew for the version that it knows.
-    copies = sorted({one.copy for one in names if one.copy is not None})
+def _commands(lake: Lake, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str) -> list[str]:
+    # Copies are loaded whole again, because a reused version number looks to them like the version that they know.
+    copies = sorted({name.copy for name in names if name.copy is not None})
     sums = [mending.remove_folder(lake.location(of)) for of in cumulated_over(table)]
-    return [*(mending.forget_copy(name, schema) for name in copies), *sums, *mending.again(table, dates)]
+    return [*(mending.forget_copy(name, schema) for name in copies), *sums, *mending.remake(table, dates)]
 
 
 def lost_rows(lake: Lake, counted: pl.DataFrame, dates: Dates) -> list[Finding]:
-    """Raw tables that have fewer rows on a capture date than were counted there: rows of raw never go.
+    """Return findings for raw tables with fewer rows on a capture date than were counted; raw never loses rows.
 
     Args:
         lake: The lake.
-        counted: asset, date, rows: what stood in raw when it was last counted.
+        counted: asset, date, rows: number of rows in raw at the last count.
         dates: First and last date of the lake.
     """
     findings: list[Finding] = []
@@ -213,32 +215,32 @@ def lost_rows(lake: Lake, counted: pl.DataFrame, dates: Dates) -> list[Finding]:
         except ExpectedError:
             continue
         if fewer.height:
-            found, expected = int(fewer["there"].sum()), int(fewer["rows"].sum())
+            stored, expected = int(fewer["stored"].sum()), int(fewer["rows"].sum())
             findings.append(
                 Finding(
                     ERROR,
                     table.path,
-                    f"{found:,} rows on {in_words(fewer['date'])}",
+                    f"{stored:,} rows on {in_words(fewer['date'])}",
                     f"at least {expected:,}, as many as stood there when their capture was checked",
                     f"Rows of raw are lost. {mending.FROM_BACKUP} Without a backup, take them again from the shop. "
                     f"{mending.OVERWRITTEN}",
-                    mending.again(table, dates),
+                    mending.remake(table, dates),
                 )
             )
     return findings
 
 
 def _fewer(lake: Lake, handle: DeltaTable | None, table: Table, counted: pl.DataFrame) -> pl.DataFrame:
-    """Date, rows, there: dates of a raw table on which fewer rows stand than were counted."""
+    """Return date, rows, stored: dates of a raw table with fewer stored rows than were counted."""
     files = pl.DataFrame(schema={"date": pl.Date, "rows": pl.Int64}) if handle is None else files_of(handle, table)
-    there = files.group_by("date").agg(there=pl.col("rows").sum())
-    fewer = counted.join(there, on="date", how="left").with_columns(pl.col("there").fill_null(0))
-    fewer = fewer.filter(pl.col("there") < pl.col("rows")).sort("date")
+    stored = files.group_by("date").agg(stored=pl.col("rows").sum())
+    fewer = counted.join(stored, on="date", how="left").with_columns(pl.col("stored").fill_null(0))
+    fewer = fewer.filter(pl.col("stored") < pl.col("rows")).sort("date")
     if handle is None or fewer.is_empty():
         return fewer
-    # A version whose clock runs ahead is counted on the date of its clock, and stands on that of its first capture.
-    # Where the lake was made to begin earlier, rows moved to dates before all that were counted.
+    # A version whose clock runs ahead is counted on the date of its clock, but stored on the date of its first capture.
+    # If the lake was extended to an earlier start, rows moved to dates before all counted dates.
     is_ahead = nw.col("updated_at") > nw.col("captured_at").dt.offset_by(f"{AHEAD_HOURS}h")
     elsewhere = rows_of(lake.rows_at(handle, table).filter(is_ahead).select(nw.len())).item()
-    elsewhere += there.filter(pl.col("date") < counted["date"].min())["there"].sum()
-    return fewer if (fewer["rows"] - fewer["there"]).sum() > elsewhere else fewer.clear()
+    elsewhere += stored.filter(pl.col("date") < counted["date"].min())["stored"].sum()
+    return fewer if (fewer["rows"] - fewer["stored"]).sum() > elsewhere else fewer.clear()

@@ -1,7 +1,7 @@
-"""Commands that mend a table of the lake, for people. Nothing here runs one of them.
+"""Commands that repair a table of the lake, as text for people. No command is run here.
 
-What is derived is derived again from raw. What raw has lost is taken again from the shop, as far as the shop still has
-it; a backup comes first.
+Derived tables are derived again from raw. If raw has lost rows, a backup is the first choice; the second is to capture
+again what the shop still has.
 """
 
 import shlex
@@ -18,8 +18,8 @@ OVERWRITTEN = "What the shop has overwritten since is lost then."
 _MEMBERS = tuple(table.name for table in DIMENSIONS)
 
 
-def again(table: Table, dates: Dates) -> list[str]:
-    """What makes the rows of a table again, and of everything that is made of them.
+def remake(table: Table, dates: Dates) -> list[str]:
+    """Return the commands that make the rows of a table again, and those of all tables made from it.
 
     Args:
         table: A table of the lake.
@@ -28,8 +28,8 @@ def again(table: Table, dates: Dates) -> list[str]:
     if table is KEY_DATES:
         return ["lakehouse rebuild-key-dates", _backfill(dates, "derive_dates_job")]
     if table in RAW or table is CHECK_RESULTS:
-        # Rows that were deleted in the shop, or have changed without a new clock, only the comparison finds. It judges
-        # the totals of what it has put right once that is derived.
+        # Only reconciliation finds rows that were deleted in the shop or changed without a new clock. The second call
+        # compares totals, once the corrections are derived.
         return [
             _backfill(dates, "capture_changes_job"),
             "lakehouse reconcile --apply",
@@ -39,39 +39,39 @@ def again(table: Table, dates: Dates) -> list[str]:
     if table is CALENDAR:
         return ["lakehouse calendar", *derive(table, dates)]
     if table.layer == "raw":
-        # Each capture notes the columns of its table.
+        # Each capture writes down the columns of its table.
         return [_backfill(dates, "capture_changes_job")]
     return derive(table, dates)
 
 
 def derive(table: Table, dates: Dates) -> list[str]:
-    """What derives some dates again from raw alone, where a table or what it is made of has lost rows."""
-    # Members of dimensions are cleansed by their capture.
+    """Return the commands that derive dates again from raw, after a table or its inputs have lost rows."""
+    # Members of dimensions are cleansed by capture date, with a job of their own.
     members = [_backfill(dates, "refresh_cleansed_job")] if table.name in _MEMBERS or table.layer == "raw" else []
     return [*members, _backfill(dates, "derive_dates_job")]
 
 
 def recapture(table: Table, days: Sequence[date], dates: Dates) -> list[str]:
-    """What takes capture dates of a raw table again whose files are damaged, and derives what that touches."""
+    """Return the commands that capture damaged dates of a raw table again, and derive the dates that this affects."""
     taken = [f"lakehouse recapture {table.name} {day}" for day in days]
     return [*taken, _backfill((min(days), max(days)), "capture_changes_job"), _backfill(dates, "derive_dates_job")]
 
 
 def remove_folder(location: str) -> str:
-    """What removes a table."""
+    """Return the command that removes a table."""
     return f"aws s3 rm --recursive {shlex.quote(location)}" if is_s3(location) else f"rm -r {shlex.quote(location)}"
 
 
 def move_away(location: str) -> str:
-    """What moves a table to a place beside it, where nobody looks for it."""
-    beside = shlex.quote(f"{location}.damaged")
+    """Return the command that moves a table to another name beside it, which no program reads."""
+    target = shlex.quote(f"{location}.damaged")
     if is_s3(location):
-        return f"aws s3 mv --recursive {shlex.quote(location)} {beside}"
-    return f"mv {shlex.quote(location)} {beside}"
+        return f"aws s3 mv --recursive {shlex.quote(location)} {target}"
+    return f"mv {shlex.quote(location)} {target}"
 
 
 def remove_files(location: str, names: Sequence[str]) -> list[str]:
-    """What removes some files of a table."""
+    """Return the commands that remove files of a table."""
     paths = [shlex.quote(f"{location}/{name}") for name in names]
     if is_s3(location):
         return [f"aws s3 rm {path}" for path in paths]
@@ -79,7 +79,7 @@ def remove_files(location: str, names: Sequence[str]) -> list[str]:
 
 
 def forget_copy(name: str, schema: str) -> str:
-    """What has a copy in the warehouse loaded whole by the next run."""
+    """Return the command after which the next run loads a copy in the warehouse whole."""
     return f"lakehouse psql warehouse -- -c \"delete from {schema}.loaded where table_name = '{name}'\""
 
 

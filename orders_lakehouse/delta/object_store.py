@@ -1,7 +1,7 @@
-"""Where the lake lies: a directory, or a bucket with the standard `AWS_*` names. Nothing here reads or writes a table.
+"""The storage of the lake: a directory, or a bucket that is configured with the standard `AWS_*` variables.
 
-The writer (deltalake) and the reader (Polars) sign with keys that they are given, but look for them in other places. So
-botocore finds the keys for both: environment, profile, single sign-on, web identity, role of the machine.
+No function here reads or writes a table. deltalake and Polars look for credentials in different places. So botocore
+finds the keys for both: environment, profile, single sign-on, web identity, role of the machine.
 """
 
 import os
@@ -20,55 +20,56 @@ if TYPE_CHECKING:
     from botocore.session import Session
     from pyarrow import fs
 
-# An endpoint that does not answer fails within a minute or two, where the default is several.
+# Retries and seconds of a request. An endpoint that does not answer fails within two minutes; the default is longer.
 _RETRIES = 4
 _RETRY_SECONDS = 45
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
-# Keys that expire are renewed by their session; keys that somebody else renews, in a file, are looked for anew.
+# Seconds after which a new session reads the keys again. A session renews its own keys, but not those that another
+# program renews in a file.
 _SESSION_SECONDS = 300
 
 
 class LakeError(ExpectedError):
-    """The lake cannot be used as it is; trying again does not help."""
+    """The lake cannot be used; trying again does not help."""
 
 
 class StorageUnavailableError(TransientError):
-    """The lake's storage does not answer at the moment; trying again may help."""
+    """The lake's storage is unavailable at the moment; trying again may help."""
 
 
 def is_s3(location: str) -> bool:
-    """Whether a table or a lake lies in a bucket."""
+    """Return whether a table or a lake is stored in a bucket."""
     return location.startswith("s3://")
 
 
 def bucket_of(location: str) -> str:
-    """Bucket of an s3:// URL."""
+    """Return the bucket of an s3:// URL."""
     return urlsplit(location).netloc
 
 
 def path_of(uri: str) -> str:
-    """A location as people write it: a path, or an s3:// URL; as Delta has it, a path is a file:// URL with escapes."""
+    """Return a location as people write it, a path or an s3:// URL; Delta writes a path as an escaped file:// URL."""
     return unquote(uri.removeprefix("file://")).rstrip("/")
 
 
 def table_at(location: str) -> str:
-    """Layer and name of the table at a location."""
+    """Return layer and name of the table at a location."""
     return "/".join(location.split("/")[-2:])
 
 
 def options(location: str) -> dict[str, str] | None:
-    """What deltalake needs to know to use a location; None for a directory. Ask anew for each use: keys expire.
+    """Return deltalake's storage options for a location; None for a directory. Do not keep them, because keys expire.
 
     Raises:
         LakeError: There are no credentials, or they cannot be used.
-        StorageUnavailableError: Who gives the credentials does not answer.
+        StorageUnavailableError: The provider of the credentials does not answer.
     """
     if not is_s3(location):
         return None
     session = _session()
     endpoint = _endpoint(session)
-    found = {
+    storage_options = {
         **_keys(session),
         "AWS_REGION": region(),
         "timeout": f"{_REQUEST_SECONDS}s",
@@ -78,26 +79,27 @@ def options(location: str) -> dict[str, str] | None:
         **_encryption(),
     }
     if endpoint:
-        found |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower()}
-    return found
+        allow_http = str(endpoint.startswith("http://")).lower()
+        storage_options |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": allow_http}
+    return storage_options
 
 
 def scan(handle: DeltaTable, within: str | None = None) -> pl.LazyFrame:
-    """Rows of a Delta table at the version of its handle, lazily.
+    """Return the rows of a Delta table at the version of its handle, lazily.
 
     Args:
         handle: The table.
-        within: Predicate of its partition, in SQL: files of other partitions may be left out.
+        within: Predicate on the partition column, in SQL; files of other partitions may be left out.
     """
     if within is not None and not is_s3(handle.table_uri) and not _has_deletions(handle):
         return _scan_files(handle, handle.file_uris(file_pruning_predicate=within))
-    # Polars takes the handle's options, and wants other types and units for some of the same names.
+    # Polars takes the handle's options, but needs other types and units for the retry options.
     patience = {"max_retries": _RETRIES, "retry_timeout_ms": _RETRY_SECONDS * 1000}
     return pl.scan_delta(handle, storage_options=patience if is_s3(handle.table_uri) else None)
 
 
 def _scan_files(handle: DeltaTable, paths: list[str]) -> pl.LazyFrame:
-    """Rows of some files of a table. Polars plans with all files of a table, which takes longer than to read a few."""
+    """Return the rows of some files of a table; to plan with all files takes Polars longer than to read a few."""
     schema = pl.Schema(handle.schema())
     if not paths:
         return pl.LazyFrame(schema=schema)
@@ -113,12 +115,12 @@ def _scan_files(handle: DeltaTable, paths: list[str]) -> pl.LazyFrame:
 
 
 def _has_deletions(handle: DeltaTable) -> bool:
-    """Whether a program of others may have deleted rows without writing their files anew."""
+    """Return whether another program may have deleted rows without rewriting their files."""
     return "deletionVectors" in (handle.protocol().reader_features or ())
 
 
 def files_at(location: str) -> "fs.PyFileSystem":
-    """The files of a table as they lie, named from its location on; whatever its log says of them."""
+    """Return the stored files of a table as a file system with relative paths; the log is not considered."""
     from deltalake.fs import DeltaStorageHandler
     from pyarrow import fs
 
@@ -126,16 +128,16 @@ def files_at(location: str) -> "fs.PyFileSystem":
 
 
 def client(service: str) -> Any:
-    """A client of another service of AWS, with the credentials and in the region that the lake is used with.
+    """Return a client of another AWS service, with the credentials and the region of the lake.
 
     Raises:
         LakeError: There are no credentials, or they cannot be used.
-        StorageUnavailableError: Who gives the credentials does not answer.
+        StorageUnavailableError: The provider of the credentials does not answer.
     """
     from botocore.config import Config
 
     session = _session()
-    # Says in our words what is wrong with them.
+    # Raises an error of this package if the credentials cannot be used.
     _keys(session)
     patience = {"max_attempts": _RETRIES, "mode": "standard"}
     config = Config(connect_timeout=_CONNECT_SECONDS, read_timeout=_REQUEST_SECONDS, retries=patience)
@@ -143,13 +145,13 @@ def client(service: str) -> Any:
 
 
 def region() -> str:
-    """The region that requests are signed for."""
-    found = os.environ.get("AWS_REGION") or _session().get_config_variable("region")
-    return str(found or "us-east-1")
+    """Return the region that requests are signed for."""
+    configured = os.environ.get("AWS_REGION") or _session().get_config_variable("region")
+    return str(configured or "us-east-1")
 
 
 def identity() -> str:
-    """Whose credentials are in use, without any secret; for messages."""
+    """Return a description of the credentials in use, without any secret, for messages."""
     session = _session()
     profile = f", profile {session.profile}" if session.profile else ""
     credentials = session.get_credentials()
@@ -164,7 +166,7 @@ def _session() -> "Session":
 
 
 @lru_cache(maxsize=2)
-def _session_of(names: tuple[tuple[str, str], ...], age: int) -> "Session":  # noqa: ARG001 (what it is remembered by)
+def _session_of(names: tuple[tuple[str, str], ...], age: int) -> "Session":  # noqa: ARG001 (key of the cache)
     from botocore.session import get_session
 
     return get_session()
@@ -194,15 +196,16 @@ def _keys(session: "Session") -> dict[str, str]:
             "found no credentials for S3; expected AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a "
             "role of this machine. Set them in the environment or in .env."
         )
-    found = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
-    return {**found, "AWS_SESSION_TOKEN": keys.token} if keys.token else found
+    named = {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+    return {**named, "AWS_SESSION_TOKEN": keys.token} if keys.token else named
 
 
 def _encryption() -> dict[str, str]:
-    asked = settings()
-    found = {
-        "AWS_SERVER_SIDE_ENCRYPTION": asked.server_side_encryption,
-        "AWS_SSE_KMS_KEY_ID": asked.sse_kms_key_id,
-        "AWS_SSE_BUCKET_KEY_ENABLED": None if asked.sse_bucket_key is None else str(asked.sse_bucket_key).lower(),
+    current = settings()
+    bucket_key = current.sse_bucket_key
+    encryption = {
+        "AWS_SERVER_SIDE_ENCRYPTION": current.server_side_encryption,
+        "AWS_SSE_KMS_KEY_ID": current.sse_kms_key_id,
+        "AWS_SSE_BUCKET_KEY_ENABLED": None if bucket_key is None else str(bucket_key).lower(),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in encryption.items() if value is not None}

@@ -1,7 +1,7 @@
-"""How a table is opened as this program expects it, and created where nobody has made it.
+"""Open a table and check that it fits this program; create it where it does not exist.
 
-What a table says of how it was made is `table_properties.py`; what follows from an older contract is
-`schema_evolution.py`; which handles are remembered is `table_cache.py`.
+`table_properties.py` reads how a table was made, `schema_evolution.py` handles older contracts, and `table_cache.py`
+remembers open handles.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,23 +14,23 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
 from orders_lakehouse.delta.schema_evolution import Migrated, delta_fields, follow, migrate, require_types
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_properties import TableProperties
 
-# Opening a table reads the commits since the last checkpoint of its log.
+# Configuration of new tables. A checkpoint every ten commits keeps opening fast: a reader reads the commits after it.
 _CONFIGURATION = {"delta.checkpointInterval": "10"}
 
 
-def opened(
+def open_checked(
     location: str, table: Table, expected: TableProperties, open_handle: Callable[[str], DeltaTable]
 ) -> DeltaTable:
-    """Open a table, creating it when it is not there.
+    """Open a table, and create it if it does not exist.
 
     Args:
-        location: Where the table lies.
+        location: Location of the table.
         table: The table.
-        expected: Properties that it is to have.
-        open_handle: Opens a location: `table_cache.shared` to read, `table_cache.own` to write.
+        expected: Properties that it must have.
+        open_handle: Opens a location: `table_cache.open_shared` to read, `table_cache.open_own` to write.
 
     Raises:
         LakeError: The table was made with another time zone or first partition, or by a program with a newer
@@ -38,52 +38,52 @@ def opened(
         StorageUnavailableError: Its storage does not answer.
     """
     try:
-        with storage_trouble(location):
+        with explain_storage_errors(location):
             handle = open_handle(location)
     except TableNotFoundError:
         handle = _created(location, table, expected)
-    found = TableProperties.of(handle)
-    if found.timezone != expected.timezone:
+    stored = TableProperties.of(handle)
+    if stored.timezone != expected.timezone:
         raise LakeError(
-            f"{table.path} was made with 'timezone={found.timezone}', the setting is 'timezone={expected.timezone}'. "
+            f"{table.path} was made with 'timezone={stored.timezone}', the setting is 'timezone={expected.timezone}'. "
             f"Dates in the lake do not move: set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and "
             "backfill."
         )
-    if None not in (found.start, expected.start) and found.start != expected.start:
+    if None not in (stored.start, expected.start) and stored.start != expected.start:
         raise LakeError(
-            f"{table.path} begins on {found.start}, and LAKEHOUSE_START_DATE is {expected.start}. Nothing was read or "
-            f"written: set it back to {found.start}, or run `lakehouse migrate`, which moves the beginning to an "
+            f"{table.path} begins on {stored.start}, and LAKEHOUSE_START_DATE is {expected.start}. Nothing was read or "
+            f"written: set it back to {stored.start}, or run `lakehouse migrate`, which moves the beginning to an "
             "earlier date."
         )
-    if found.contract > expected.contract:
+    if stored.contract > expected.contract:
         raise LakeError(
-            f"{table.path} was written under version {found.contract} of its contract, by a newer program; "
+            f"{table.path} was written under version {stored.contract} of its contract, by a newer program; "
             f"this one expects version {expected.contract} at most. Nothing was read or written: upgrade the program."
         )
-    if found.contract < expected.contract:
+    if stored.contract < expected.contract:
         require_types(handle, table)
     return handle
 
 
-def opened_to_write(
+def open_to_write(
     location: str, table: Table, expected: TableProperties, extra: Mapping[str, pl.DataType] | None = None
 ) -> DeltaTable:
-    """Open a table, and bring one of an older contract up to the present one: new columns, then its properties.
+    """Open a table to write, and update it from an older contract to the current one: new columns, then properties.
 
     Args:
-        location: Where the table lies.
+        location: Location of the table.
         table: The table.
-        expected: Properties that it is to have.
-        extra: Columns beside the contract's that it is to have.
+        expected: Properties that it must have.
+        extra: Columns that it must have in addition to those of its contract.
 
     Raises:
-        LakeError: A column has changed its type since: the table has to be migrated; or as `opened` does.
+        LakeError: The contract changes the type of a column, so the table has to be migrated; or see `open_checked`.
     """
-    handle = opened(location, table, expected, table_cache.own)
-    found = TableProperties.of(handle)
-    due = expected.starting_as(found)
-    if found != due:
-        follow(handle, table, due)
+    handle = open_checked(location, table, expected, table_cache.open_own)
+    stored = TableProperties.of(handle)
+    wanted = expected.starting_as(stored)
+    if stored != wanted:
+        follow(handle, table, wanted)
     add_columns(handle, extra or {})
     return handle
 
@@ -93,37 +93,37 @@ def add_columns(handle: DeltaTable, schema: Mapping[str, pl.DataType]) -> None:
     stored = {field.name for field in handle.schema().fields}
     missing = {name: dtype for name, dtype in schema.items() if name not in stored}
     if missing:
-        with storage_trouble(handle.table_uri):
+        with explain_storage_errors(handle.table_uri):
             handle.alter.add_columns(delta_fields(missing))
 
 
-def migrated(location: str, table: Table, expected: TableProperties) -> Migrated | None:
-    """Bring a table that an older program made up to its contract; None where there is nothing to do.
+def migrate_table(location: str, table: Table, expected: TableProperties) -> Migrated | None:
+    """Migrate a table of an older program to its contract; return None where there is nothing to do.
 
     Raises:
-        LakeError: It was made with another time zone, or by a newer program, or has a type that cannot be followed.
+        LakeError: It was made with another time zone, or by a newer program, or has a type that cannot be converted.
         StorageUnavailableError: Another writer was faster.
     """
     try:
-        with storage_trouble(location):
-            handle = table_cache.own(location)
+        with explain_storage_errors(location):
+            handle = table_cache.open_own(location)
     except TableNotFoundError:
         return None
-    found = TableProperties.of(handle)
-    if found.contract >= expected.contract:
+    stored = TableProperties.of(handle)
+    if stored.contract >= expected.contract:
         return None
     try:
-        done = migrate(handle, table, expected.starting_as(found))
+        migration = migrate(handle, table, expected.starting_as(stored))
     except CommitFailedError as error:
         raise StorageUnavailableError(
             f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then migrate again."
         ) from error
-    table_cache.give(location, handle)
-    return done
+    table_cache.share(location, handle)
+    return migration
 
 
 def _created(location: str, table: Table, expected: TableProperties) -> DeltaTable:
-    with storage_trouble(location):
+    with explain_storage_errors(location):
         try:
             return DeltaTable.create(
                 location,
@@ -134,22 +134,22 @@ def _created(location: str, table: Table, expected: TableProperties) -> DeltaTab
                 configuration={**_CONFIGURATION, **_statistics(table)},
                 mode="error",
                 storage_options=object_store.options(location),
-                # Retried, the loser of a race would commit the table's making a second time.
+                # A retry would let the loser of a race create the table a second time.
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
         except DeltaError as error:
-            # Another process made it in the meantime; if not, something else went wrong.
+            # Another process may have created it in the meantime; if not, the first error is the cause.
             try:
-                return table_cache.own(location)
+                return table_cache.open_own(location)
             except TableNotFoundError:
                 raise error from None
 
 
 def _statistics(table: Table) -> dict[str, str]:
-    """Return the setting that keeps statistics of each file for those columns alone that rows are looked for by.
+    """Return the setting that keeps statistics only for columns by which rows are searched.
 
-    A table without dates has few files, so all of its columns may have them. The log of one with dates is read whole
-    each time the table is opened.
+    A table with dates has many files, and their statistics are read each time it is opened. A table without dates has
+    few files, so all of its columns may have statistics.
     """
     if table.partitioned_by is None:
         return {}

@@ -1,21 +1,21 @@
-"""What a replacement of dates, or of a whole table, says of its outcome; nothing is replaced here."""
+"""The outcome of a replacement of dates or of a whole table. No function here replaces anything."""
 
 from dataclasses import dataclass
 
 import polars as pl
 
-# Rows of a table that are shown as a sample.
+# Number of rows in a sample of a table.
 SAMPLED = 8
 
 
 @dataclass(frozen=True)
 class Replaced:
-    """What became of a table.
+    """The outcome of a replacement for one table.
 
     Attributes:
-        by_date: date (null for a table without dates), rows: of what stands now.
-        sample: A few of the rows, the table's columns.
-        changed: The dates that came out otherwise than they stood; null for a table without dates.
+        by_date: date (null for a table without dates), rows: number of rows after the replacement.
+        sample: A few of the new rows, with the table's columns.
+        changed: The dates whose rows changed; null for a table without dates.
     """
 
     by_date: pl.DataFrame
@@ -24,12 +24,12 @@ class Replaced:
 
     @property
     def rows(self) -> int:
-        """Rows that stand now."""
+        """Return the number of rows after the replacement."""
         return int(self.by_date["rows"].sum())
 
 
 def sampled(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the first of some rows, in memory of their own: a slice would hold all rows that it was cut out of."""
+    """Return the first rows as a copy, because a slice would keep all rows in memory."""
     some = rows.select(pl.all().gather(range(min(SAMPLED, rows.height))))
-    # This form copies texts; Polars shares the memory in which all of them lie.
+    # The oldest Arrow format forces a copy of texts; otherwise Polars shares the memory of all texts.
     return pl.DataFrame(some.to_arrow(compat_level=pl.CompatLevel.oldest()))

@@ -1,8 +1,7 @@
-"""How many rows the dates of a table count for in memory: a wide row counts for several.
+"""Count the rows of each date by the memory that they take: a wide row counts as several ordinary ones.
 
-The log says how many rows and bytes a file has. If a file has more bytes than ordinary rows take, its footer says how
-long its columns are when they are read; columns that nobody reads count for nothing. What follows from the numbers is
-decided in `batches.py`.
+The log says how many rows and bytes a file has. If a file has more bytes than ordinary rows take, its footer gives the
+uncompressed size of each column; columns that are not read do not count. `batches.py` uses the numbers.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,29 +16,29 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.object_store import files_at, path_of
 from orders_lakehouse.delta.table_files import files_of
 
-# Bytes of a file beside its rows at most, and of an ordinary row in it, compressed. Ordinary shops have less: of their
-# files no footer is read.
+# Largest overhead of a file, and largest size of an ordinary compressed row, both in bytes. Files of ordinary shops are
+# below, so their footers are not read.
 _FILE_BYTES, _ORDINARY_BYTES = 8_000, 100
-# Bytes of a row, not compressed, from which on it counts for more than one: what is derived from it is held with it,
-# and is written, which takes three times as much.
+# Uncompressed bytes above which a row counts as more than one. Deriving and writing it takes three times as much
+# memory again.
 _ROW_BYTES = 500
-# Footers that are read at once: each takes as long as the storage takes to answer.
+# Number of footers that are read at once, because each waits for an answer of the storage.
 _FOOTERS = 16
 
 
 def counted_rows(
     handle: DeltaTable, table: Table, columns: Collection[str] = (), within: pl.Expr | None = None
 ) -> pl.DataFrame:
-    """What the dates of a table count for.
+    """Return the rows of each date of a table, counted by the memory that they take.
 
     Args:
         handle: The table, open.
         table: The table.
-        columns: Columns that are read; none: all of its contract.
-        within: Condition on `date`, for some of the dates.
+        columns: Columns that are read; all columns of the contract if none are named.
+        within: Condition on `date` that selects some of the dates.
 
     Returns:
-        date, rows (as they are), counted (as many ordinary rows take as much memory); both Int64.
+        date, rows (their number), counted (number of ordinary rows that take as much memory); both Int64.
     """
     files = files_of(handle, table).filter(pl.lit(value=True) if within is None else within)
     is_wide = pl.col("bytes") - _FILE_BYTES > pl.col("rows") * _ORDINARY_BYTES
@@ -59,10 +58,10 @@ def _bytes_of(table_uri: str, paths: Sequence[str], columns: frozenset[str]) -> 
         return list(readers.map(partial(_bytes_of_file, location, columns=columns), paths))
 
 
-# A file is never changed.
+# The cache is safe because a file of a Delta table never changes.
 @lru_cache(maxsize=20_000)
 def _bytes_of_file(location: str, path: str, columns: frozenset[str]) -> int:
-    """Bytes of some columns of a file, not compressed; 0 for one that cannot be read: whoever reads it says so."""
+    """Return the uncompressed bytes of some columns of a file; 0 if it cannot be read, which its reader reports."""
     import pyarrow.parquet as pq
 
     try:

@@ -1,8 +1,8 @@
-"""Tables that were written under an older contract: how they are read, which changes a write follows, what migrates.
+"""Tables of an older contract: how they are read, which changes the next write makes, and their migration.
 
-A column that was added is followed by the next write. A column that has another type is migrated once, by
-`lakehouse migrate`; until then nobody reads or writes the table. Its older versions stay readable: their values are
-cast when they are read. Which programs may open a table at all is decided in `opening.py`.
+The next write adds a new column. `lakehouse migrate` changes the type of a column once; until then the table can be
+neither read nor written. Its older versions stay readable, because their values are cast when they are read.
+`opening.py` decides which programs may open a table.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,23 +20,23 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_properties import TableProperties
 
-# Dates in memory at once while a table is written anew.
+# Number of dates in memory at once while a table is rewritten.
 _REWRITTEN = 30
-# Most digits of an integer, by its type.
+# Largest number of digits of an integer, by its type.
 _DIGITS: Mapping[type[pl.DataType], int] = {pl.Int32: 10, pl.Int64: 19}
 
 
 @dataclass(frozen=True)
 class Migrated:
-    """What a migration did to a table.
+    """The outcome of the migration of a table.
 
     Attributes:
         table: The table.
-        contract: Version of the contract that it was written under.
-        retyped: Columns that got another type, each with both.
+        contract: Version of the contract before the migration.
+        retyped: Columns that got another type, each with the old and the new type.
         added: Columns that were added.
     """
 
@@ -47,32 +47,33 @@ class Migrated:
 
 
 def as_contract(rows: Frame, handle: DeltaTable, table: Table) -> Frame:
-    """The columns of a table's contract: in its types, without what the table has beside them.
+    """Return rows with the columns and types of a table's contract; further stored columns are dropped.
 
     Args:
-        rows: Rows as the table has them.
+        rows: Stored rows.
         handle: The table, at any of its versions.
-        table: Its contract.
+        table: The table, with its contract.
 
     Returns:
-        The columns of the contract. What rows of before a column have in it is null, or what the contract says.
+        The columns of the contract. Rows that are older than a column have null in it, or the value that the contract
+        gives for such rows.
     """
     stored = pl.Schema(handle.schema())
     wanted = nw.from_native(pl.DataFrame(schema=table.schema)).schema
-    made = []
+    converted = []
     for name, dtype in table.schema.items():
         before = BEFORE.get(name) if table.layer in ("raw", "quarantine") else None
         if name not in stored:
-            made.append(nw.lit(before).cast(wanted[name]).alias(name))
+            converted.append(nw.lit(before).cast(wanted[name]).alias(name))
         elif stored[name] != dtype:
-            made.append(_cast(name, stored[name], dtype, wanted[name]))
+            converted.append(_cast(name, stored[name], dtype, wanted[name]))
         elif before is not None:
-            made.append(nw.col(name).fill_null(before))
-    return (rows.with_columns(*made) if made else rows).select(table.columns)
+            converted.append(nw.col(name).fill_null(before))
+    return (rows.with_columns(*converted) if converted else rows).select(table.columns)
 
 
 def _cast(name: str, stored: pl.DataType, dtype: pl.DataType, wanted: nw.dtypes.DType) -> nw.Expr:
-    """A stored column in the type of its contract; null where it does not fit."""
+    """Return a stored column in the type of its contract; null where a value does not fit."""
     value = nw.col(name)
     if isinstance(dtype, pl.Decimal) and _digits(stored) > _digits(dtype):
         limit = 10.0 ** _digits(dtype)
@@ -81,62 +82,62 @@ def _cast(name: str, stored: pl.DataType, dtype: pl.DataType, wanted: nw.dtypes.
 
 
 def columns_since(handle: DeltaTable, table: Table) -> dict[str, pl.DataType]:
-    """Columns of a table's contract that the table, written under an older one, does not have yet."""
-    there = {field.name for field in handle.schema().fields}
-    return {name: dtype for name, dtype in table.schema.items() if name not in there}
+    """Return the columns of a table's contract that the stored table does not have yet."""
+    stored = {field.name for field in handle.schema().fields}
+    return {name: dtype for name, dtype in table.schema.items() if name not in stored}
 
 
 def require_types(handle: DeltaTable, table: Table) -> None:
-    """Refuse a table some of whose columns have another type than its contract says.
+    """Refuse a table that has a column of another type than its contract says.
 
     Raises:
-        LakeError: It has to be migrated, or cannot be followed.
+        LakeError: The table has to be migrated, or cannot be.
     """
     stored = pl.Schema(handle.schema())
     changed = _retyped(stored, table)
     if not changed:
         return
-    found = TableProperties.of(handle).contract
-    before = f"{table.path} was written under version {found} of its contract, the program expects"
+    stored_version = TableProperties.of(handle).contract
+    before = f"{table.path} was written under version {stored_version} of its contract, the program expects"
     version = contract_version(table.model)
-    said = "; ".join(f"{name}: expected {table.schema[name]}, found {stored[name]}" for name in changed)
+    differences = "; ".join(f"{name}: expected {table.schema[name]}, found {stored[name]}" for name in changed)
     if any(not _can_follow(stored[name], table.schema[name]) for name in changed):
         raise LakeError(
-            f"{before} version {version}, and it does not fit that: {said}. Point LAKE_URL at an empty place and "
-            "backfill, or go back to the program that wrote it."
+            f"{before} version {version}, and it does not fit that: {differences}. Point LAKE_URL at an empty place "
+            "and backfill, or go back to the program that wrote it."
         )
     raise LakeError(
-        f"{before} version {version}: {said}. Nothing was read or written. Run `lakehouse migrate` once, with nothing "
-        "else at work; it says what to run afterwards."
+        f"{before} version {version}: {differences}. Nothing was read or written. Run `lakehouse migrate` once, with "
+        "nothing else at work; it says what to run afterwards."
     )
 
 
 def follow(handle: DeltaTable, table: Table, due: TableProperties) -> None:
-    """Add the columns that a table's contract has got since, and set its properties."""
+    """Add the columns that are new in a table's contract, and set its properties."""
     require_types(handle, table)
     new = columns_since(handle, table)
-    with storage_trouble(handle.table_uri):
+    with explain_storage_errors(handle.table_uri):
         if new:
             handle.alter.add_columns(delta_fields(new))
         handle.alter.set_table_description(str(due))
 
 
 def migrate(handle: DeltaTable, table: Table, due: TableProperties) -> Migrated | None:
-    """Bring a table up to its contract: in other types, with new columns and properties.
+    """Migrate a table to its contract: types, new columns, properties.
 
     Args:
-        handle: The table, to write.
+        handle: The table, opened for this writer alone.
         table: The table.
-        due: The properties that it is to have.
+        due: Properties that it gets.
 
     Returns:
-        What was done; None when there was nothing to do.
+        The outcome; None if there was nothing to do.
 
     Raises:
-        LakeError: A column has a type that cannot be followed.
+        LakeError: A column has a type that cannot be converted.
     """
-    found = TableProperties.of(handle)
-    if found == due:
+    properties = TableProperties.of(handle)
+    if properties == due:
         return None
     stored = pl.Schema(handle.schema())
     changed = _retyped(stored, table)
@@ -147,11 +148,13 @@ def migrate(handle: DeltaTable, table: Table, due: TableProperties) -> Migrated 
         _rewrite(handle, table, {**stored, **{name: table.schema[name] for name in changed}})
     added = list(columns_since(handle, table))
     follow(handle, table, due)
-    return Migrated(table, found.contract, [f"{name} {stored[name]} → {table.schema[name]}" for name in changed], added)
+    return Migrated(
+        table, properties.contract, [f"{name} {stored[name]} → {table.schema[name]}" for name in changed], added
+    )
 
 
 def delta_fields(schema: Mapping[str, pl.DataType]) -> list[Field]:
-    """Columns as Delta describes them."""
+    """Return columns as fields of a Delta schema."""
     return Schema.from_arrow(pl.DataFrame(schema=schema).to_arrow().schema).fields
 
 
@@ -160,14 +163,14 @@ def _retyped(stored: pl.Schema, table: Table) -> list[str]:
 
 
 def _digits(dtype: pl.DataType) -> int:
-    """Most digits before the decimal point."""
+    """Return the largest number of digits before the decimal point."""
     if isinstance(dtype, pl.Decimal):
         return int(dtype.precision or 38) - dtype.scale
     return _DIGITS.get(dtype.base_type(), 0)
 
 
 def _can_follow(stored: pl.DataType, wanted: pl.DataType) -> bool:
-    """Whether a value of a type is the same value in another one: in a wider integer, in text, with more decimals."""
+    """Return whether every value keeps its meaning in another type: a wider integer, text, or more decimals."""
     is_integer = stored.base_type() in _DIGITS
     if isinstance(wanted, pl.Decimal):
         return is_integer or (isinstance(stored, pl.Decimal) and stored.scale <= wanted.scale)
@@ -175,9 +178,9 @@ def _can_follow(stored: pl.DataType, wanted: pl.DataType) -> bool:
 
 
 def _rewrite(handle: DeltaTable, table: Table, schema: Mapping[str, pl.DataType]) -> None:
-    """Write a table anew in other types, in one commit; whoever writes to it meanwhile makes that fail."""
+    """Rewrite a table with other types in one commit, which fails if another writer commits meanwhile."""
     arrow = pl.DataFrame(schema=schema).to_arrow().schema
-    # Not strictly: a number of more digits than the type has becomes null, until its date is derived again.
+    # The cast is not strict: a number with too many digits becomes null until its date is derived again.
     rows = object_store.scan(handle).cast(pl.Schema(schema), strict=False)
     partition = table.partitioned_by
 
@@ -190,7 +193,7 @@ def _rewrite(handle: DeltaTable, table: Table, schema: Mapping[str, pl.DataType]
             some = rows.filter(pl.col(partition).is_in(dates[begin : begin + _REWRITTEN]))
             yield from some.sort(partition).collect().to_arrow().cast(arrow).to_batches()
 
-    with storage_trouble(handle.table_uri):
+    with explain_storage_errors(handle.table_uri):
         write_deltalake(
             handle,
             pa.RecordBatchReader.from_batches(arrow, batches()),

@@ -1,8 +1,7 @@
-"""Open Delta tables that are remembered, to read them. Opening one reads its log: the more files, the longer.
+"""A cache of open Delta tables for readers. Opening a table reads its log, which takes longer the more files it has.
 
-So a handle of a table on disk is remembered: as long as no commit follows the one that it knows, it knows everything.
-Handles are shared; a writer opens one of its own, and may give it away when done. Whether a table is as this program
-expects it is checked in `opening.py`.
+A cached handle of a table on disk is current as long as no newer commit exists. Readers share handles. A writer opens
+its own handle, and may put it into the cache after its commit. `opening.py` checks whether a table fits this program.
 """
 
 from collections import OrderedDict
@@ -15,14 +14,14 @@ from deltalake import DeltaTable
 from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.corruption import require_whole
 
-# Handles; a run reads some twenty tables, a few of them in two versions.
+# Most handles in the cache; a run reads some twenty tables, a few of them at two versions.
 _REMEMBERED = 64
-# Handles of one table; a process that lives long sees every version, and goes back to few of them.
+# Most handles of one table; a long-lived process sees every version, but returns to few of them.
 _VERSIONS = 4
 
 
 class _Commit(NamedTuple):
-    """By which a commit is known again: a table that was removed and made anew has others of the same names."""
+    """The identity of a commit file; a table that was removed and made again has other files with the same names."""
 
     inode: int
     size: int
@@ -34,11 +33,11 @@ _latest: dict[str, int] = {}
 _lock = Lock()
 
 
-def own(location: str, version: int | None = None) -> DeltaTable:
-    """Open a table for oneself.
+def open_own(location: str, version: int | None = None) -> DeltaTable:
+    """Open a table for the caller alone.
 
     Raises:
-        TableNotFoundError: Nobody has made it.
+        TableNotFoundError: The table does not exist.
         LakeError: Its log is damaged.
     """
     handle = DeltaTable(location, version=version, storage_options=object_store.options(location))
@@ -46,24 +45,24 @@ def own(location: str, version: int | None = None) -> DeltaTable:
     return handle
 
 
-def shared(location: str, version: int | None = None) -> DeltaTable:
-    """Open a table to read it, at its latest version or at another one; the handle must be left as it is.
+def open_shared(location: str, version: int | None = None) -> DeltaTable:
+    """Open a table to read it, at its latest version or another one; the caller must not change the handle.
 
     Raises:
-        TableNotFoundError: Nobody has made it.
+        TableNotFoundError: The table does not exist.
         LakeError: Its log is damaged.
     """
     if object_store.is_s3(location):
-        return own(location, version)
-    found = _remembered(location, version)
-    if found is None:
-        found = own(location, version)
-        _remember(location, found, is_latest=version is None)
-    return found
+        return open_own(location, version)
+    handle = _remembered(location, version)
+    if handle is None:
+        handle = open_own(location, version)
+        _remember(location, handle, is_latest=version is None)
+    return handle
 
 
-def give(location: str, handle: DeltaTable) -> None:
-    """Let everybody read through a handle of one's own, at the version just committed; it must not be moved again."""
+def share(location: str, handle: DeltaTable) -> None:
+    """Put the caller's own handle into the cache after its commit; the caller must not change it again."""
     if not object_store.is_s3(location):
         _remember(location, handle, is_latest=True)
 
@@ -74,7 +73,7 @@ def _remembered(location: str, version: int | None) -> DeltaTable | None:
         if wanted is None:
             return None
         known = _handles.get((location, wanted))
-        # A handle through which somebody wrote in spite of it has moved on.
+        # The version differs if a caller wrote through a shared handle against the rule.
         if known is None or known[0] != _commit(location, wanted) or known[1].version() != wanted:
             return None
         if version is None and _commit(location, wanted + 1) is not None:
@@ -87,7 +86,7 @@ def _remember(location: str, handle: DeltaTable, *, is_latest: bool) -> None:
     version = handle.version()
     commit = _commit(location, version)
     if commit is None:
-        # Cleaned up, as old commits are: nothing tells whether this table is still the same.
+        # The log no longer has this commit, so nothing tells later whether the table is still the same.
         return
     with _lock:
         _handles[location, version] = (commit, handle)
@@ -102,8 +101,8 @@ def _remember(location: str, handle: DeltaTable, *, is_latest: bool) -> None:
 
 def _commit(location: str, version: int) -> _Commit | None:
     try:
-        found = Path(location, "_delta_log", f"{version:020}.json").stat()
+        status = Path(location, "_delta_log", f"{version:020}.json").stat()
     except OSError:
-        # Gone, or not to be looked at: then nothing is remembered, and whoever opens the table is told what is wrong.
+        # A missing or unreadable commit is not cached; opening the table reports the error.
         return None
-    return _Commit(found.st_ino, found.st_size, found.st_mtime_ns)
+    return _Commit(status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,6 +1,6 @@
-"""What the log of an open table says of its files: dates, rows, bytes, and which state it is.
+"""The files of an open table, from its log: dates, rows, bytes; and the identity of its state.
 
-No row is read here and no version looked for; versions and who committed them are `log.py`.
+No function here reads rows or searches for versions; `log.py` knows versions and commits.
 """
 
 from datetime import date
@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 
 
 def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:
@@ -18,7 +18,7 @@ def files_of(handle: DeltaTable, table: Table) -> pl.DataFrame:
     Returns:
         path, date (null where the table has no partitions), rows, bytes.
     """
-    with storage_trouble(handle.table_uri):
+    with explain_storage_errors(handle.table_uri):
         files = pl.DataFrame(handle.get_add_actions(flatten=True))
     if files.is_empty():
         return pl.DataFrame(schema={"path": pl.String, "date": pl.Date, "rows": pl.Int64, "bytes": pl.Int64})
@@ -35,5 +35,5 @@ def has_rows(handle: DeltaTable, table: Table, dates: tuple[date, date] | None) 
 
 
 def state_of(handle: DeltaTable) -> tuple[str, int]:
-    """Return id and version of a table: where both are equal, the rows are."""
+    """Return id and version of a table; the rows are equal if both are."""
     return str(handle.metadata().id), handle.version()

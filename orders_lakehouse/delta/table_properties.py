@@ -1,6 +1,6 @@
-"""What a Delta table's description says of how it was made: time zone, first partition, version of its contract.
+"""Properties with which a Delta table was made, in its description: time zone, first partition, contract version.
 
-What follows from it for whoever opens the table is decided in `opening.py`.
+`opening.py` compares them with what this program expects.
 """
 
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from orders_lakehouse.contracts.table import Table
 
 @dataclass(frozen=True)
 class TableProperties:
-    """How a table was made.
+    """The properties with which a table was made.
 
     Attributes:
-        timezone: Time zone in which its dates are cut; empty where nothing is said.
-        contract: Version of its contract; 1 where nothing is said.
-        start: First partition of its lake; None where nothing is said, as by programs of before.
+        timezone: Time zone of its dates; empty where the description names none.
+        contract: Version of its contract; 1 where the description names none.
+        start: First partition of its lake; None where the description names none, as older programs wrote it.
     """
 
     timezone: str
@@ -28,18 +28,18 @@ class TableProperties:
 
     @classmethod
     def of(cls, handle: DeltaTable) -> "TableProperties":
-        """Return the properties of a table as it stands."""
+        """Return the stored properties of a table."""
         parts = dict(part.partition("=")[::2] for part in (handle.metadata().description or "").split())
         start = date.fromisoformat(parts["start"]) if "start" in parts else None
         return cls(parts.get("timezone", ""), int(parts.get("contract", "1")), start)
 
     @classmethod
     def expected(cls, table: Table, timezone: str, start: date | None) -> "TableProperties":
-        """Return the properties that this program gives to a table."""
+        """Return the properties that this program gives a table."""
         return cls(timezone, int(contract_version(table.model)), start)
 
     def starting_as(self, other: "TableProperties") -> "TableProperties":
-        """Return these properties with the first partition of others, where these name none."""
+        """Return these properties; if they name no first partition, take that of the others."""
         return self if self.start else replace(self, start=other.start)
 
     def __str__(self) -> str:

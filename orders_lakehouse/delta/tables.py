@@ -1,6 +1,6 @@
-"""The lake: its tables by name, to read them and to write to them; whoever opens a table opens it here.
+"""The lake: open its tables by name, to read and to write. All other code opens tables through this module.
 
-What is written and how is in `writer.py` and `engines/`; the log's versions and commits are in `log.py`.
+`writer.py` and `engines/` write rows; `log.py` reads versions and commits.
 """
 
 import json
@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.delta import opening, table_cache, writer
-from orders_lakehouse.delta.commits import again_on_conflict
+from orders_lakehouse.delta.commits import retry_on_conflict
 from orders_lakehouse.delta.date_predicates import few_spans
 from orders_lakehouse.delta.engines.base import Engine
 from orders_lakehouse.delta.engines.choice import engine_of
@@ -24,7 +24,7 @@ from orders_lakehouse.delta.engines.polars import POLARS
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.replaced import Replaced
 from orders_lakehouse.delta.schema_evolution import Migrated
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.table_properties import TableProperties
 
@@ -36,10 +36,10 @@ class Lake:
     """The Delta tables under one root.
 
     Attributes:
-        url: Directory or object store URL; a table lies at `<url>/<layer>/<name>`.
-        timezone: Time zone in which dates are cut; written into every table.
-        start: First partition; written into every table. None: that of the tables, whatever it is.
-        engine: Derives dates. To look at tables (`scan`) this process is enough.
+        url: Directory or object store URL; a table is stored at `<url>/<layer>/<name>`.
+        timezone: Time zone of dates; written into every table.
+        start: First partition; written into every table. None accepts that of the tables.
+        engine: Engine that derives dates. `scan` of a lake always uses Polars in this process.
     """
 
     url: str
@@ -48,44 +48,45 @@ class Lake:
     engine: Engine = POLARS
 
     def location(self, table: Table) -> str:
-        """Return where a table lies."""
+        """Return the location of a table."""
         return f"{self.url}/{table.path}"
 
     def find(self, table: Table, version: int | None = None) -> DeltaTable:
-        """Open a table as it is, at its latest version or at another one, to read it.
+        """Open a table to read it without checks of its properties, at its latest version or another one.
 
         Raises:
-            TableNotFoundError: Nobody has made it.
+            TableNotFoundError: The table does not exist.
             LakeError: Its storage cannot be used, or its log is damaged.
             StorageUnavailableError: Its storage does not answer.
         """
         location = self.location(table)
-        with storage_trouble(location):
-            return table_cache.shared(location, version)
+        with explain_storage_errors(location):
+            return table_cache.open_shared(location, version)
 
     def open(self, table: Table) -> DeltaTable:
-        """Open a table to read it, creating it when it is not there.
+        """Open a table to read it, and create it if it does not exist.
 
         Raises:
             LakeError: The table was made with another time zone or first partition, or by a program with a newer
                 contract.
         """
-        return opening.opened(self.location(table), table, self._expected(table), table_cache.shared)
+        return opening.open_checked(self.location(table), table, self._expected(table), table_cache.open_shared)
 
     def migrate(self, table: Table) -> Migrated | None:
-        """Bring a table that an older program made up to its contract; None where there is nothing to do.
+        """Migrate a table of an older program to its contract; return None where there is nothing to do.
 
         Raises:
-            LakeError: It was made with another time zone, or by a newer program, or has a type that cannot be followed.
+            LakeError: It was made with another time zone, or by a newer program, or has a type that cannot be
+                converted.
             StorageUnavailableError: Another writer was faster.
         """
-        return opening.migrated(self.location(table), table, self._expected(table))
+        return opening.migrate_table(self.location(table), table, self._expected(table))
 
     def _expected(self, table: Table) -> TableProperties:
         return TableProperties.expected(table, self.timezone, self.start)
 
     def _open_to_write(self, table: Table, extra: Mapping[str, pl.DataType] | None = None) -> DeltaTable:
-        return opening.opened_to_write(self.location(table), table, self._expected(table), extra)
+        return opening.open_to_write(self.location(table), table, self._expected(table), extra)
 
     def scan(
         self,
@@ -123,34 +124,33 @@ class Lake:
         Args:
             handle: The table, open.
             table: The table.
-            spans: First and last date of spans that are enough: other dates may be left out.
+            spans: First and last date of the spans to read; rows of other dates may be left out.
         """
         return POLARS.scan(handle, table, spans)
 
     def latest_date(self, table: Table, default: date | None = None) -> date:
-        """Return the last partition that has rows, from the log alone; `default` when there is none.
+        """Return the last partition that has rows, from the log alone; `default` if the table is empty.
 
         Raises:
-            LakeError: There is none, and no default.
+            LakeError: The table is empty, and there is no default.
         """
-        dates = files_of(self.open(table), table)["date"]
-        latest = dates.max()
-        found = latest if isinstance(latest, date) else default
-        if found is None:
+        newest = files_of(self.open(table), table)["date"].max()
+        latest = newest if isinstance(newest, date) else default
+        if latest is None:
             raise LakeError(f"{table.path} is empty; materialize it for a date that has orders first")
-        return found
+        return latest
 
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:
-        """Insert the rows that are not there yet; what is there stays as it is.
+        """Insert the rows that the table lacks; stored rows do not change.
 
-        A row is compared with the one of its identity that was captured last: a row that returns to what it was is new.
-        Two racing inserts of a row leave one.
+        A row is compared with the last captured row of its identity, so a row that returns to an older content is new.
+        Two concurrent inserts of the same row store it once.
 
         Args:
             table: A table of raw. Only the partitions of `rows` are read.
-            rows: The table's columns. Those that the contract lacks are added to the table.
-            identity: Columns by which versions of a row are told apart; they, the partition and all columns of the
-                contract beside the lineage decide whether a row is there.
+            rows: The table's columns. Columns that the contract lacks are added to the table.
+            identity: Columns that identify a version of a row. A row is stored already if they, the partition and all
+                other columns of the contract except the lineage are equal.
 
         Returns:
             Number of rows inserted.
@@ -170,34 +170,34 @@ class Lake:
         identity: Sequence[str],
         keep: writer.Keep,
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Replace a capture date of a raw table in one commit: by what is kept of it, and by the rows that it lacks.
+        """Replace a capture date of a raw table in one commit, by the rows to keep and the rows that it lacks.
 
-        Only `keep` reads the table, and an older contract is not followed: its files may be damaged.
+        Files may be damaged, so only `keep` reads the table, and it is not updated from an older contract.
 
         Args:
             table: A table of raw.
             day: The partition.
             rows: Rows of the partition, as for `insert_new`.
             identity: As for `insert_new`.
-            keep: Reads, of the table as it stands, the rows of the partition that stay, and says whether they are all.
-                If they are all, and no row is added, nothing is written.
+            keep: Reads the rows of the partition that stay, and says whether these are all of its rows. If they are,
+                and no row is added, nothing is written.
 
         Returns:
             The rows that were kept, and those that were added, with the table's columns.
         """
 
-        def open_as_it_is() -> DeltaTable:
-            return opening.opened(self.location(table), table, self._expected(table), table_cache.own)
+        def open_unchanged() -> DeltaTable:
+            return opening.open_checked(self.location(table), table, self._expected(table), table_cache.open_own)
 
         def replace(handle: DeltaTable) -> tuple[pl.DataFrame, pl.DataFrame]:
             return writer.replace_captured(handle, table, day, rows, identity, keep)
 
-        return self._write(table, open_as_it_is, replace)
+        return self._write(table, open_unchanged, replace)
 
     def append(self, table: Table, rows: pl.DataFrame) -> None:
-        """Append rows as they are; for tables without partitions in which a row that stands twice is harmless.
+        """Append rows to a table without partitions in which a duplicate row is harmless.
 
-        Each append adds a file; when there are many, they become one.
+        Each append adds a file; when there are many, they are compacted into one.
         """
         if not rows.is_empty():
             self._write(table, lambda: self._open_to_write(table), lambda handle: writer.append(handle, table, rows))
@@ -205,30 +205,30 @@ class Lake:
     def _write(
         self, table: Table, open_handle: Callable[[], DeltaTable], write: Callable[[DeltaTable], Result]
     ) -> Result:
-        """Write through a handle of one's own and let others read through it; again when another writer was faster."""
+        """Write through a new handle and share it with readers afterwards; retry after a conflict."""
 
         def attempt() -> Result:
             handle = open_handle()
             result = write(handle)
-            table_cache.give(self.location(table), handle)
+            table_cache.share(self.location(table), handle)
             return result
 
-        return again_on_conflict(attempt)
+        return retry_on_conflict(attempt)
 
     def present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
-        """Return those of the rows that stand in the table, found by partition and identity."""
+        """Return the rows that the table has stored, found by partition and identity."""
         return rows if rows.is_empty() else writer.present(self.open(table), table, rows, identity)
 
     def snapshot(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
-        """Return the same lake, to look at: it stands still.
+        """Return a snapshot of the lake to read from, always with Polars.
 
         Args:
-            versions: Version of some tables, by path; the others are read as they are when they are first asked for.
+            versions: Version of some tables, by path; each other table is fixed at its version of first use.
         """
         return Snapshot(self.url, self.timezone, self.start, POLARS, dict(versions or {}))
 
     def source(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
-        """Return a snapshot to compute from, read by the lake's engine: for whoever derives dates and checks them."""
+        """Return a snapshot that the lake's engine reads, for deriving dates and checking them."""
         return Snapshot(self.url, self.timezone, self.start, self.engine, dict(versions or {}))
 
     def replace_dates(
@@ -239,21 +239,21 @@ class Lake:
         derive: Callable[["Lake"], Sequence[Frame]],
         run_id: str = "",
     ) -> list[Replaced]:
-        """Replace a range of dates of one or more tables by what `derive` makes of the stages before.
+        """Replace a range of dates of one or more tables by what `derive` makes from earlier stages.
 
-        The targets' handles are opened before `derive` reads anything, and the commits go through them: when somebody
-        else wrote one of the dates in between, everything is read and derived again, so that a late writer never puts
-        stale rows over fresh ones. Dates that come out as they stand are not written.
+        The targets are opened before `derive` reads anything, and commits use these handles. If another writer wrote
+        one of the dates in between, everything is read and derived again. So a late writer never puts stale rows over
+        fresh ones. Dates whose rows do not change are not written.
 
         Args:
             tables: Targets, partitioned by a date.
             first: First date.
             last: Last date.
-            derive: Makes the new rows of each target, within the dates, from a lake that stands still.
+            derive: Makes the new rows of each target, within the dates, from a snapshot of the lake.
             run_id: The run that replaces them; the commit names it, and the versions that `derive` read.
 
         Returns:
-            What became of each target.
+            The outcome for each target.
         """
 
         def replace() -> list[Replaced]:
@@ -262,10 +262,10 @@ class Lake:
             frames = derive(source)
             return self._replace(targets, frames, (first, last), source.read_metadata(run_id))
 
-        return again_on_conflict(replace)
+        return retry_on_conflict(replace)
 
     def replace_all(self, table: Table, derive: Callable[["Lake"], Frame], run_id: str = "") -> Replaced:
-        """Replace an unpartitioned table, with the same care as `replace_dates`."""
+        """Replace an unpartitioned table, with the same protection from stale rows as `replace_dates`."""
 
         def replace() -> Replaced:
             targets = [(table, self._open_to_write(table))]
@@ -274,7 +274,7 @@ class Lake:
             (replaced,) = self._replace(targets, frames, None, source.read_metadata(run_id))
             return replaced
 
-        return again_on_conflict(replace)
+        return retry_on_conflict(replace)
 
     def _replace(
         self,
@@ -283,30 +283,28 @@ class Lake:
         dates: tuple[date, date] | None,
         metadata: Mapping[str, str],
     ) -> list[Replaced]:
-        """Replace dates of some tables through their handles, in order, on the engine that computes the frames."""
+        """Replace dates of tables through their handles, in order, on the engine of the frames."""
         results = []
         replaced = engine_of(*frames).replace(targets, frames, dates, metadata)
         for (table, handle), result in zip(targets, replaced, strict=True):
-            table_cache.give(self.location(table), handle)
+            table_cache.share(self.location(table), handle)
             results.append(result)
         return results
 
 
 @dataclass(frozen=True)
 class Snapshot(Lake):
-    """A lake that stands still: each table is read at one version, however often it is asked for.
-
-    Its rows are scanned by its engine.
+    """A lake in which each table keeps the version at which it was first read. Its engine scans the rows.
 
     Attributes:
-        versions: Version of each table that is known so far, by path.
+        versions: Version of each table that has been read, or was given, by path.
     """
 
     versions: dict[str, int] = field(default_factory=dict)
     _handles: dict[str, DeltaTable] = field(default_factory=dict, compare=False, repr=False)
 
     def open(self, table: Table) -> DeltaTable:
-        """Open a table at its version; at its first use, one that has none is taken as it is."""
+        """Open a table at its version in the snapshot; the first use of a table fixes the version."""
         handle = self._handles.get(table.path)
         if handle is None:
             handle = super().open(table)
@@ -317,7 +315,7 @@ class Snapshot(Lake):
         return handle
 
     def find(self, table: Table, version: int | None = None) -> DeltaTable:
-        """Open a table to read it, at its version here unless another one is asked for."""
+        """Open a table to read it, at its version in the snapshot or at the given one."""
         if version is not None:
             return super().find(table, version)
         handle = self._handles.get(table.path)
@@ -332,7 +330,7 @@ class Snapshot(Lake):
         return self.engine.scan(handle, table, spans)
 
     def read_metadata(self, run_id: str) -> dict[str, str]:
-        """Return what a commit says of what its rows were computed from: run_id, and versions and ids of tables."""
+        """Return metadata for a commit: run_id, and versions and ids of the tables that its rows were computed from."""
         ids = {path: str(handle.metadata().id) for path, handle in self._handles.items()}
-        read, ids_read = (json.dumps(of, sort_keys=True) for of in (self.versions, ids))
+        read, ids_read = (json.dumps(mapping, sort_keys=True) for mapping in (self.versions, ids))
         return {"run_id": run_id, "read": read, "ids": ids_read}

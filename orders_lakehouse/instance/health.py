@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from orders_lakehouse.delta.lost_versions import Named
+from orders_lakehouse.delta.lost_versions import RememberedVersion
 from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
 from orders_lakehouse.instance.orphaned_runs import dead_runs
 from orders_lakehouse.pipeline.date_queue import DateQueue
@@ -152,7 +152,7 @@ def _sensors_are_on(instance: dg.DagsterInstance) -> bool:
     return any(state.status.value == "RUNNING" for state in instance.all_instigator_state())
 
 
-def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[Named]:
+def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[RememberedVersion]:
     """Yield the table versions that runs have recorded, and those that the sensor has seen last."""
     for table in (*RAW, *CLEANSED, *CURATED):
         for record in instance.fetch_materializations(dg.AssetKey([table.layer, table.name]), limit=_LATEST).records:
@@ -160,7 +160,7 @@ def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[Named]:
             version = materialization.metadata.get("delta_version") if materialization else None
             if version is not None and isinstance(version.value, int):
                 at = datetime.fromtimestamp(record.timestamp, UTC)
-                yield Named(f"run {record.run_id}", at, table.path, version.value)
+                yield RememberedVersion(f"run {record.run_id}", at, table.path, version.value)
                 break
     for state in instance.all_instigator_state():
         state_of_sensor = (
@@ -171,4 +171,4 @@ def named_by_dagster(instance: dg.DagsterInstance) -> Iterator[Named]:
             at = datetime.fromtimestamp(last_tick, UTC)
             for path, mark in state_of_sensor.marks.items():
                 if isinstance(mark, list) and len(mark) == 2 and isinstance(mark[1], int):
-                    yield Named(_FOLLOWS, at, path, mark[1], mark[0])
+                    yield RememberedVersion(_FOLLOWS, at, path, mark[1], mark[0])

@@ -1,1 +1,1 @@
-"""What the lakehouse uses of the machine: memory, disks, private files, the environment of programs."""
+"""Resources of the machine: memory, disks, private files, the environment of programs."""

@@ -1,4 +1,4 @@
-"""Room on the disks that the lakehouse writes to."""
+"""Free space on the disks that the lakehouse writes to."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from pathlib import Path
 from orders_lakehouse.findings import ERROR, WARNING, Finding
 
 _GB = 10**9
-# Of a large disk a tenth is much: so many bytes are enough for anybody's day.
+# Share of a disk that is enough free space, and bytes that are enough on a large disk.
 _ENOUGH_SHARE, _ENOUGH_BYTES = 0.1, 10 * _GB
-# With less, a commit or Dagster's storage may find no room any time.
+# Share and bytes below which the next commit may fail for lack of space.
 _SCARCE_SHARE, _SCARCE_BYTES = 0.01, _GB // 2
-# A table that is written anew stands twice until its old files are removed.
+# Copies of a table that must fit: a rewritten table is stored twice until its old files are removed.
 _TIMES = 2
 
 
@@ -21,10 +21,10 @@ class Disk:
     """A file system.
 
     Attributes:
-        used_for: What lies there, in words.
-        path: Where.
-        free: Bytes that are free.
-        total: All of its bytes.
+        used_for: What it stores, for people.
+        path: A folder on it.
+        free: Free bytes.
+        total: Total bytes.
     """
 
     used_for: str
@@ -34,30 +34,30 @@ class Disk:
 
     @property
     def in_words(self) -> str:
-        """How much is free."""
+        """Return the free space, for people."""
         return f"{self.free / _GB:,.1f} GB free of {self.total / _GB:,.1f} for {self.used_for}"
 
 
 def disks(places: Mapping[str, Path]) -> list[Disk]:
-    """The file systems of some places, each once.
+    """Return the file systems of some folders, each once.
 
     Args:
-        places: What lies at a place, in words, to the place; one that is not there yet counts as its parent.
+        places: Folders by their use, for people; a folder that does not exist yet counts as its parent.
     """
-    found: dict[int, tuple[list[str], Path]] = {}
+    by_device: dict[int, tuple[list[str], Path]] = {}
     for used_for, place in places.items():
         path = next(parent for parent in (place, *place.parents) if parent.exists())
-        found.setdefault(path.stat().st_dev, ([], path))[0].append(used_for)
-    usages = [(used_for, path, shutil.disk_usage(path)) for used_for, path in found.values()]
+        by_device.setdefault(path.stat().st_dev, ([], path))[0].append(used_for)
+    usages = [(used_for, path, shutil.disk_usage(path)) for used_for, path in by_device.values()]
     return [Disk(", ".join(used_for), path, usage.free, usage.total) for used_for, path, usage in usages]
 
 
 def finding_of_room(disk: Disk, largest: int) -> Finding | None:
-    """What is wrong with the room of a disk; None where there is enough.
+    """Return a finding for the free space of a disk; None if there is enough.
 
     Args:
         disk: The disk.
-        largest: Bytes of the largest table of the lake that lies there; 0 where none does.
+        largest: Bytes of the largest table of the lake on this disk; 0 if it has none.
     """
     enough = max(min(_ENOUGH_SHARE * disk.total, _ENOUGH_BYTES), _TIMES * largest)
     if disk.free >= enough:

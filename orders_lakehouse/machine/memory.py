@@ -1,4 +1,4 @@
-"""How much memory the lakehouse may use, and how those who work at once share it."""
+"""The memory that the lakehouse may use, and how concurrent batches share it."""
 
 import os
 from collections import deque
@@ -9,48 +9,49 @@ from threading import Condition
 
 from orders_lakehouse.settings import settings
 
-# What a container may use (control groups, version 2 and 1); "max", or a number beyond all machines, where it is free.
+# Files with the memory limit of a container (control groups, version 2 and 1). They hold "max" or a huge number if
+# there is no limit.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _GIGABYTE = 1_000_000_000
-# What a process holds before it has read a row.
+# Bytes that a process holds before it has read a row.
 FIXED_BYTES = 700_000_000
-# Portions or batches that a step works on at once, and steps that may do so.
+# Batches that a step works on at once, and steps that run at once.
 AT_ONCE, _STEPS = 2, 2
 _SHARES = AT_ONCE * _STEPS
 
 
 def memory_limit() -> int:
-    """Bytes that a run's process may use: those of the settings, or half of what the machine or container has."""
+    """Return the bytes that a run's process may use: those of the settings, or half of the machine or container."""
     given = settings().memory_gb
     return int(given * _GIGABYTE) if given is not None else machine_memory() // 2
 
 
 def machine_memory() -> int:
-    """Bytes that the machine has, or that the container may use."""
+    """Return the bytes of the machine's memory, or of the container's limit."""
     of_machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    said = (path.read_text().strip() for path in _LIMITS if path.exists())
-    return min([of_machine, *(int(text) for text in said if text.isdigit())])
+    limits = (path.read_text().strip() for path in _LIMITS if path.exists())
+    return min([of_machine, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def share() -> int:
-    """Bytes that one of those who work at once may use beside what the process holds as it is; at least one."""
+    """Return the bytes that one concurrent batch may use in addition to `FIXED_BYTES`; at least one."""
     return max(1, (memory_limit() - FIXED_BYTES) // _SHARES)
 
 
 class Shares:
-    """Shares of the memory, lent to whoever works: first come, first served."""
+    """Shares of the memory, which threads reserve in the order of their requests."""
 
     def __init__(self, number: int) -> None:
-        """So many of them."""
+        """Create a number of shares."""
         self._number = self._left = number
         self._waiting: deque[object] = deque()
         self._changed = Condition()
 
     @contextmanager
-    def lent(self, size: int) -> Iterator[None]:
-        """Wait until there are shares for so many bytes: all of them, where they are not enough.
+    def reserved(self, size: int) -> Iterator[None]:
+        """Wait until there are shares for a number of bytes, and hold them; a size beyond all shares gets all of them.
 
-        Whoever has some may not ask for more: two that do would wait for one another.
+        A thread that holds shares must not request more, because two such threads would wait for each other.
         """
         number, mine = min(self._number, -(-size // share()) or 1), object()
         with self._changed:
@@ -69,5 +70,5 @@ class Shares:
                 self._changed.notify_all()
 
 
-# Those of this process.
+# Shares of this process.
 SHARES = Shares(_SHARES)

@@ -12,7 +12,7 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated.base import Cumulative
 from orders_lakehouse.delta.engines.choice import engine_of
 from orders_lakehouse.delta.frames import fetch, rows_of
-from orders_lakehouse.delta.log import dates_changed_since, made_from
+from orders_lakehouse.delta.log import dates_changed_since, version_derived_from
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 
@@ -44,7 +44,7 @@ def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
     if not engine_of(standing).sums_changes:
         return None
     now = lake.open(made.source)
-    before = made_from(lake.open(table), now, made.source)
+    before = version_derived_from(lake.open(table), now, made.source)
     if before is None:
         return None
     dates = dates_changed_since(lake, now, made.source, before)

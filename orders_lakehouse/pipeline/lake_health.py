@@ -11,12 +11,12 @@ import polars as pl
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import in_words
 from orders_lakehouse.delta import mending
-from orders_lakehouse.delta.corruption import CAPTURED, differing_files, look_at_data, unreadable_commit
+from orders_lakehouse.delta.corruption import CAPTURED, differing_files, find_data_damage, unreadable_commit
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.log_files import HINT, LOG, LogFiles, log_files
 from orders_lakehouse.delta.mending import Dates
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
@@ -105,7 +105,7 @@ class _Table:
 def _look_at(lake: Lake, table: Table, dates: Dates) -> _Table | None:
     """Look at one table; return None if it has not been made."""
     location = lake.location(table)
-    with storage_trouble(location):
+    with explain_storage_errors(location):
         log = _listed(location)
     if log.last < 0:
         return None
@@ -115,7 +115,7 @@ def _look_at(lake: Lake, table: Table, dates: Dates) -> _Table | None:
     handle = None
     try:
         handle = lake.find(table)
-        with storage_trouble(location):
+        with explain_storage_errors(location):
             differing = differing_files(handle)
         findings += [_file_finding(lake, table, differing, dates)] if differing else []
         lake.open(table)
@@ -179,7 +179,7 @@ def _broken_log(table: Table, location: str, log: LogFiles, broken: Sequence[int
             expected,
             f"{mending.FROM_BACKUP} Without a backup, remove these commits and all later ones: the table returns to "
             f"version {last}. Then make again what they held.{price}",
-            [*mending.remove_files(location, [*later, *hint]), *mending.again(table, dates)],
+            [*mending.remove_files(location, [*later, *hint]), *mending.remake(table, dates)],
         )
     return Finding(ERROR, table.path, found, expected, *_rebuild_steps(table, location, dates))
 
@@ -191,11 +191,11 @@ def _rebuild_steps(table: Table, location: str, dates: Dates) -> tuple[str, list
             "Only raw still has what the shop has since changed or deleted. "
             f"{mending.FROM_BACKUP} Only if there is no backup, move the table away and capture it from the shop. "
             f"{mending.OVERWRITTEN}",
-            [mending.move_away(location), *mending.again(table, dates)],
+            [mending.move_away(location), *mending.remake(table, dates)],
         )
     return (
         f"{mending.FROM_BACKUP} Without a backup, remove the table and derive it again from others.",
-        [mending.remove_folder(location), *mending.again(table, dates)],
+        [mending.remove_folder(location), *mending.remake(table, dates)],
     )
 
 
@@ -242,8 +242,8 @@ def look_at_contents(lake: Lake, dates: Dates) -> Looked:
 
 def _content(lake: Lake, table: Table, dates: Dates) -> Finding | None:
     location = lake.location(table)
-    with storage_trouble(location):
-        problem = look_at_data(location)
+    with explain_storage_errors(location):
+        problem = find_data_damage(location)
     if problem is None:
         return None
     commands = [] if table in RAW else _rebuild_steps(table, location, dates)[1]
@@ -263,7 +263,7 @@ def _balance(lake: Lake, table: Table, dates: Dates) -> Finding | None:
         "at least as many",
         f"Raw has lost rows. {mending.FROM_BACKUP} Without a backup, capture them again from the shop. "
         f"{mending.OVERWRITTEN}",
-        mending.again(raw, dates),
+        mending.remake(raw, dates),
     )
 
 

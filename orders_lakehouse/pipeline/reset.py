@@ -24,7 +24,7 @@ from orders_lakehouse.delta import object_store
 from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CHECK_RESULTS, CLEANSED, KEY_DATES, QUARANTINE, RAW, SOURCE_COLUMNS
@@ -113,7 +113,7 @@ def remove(lake: Lake, table: Table) -> None:
     """
     location = lake.location(table)
     if object_store.is_s3(location):
-        with storage_trouble(location):
+        with explain_storage_errors(location):
             _remove_objects(object_store.files_at(location))
         return
     path = Path(location)

@@ -17,7 +17,7 @@ from orders_lakehouse.delta import object_store, table_cache
 from orders_lakehouse.delta.commits import write
 from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.object_store import LakeError, StorageUnavailableError
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_properties import TableProperties
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
@@ -92,7 +92,7 @@ def _recapture(lake: Lake, table: Table, before: date, calendar: Calendar) -> in
     if moved:
         dated = rows.with_columns(pl.when(is_late).then(on).otherwise(partition).alias(partition))
         _replace(handle, table, dated.sort(partition), between)
-        table_cache.give(lake.location(table), handle)
+        table_cache.share(lake.location(table), handle)
     return moved
 
 
@@ -111,14 +111,14 @@ def _record_start(lake: Lake, table: Table, start: date) -> None:
     handle = _open(lake, table)
     properties = TableProperties.of(handle)
     if properties.start != start:
-        with storage_trouble(handle.table_uri):
+        with explain_storage_errors(handle.table_uri):
             handle.alter.set_table_description(str(replace(properties, start=start)))
-        table_cache.give(lake.location(table), handle)
+        table_cache.share(lake.location(table), handle)
 
 
 def _open(lake: Lake, table: Table) -> DeltaTable:
     try:
-        with storage_trouble(lake.location(table)):
-            return table_cache.own(lake.location(table))
+        with explain_storage_errors(lake.location(table)):
+            return table_cache.open_own(lake.location(table))
     except TableNotFoundError as error:
         raise LakeError(f"{table.path} was removed while the first partition was moved; migrate again") from error

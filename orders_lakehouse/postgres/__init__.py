@@ -1,1 +1,1 @@
-"""Postgres: connections, the embedded server, and what its failures mean."""
+"""Postgres: connections, the embedded server, and explanations of its failures."""

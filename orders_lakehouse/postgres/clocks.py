@@ -1,4 +1,4 @@
-"""The clock of a database beside that of this machine."""
+"""Compare the clock of a database with that of this machine."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -8,29 +8,29 @@ from orders_lakehouse.findings import ERROR, WARNING, Finding
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-# Clocks that are set over the network differ by less.
+# Largest difference of clocks that are set over the network.
 _USUAL = timedelta(seconds=5)
 
 
 def skew_of(cursor: "Cursor") -> timedelta:
-    """How far the clock of a database is ahead of this machine's (negative: behind), as far as an answer tells."""
+    """Return how far the clock of a database is ahead of this machine's (negative: behind), by one query."""
     before = datetime.now(UTC)
     cursor.execute("SELECT clock_timestamp()")
     row = cursor.fetchone()
     after = datetime.now(UTC)
     now = before if row is None else row[0]
-    # It was read at some instant between the question and the answer.
+    # The database read its clock between `before` and `after`, so only a value outside of them is a skew.
     return max(now - after, timedelta()) + min(now - before, timedelta())
 
 
 def finding_of_skew(what: str, skew: timedelta, means: str, limit: timedelta | None = None) -> Finding | None:
-    """What is wrong with a clock; None where it differs no more than clocks do.
+    """Return a finding for a clock; None if it differs no more than usual.
 
     Args:
-        what: Whose clock.
-        skew: As `skew_of` says.
-        means: What follows from a difference.
-        limit: From this difference on it is an error.
+        what: Name of the database.
+        skew: The result of `skew_of`.
+        means: Consequence of a difference, for people.
+        limit: Smallest difference that is an error; below it is a warning.
     """
     if abs(skew) <= _USUAL:
         return None
@@ -46,7 +46,7 @@ def finding_of_skew(what: str, skew: timedelta, means: str, limit: timedelta | N
 
 
 def in_words(skew: timedelta) -> str:
-    """A difference, as people write it: 12 s, 3 min, 2.5 h."""
+    """Return a difference as people write it: 12 s, 3 min, 2.5 h."""
     seconds = abs(skew).total_seconds()
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""Postgres: which database is in force, and connections with errors that say what to do."""
+"""Connections to the shop and the warehouse, with errors that name the next step."""
 
 import re
 from collections.abc import Iterator
@@ -19,27 +19,28 @@ if TYPE_CHECKING:
 Database = Literal["shop", "warehouse"]
 VARIABLE: dict[Database, str] = {"shop": "SHOP_DATABASE_URL", "warehouse": "WAREHOUSE_DATABASE_URL"}
 
-# How long a statement waits for a lock that somebody else holds. A short migration passes in that time.
+# Seconds that a statement waits for a lock of another session. A short migration ends in that time.
 LOCK_SECONDS = 30
 
 
 def database_url(database: Database) -> str:
-    """The URL in force: the one given in the environment, else the embedded server's, which is started if need be."""
+    """Return the URL of the environment, or else that of the embedded server, which is started if necessary."""
     given = settings().shop_database_url if database == "shop" else settings().warehouse_database_url
     return given if given is not None else embedded_url(database, embedded_server(settings().home))
 
 
 def is_embedded(database: Database) -> bool:
-    """Whether a database is the embedded server's."""
+    """Return whether a database belongs to the embedded server."""
     return (settings().shop_database_url if database == "shop" else settings().warehouse_database_url) is None
 
 
 @contextmanager
 def connect(database: Database) -> Iterator["Connection"]:
-    """A connection to a database, in UTC and UTF-8, without autocommit; commit before the block ends.
+    """Connect to a database, in UTC and UTF-8, without autocommit; commit before the block ends.
 
     Raises:
-        DatabaseUnavailableError: It cannot be reached, went away, or a lock was not to be had in `LOCK_SECONDS`.
+        DatabaseUnavailableError: The database cannot be reached, the connection was lost, or a lock was not free within
+            `LOCK_SECONDS`.
         DatabaseError: It refuses the user, the password or the database's name, or a statement fails.
     """
     from adbc_driver_manager import Error, OperationalError
@@ -67,15 +68,15 @@ def connect(database: Database) -> Iterator["Connection"]:
 
 @contextmanager
 def read_alone(connection: "Connection", database: Database) -> Iterator[None]:
-    """Read in a snapshot of its own, so that a statement that is refused leaves the connection usable.
+    """Read in a separate snapshot, so that the connection stays usable after a refused statement.
 
-    ADBC sends nothing to a savepoint once a statement has failed, so each attempt is a transaction. Commit before the
-    first one: a rollback takes back what `connect` has set.
+    ADBC cannot roll back to a savepoint after a failed statement, so each attempt is a transaction. Commit before the
+    first one, because a rollback reverts the settings that `connect` has made.
 
     Raises:
-        DatabaseUnavailableError: A lock was not to be had, or the statement was cancelled.
+        DatabaseUnavailableError: A lock was not free in time, or the statement was cancelled.
         DatabaseError: A statement is refused.
-        Error: The connection does not work any more; `connect` says what that means.
+        Error: The connection is broken; `connect` explains the error.
     """
     from adbc_driver_manager import Error
 
@@ -99,26 +100,26 @@ def read_alone(connection: "Connection", database: Database) -> Iterator[None]:
 
 
 def batches(cursor: "Cursor") -> Iterator[Any]:
-    """The result of a statement in Arrow's record batches; a connection that breaks is an error of the database."""
+    """Yield the result of a statement in Arrow record batches; a broken connection raises an error of the database."""
     from adbc_driver_manager import AdbcStatusCode, OperationalError
 
     try:
         yield from cursor.fetch_record_batch()
     except OSError as error:
-        # Arrow knows nothing of databases, and says it in its own way.
+        # Arrow reports a broken connection as an OSError.
         raise OperationalError(str(error), status_code=AdbcStatusCode.IO) from error
 
 
 def wait_for_turn(cursor: "Cursor", name: str) -> None:
-    """Keep other processes that ask by the same name waiting until the transaction ends, and wait for theirs."""
-    # Whoever works under the name may take longer than a lock on a table is worth waiting for.
+    """Take the lock of a name until the transaction ends; other processes with the same name wait, as does this one."""
+    # The timeout is off, because the holder of the name may work longer than `LOCK_SECONDS`.
     cursor.execute("SET LOCAL lock_timeout = 0")
     cursor.execute(f"SELECT pg_advisory_xact_lock(hashtext('{name}'))")
     cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
 
 
 def value_of(cursor: "Cursor", query: str) -> Any:
-    """The single value of a query that returns one row of one column."""
+    """Return the single value of a query that returns one row of one column."""
     cursor.execute(query)
     row = cursor.fetchone()
     assert row is not None, query  # noqa: S101 (an aggregate or a function call always has a row)
@@ -126,7 +127,7 @@ def value_of(cursor: "Cursor", query: str) -> Any:
 
 
 def without_password(url: str) -> str:
-    """What a database URL says, without its secrets."""
+    """Describe a database URL without its secrets."""
     parts = parse_url(url)
     if parts is None:
         return "a URL that cannot be read"
@@ -135,10 +136,10 @@ def without_password(url: str) -> str:
 
 
 def parts_of(database: Database) -> dict[str, str]:
-    """The parts of the URL in force as libpq reads them.
+    """Return the parts of the current URL as libpq reads them.
 
     Raises:
-        DatabaseError: It cannot be read.
+        DatabaseError: The URL cannot be read.
     """
     parts = parse_url(database_url(database))
     if parts is None:
@@ -147,7 +148,7 @@ def parts_of(database: Database) -> dict[str, str]:
 
 
 def database_name(database: Database) -> str:
-    """The name of a database; where the URL leaves it to libpq's defaults, the server is asked."""
+    """Return the name of a database; if the URL leaves it to libpq's defaults, ask the server."""
     given = parts_of(database).get("dbname")
     if given:
         return given
@@ -156,7 +157,7 @@ def database_name(database: Database) -> str:
 
 
 def parse_url(url: str) -> dict[str, str] | None:
-    """The parts of a URL as libpq reads them; None when it cannot, or when a part of a secret went astray."""
+    """Return the parts of a URL as libpq reads them; None if it cannot, or if part of a secret is in another part."""
     import psycopg2
     from psycopg2.extensions import parse_dsn
 
@@ -169,7 +170,7 @@ def parse_url(url: str) -> dict[str, str] | None:
     return parts if port_is_number and not any("@" in str(parts.get(name)) for name in ("host", "dbname")) else None
 
 
-# SQLSTATE classes that pass by themselves: connection, resources, operator intervention, serialization, deadlock.
+# SQLSTATE classes of transient errors: connection, resources, operator intervention, serialization, deadlock.
 _TRANSIENT = re.compile(r"^(08|53|57|40001|40P01)")
 _LOCK_TIMEOUT = "55P03"
 _DISK_FULL = "53100"
@@ -180,13 +181,13 @@ _REFUSED = re.compile(
     r"(?:channel binding|GSSAPI).* required",
     re.IGNORECASE,
 )
-# A server that is there, and lets nobody in just now: all its connections are taken, it starts, or it shuts down.
+# Texts of a server that runs but refuses connections for now: all are taken, it starts, or it shuts down.
 _FULL = re.compile(r"too many (?:connections|clients)|remaining connection slots")
 _NOT_NOW = re.compile(rf"{_FULL.pattern}|the database system is|not yet accepting connections")
-# The same, where all that there is of an error is its text.
-_SAID_OF_LOCKS = "due to lock timeout"
-_SAID_OF_STATEMENTS = "due to statement timeout"
-_SAID_IN_PASSING = re.compile(
+# Texts of errors that come without a SQLSTATE.
+_LOCK_TIMEOUT_TEXT = "due to lock timeout"
+_STATEMENT_TIMEOUT_TEXT = "due to statement timeout"
+_TRANSIENT_TEXT = re.compile(
     r"connection to server|server closed the connection|terminating connection|connection already closed|no connection|"
     rf"{_NOT_NOW.pattern}|could not (?:send|receive) data|deadlock detected|could not serialize"
 )
@@ -194,60 +195,62 @@ _SAID_IN_PASSING = re.compile(
 
 def _unreachable(error: Exception, database: Database, url: str) -> ExpectedError:
     where, text = _where(database, url), str(error)
-    # One attempt for each address of the host, with the same end.
+    # libpq tries each address of the host, mostly with the same error.
     attempts = re.split(r"connection to server .+? failed:\s*", text)
-    said = "; ".join(dict.fromkeys(_said(attempt, url) for attempt in attempts[1:] or attempts))
-    # The user stands in `where`.
-    said = re.sub(r' for user "[^"]*"', "", said)
+    message = "; ".join(dict.fromkeys(_message(attempt, url) for attempt in attempts[1:] or attempts))
+    # `where` names the user already.
+    message = re.sub(r' for user "[^"]*"', "", message)
     if _REFUSED.search(text):
-        return DatabaseError(f"{where} refuses the connection: {said}. Correct {VARIABLE[database]}.")
+        return DatabaseError(f"{where} refuses the connection: {message}. Correct {VARIABLE[database]}.")
     if _FULL.search(text):
         return DatabaseUnavailableError(
-            f"{where} has no connection to spare: {said}. Let others connect less, or raise the limit of the role, the "
-            "database (CONNECTION LIMIT) or the server (max_connections)."
+            f"{where} has no connection to spare: {message}. Let others connect less, or raise the limit of the role, "
+            "the database (CONNECTION LIMIT) or the server (max_connections)."
         )
     if _NOT_NOW.search(text):
-        return DatabaseUnavailableError(f"{where} lets nobody in at the moment: {said}")
+        return DatabaseUnavailableError(f"{where} lets nobody in at the moment: {message}")
     return DatabaseUnavailableError(
-        f"{where} cannot be reached: {said}. Is it running, and is {VARIABLE[database]} right?"
+        f"{where} cannot be reached: {message}. Is it running, and is {VARIABLE[database]} right?"
     )
 
 
 def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     from adbc_driver_manager import OperationalError
 
-    state, said = error.sqlstate, _said(str(error), url)
+    state, message = error.sqlstate, _message(str(error), url)
     if state == _LOCK_TIMEOUT:
         return _locked(database)
-    if state == _CANCELLED and _SAID_OF_STATEMENTS in said:
-        return _too_slow(database, said)
+    if state == _CANCELLED and _STATEMENT_TIMEOUT_TEXT in message:
+        return _too_slow(database, message)
     if state == _DISK_FULL:
-        return DatabaseError(f"{_where(database, url)} has no room left: {said}. Make room there, then run again.")
+        return DatabaseError(f"{_where(database, url)} has no room left: {message}. Make room there, then run again.")
     if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
         gone = state is None or state.startswith(("08", "57P"))
-        return DatabaseUnavailableError(f"{_where(database, url)} {'went away' if gone else 'is in trouble'}: {said}")
-    return DatabaseError(f"{_where(database, url)} refuses a statement: {said}")
+        return DatabaseUnavailableError(
+            f"{_where(database, url)} {'went away' if gone else 'is in trouble'}: {message}"
+        )
+    return DatabaseError(f"{_where(database, url)} refuses a statement: {message}")
 
 
-def failure_in_words(database: Database, said: str, output: str = "") -> ExpectedError:
-    """The error of another program's session in a database, of which there is nothing but what it said.
+def error_from_output(database: Database, message: str, output: str = "") -> ExpectedError:
+    """Return an error for another program's session in a database, from the text that the program printed.
 
     Args:
-        database: In which the session was.
-        said: What it said, as it is shown.
-        output: The same in all its words, by which it is judged.
+        database: The database of the session.
+        message: Text that the error shows.
+        output: Complete output that decides the type of the error; the message by default.
     """
-    output = output or said
-    if _SAID_OF_LOCKS in output:
-        return _locked(database, said)
-    if _SAID_OF_STATEMENTS in output:
-        return _too_slow(database, said)
-    passes = _SAID_IN_PASSING.search(output) and not _REFUSED.search(output)
-    return (DatabaseUnavailableError if passes else DatabaseError)(said)
+    output = output or message
+    if _LOCK_TIMEOUT_TEXT in output:
+        return _locked(database, message)
+    if _STATEMENT_TIMEOUT_TEXT in output:
+        return _too_slow(database, message)
+    is_transient = _TRANSIENT_TEXT.search(output) and not _REFUSED.search(output)
+    return (DatabaseUnavailableError if is_transient else DatabaseError)(message)
 
 
-def _said(text: str, url: str) -> str:
-    """What a server or its driver said, in a line, without secrets and without the statement."""
+def _message(text: str, url: str) -> str:
+    """Return the message of a server or its driver in one line, without secrets and without the statement."""
     line = re.sub(r"^.*?(?:ERROR|FATAL|PANIC):\s+|^[A-Z_]+: (?:\[libpq\] )?(?:Failed to connect: )?", "", text.strip())
     line = re.sub(r"\.? SQLSTATE: \w+$", "", line.partition("\n")[0]).strip()
     parts = parse_url(url) or {}
@@ -260,20 +263,20 @@ def _where(database: Database, url: str) -> str:
     return f"the {database} database ({without_password(url)})"
 
 
-def _too_slow(database: Database, said: str) -> DatabaseError:
+def _too_slow(database: Database, message: str) -> DatabaseError:
     variable = VARIABLE[database]
     return DatabaseError(
         f"{_where(database, database_url(database))} ended a statement that took longer than its statement_timeout: "
-        f"{said}. Set a longer one, or 0 for none, for the user (ALTER ROLE ... SET statement_timeout = '1h') or in "
+        f"{message}. Set a longer one, or 0 for none, for the user (ALTER ROLE ... SET statement_timeout = '1h') or in "
         f"{variable} (options=-c%20statement_timeout%3D1h), then run again."
     )
 
 
-def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
+def _locked(database: Database, message: str = "") -> DatabaseUnavailableError:
     holders = _lock_holders(database)
     return DatabaseUnavailableError(
         f"the {database} database has a lock that did not come free in {LOCK_SECONDS} s"
-        + (f" ({said})" if said else "")
+        + (f" ({message})" if message else "")
         + (
             f": {'; '.join(holders)}. Let that session end, or end it with pg_terminate_backend(pid), and run again."
             if holders
@@ -283,10 +286,10 @@ def _locked(database: Database, said: str = "") -> DatabaseUnavailableError:
 
 
 def _lock_holders(database: Database) -> list[str]:
-    """Who holds locks that stand in the way, as far as this user may see; the strongest and oldest first."""
+    """Describe the holders of blocking locks, as far as this user may see them; the strongest and oldest first."""
     from adbc_driver_manager import Error
 
-    # Reading is kept waiting by one mode alone; loads and builds, which replace tables, by anyone who reads them.
+    # Only one lock mode blocks readers. Loads and builds replace tables, so any reader of these blocks them.
     in_the_way = "l.mode = 'AccessExclusiveLock'"
     if database == "warehouse":
         ours = (settings().lake_schema, settings().staging_schema, settings().marts_schema)
@@ -312,7 +315,7 @@ def _lock_holders(database: Database) -> list[str]:
             cursor.execute(query)
             return [holder for (holder,) in cursor.fetchall()]
     except Error:
-        # The lock is what there is to tell.
+        # The error about the lock is reported anyway, without its holders.
         return []
 
 
@@ -325,12 +328,12 @@ def _unreadable(database: Database) -> DatabaseError:
 
 
 def shown_url(database: Database) -> str:
-    """The URL in force for people and their tools: of the embedded server, its socket and database alone."""
+    """Return the current URL for people and their tools; for the embedded server, only its socket and database."""
     return database_url(database).removesuffix(f"&{NO_DEFAULTS}")
 
 
 def _revived(database: Database) -> bool:
-    """Start the embedded server again when a connection to it failed; false where the database is not embedded."""
+    """Start the embedded server again after a failed connection; return whether the database is embedded."""
     if not is_embedded(database):
         return False
     embedded_server.cache_clear()

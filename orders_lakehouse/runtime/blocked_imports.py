@@ -1,6 +1,6 @@
-"""Imports that take less time: without what they can do without, and with fewer looks for garbage.
+"""Faster imports: hide modules that are not needed, and collect garbage rarely.
 
-Some libraries import all of another one wherever that is installed.
+Some libraries import another large library whenever it is installed.
 """
 
 import gc
@@ -29,7 +29,7 @@ class _Absent(MetaPathFinder):
 
 @contextmanager
 def without(*modules: str) -> Iterator[None]:
-    """In this block, whoever imports one of the modules, in any thread, is told that it is not installed."""
+    """Make imports of the modules fail in this block, in all threads, as if they were not installed."""
     absent = _Absent(modules)
     known = {name: sys.modules.pop(name) for name in modules if name in sys.modules}
     sys.meta_path.insert(0, absent)
@@ -41,8 +41,8 @@ def without(*modules: str) -> Iterator[None]:
 
 
 def collect_garbage_rarely() -> None:
-    """Have Python look for garbage once 100,000 objects are new, instead of 700.
+    """Let Python collect garbage after 100,000 new objects, instead of 700.
 
-    What a command imports stays, and to look through it takes a quarter of the time that Dagster takes to import.
+    Imported objects stay, and searching them for garbage takes a quarter of the time that importing Dagster takes.
     """
     gc.set_threshold(100_000, 20, 50)

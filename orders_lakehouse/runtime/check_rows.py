@@ -1,6 +1,6 @@
-"""Rows of checks in Dagster's storage: the newest of each check, and one more of the newest materialization.
+"""Rows of checks in Dagster's storage: read the newest of each check, and add one for the newest materialization.
 
-What a row is to say is decided in `defs.checks.in_force`.
+`defs.checks.in_force` decides what a row says.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,8 +14,8 @@ class CheckRow(NamedTuple):
     """The newest row of a check.
 
     Attributes:
-        run_id: Run that planned or evaluated the check; empty where that was none.
-        evaluation: What was found; None while the check is only planned.
+        run_id: Run that planned or evaluated the check; empty if it was reported without a run.
+        evaluation: The evaluation; None while the check is only planned.
     """
 
     run_id: str
@@ -26,33 +26,33 @@ def newest_rows(
     instance: dg.DagsterInstance, checks: Collection[dg.AssetCheckKey]
 ) -> Mapping[dg.AssetCheckKey, CheckRow]:
     """Return the newest row of each check that has one, in one query."""
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
     return {
         check: CheckRow(row.run_id, row.evaluation if isinstance(row.evaluation, dg.AssetCheckEvaluation) else None)
-        for check, row in found.items()
+        for check, row in latest.items()
     }
 
 
-def is_of(evaluation: dg.AssetCheckEvaluation, made: dg.EventLogRecord) -> bool:
-    """Return whether an evaluation is about a materialization: Dagster shows nothing of an older one."""
+def is_about(evaluation: dg.AssetCheckEvaluation, materialization: dg.EventLogRecord) -> bool:
+    """Return whether an evaluation is about a materialization; Dagster hides evaluations of older ones."""
     target = evaluation.target_materialization_data
-    return target is not None and target.storage_id == made.storage_id
+    return target is not None and target.storage_id == materialization.storage_id
 
 
-def report_of(
-    instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation, made: dg.EventLogRecord | None
+def report_about(
+    instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation, materialization: dg.EventLogRecord | None
 ) -> None:
-    """Report an evaluation of no run, about a materialization.
+    """Report an evaluation without a run, about a materialization.
 
-    A run has one row for each check, and where another run was planned later, that is not the newest.
+    A run has one row for each check, and that is not the newest row if another run was planned later.
 
     Args:
         instance: Dagster's instance.
-        evaluation: What to show.
-        made: The newest materialization of the asset, if there is one.
+        evaluation: The evaluation to show.
+        materialization: The newest materialization of the asset, if there is one.
     """
-    target = made and AssetCheckEvaluationTargetMaterializationData(
-        storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
+    target = materialization and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=materialization.storage_id, run_id=materialization.run_id, timestamp=materialization.timestamp
     )
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(

@@ -1,8 +1,8 @@
-"""dagster-dbt made to do without dbt, whose import takes longer than everything else that the definitions need.
+"""Use dagster-dbt without importing dbt, which takes longer than all other imports of the definitions.
 
-What builds is a process that has dbt. Here, dagster-dbt wants it for the names of its types, and to find the models
-that a tag selects. It has names of its own for where dbt is not installed; what a tag selects is said below. What else
-it would ask dbt, such as its own connection to the warehouse or `build_dbt_asset_selection`, is not to be had.
+Another process builds with dbt. In this one, dagster-dbt needs dbt only for names of types and to find the models of a
+tag. It has its own names for the case that dbt is not installed, and `selected` finds the models. Other features that
+need dbt do not work, such as its own connection to the warehouse or `build_dbt_asset_selection`.
 """
 
 import re
@@ -39,36 +39,36 @@ __all__ = [
 
 
 class DbtCli(DbtCliResource):
-    """dagster-dbt's resource, which starts dbt once for a build and connects to no warehouse by itself."""
+    """dagster-dbt's resource, which starts dbt once for each build and makes no connection of its own."""
 
     @cached_property
     def _cli_version(self) -> Version:
-        # The parent asks its executable for `--version` before each invocation. That takes as long as a small build,
-        # and here the executable is Python, whose version it would take for dbt's. If the parent stops asking, this is
-        # not called any more, and nothing else changes.
+        # The parent runs its executable with `--version` before each invocation, which takes as long as a small build.
+        # Here the executable is Python, so the answer would be Python's version. If the parent stops asking, this
+        # property is simply unused.
         return Version(metadata.version("dbt-core"))
 
     def _initialize_dbt_core_adapter(self, args: Sequence[str]) -> Any:  # noqa: ARG002 (the parent passes it)
-        # The parent makes a connection of its own beside dbt's, for metadata that it would fetch on request; nobody
-        # asks for any, and to make it takes as long as a small build.
+        # The parent makes a second connection for metadata that it can fetch on request. Nobody requests it, and the
+        # connection takes as long as a small build.
         return None
 
 
 def selected(select: str, exclude: str, selector: str, project: Any, manifest_json: Mapping[str, Any]) -> Set[str]:  # noqa: ARG001 (dagster-dbt passes it)
-    """The models with a tag and the tests that look at one of them, or all others.
+    """Return the models with a tag and the tests of these models, or all others.
 
     Args:
-        select: `tag:` and a tag; or `fqn:*`, everything.
-        exclude: Nothing, or `tag:` and a tag.
-        selector: Nothing.
-        project: Not looked at.
-        manifest_json: What dbt parsed.
+        select: `tag:` and a tag; or `fqn:*` for everything.
+        exclude: Empty, or `tag:` and a tag.
+        selector: Empty.
+        project: Unused.
+        manifest_json: The manifest of dbt.
 
     Returns:
         Ids of models and tests.
 
     Raises:
-        ValueError: Something else is asked for.
+        ValueError: The selection has another form.
     """
     if selector:
         raise ValueError(f"dbt's selector {selector!r} is not known here; expected select and exclude")
@@ -78,10 +78,10 @@ def selected(select: str, exclude: str, selector: str, project: Any, manifest_js
 
 
 def _tagged(nodes: Mapping[str, Any], criterion: str) -> Set[str]:
-    found = re.fullmatch(r"tag:(\w+)", criterion)
-    if found is None:
+    match = re.fullmatch(r"tag:(\w+)", criterion)
+    if match is None:
         raise ValueError(f"dbt's criterion {criterion!r} is not known here; expected tag: and one tag")
-    models = {name for name, node in nodes.items() if node["resource_type"] == "model" and found[1] in node["tags"]}
+    models = {name for name, node in nodes.items() if node["resource_type"] == "model" and match[1] in node["tags"]}
     tests = {
         name
         for name, node in nodes.items()
@@ -90,6 +90,6 @@ def _tagged(nodes: Mapping[str, Any], criterion: str) -> Set[str]:
     return models | tests
 
 
-# Where dagster-dbt asks dbt; and what it says of dbt's version, which it does not see.
+# dagster-dbt calls this function to ask dbt. The version is registered because dagster-dbt cannot see it.
 asset_utils.select_unique_ids = selected  # type: ignore[attr-defined]
 DagsterLibraryRegistry.register("dbt-core", metadata.version("dbt-core"), is_dagster_package=False)

@@ -1,13 +1,13 @@
-"""Dagster's event log on SQLite, with engines that are kept.
+"""Dagster's event log on SQLite, with engines that stay open.
 
-Dagster's own storage makes an engine and opens a connection for every event and closes both again: SQL is compiled
-anew, and the last connection to close makes SQLite copy its write-ahead log back and wait for the disk. A range of a
-year is ten thousand events. This storage, named in dagster.yaml, is the same one with an engine kept for each file, and
-with one transaction for the dates of an asset, which Dagster hands over together to a storage that asks for it. That a
-run plans the dates of an asset is one event, which stands in the index once for each date: there it is looked for.
+Dagster's own storage makes an engine and a connection for every event and closes both again. So SQL is compiled anew,
+and at each close SQLite copies its write-ahead log back and waits for the disk. A range of a year has ten thousand
+events. This storage, named in dagster.yaml, keeps an engine for each file. It writes the events for all dates of an
+asset in one transaction; Dagster hands them over together if a storage supports it. A run's plan for the dates of an
+asset is one event, but the index needs one row for each date, because Dagster searches there.
 
-`synchronous=NORMAL` spares the waiting for the disk: with a write-ahead log that is safe when a process is killed; a
-power cut may cost the last events, which are history, not data.
+`synchronous=NORMAL` avoids waiting for the disk. With a write-ahead log it is safe when a process is killed. A power
+cut may lose the last events, which are history, not data.
 """
 
 import os
@@ -19,17 +19,18 @@ from typing import Any, Self
 
 import dagster as dg
 
-# The storage that dagster.yaml may name by this very path; there is no other way to refine it.
+# Dagster has no public way to extend this storage.
 from dagster._core.events import AssetMaterializationPlannedData
 from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
 from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
 
-# A file for each run, and the index over all.
+# Most engines that stay open; each run has a file, and there is one index.
 _KEPT = 16
+# Seconds that SQLite waits for a lock.
 _BUSY_SECONDS = 30
-# Stands for a date in a serialized event.
+# Placeholder for a date in a serialized event.
 _SOME_DATE = "[some date]"
-# Events that wait in memory for one another; all come from the end of a step, or the start of a run.
+# Most events that are collected before a write; they come from the end of a step or the start of a run.
 _BATCH = 1000
 
 
@@ -43,13 +44,13 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
-        """Nothing to configure."""
+        """Return an empty schema, because there is nothing to configure."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        """Made by Dagster from dagster.yaml."""
-        # Without it, Dagster hands over one event at a time.
+        """Create the storage; Dagster calls this for dagster.yaml."""
+        # Without this variable, Dagster hands over one event at a time.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(_BATCH))
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history", "runs"), inst_data)
 
@@ -60,7 +61,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
     @property
     def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
-        """Dagster hands over one planned event for all dates of an asset."""
+        """Return true, so that Dagster hands over one planned event for all dates of an asset."""
         return True
 
     def store_event(self, event: dg.EventLogEntry) -> None:
@@ -71,10 +72,10 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
             self.store_event_batch([event])
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store events of one run, those that Dagster hands over together, in one transaction for each file.
+        """Store events of one run in one transaction for each file.
 
         Args:
-            events: Planned and done materializations, and planned checks, of the same run.
+            events: Planned and finished materializations, and planned checks, of the same run.
         """
         rows = [self._event_to_row(event) for event in events]
         with self.run_connection(events[0].run_id) as connection:
@@ -83,12 +84,12 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         by_date = [_row_by_date(event, row) for event, row in zip(events, rows, strict=True)]
         with self.index_connection() as connection:
             ids: Sequence[int] = connection.execute(insert, list(chain.from_iterable(by_date))).scalars().all()
-            # Of an event that stands there for many dates, the last.
+            # An event with rows for many dates is known by the id of its last row.
             ends = accumulate(len(of_event) for of_event in by_date)
             stored = [(event, ids[end - 1]) for event, end in zip(events, ends, strict=True)]
             of_assets = [(event, id_) for event, id_ in stored if event.get_dagster_event().asset_key]
             self._store_asset_event_tags(connection, [event for event, _ in of_assets], [id_ for _, id_ in of_assets])
-            # An asset's entry tells of its last event: each one would overwrite what the one before has written.
+            # The entry of an asset holds only its last event, so earlier events need not be written.
             last = {
                 (event.get_dagster_event().asset_key, event.dagster_event_type): (event, id_)
                 for event, id_ in of_assets
@@ -103,7 +104,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         if shard not in self._engines:
             engine = create_engine(
                 self.conn_string_for_shard(shard),
-                # One connection, for whichever thread holds the lock.
+                # All threads share one connection, and the lock lets one of them use it.
                 poolclass=StaticPool,
                 connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
             )
@@ -117,7 +118,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         return self._engines[shard]
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the index has a table; the parent opens the file anew to find out, for each event of a check."""
+        """Return whether the index has a table; the parent would open the file again for each event of a check."""
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)
         return table_name in self._tables
@@ -136,7 +137,7 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
         super().wipe()
 
     def dispose(self) -> None:
-        """Close what is open."""
+        """Close all engines."""
         super().dispose()
         with self._db_lock:
             self._dispose_engines()
@@ -148,21 +149,21 @@ class KeptSqliteEventLogStorage(SqliteEventLogStorage):
 
 
 def _planned_dates(event: dg.EventLogEntry) -> Any:
-    """The dates of an asset that a run plans to make; None for any other event."""
+    """Return the dates of an asset that a run plans to make; None for any other event."""
     if event.dagster_event_type != dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
         return None
     return event.get_dagster_event().asset_materialization_planned_data.partitions_subset
 
 
 def _row_by_date(event: dg.EventLogEntry, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row of an event; of one that plans many dates, the rows that an event for each of them would have."""
+    """Return the rows of an event: one, or one for each date if it plans many dates."""
     dates = _planned_dates(event)
     if dates is None:
         return [row]
-    told = event.get_dagster_event()
-    planned = told.asset_materialization_planned_data
-    of_one = AssetMaterializationPlannedData(planned.asset_key, partition=_SOME_DATE)
-    alone = event._replace(dagster_event=told._replace(event_specific_data=of_one))
-    # Serialized once: that of another date differs by the date alone.
-    text = dg.serialize_value(alone)
+    dagster_event = event.get_dagster_event()
+    planned = dagster_event.asset_materialization_planned_data
+    for_one_date = AssetMaterializationPlannedData(planned.asset_key, partition=_SOME_DATE)
+    event_for_one_date = event._replace(dagster_event=dagster_event._replace(event_specific_data=for_one_date))
+    # The event is serialized once, because the texts for different dates differ only in the date.
+    text = dg.serialize_value(event_for_one_date)
     return [{**row, "event": text.replace(_SOME_DATE, key), "partition": key} for key in dates.get_partition_keys()]

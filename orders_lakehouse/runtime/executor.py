@@ -1,9 +1,9 @@
-"""The executor of a run: two of its steps at once, in threads of one process.
+"""The executor of a run: it runs two steps at once, in threads of one process.
 
-Of Dagster's own, `in_process_executor` works on one step after the other, while a core waits for the disk, for Postgres
-or for Python; `multiprocess_executor` starts a process for each step, which takes seconds. This one takes up a step
-while another is at work. Which steps are ready and what becomes of them is Dagster's affair, as are events, retries and
-pools.
+Dagster's `in_process_executor` runs one step after the other, and a core idles while a step waits for the disk, for
+Postgres or for Python. Its `multiprocess_executor` starts a process for each step, which takes seconds. This executor
+starts a second step while the first one runs. Dagster still decides which steps are ready, and handles their outcomes,
+events, retries and pools.
 """
 
 import contextvars
@@ -21,7 +21,7 @@ from typing import Any
 import dagster as dg
 import psutil
 
-# What Dagster's own executors are made of: there is no public way to say how the steps of a plan are worked on.
+# Parts of Dagster's own executors, because there is no public way to control how the steps of a plan are executed.
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import EngineEventData
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, execute_run
@@ -37,30 +37,30 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._utils.interrupts import raise_interrupts_as
 
-# Each step uses all cores where it computes; a second one is for the times in which the first does not.
+# Number of concurrent steps. A step uses all cores while it computes; the second one uses them while the first waits.
 STEPS_AT_ONCE = 2
-# How often it is looked whether a step may start that waits: for a slot of a pool, or to be tried again.
+# Seconds between two looks for a step that may start now, after it waited for a pool slot or a retry.
 _POLL_SECONDS = 0.5
 
-# Key of a step, and what its thread tells: an event, and last the error that got out of it, or None.
-_Told = tuple[str, dg.DagsterEvent | BaseException | None]
+# Message of a step's thread: key of the step, and an event; the last one has the error that ended the step, or None.
+_Message = tuple[str, dg.DagsterEvent | BaseException | None]
 
 
 class ThreadsExecutor(dg.Executor):
-    """Works on the steps of a run in threads of this process, `STEPS_AT_ONCE` at a time."""
+    """Executes the steps of a run in threads of this process, `STEPS_AT_ONCE` at a time."""
 
     @property
     def retries(self) -> RetryMode:
-        """A step that asks to be tried again is."""
+        """Return the mode in which a step may request a retry."""
         return RetryMode.ENABLED
 
     @property
     def step_dependency_config(self) -> StepDependencyConfig:
-        """A step waits for the end of those before it."""
+        """Return the default: a step waits for the end of the steps before it."""
         return StepDependencyConfig.default()
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-        """Work on the steps of a plan; yields their events as they come."""
+        """Execute the steps of a plan, and yield their events as they come."""
         yield dg.DagsterEvent.engine_event(
             plan_context,
             f"Executing steps in threads of one process, {STEPS_AT_ONCE} at a time (pid: {os.getpid()})",
@@ -88,7 +88,7 @@ class _Around(dg.Executor):
         self._executor, self._before, self._after = executor, before, after
 
     @property
-    def retries(self) -> Any:  # Dagster names its type in private
+    def retries(self) -> Any:  # the type is private in Dagster
         return self._executor.retries
 
     @property
@@ -105,19 +105,19 @@ class _Around(dg.Executor):
         self._after(instance, run_id, {key for key in keys if key is not None})
 
 
-# Work before the first step of a run, and after its last one: instance, run, checks of its steps.
+# Function to call before the first step of a run, and one to call after its last step: instance, run, its checks.
 Before = Callable[[dg.DagsterInstance, str], object]
 After = Callable[[dg.DagsterInstance, str, Collection[dg.AssetCheckKey]], object]
 
 
 def around(definition: dg.ExecutorDefinition, *, before: Before | None = None, after: After) -> dg.ExecutorDefinition:
-    """The same executor, with work before the first step of a run and after its last, whether or not it succeeded."""
+    """Return the executor with a call before the first step of a run and one after its last, also if the run failed."""
     create = definition.executor_creation_fn
     if create is None:
         raise TypeError(f"the executor {definition.name} cannot be made in this process")
     return dg.ExecutorDefinition(
         name=definition.name,
-        config_schema=definition.config_schema,  # type: ignore[arg-type]  # it takes what it gives
+        config_schema=definition.config_schema,  # type: ignore[arg-type]  # its own type is accepted
         requirements=definition.get_requirements,
         executor_creation_fn=lambda context: _Around(create(context), before, after),
         description=definition.description,
@@ -126,7 +126,7 @@ def around(definition: dg.ExecutorDefinition, *, before: Before | None = None, a
 
 @dg.executor(name="threads")
 def threads_executor(_: dg.InitExecutorContext) -> dg.Executor:
-    """Two steps at once, in threads of the run's process."""
+    """Execute two steps at once, in threads of the run's process."""
     return ThreadsExecutor()
 
 
@@ -137,14 +137,14 @@ def execute_here(
     run_config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.JobExecutionResult:
-    """Execute a job in this process by the executor that it has; `JobDefinition.execute_in_process` knows one alone.
+    """Execute a job in this process with its own executor, which `JobDefinition.execute_in_process` would replace.
 
     Args:
         job: The job, with an executor that needs no other process.
-        instance: Where the run is stored.
-        run_id: Of the run; a new one if not given.
-        run_config: Of the run.
-        tags: Of the run, beside the job's.
+        instance: Instance that stores the run.
+        run_id: Id of the run; a new one if not given.
+        run_config: Configuration of the run.
+        tags: Tags of the run, in addition to those of the job.
     """
     run = instance.create_run_for_job(job, run_id=run_id, run_config=run_config, tags={**job.run_tags, **(tags or {})})
     return execute_run(InMemoryJob(job), run, instance)
@@ -166,7 +166,7 @@ def _events(job_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
 
 
 def _capture_output(stack: ExitStack, job_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
-    """Keep what this process prints, for the UI, until the stack is left."""
+    """Capture the output of this process for the UI, until the stack closes."""
     manager, step_keys = job_context.instance.compute_log_manager, execution_plan.step_keys_to_execute
     file_key: str = create_compute_log_file_key()  # type: ignore[no-untyped-call]
     key = manager.build_log_key_for_run(job_context.run_id, file_key)
@@ -178,77 +178,77 @@ def _capture_output(stack: ExitStack, job_context: Any, execution_plan: Any) -> 
 
 
 def _work(job_context: Any, active: Any) -> Iterator[dg.DagsterEvent]:
-    """Start steps as they get ready, and yield what they tell, until none is left."""
-    told: SimpleQueue[_Told] = SimpleQueue()
+    """Start steps as they get ready, and yield their events, until none is left."""
+    messages: SimpleQueue[_Message] = SimpleQueue()
     threads: dict[str, threading.Thread] = {}
     contexts: dict[str, Any] = {}
     of_step: dict[str, list[dg.DagsterEvent]] = defaultdict(list)
-    # Of others' making, such as those that keep what this process prints.
+    # Child processes that no step has started, such as those that capture the output.
     children = set(psutil.Process().children())
     try:
         while not active.is_complete:
             for step in active.get_steps_to_execute():
                 contexts[step.key] = job_context.for_step(step, active.get_known_state())
-                threads[step.key] = _start(step.key, contexts[step.key], told)
+                threads[step.key] = _start(step.key, contexts[step.key], messages)
             yield from active.concurrency_event_iterator(job_context)
-            for key, what in _next(told):
-                if isinstance(what, dg.DagsterEvent):
-                    of_step[key].append(what)
-                    yield what
-                    active.handle_event(what)
+            for key, message in _next(messages):
+                if isinstance(message, dg.DagsterEvent):
+                    of_step[key].append(message)
+                    yield message
+                    active.handle_event(message)
                     continue
                 del threads[key]
-                if what is not None:
-                    raise what
+                if message is not None:
+                    raise message
                 active.verify_complete(job_context, key)
                 yield from _trigger_hook(contexts.pop(key), of_step.pop(key, []))
             yield from active.plan_events_iterator(job_context)
     except BaseException:
-        for event in _end(threads, told, children):
+        for event in _end(threads, messages, children):
             yield event
-            # A step that ends gives back its slot of a pool.
+            # A step that ends frees its slot of a pool.
             active.handle_event(event)
         raise
 
 
-def _next(told: "SimpleQueue[_Told]") -> Iterator[_Told]:
-    """What steps have told, once there is something; nothing after a while. Where a run is interrupted, it is here."""
+def _next(messages: "SimpleQueue[_Message]") -> Iterator[_Message]:
+    """Yield the messages of steps; nothing if none comes in time. An interrupt of the run is raised here."""
     try:
         with raise_interrupts_as(dg.DagsterExecutionInterruptedError):
-            first = told.get(timeout=_POLL_SECONDS)
+            first = messages.get(timeout=_POLL_SECONDS)
     except Empty:
         return
     yield first
     with suppress(Empty):
         while True:
-            yield told.get_nowait()
+            yield messages.get_nowait()
 
 
-def _start(key: str, context: Any, told: "SimpleQueue[_Told]") -> threading.Thread:
+def _start(key: str, context: Any, messages: "SimpleQueue[_Message]") -> threading.Thread:
     def work() -> None:
         error = None
         try:
             for event in dagster_event_sequence_for_step(context):
-                told.put((key, event))
+                messages.put((key, event))
         except BaseException as raised:  # noqa: BLE001 (raised again where the run is executed)
             error = raised
-        told.put((key, error))
+        messages.put((key, error))
 
-    # A daemon: a process that ends for another reason does not wait for it.
+    # A daemon thread does not delay a process that ends for another reason.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=key, daemon=True)
     thread.start()
     return thread
 
 
 def _end(
-    threads: Mapping[str, threading.Thread], told: "SimpleQueue[_Told]", others: Set[psutil.Process]
+    threads: Mapping[str, threading.Thread], messages: "SimpleQueue[_Message]", others: Set[psutil.Process]
 ) -> Iterator[dg.DagsterEvent]:
-    """Interrupt the steps that are at work, as a signal interrupts one in the main thread; yields their last events.
+    """Interrupt the running steps, as a signal interrupts one in the main thread, and yield their last events.
 
     Args:
-        threads: Those of the steps.
-        told: What the steps tell.
-        others: Processes that no step waits for.
+        threads: Threads of the steps.
+        messages: Queue of the steps' messages.
+        others: Child processes that no step waits for.
     """
     left = set(threads)
     for key in left:
@@ -258,19 +258,19 @@ def _end(
         _interrupt_children(others)
     while left:
         try:
-            key, what = told.get(timeout=_POLL_SECONDS)
+            key, message = messages.get(timeout=_POLL_SECONDS)
         except Empty:
-            # What a step told last is lost where the interrupt came while it was taken.
+            # An interrupt during `get` may have lost the last message of a step.
             left = {key for key in left if threads[key].is_alive()}
             continue
-        if isinstance(what, dg.DagsterEvent):
-            yield what
+        if isinstance(message, dg.DagsterEvent):
+            yield message
         else:
             left.discard(key)
 
 
 def _interrupt_children(others: Set[psutil.Process]) -> None:
-    """Interrupt the processes of this process' group that steps have started and may wait for, as Ctrl-C does."""
+    """Interrupt the child processes of steps in this process group, as Ctrl-C does, because steps may wait for them."""
     for child in set(psutil.Process().children()) - others:
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getpgid(child.pid) == os.getpgrp():

@@ -1,4 +1,4 @@
-"""Metadata of many dates of an asset, added by one step in a time that grows with their number alone."""
+"""Add metadata for many dates of an asset in one step, in linear time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from dagster._core.execution.context.metadata_logging import AssetMetadataHandle
 def add_metadata_by_date(context: dg.AssetExecutionContext, by_date: Mapping[str, Mapping[str, Any]]) -> None:
     """Add metadata to many dates of an asset in one step.
 
-    `context.add_asset_metadata` copies what all dates have for each date, and works out the run's dates again, so that
-    its time grows with the square of their number. Dagster has no public way to add them all.
+    For each date, `context.add_asset_metadata` copies the metadata of all dates and computes the run's dates again. So
+    its time grows with the square of their number. Dagster has no public way to add them all at once.
 
     Args:
-        context: The running asset's.
-        by_date: Partition key, of the run's, to metadata.
+        context: Context of the running asset.
+        by_date: Metadata by partition key of the run.
     """
     step = context.get_step_execution_context()
     added = dict(step._metadata_accumulator.per_output_metadata)

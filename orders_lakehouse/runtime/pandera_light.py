@@ -1,4 +1,4 @@
-"""Pandera made to do without pandas and PySpark, which it would import wherever they are installed."""
+"""Import Pandera without pandas and PySpark, which it would import if they are installed."""
 
 from functools import cache
 
@@ -7,11 +7,11 @@ from orders_lakehouse.runtime.blocked_imports import without
 
 @cache
 def import_pandera() -> None:
-    """Import Pandera, and all that it imports for its first check of a frame, once.
+    """Import Pandera once, with all modules that it imports for its first check of a frame.
 
-    Some of it looks for pandas at once, some for the first check, so a frame is checked here.
+    Some of its modules search for pandas at import, others at the first check, so a frame is checked here.
     """
-    # First: whoever imports it where there is no pandas never finds it again.
+    # Polars is imported first, because it remembers for good whether it has found pandas.
     import polars as pl
 
     with without("pandas", "pyspark"):

@@ -1,4 +1,4 @@
-"""Slots of Dagster's pools: set for good, and freed after a run whose process is gone."""
+"""Slots of Dagster's pools: set their number, and free those of a run whose process is gone."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import dagster as dg
 
 
 def set_slots(instance: dg.DagsterInstance, pools: Mapping[str, int]) -> None:
-    """Give each pool its number of slots, unless somebody has given it one.
+    """Set the number of slots of each pool that has none yet.
 
-    A limit that is set holds between processes; the default limit of dagster.yaml does not.
+    A limit that is set here holds across processes; the default limit of dagster.yaml does not.
     """
     storage = instance.event_log_storage
     known = storage.get_concurrency_keys()

@@ -1,4 +1,4 @@
-"""What Dagster remembers of sensors and schedules."""
+"""States of sensors and schedules in Dagster's storage."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from dagster._core.scheduler.instigation import InstigatorType, SensorInstigator
 
 
 def sensor_states(instance: dg.DagsterInstance) -> Sequence[Any]:
-    """Return the states of all sensors and schedules; none of an instance in memory, where nothing ticks."""
+    """Return the states of all sensors and schedules; an instance in memory has none."""
     return [] if instance.schedule_storage is None else instance.all_instigator_state()
 
 
 def forget_cursors(instance: dg.DagsterInstance, sensors: Collection[str]) -> None:
-    """Let some sensors, by name, look as if for the first time; whether they are switched on stays."""
+    """Reset the cursors of sensors, by name, so that they start from scratch; they stay switched on or off."""
     for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
         if state.instigator_name in sensors and isinstance(state.instigator_data, SensorInstigatorData):
             instance.update_instigator_state(state.with_data(state.instigator_data._replace(cursor=None)))

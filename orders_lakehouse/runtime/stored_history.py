@@ -1,7 +1,7 @@
-"""Rows and files of Dagster's own storage, to be counted and deleted one by one.
+"""Count and delete single rows and files of Dagster's own storage.
 
-Dagster's storage has no public way to delete a part of a run's events, to count ticks, or to name the files of a run.
-Here is how; what goes is decided in `instance.pruning`.
+Dagster's storage has no public way to delete some events of a run, to count ticks, or to name the files of a run.
+`instance.pruning` decides what is deleted.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,12 +23,12 @@ from sqlalchemy import func, select
 from orders_lakehouse.runtime.event_log import KeptSqliteEventLogStorage
 
 NO_RUN = RUNLESS_RUN_ID
-# Ticks are counted apart where most are skipped, or they would push out those that asked for runs.
+# Groups of ticks that are counted separately, because many skipped ticks would displace those that requested runs.
 _TICKS = ((TickStatus.SKIPPED,), (TickStatus.SUCCESS, TickStatus.FAILURE))
 _UNFINISHED_BACKFILLS = (BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING)
-# Rows that one transaction deletes: others who write wait for it.
+# Number of rows that one transaction deletes; small, because other writers wait for it.
 _ROWS = 500
-# Evaluations that are looked at together.
+# Number of evaluations that are read at once.
 _SCANNED = 50_000
 _EVENTS, _CHECKS, _TAGS = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c, AssetEventTagsTable.c
 
@@ -37,10 +37,10 @@ class StoredRow(NamedTuple):
     """A row of the index over all runs: an event, or an evaluation of a check.
 
     Attributes:
-        id: Place in its table.
+        id: Id in its table.
         run_id: Its run, or `NO_RUN`.
         bytes: Size of the event.
-        at: Of an evaluation, when it was made, in UTC, without a zone; None while it is only planned.
+        at: Instant of an evaluation, in UTC without a zone; None for an event, or while the check is only planned.
     """
 
     id: int
@@ -53,10 +53,10 @@ class OldTicks(NamedTuple):
     """Ticks of a sensor or a schedule that are older than the newest ones.
 
     Attributes:
-        name: Of the sensor or the schedule.
-        number: How many there are.
-        bytes: Their size.
-        oldest_kept: When the oldest tick was that stays; None where there is none.
+        name: Name of the sensor or the schedule.
+        number: Number of these ticks.
+        bytes: Size of these ticks.
+        oldest_kept: Timestamp of the oldest tick that stays; None if none stays.
     """
 
     name: str
@@ -66,7 +66,7 @@ class OldTicks(NamedTuple):
 
 
 def has_own_events(instance: dg.DagsterInstance) -> bool:
-    """Return whether events lie in a database whose tables are Dagster's own; Dagster+ keeps its history itself."""
+    """Return whether events are stored in a database with Dagster's own tables; Dagster+ keeps its history itself."""
     return isinstance(instance.event_log_storage, SqlEventLogStorage)
 
 
@@ -76,13 +76,13 @@ def events_of_runs(instance: dg.DagsterInstance, run_ids: Collection[str]) -> li
 
 
 def events_of_no_run(instance: dg.DagsterInstance, before: datetime) -> list[StoredRow]:
-    """Return what was reported before an instant (UTC) without a run: what a page or a run has said of an asset."""
+    """Return the events without a run from before an instant (UTC): reports of the UI or of runs about an asset."""
     return _rows(instance, (_EVENTS.run_id == NO_RUN) & (_EVENTS.timestamp < before))
 
 
 def _rows(instance: dg.DagsterInstance, condition: Any) -> list[StoredRow]:
     chosen = select(_EVENTS.id, _EVENTS.run_id, func.length(_EVENTS.event)).where(condition)
-    return [StoredRow(*row) for row in _ask(instance, chosen)]
+    return [StoredRow(*row) for row in _query(instance, chosen)]
 
 
 def newest_of_assets(
@@ -95,27 +95,27 @@ def newest_of_assets(
         types: Types of events.
 
     Returns:
-        Asset, partition, type and id of each; and the id of the last event, if there is one.
+        Asset, partition, type and id of each event; and the id of the last event, if there is one.
     """
     newest = (
         select(_EVENTS.asset_key, _EVENTS.partition, _EVENTS.dagster_event_type, func.max(_EVENTS.id))
         .where(_EVENTS.dagster_event_type.in_(types))
         .group_by(_EVENTS.asset_key, _EVENTS.partition, _EVENTS.dagster_event_type)
     )
-    ((last,),) = _ask(instance, select(func.max(_EVENTS.id)))
-    return [(asset, partition, type_, id_) for asset, partition, type_, id_ in _ask(instance, newest)], last
+    ((last,),) = _query(instance, select(func.max(_EVENTS.id)))
+    return [(asset, partition, type_, id_) for asset, partition, type_, id_ in _query(instance, newest)], last
 
 
 def newest_evaluations(instance: dg.DagsterInstance) -> set[int]:
-    """Return the ids of the newest evaluation of each check and partition, and of the newest one that has ended."""
+    """Return for each check and partition the ids of the newest evaluation and of the newest finished one."""
     newest = select(func.max(_CHECKS.id)).group_by(_CHECKS.asset_key, _CHECKS.check_name, _CHECKS.partition)
     ended = newest.where(_CHECKS.execution_status.in_(["SUCCEEDED", "FAILED"]))
-    return {id_ for chosen in (newest, ended) for (id_,) in _ask(instance, chosen)}
+    return {id_ for chosen in (newest, ended) for (id_,) in _query(instance, chosen)}
 
 
 def evaluations(instance: dg.DagsterInstance) -> Iterator[list[StoredRow]]:
-    """Yield all evaluations, piece by piece; each piece may be deleted before the next is asked for."""
-    # By id: the table has no index of runs, and may be large where nobody has pruned yet.
+    """Yield all evaluations in groups; the caller may delete a group before the next one is read."""
+    # Rows are read by id, because the table has no index on runs and may be large before the first pruning.
     following = (
         select(_CHECKS.id, _CHECKS.run_id, func.length(_CHECKS.evaluation_event), _CHECKS.evaluation_event_timestamp)
         .order_by(_CHECKS.id)
@@ -125,7 +125,7 @@ def evaluations(instance: dg.DagsterInstance) -> Iterator[list[StoredRow]]:
     while True:
         rows = [
             StoredRow(id_, run_id, size or 0, at and at.replace(tzinfo=None))
-            for id_, run_id, size, at in _ask(instance, following.where(_CHECKS.id > last))
+            for id_, run_id, size, at in _query(instance, following.where(_CHECKS.id > last))
         ]
         if not rows:
             return
@@ -151,7 +151,7 @@ def _delete(instance: dg.DagsterInstance, column: Any, ids: Sequence[int]) -> No
 
 
 def delete_from_file_of_no_run(instance: dg.DagsterInstance, before: datetime) -> None:
-    """Delete what was reported before an instant (UTC) without a run, where SQLite has it in a file of its own, too."""
+    """Delete events without a run from before an instant (UTC) from the separate file that SQLite has for them."""
     storage = instance.event_log_storage
     if isinstance(storage, SqliteEventLogStorage) and Path(storage.path_for_shard(NO_RUN)).exists():
         with storage.run_connection(NO_RUN) as connection:
@@ -159,12 +159,12 @@ def delete_from_file_of_no_run(instance: dg.DagsterInstance, before: datetime) -
 
 
 def delete_run_alone(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Delete the row of a run; `DagsterInstance.delete_run` deletes all of its events, too."""
+    """Delete only the row of a run; `DagsterInstance.delete_run` would delete all of its events, too."""
     instance.run_storage.delete_run(run_id)
 
 
 def runs_of_unfinished_backfills(instance: dg.DagsterInstance) -> list[str]:
-    """Return the ids of the runs of backfills that are at work: the daemon looks at all of them."""
+    """Return the ids of the runs of running backfills, because the daemon reads all of them."""
     backfills = [
         backfill.backfill_id for status in _UNFINISHED_BACKFILLS for backfill in instance.get_backfills(status=status)
     ]
@@ -172,7 +172,7 @@ def runs_of_unfinished_backfills(instance: dg.DagsterInstance) -> list[str]:
 
 
 def event_files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
-    """Return the files that SQLite has for the events of a run, there or not; none for another storage."""
+    """Return the paths of SQLite's files for the events of a run, existing or not; none for another storage."""
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         return []
@@ -202,23 +202,23 @@ def shared_files(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def printed_folder(instance: dg.DagsterInstance) -> Path | None:
-    """Return the folder with a folder for what each run printed; None where that lies in a bucket."""
+    """Return the folder with the captured output of all runs; None if it is stored in a bucket."""
     is_local = isinstance(instance.compute_log_manager, LocalComputeLogManager)
     return Path(instance.storage_directory()) if is_local else None
 
 
 def delete_printed(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Delete what a run printed from where the compute log manager keeps it."""
+    """Delete the captured output of a run from the storage of the compute log manager."""
     instance.compute_log_manager.delete_logs(prefix=[run_id])
 
 
 def old_ticks(instance: dg.DagsterInstance, keep: int, *, purge: bool) -> Iterator[OldTicks]:
-    """Yield of each sensor and schedule the ticks that are older than the newest.
+    """Yield for each sensor and schedule the ticks beyond the newest ones.
 
     Args:
         instance: Dagster's instance.
-        keep: How many of the newest stay, of those that were skipped and of the others.
-        purge: Whether the others are deleted.
+        keep: Number of newest ticks that stay, separately for skipped ticks and for others.
+        purge: Whether older ticks are deleted.
     """
     if not isinstance(instance.schedule_storage, SqlScheduleStorage):
         return
@@ -231,9 +231,9 @@ def old_ticks(instance: dg.DagsterInstance, keep: int, *, purge: bool) -> Iterat
             )
             oldest += [tick.timestamp for tick in newest[-1:]]
             if len(newest) == keep:
-                found = _count_ticks(instance.schedule_storage, state.selector_id, statuses, newest[-1].timestamp)
-                number, size = number + found[0], size + found[1]
-                if found[0] and purge:
+                counted = _count_ticks(instance.schedule_storage, state.selector_id, statuses, newest[-1].timestamp)
+                number, size = number + counted[0], size + counted[1]
+                if counted[0] and purge:
                     instance.purge_ticks(
                         state.instigator_origin_id, state.selector_id, newest[-1].timestamp, list(statuses)
                     )
@@ -254,12 +254,12 @@ def _count_ticks(
     return counted[0], counted[1] or 0
 
 
-def _ask(instance: dg.DagsterInstance, chosen: Any) -> list[Any]:
+def _query(instance: dg.DagsterInstance, chosen: Any) -> list[Any]:
     with _sql_storage(instance).index_connection() as connection:
         return list(connection.execute(chosen))
 
 
 def _sql_storage(instance: dg.DagsterInstance) -> SqlEventLogStorage:
     storage = instance.event_log_storage
-    assert isinstance(storage, SqlEventLogStorage)  # noqa: S101 (who calls has looked)
+    assert isinstance(storage, SqlEventLogStorage)  # noqa: S101 (callers have checked)
     return storage

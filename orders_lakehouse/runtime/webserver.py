@@ -1,8 +1,8 @@
-"""Dagster's UI, for requests that name this machine alone.
+"""Dagster's UI, which answers only requests that name this machine.
 
-A page of another site can have its own name resolve to 127.0.0.1 and then read and start runs as if it were the UI
-(DNS rebinding). `python -m orders_lakehouse.runtime.webserver dev ...` is `dg dev ...` with a webserver
-that answers 400 to a Host or an Origin that it does not know.
+A page of another site can let its own name resolve to 127.0.0.1, and then read and start runs as if it were the UI (DNS
+rebinding). `python -m orders_lakehouse.runtime.webserver dev ...` is `dg dev ...` with a webserver that answers 400 to
+an unknown Host or Origin.
 """
 
 import sys
@@ -23,14 +23,14 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class KnownHosts:
-    """An ASGI application that passes on what is addressed to a known name, and refuses the rest."""
+    """An ASGI application that passes on requests to a known name, and refuses all others."""
 
     def __init__(self, app: _App, names: Iterable[str] = ()) -> None:
         self._app = app
         self._names = _LOCAL | {name.lower() for name in names}
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Answer a request, or open a websocket; anything else has no host."""
+        """Answer a request or open a websocket; other events have no host and pass."""
         if scope["type"] not in ("http", "websocket") or self._knows(scope["headers"]):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -43,7 +43,7 @@ class KnownHosts:
     def _knows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-        # A browser names the page that asks. `null` is a page without a site, which can be anybody's.
+        # A browser sends the origin of the page. `null` is refused, because any site can make a page without an origin.
         urls = [*(f"//{host}" for host in hosts), *origins]
         return len(hosts) == 1 and all(_name_in(url) in self._names for url in urls)
 
@@ -68,8 +68,8 @@ def serve() -> None:
 
 
 def develop() -> None:
-    """Run `dg` with the arguments of this process; the webserver that it starts is the one above."""
-    # Dagster has no setting for the program of its webserver.
+    """Run `dg` with the arguments of this process, and let it start the webserver of this module."""
+    # The function is replaced, because Dagster has no setting for the program of its webserver.
     dev: Any = import_module("dagster._cli.dev")
     start = dev.open_ipc_subprocess
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orders_lakehouse.delta.lost_versions import Named
+from orders_lakehouse.delta.lost_versions import RememberedVersion
 from orders_lakehouse.findings import Looked
 from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
 from orders_lakehouse.postgres.connections import connect, value_of
@@ -31,7 +31,7 @@ def look_at_warehouse() -> Looked:
     return Looked(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
 
 
-def named_by_copies() -> Sequence[Named]:
+def named_by_copies() -> Sequence[RememberedVersion]:
     """The versions that the copies hold, and since when; none where nothing was loaded.
 
     Raises:
@@ -48,5 +48,5 @@ def named_by_copies() -> Sequence[Named]:
         if copy.name in held:
             table_id, version, at = held[copy.name]
             by = f"the warehouse's {lake_schema()}.{copy.name}"
-            named.append(Named(by, at, copy.table.path, version, table_id, copy=copy.name))
+            named.append(RememberedVersion(by, at, copy.table.path, version, table_id, copy=copy.name))
     return named

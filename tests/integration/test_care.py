@@ -339,7 +339,7 @@ class TestBesideOthers:
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _captured_twice(lake)
-        claiming, calls = commits.claiming, [0]
+        claiming, calls = commits.claiming_commit, [0]
 
         def interrupted(handle: DeltaTable, what: str, *arguments: Any) -> Any:
             if what == "compacted" and calls[0] < 1:
@@ -347,7 +347,7 @@ class TestBesideOthers:
                 _learn(lake, _order(100, DAYS[0]))
             return claiming(handle, what, *arguments)
 
-        monkeypatch.setattr(commits, "claiming", interrupted)
+        monkeypatch.setattr(commits, "claiming_commit", interrupted)
         done = maintain_table(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
@@ -390,13 +390,13 @@ class TestBesideOthers:
             with pytest.raises(CommitFailedError):
                 by_hand.optimize.compact()
         else:
-            claiming = commits.claiming
+            claiming = commits.claiming_commit
 
             def interrupted(*arguments: Any) -> Any:
                 by_hand.optimize.compact()
                 return claiming(*arguments)
 
-            monkeypatch.setattr(commits, "claiming", interrupted)
+            monkeypatch.setattr(commits, "claiming_commit", interrupted)
             done = maintain_table(lake, RAW_ORDERS, KEEP)
             assert done is not None
             assert (done.compacted, done.left) == (0, 0)

@@ -338,7 +338,7 @@ def test_a_server_that_was_started_anew_is_used_after_one_failure(
 
 @pytest.mark.usefixtures("on_spark")
 def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_session.cluster_trouble():
+    with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_session.explain_cluster_errors():
         session().read.format("no_such_format").load(str(tmp_path)).collect()
     halves = there(sales(DAYS[0])).select(nw.col("orders").cast(nw.Float64) / 2)
     with pytest.raises(ClusterError, match="does not support what is asked"):
@@ -372,4 +372,4 @@ def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callabl
 )
 @pytest.mark.usefixtures("on_spark")
 def test_what_servers_say_is_understood(said: str, expected: type[ExpectedError] | None) -> None:
-    assert type(spark_session._meaning(said)) is (expected or type(None))
+    assert type(spark_session._explanation(said)) is (expected or type(None))

@@ -18,7 +18,7 @@ from orders_lakehouse.postgres.connections import (
     DatabaseError,
     DatabaseUnavailableError,
     connect,
-    failure_in_words,
+    error_from_output,
     value_of,
 )
 from orders_lakehouse.postgres.embedded import embedded_server, stop_embedded_server
@@ -79,7 +79,7 @@ def by_dbt(kept: KeptDbt, project: Path) -> Callable[..., str]:
     """What the server sees of dbt in the same environment, after the loader has connected; or dbt's output."""
 
     def look(sql: str = SEEN) -> str:
-        kept.tell({**warehouse_for_dbt(), "DBT_WAREHOUSE_DBNAME": "warehouse"})
+        kept.set_variables({**warehouse_for_dbt(), "DBT_WAREHOUSE_DBNAME": "warehouse"})
         arguments = ["--log-format", "json", "show", "--inline", sql, "--output", "json", "--limit", "-1"]
         done = subprocess.run(
             [*COMMAND, *arguments],
@@ -93,7 +93,7 @@ def by_dbt(kept: KeptDbt, project: Path) -> Callable[..., str]:
         if shown:
             return str(next(iter(json.loads(shown[0])[0].values())))
         output = "\n".join(event["info"]["msg"] for event in events)
-        error = failure_in_words("warehouse", output)
+        error = error_from_output("warehouse", output)
         return f"{type(error).__name__}: {error}"
 
     return look
@@ -254,7 +254,7 @@ def test_a_server_that_is_full_is_tried_again(
 @pytest.mark.parametrize("text", ["starting up", "shutting down", "in recovery mode"])
 def test_a_server_that_starts_or_ends_is_tried_again(text: str) -> None:
     said = f'connection to server at "h", port 5432 failed: FATAL:  the database system is {text}'
-    assert isinstance(failure_in_words("warehouse", said), DatabaseUnavailableError)
+    assert isinstance(error_from_output("warehouse", said), DatabaseUnavailableError)
 
 
 def test_a_server_that_shuts_down_is_tried_again(

@@ -19,7 +19,7 @@ from orders_lakehouse.dates import days
 from orders_lakehouse.delta import lost_versions as module
 from orders_lakehouse.delta import table_cache
 from orders_lakehouse.delta.log import find
-from orders_lakehouse.delta.lost_versions import Named, lost_rows, lost_versions, named_by_tables
+from orders_lakehouse.delta.lost_versions import RememberedVersion, lost_rows, lost_versions, remembered_by_tables
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
@@ -75,8 +75,8 @@ def looked(lake: Lake) -> list[Finding]:
     return list(look_at_tables(lake, DATES).findings)
 
 
-def remembered(lake: Lake, *others: Named) -> list[Finding]:
-    return lost_versions(lake, [*named_by_tables(lake), *others], DATES, "lake")
+def remembered(lake: Lake, *others: RememberedVersion) -> list[Finding]:
+    return lost_versions(lake, [*remembered_by_tables(lake), *others], DATES, "lake")
 
 
 def with_shell(finding: Finding) -> None:
@@ -204,7 +204,9 @@ def test_numbers_that_are_given_anew_are_told_until_everything_is_made_again(
 def test_a_copy_that_holds_a_lost_version_is_loaded_whole(lake: Lake) -> None:
     handle = find(lake, DAILY_SALES)
     assert handle is not None
-    copied = Named("the copy", datetime.now(UTC), DAILY_SALES.path, 1, str(handle.metadata().id), copy="daily_sales")
+    copied = RememberedVersion(
+        "the copy", datetime.now(UTC), DAILY_SALES.path, 1, str(handle.metadata().id), copy="daily_sales"
+    )
     assert remembered(lake, copied) == []
     commit(lake, 1, DAILY_SALES).unlink()
     (found,) = remembered(lake, copied)
@@ -215,7 +217,7 @@ def test_a_copy_that_holds_a_lost_version_is_loaded_whole(lake: Lake) -> None:
 
 
 def test_a_number_that_is_only_remembered_is_forgotten_with_the_next_commit(lake: Lake) -> None:
-    told = Named("run some", datetime.now(UTC), RAW_ORDERS.path, 9)
+    told = RememberedVersion("run some", datetime.now(UTC), RAW_ORDERS.path, 9)
     assert [finding.what for finding in remembered(lake, told)] == ["raw/orders"]
     captured(lake, "o5")
     assert remembered(lake, told) == []
@@ -228,7 +230,7 @@ def test_a_table_that_is_gone_is_told(lake: Lake) -> None:
 
 
 def test_sums_are_made_of_all_lines_again(lake: Lake) -> None:
-    (found,) = lost_versions(lake, [Named("run", datetime.now(UTC), ORDER_LINES.path, 1)], DATES, "lake")
+    (found,) = lost_versions(lake, [RememberedVersion("run", datetime.now(UTC), ORDER_LINES.path, 1)], DATES, "lake")
     assert found.commands[0] == f"rm -r {lake.url}/curated/customer_profile"
 
 

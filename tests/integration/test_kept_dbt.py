@@ -61,7 +61,7 @@ def kept() -> Iterator[KeptDbt]:
     made = KeptDbt()
     yield made
     made.stop()
-    assert not made.lives
+    assert not made.is_running
     assert not Path(made.address).parent.exists()
 
 

@@ -85,7 +85,7 @@ def test_after_any_history_it_is_what_all_lines_come_to(steps: list[tuple[str, i
                 shutil.rmtree(Path(folder, "lake", ORDER_LINES.path), ignore_errors=True)
             else:
                 lake.open(ORDER_LINES)
-                compact(table_cache.own(lake.location(ORDER_LINES)), ORDER_LINES, [[DAY, DAY + timedelta(days=1)]])
+                compact(table_cache.open_own(lake.location(ORDER_LINES)), ORDER_LINES, [[DAY, DAY + timedelta(days=1)]])
         assert profiled(lake).equals(made_anew(lake))
 
 
@@ -108,7 +108,7 @@ def test_a_version_whose_files_somebody_removed_is_done_without(lake: Lake) -> N
     write(lake, DAY, [{"order_id": "o1"}])
     profiled(lake)
     write(lake, DAY, [{"order_id": "o1"}, {"order_id": "o2"}])
-    table_cache.own(lake.location(ORDER_LINES)).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    table_cache.open_own(lake.location(ORDER_LINES)).vacuum(0, enforce_retention_duration=False, dry_run=False)
     assert profiled(lake)["orders"].to_list() == [2]
 
 

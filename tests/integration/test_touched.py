@@ -179,7 +179,7 @@ def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakeho
     captured(built, scripts[1])
     everything = affected_dates(built.lake, {**before, RAW_ORDERS.path: None}, CALENDAR)
     assert affected_dates(built.lake, before, CALENDAR) != everything
-    raw = table_cache.own(built.lake.location(RAW_ORDERS))
+    raw = table_cache.open_own(built.lake.location(RAW_ORDERS))
     assert compact(raw, RAW_ORDERS, [[day("2017-01-08")]])
     raw.vacuum(0, enforce_retention_duration=False, dry_run=False)
     assert affected_dates(built.lake, before, CALENDAR) == everything

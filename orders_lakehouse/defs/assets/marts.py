@@ -21,7 +21,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.retention import tidy_after_dbt
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.check_results import bad_dates, latest
-from orders_lakehouse.postgres.connections import failure_in_words
+from orders_lakehouse.postgres.connections import error_from_output
 from orders_lakehouse.runtime.dagster_dbt_light import (
     DagsterDbtTranslator,
     DagsterDbtTranslatorSettings,
@@ -287,4 +287,4 @@ def _raise_error_of(invocation: DbtCliInvocation) -> None:
     lines = (re.sub(r"^connection to server .+? failed: ", "", line.strip()) for line in plain.splitlines())
     messages = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
     ended = f"status {invocation.process.returncode} and no message; its log is in {invocation.target_path}"
-    raise failure_in_words("warehouse", f"dbt failed: {messages or ended}", plain)
+    raise error_from_output("warehouse", f"dbt failed: {messages or ended}", plain)

@@ -16,7 +16,7 @@ from orders_lakehouse.defs.metadata import FEW, table_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, in_force, last_good_date, of_assets
 from orders_lakehouse.pipeline.next_steps import next_steps
-from orders_lakehouse.runtime.check_rows import CheckRow, is_of, newest_rows, report_of
+from orders_lakehouse.runtime.check_rows import CheckRow, is_about, newest_rows, report_about
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 # Metadata names: dates of the run, dates of other runs, and the table of failing results.
@@ -48,7 +48,7 @@ def show_what_is_in_force(
                 continue
             state = what_is_in_force(check, evaluations)
             if not _is_shown(instance, newest.get(check), state, run_id):
-                report_of(instance, state, _newest_materialization(instance, state.asset_key))
+                report_about(instance, state, _newest_materialization(instance, state.asset_key))
                 reported.add(check)
         outdated = reported
 
@@ -133,7 +133,7 @@ def _is_shown(
     if newest.run_id == run_id:
         return True
     materialization = _newest_materialization(instance, state.asset_key)
-    return materialization is None or is_of(newest.evaluation, materialization)
+    return materialization is None or is_about(newest.evaluation, materialization)
 
 
 def _newest_materialization(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dg.EventLogRecord | None:

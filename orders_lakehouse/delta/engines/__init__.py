@@ -1,1 +1,1 @@
-"""Engines that compute frames: Polars in this process, Spark Connect on a cluster. `base.py` says what an engine is."""
+"""Engines that compute frames: Polars in this process, Spark Connect on a cluster. `base.py` has their protocol."""

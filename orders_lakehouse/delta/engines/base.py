@@ -1,7 +1,8 @@
-"""What an engine is that computes frames and writes what they give.
+"""The protocol of an engine, which computes frames and writes their rows.
 
-An engine has a module of its own here. Whatever depends on the engine is a method or an attribute of this protocol:
-no module outside of this folder asks which engine it has. Transformations are not part of it: they are Narwhals.
+Each engine is one module of this folder. Everything that depends on the engine is a method or an attribute of this
+protocol, so no module outside of this folder asks which engine it has. Transformations are not part of the protocol,
+because Narwhals runs them on every engine.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,11 @@ from orders_lakehouse.delta.replaced import Replaced
 
 
 class Engine(Protocol):
-    """Reads tables, computes frames, and replaces dates by what they give.
+    """Reads tables, computes frames, and replaces dates by their rows.
 
     Attributes:
-        needs_batches: Whether a range of dates is worked through in batches that fit into this process's memory.
-        sums_changes: Whether what stands is brought up to date by what changed, where that takes less than all rows.
+        needs_batches: Whether a range of dates is derived in batches that fit into this process's memory.
+        sums_changes: Whether sums are updated from changed rows alone, where that costs less than to read all rows.
     """
 
     needs_batches: bool
@@ -33,20 +34,20 @@ class Engine(Protocol):
         Args:
             handle: The table, open.
             table: The table.
-            dates: First and last date of spans that are enough; others may be left out. None: all dates.
+            dates: First and last date of the spans to read; rows of other dates may be left out. None: all dates.
         """
 
     def collect(self, frames: Sequence[Frame]) -> list[pl.DataFrame]:
         """Compute several frames, and fetch all of their rows."""
 
     def row_batches(self, frame: Frame, most: int) -> Iterator[pl.DataFrame]:
-        """Compute a frame, and fetch its rows, so many at a time if the engine can."""
+        """Compute a frame, and yield at most `most` rows at a time if the engine can."""
 
     def persist(self, frame: Frame) -> Frame:
-        """Compute a frame now, for plans that use it several times; it stays where the engine computes."""
+        """Compute a frame now, because several plans use it; its rows stay where the engine computes."""
 
     def narrow(self, rows: Frame, keys: Frame, column: str) -> Frame:
-        """Return all rows whose key is among some keys, and perhaps others: a filter that costs less than it spares."""
+        """Return all rows whose key is among some keys, and perhaps others; the filter must cost less than it saves."""
 
     def replace(
         self,
@@ -55,16 +56,16 @@ class Engine(Protocol):
         dates: tuple[date, date] | None,
         metadata: Mapping[str, str],
     ) -> Iterator[Replaced]:
-        """Compute what is to stand in some tables, and replace it through their handles, a commit for each, in order.
+        """Compute the new rows of tables, and replace them through their handles, in order, with a commit for each.
 
         Args:
-            targets: Tables, and handles to write.
-            frames: The rows of each.
-            dates: First and last date that are replaced; None: the whole tables, which have no dates.
-            metadata: What each commit says of itself.
+            targets: Tables, and handles to write through.
+            frames: The new rows of each table.
+            dates: First and last date to replace; None: the whole tables, which have no dates.
+            metadata: Metadata of each commit.
 
         Yields:
-            What became of a table, once it is committed.
+            The outcome for a table, once it is committed.
 
         Raises:
             CommitFailedError: Another writer was faster.

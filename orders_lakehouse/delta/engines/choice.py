@@ -1,4 +1,4 @@
-"""Which engine computes: by its name, or of given frames. Nothing else asks which one it is."""
+"""Choose an engine by its name, or find that of given frames. No other module asks which engine it is."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from orders_lakehouse.delta.engines.base import Engine
 
 
 def engine_named(name: Literal["polars", "spark"]) -> Engine:
-    """Return the engine of a name, as the setting LAKEHOUSE_ENGINE has it."""
+    """Return the engine that the setting LAKEHOUSE_ENGINE names."""
     if name == "spark":
         from orders_lakehouse.delta.engines.spark import SPARK
 
@@ -18,5 +18,5 @@ def engine_named(name: Literal["polars", "spark"]) -> Engine:
 
 
 def engine_of(*frames: Frame) -> Engine:
-    """Return the engine that computes some frames."""
+    """Return the engine that computes the frames."""
     return engine_named("spark" if any(frame.implementation.is_spark_like() for frame in frames) else "polars")

@@ -1,4 +1,4 @@
-"""The engine in this process: Polars reads the tables and computes, deltalake writes what is in memory."""
+"""The engine in this process: Polars reads and computes, deltalake writes rows from memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -16,7 +16,7 @@ from orders_lakehouse.delta.differences import changed_dates
 from orders_lakehouse.delta.engines.base import Engine
 from orders_lakehouse.delta.replaced import Replaced, sampled
 from orders_lakehouse.delta.schema_evolution import as_contract
-from orders_lakehouse.delta.storage_errors import storage_trouble
+from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import has_rows
 
 
@@ -27,20 +27,20 @@ class PolarsEngine(Engine):
     sums_changes = True
 
     def scan(self, handle: DeltaTable, table: Table, dates: Sequence[tuple[date, date]] | None) -> Frame:
-        """Return rows of a table at the version of its handle, lazily; without files of other dates."""
+        """Return rows of a table at the version of its handle, lazily, without files of other dates."""
         predicate = None if dates is None else within(str(table.partitioned_by), dates) or "false"
         return as_contract(nw.from_native(object_store.scan(handle, predicate)), handle, table)
 
     def collect(self, frames: Sequence[Frame]) -> list[pl.DataFrame]:
-        """Compute several frames at once; what they share is computed once."""
+        """Compute several frames at once; shared parts are computed once."""
         plans = [nw.to_native(frame) for frame in frames]
-        with storage_trouble(*plans):
+        with explain_storage_errors(*plans):
             return pl.collect_all(plans, engine="streaming")
 
     def row_batches(self, frame: Frame, most: int) -> Iterator[pl.DataFrame]:
-        """Compute a frame, and hold so many of its rows at a time."""
+        """Compute a frame, and yield at most `most` rows at a time."""
         plan: pl.LazyFrame = nw.to_native(frame)
-        with storage_trouble(plan):
+        with explain_storage_errors(plan):
             yield from plan.collect_batches(chunk_size=most, engine="streaming")
 
     def persist(self, frame: Frame) -> Frame:
@@ -49,10 +49,10 @@ class PolarsEngine(Engine):
         return nw.from_native(rows.lazy())
 
     def narrow(self, rows: Frame, keys: Frame, column: str) -> Frame:
-        """Return the rows between the least and the greatest of some keys, which are looked up for it.
+        """Return the rows between the least and the greatest key; both are computed first.
 
-        The keys of most shops grow with time, as a table does that is appended to: for the keys of a few dates, most of
-        its row groups need not be read.
+        In most shops, keys grow with time, and so does an appended table. For the keys of a few dates, most of its row
+        groups need not be read.
         """
         (edges,) = self.collect([keys.select(nw.col(column).min().alias("least"), nw.col(column).max())])
         least, greatest = edges.row(0)
@@ -67,7 +67,7 @@ class PolarsEngine(Engine):
         dates: tuple[date, date] | None,
         metadata: Mapping[str, str],
     ) -> Iterator[Replaced]:
-        """Compute all frames at once, and write the dates of each that differ from what stands."""
+        """Compute all frames at once, and write the dates whose rows differ from the stored ones."""
         for (table, handle), rows in zip(targets, self.collect(frames), strict=True):
             yield _replace(handle, table, rows, dates, metadata)
 
@@ -78,16 +78,16 @@ POLARS = PolarsEngine()
 def _replace(
     handle: DeltaTable, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, metadata: Mapping[str, str]
 ) -> Replaced:
-    """Write the dates of rows that differ from what stands in a table; claim all of them."""
+    """Write the dates whose rows differ from the stored ones, and claim all dates."""
     rows = conform(rows, table)
     column = table.partitioned_by
-    is_asked = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
+    is_in_range = pl.lit(True) if dates is None else pl.col(str(column)).is_between(*dates)
     if has_rows(handle, table, dates):
-        standing: pl.LazyFrame = nw.to_native(POLARS.scan(handle, table, dates and [dates]))
-        changed = changed_dates(standing.filter(is_asked), rows.lazy(), table)
+        stored: pl.LazyFrame = nw.to_native(POLARS.scan(handle, table, dates and [dates]))
+        changed = changed_dates(stored.filter(is_in_range), rows.lazy(), table)
     else:
         changed = rows.select(date=day_of(table))["date"].unique().sort()
-    claims = commits.replacing(handle, dates, changed, metadata)
+    claims = commits.replacing_commit(handle, dates, changed, metadata)
     if changed.is_empty():
         commits.write(handle, rows.clear(), mode="append", commit_properties=claims)
     elif dates is None:
@@ -95,7 +95,7 @@ def _replace(
     else:
         written = few_spans(changed.filter(changed.is_between(*dates))) or [dates]
         day = pl.col(str(column))
-        # A row that lies outside of the dates goes with them, for the predicate to refuse.
+        # Rows outside of the dates are written too, so that the predicate refuses them with an error.
         is_changed = day.is_in(changed.implode(), nulls_equal=True)
         new = rows.filter(pl.any_horizontal(is_changed, *(day.is_between(first, last) for first, last in written)))
         predicate = within(str(column), written)

@@ -1,6 +1,6 @@
-"""The session at a Spark Connect endpoint, and what a failure there means, in words. Nothing is computed here.
+"""The session at a Spark Connect endpoint, and explanations of its failures. Nothing is computed here.
 
-The client and the servers raise a few types for everything, and tell what went wrong by text alone.
+The client and the servers raise a few types for all failures, and only the text tells them apart.
 """
 
 import re
@@ -16,20 +16,21 @@ from orders_lakehouse.settings import settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Retries of a request, which take some fifteen seconds; and the longest wait between two.
+# Retries of a request, some fifteen seconds in all; and the longest wait between two, in milliseconds.
 _RETRIES, _MOST_WAIT_MS = 6, 5_000
-# Setting of the time zone in which a session sees instants, which have none of their own there.
+# Name of the setting for the time zone of instants in a session.
 _TIMEZONE = "spark.sql.session.timeZone"
 _CONFIGURATION = {
     _TIMEZONE: "UTC",
-    # Instants of 64 bits, with statistics.
+    # Instants are written as 64 bits, because only these have statistics.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
-# Sessions by endpoint, and that of a job below.
-_made: dict[str, "SparkSession"] = {}
-# Held while a session is made: steps that work at once share it.
+# Sessions by endpoint.
+_sessions: dict[str, "SparkSession"] = {}
+# Lock while a session is made, so that concurrent steps share it.
 _making = Lock()
-_own: list["SparkSession"] = []
+# Session with which a job was started, if any.
+_job_session: list["SparkSession"] = []
 _NO_ENDPOINT = re.compile(
     r"StatusCode\.UNAVAILABLE|failed to connect|DNS resolution failed|StatusCode\.DEADLINE_EXCEEDED"
 )
@@ -43,83 +44,83 @@ _UNSUPPORTED = re.compile(r"UNSUPPORTED|NOT_IMPLEMENTED|not implemented|not supp
 
 
 class ClusterError(ExpectedError):
-    """The cluster cannot do what is asked; trying again does not help."""
+    """The cluster cannot do the work; trying again does not help."""
 
 
 class ClusterUnavailableError(TransientError):
-    """The cluster does not answer at the moment; trying again may help."""
+    """The cluster is unavailable at the moment; trying again may help."""
 
 
 def session() -> "SparkSession":
-    """The session of this process at the endpoint of the settings.
+    """Return the session of this process at the endpoint of the settings.
 
     Raises:
-        ClusterError: The client is not installed, or the endpoint is none of Spark Connect.
-        ClusterUnavailableError: Nobody answers there.
+        ClusterError: The client is not installed, or the endpoint is not one of Spark Connect.
+        ClusterUnavailableError: The endpoint does not answer.
     """
-    if _own:
-        return _own[0]
+    if _job_session:
+        return _job_session[0]
     remote = settings().spark_remote or ""
     with _making:
-        if remote not in _made:
-            _made[remote] = _connect(remote)
-        return _made[remote]
+        if remote not in _sessions:
+            _sessions[remote] = _connect(remote)
+        return _sessions[remote]
 
 
 def forget() -> None:
-    """Let go of the session; whoever asks next makes another. One that is left open waits for its server at the end."""
-    while _made:
-        _made.popitem()[1].client.close()
+    """Close the session, so that the next caller makes another; an open session would delay the end of the process."""
+    while _sessions:
+        _sessions.popitem()[1].client.close()
 
 
 def use(own: "SparkSession") -> None:
-    """Compute in a session that this process has been started with, as a job has; none of the settings is needed."""
-    with cluster_trouble():
+    """Compute in the session with which this process was started as a job; no setting is needed."""
+    with explain_cluster_errors():
         for name, value in _CONFIGURATION.items():
             own.conf.set(name, value)
-    _own[:] = [own]
+    _job_session[:] = [own]
 
 
 def _connect(remote: str) -> "SparkSession":
-    with cluster_trouble():
-        made = spark_connect.connect(remote, _RETRIES, _MOST_WAIT_MS)
+    with explain_cluster_errors():
+        connected = spark_connect.connect(remote, _RETRIES, _MOST_WAIT_MS)
         try:
             for name, value in _CONFIGURATION.items():
-                made.conf.set(name, value)
+                connected.conf.set(name, value)
         except BaseException:
-            made.client.close()
+            connected.client.close()
             raise
-        return made
+        return connected
 
 
 def require_session() -> None:
-    """Refuse what a server has computed that was started anew, and knows nothing of the session's configuration."""
-    with cluster_trouble():
-        found = session().conf.get(_TIMEZONE, None)
-    if found != _CONFIGURATION[_TIMEZONE]:
-        raise _lost(f"its time zone is {found}, expected {_CONFIGURATION[_TIMEZONE]}")
+    """Refuse results of a restarted server, because it has lost the session's configuration."""
+    with explain_cluster_errors():
+        timezone = session().conf.get(_TIMEZONE, None)
+    if timezone != _CONFIGURATION[_TIMEZONE]:
+        raise _lost(f"its time zone is {timezone}, expected {_CONFIGURATION[_TIMEZONE]}")
 
 
 @contextmanager
-def cluster_trouble() -> Iterator[None]:
-    """Say what went wrong on the cluster; what is not known raises as it is.
+def explain_cluster_errors() -> Iterator[None]:
+    """Raise failures of the cluster as errors of this package; unknown failures pass unchanged.
 
     Raises:
-        ClusterError: It does not pass by itself: no client here, no Delta there, or an operation that it does not know.
-        ClusterUnavailableError: It may pass: nobody answers, or the session was lost.
+        ClusterError: The failure lasts: no client here, no Delta there, or an unsupported operation.
+        ClusterUnavailableError: The failure may pass: the endpoint does not answer, or the session was lost.
     """
     failures = _failures()
     try:
         yield
     except failures as error:
-        meant = _meaning(str(error))
-        if meant is None:
+        explained = _explanation(str(error))
+        if explained is None:
             raise
-        raise meant from error
+        raise explained from error
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What the client raises."""
+    """Return the exceptions of the client."""
     try:
         from pyspark.errors import PySparkException
     except ImportError as error:
@@ -130,34 +131,34 @@ def _failures() -> tuple[type[Exception], ...]:
     try:
         from grpc import RpcError
     except ImportError:
-        # A job's session needs no Connect.
+        # A job's session works without Connect, so gRPC may be missing.
         return (PySparkException,)
     return RpcError, PySparkException
 
 
-def _meaning(said: str) -> ExpectedError | None:
-    endpoint, brief = settings().spark_endpoint, said.strip().partition("\n")[0][:300]
-    if _LOST.search(said):
+def _explanation(text: str) -> ExpectedError | None:
+    endpoint, brief = settings().spark_endpoint, text.strip().partition("\n")[0][:300]
+    if _LOST.search(text):
         return _lost(brief)
-    if _NO_ENDPOINT.search(said):
+    if _NO_ENDPOINT.search(text):
         forget()
         return ClusterUnavailableError(
             f"nobody answers at {endpoint}, expected a Spark Connect endpoint there ({brief}). Is it running, and does "
             "SPARK_REMOTE name it?"
         )
-    if _BUSY.search(said):
+    if _BUSY.search(text):
         return ClusterUnavailableError(f"the storage does not answer the cluster at {endpoint} ({brief}).")
-    if _NO_STORAGE.search(said):
+    if _NO_STORAGE.search(text):
         return ClusterError(
             f"the cluster at {endpoint} cannot use the storage of the lake ({brief}); expected credentials of its own "
             "there (AWS_... where it was started): see docs/scale.md. Nothing was committed."
         )
-    if _NO_DELTA.search(said):
+    if _NO_DELTA.search(text):
         return ClusterError(
             f"the cluster at {endpoint} cannot read Delta tables ({brief}); expected one with Delta Lake: see "
             "docs/scale.md for how to start it. Nothing was written."
         )
-    if _UNSUPPORTED.search(said):
+    if _UNSUPPORTED.search(text):
         return ClusterError(
             f"the cluster at {endpoint} does not support what is asked ({brief}). Nothing was committed; "
             "LAKEHOUSE_ENGINE=polars derives the same dates on one machine."

@@ -38,7 +38,7 @@ class TestShares:
         def work(number: int) -> None:
             nonlocal held, most
             taken = max(1, min(4, number))
-            with shares.lent(number * share()):
+            with shares.reserved(number * share()):
                 with lock:
                     held += taken
                     most = max(most, held)
@@ -56,10 +56,10 @@ class TestShares:
         waits, ended = threading.Event(), threading.Event()
 
         def work(name: str, number: int) -> None:
-            with shares.lent(number * share()):
+            with shares.reserved(number * share()):
                 order.append(name)
 
-        with shares.lent(share()):
+        with shares.reserved(share()):
             large = threading.Thread(target=work, args=("large", 9))
             large.start()
             while not shares._waiting:
@@ -74,7 +74,7 @@ class TestShares:
 
     def test_what_fails_gives_back_what_it_had(self) -> None:
         shares = Shares(1)
-        with pytest.raises(ValueError, match="failed"), shares.lent(1):
+        with pytest.raises(ValueError, match="failed"), shares.reserved(1):
             raise ValueError("failed")
-        with shares.lent(1):
+        with shares.reserved(1):
             pass
