@@ -13,8 +13,9 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 export DG_CLI_TELEMETRY_ENABLED := 0
 READY := $(INSTALLED) $(MANIFEST)
 # Whose tests derive dates: they hold on either engine.
-DERIVING := pipeline touched late_changes corrections histories quarantine every_check_can_fail repair_page upkeep monitors \
-	sample_shop drift check_results cluster
+DERIVING := pipeline/test_{pipeline,affected_dates,late_changes,corrections,histories,quarantine,reconciliation}.py \
+	defs/test_{every_check_can_fail,monitors,check_results}.py whole/test_repair_page.py sample_shop/test_sample_shop.py \
+	sources/test_drift.py delta/engines/test_spark.py
 PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: help install demo dev backfill bench test test-long test-all test-spark torture check pr-checks format docs pictures lock stop clean
@@ -49,10 +50,10 @@ test-all: $(READY) ## All tests, with their thorough variants
 	@$(BIN)/pytest -m "thorough or not thorough"
 
 test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server
-	@ENGINE=spark $(BIN)/pytest -n 2 $(addprefix tests/integration/test_,$(addsuffix .py,$(DERIVING)))
+	@ENGINE=spark $(BIN)/pytest -n 2 $(addprefix tests/integration/,$(DERIVING))
 
 torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50
-	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/test_histories.py tests/integration/test_kills.py
+	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/pipeline/test_{histories,kills}.py
 
 check: check-types check-code check-models ## Static checks: ruff, mypy, import-linter, sqlfluff, dbt parse, dg check defs
 

@@ -124,8 +124,8 @@ def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
 def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
     """URL of a Spark Connect server, which knows the S3 server."""
     from orders_lakehouse.delta.engines import spark_session
-    from tests.s3 import environment
-    from tests.spark import spark_server
+    from tests.support.s3 import environment
+    from tests.support.spark import spark_server
 
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
@@ -148,7 +148,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """URL of an S3 server."""
-    from tests.s3 import s3_server
+    from tests.support.s3 import s3_server
 
     with s3_server() as url:
         yield url
@@ -157,7 +157,7 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The s3:// URL of an empty bucket; the environment says how to reach it."""
-    from tests.s3 import environment, new_bucket
+    from tests.support.s3 import environment, new_bucket
 
     for name, value in environment(s3_endpoint).items():
         monkeypatch.setenv(name, value)

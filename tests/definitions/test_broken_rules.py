@@ -19,7 +19,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.pipeline.waivers import excused
-from tests.unit.rows import VALID, at, on, rows
+from tests.support.rows import VALID, at, on, rows
 
 SECRETS = ("Ada Lovelace", "no at sign", "1700-01-01")
 

@@ -10,7 +10,7 @@ import pytest
 from orders_lakehouse.curated.customer_profile import CUSTOMER_PROFILE
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.delta.tables import Lake
-from tests.unit.rows import on, rows
+from tests.support.rows import on, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
 

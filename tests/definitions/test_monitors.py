@@ -25,7 +25,7 @@ from orders_lakehouse.pipeline.check_results import latest, record
 from orders_lakehouse.pipeline.date_queue import Ended
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.tables import CHECK_RESULTS, NOT_BLOCKING, stops
-from tests.unit.rows import rows
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
 

@@ -14,7 +14,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.contracts import broken_rules, suspects
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.tables import CLEANSED, CURATED
-from tests.unit.rows import VALID, at, on, rows
+from tests.support.rows import VALID, at, on, rows
 
 # Numbers that no stored column holds: they stand for texts that a derivation could not read (`columns.number`).
 _BEYOND = {

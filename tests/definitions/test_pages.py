@@ -17,7 +17,7 @@ from orders_lakehouse.defs.metadata import sample_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
-from tests.unit.rows import at, rows
+from tests.support.rows import at, rows
 
 pytestmark = pytest.mark.xdist_group("definitions")
 

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from orders_lakehouse.settings import DBT_PROJECT
 from orders_lakehouse.warehouse import models
-from tests.redshift import unknown_to_redshift
+from tests.support.redshift import unknown_to_redshift
 
 DIALECTS = {"warehouse": "postgres", "redshift": "redshift"}
 

@@ -28,9 +28,9 @@ from orders_lakehouse.instance.outcome import cause_of
 from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
-from tests.integration.copies import Warehouse
-from tests.integration.oracle import CURATED_COLUMNS, Differences, Oracle, compare
-from tests.s3 import environment, new_bucket
+from tests.support.copies import Warehouse
+from tests.support.oracle import CURATED_COLUMNS, Differences, Oracle, compare
+from tests.support.s3 import environment, new_bucket
 
 SHOP_SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
 # The same with numbers of any size and any number of decimals, as shops have them.
@@ -262,7 +262,7 @@ def shared_lakehouse(
 @pytest.fixture(scope="session")
 def late_shop(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]) -> Lakehouse:
     """The shop of late changes before they come, its ten dates captured and curated; not to be changed."""
-    from tests.integration.test_late_changes import IN_THE_LAKE, SHOP, changed, ran
+    from tests.integration.pipeline.test_late_changes import IN_THE_LAKE, SHOP, changed, ran
 
     deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
     with lakehouse_on(None, tmp_path_factory.mktemp("late_shop"), postgres_url_factory) as made:

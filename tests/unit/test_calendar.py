@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orders_lakehouse import calendar as calendars
 from orders_lakehouse.calendar import FIRST, INSTANT, LAST, Calendar, installed_zone_data
-from tests.unit.calendars import START, ZONES, calendar_in, moved
-from tests.unit.rows import at, on
+from tests.support.calendars import START, ZONES, calendar_in, moved
+from tests.support.rows import at, on
 
 _MICROSECOND = timedelta(microseconds=1)
 _ZONES = st.sampled_from(ZONES)

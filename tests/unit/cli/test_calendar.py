@@ -13,8 +13,8 @@ from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.pipeline.stored_calendar import days_with_holidays, installed, stored
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CALENDAR
-from tests.unit.calendars import calendar_in, moved
-from tests.unit.rows import on
+from tests.support.calendars import calendar_in, moved
+from tests.support.rows import on
 
 ZONE = "America/Vancouver"
 WAIVER = """

@@ -7,7 +7,7 @@ import pytest
 
 from orders_lakehouse.cli.status import Status, TableStatus, show_tables, when, worst_check
 from orders_lakehouse.pipeline.failing_requests import RepeatedFailure
-from tests.unit.rows import at
+from tests.support.rows import at
 
 NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
 

@@ -22,9 +22,9 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.entities import payments
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES
+from tests.support.judging import keeping_original, split
+from tests.support.rows import VALID, at, on, rows
 from tests.unit.conftest import collected
-from tests.unit.judging import keeping_original, split
-from tests.unit.rows import VALID, at, on, rows
 
 JUDGED = (*CLEANSED, *CURATED)
 LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)

@@ -9,7 +9,7 @@ from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.waivers import WaiversError, parse, why_not_waivable
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.tables import CLEANSED, WAIVABLE
-from tests.unit.calendars import calendar_in
+from tests.support.calendars import calendar_in
 
 _BEGINS_AT = calendar_in("UTC").begins_at
 SOUND = {

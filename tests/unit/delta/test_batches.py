@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.dates import days
 from orders_lakehouse.delta.batches import batch_spans, row_limit
-from tests.unit.rows import on
+from tests.support.rows import on
 
 FIRST, LAST = on("2020-01-01"), on("2020-02-10")
 

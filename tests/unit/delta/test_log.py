@@ -11,7 +11,7 @@ from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta import log
 from orders_lakehouse.delta.log import dates_changed_by, parts_of_run
 from orders_lakehouse.delta.tables import Lake
-from tests.unit.rows import on, rows
+from tests.support.rows import on, rows
 
 DAY = on("2020-03-02")
 

@@ -12,10 +12,10 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.products import PRODUCTS, RAW_PRODUCTS
-from tests.unit.calendars import calendar_in
+from tests.support.calendars import calendar_in
+from tests.support.judging import cleanse_customers, cleanse_products
+from tests.support.rows import at, on, rows
 from tests.unit.conftest import collected, on_polars
-from tests.unit.judging import cleanse_customers, cleanse_products
-from tests.unit.rows import at, on, rows
 
 Both = tuple[pl.DataFrame, pl.DataFrame]
 

@@ -11,7 +11,7 @@ from orders_lakehouse.defs.assets.raw import each_key_once
 from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.capture import repeated_keys
-from tests.unit.rows import on, rows
+from tests.support.rows import on, rows
 
 DAY = on("2020-03-02")
 KEYS = st.tuples(st.sampled_from([None, "", "a", "b", "a / 1"]), st.sampled_from([None, 1, 2]), st.integers(0, 2))

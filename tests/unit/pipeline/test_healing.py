@@ -12,7 +12,7 @@ from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.healing import held_back
 from orders_lakehouse.pipeline.tombstones import at_known_clock
 from orders_lakehouse.transforms.versions import current_versions
-from tests.unit.rows import at, on, rows
+from tests.support.rows import at, on, rows
 
 CALENDAR = Calendar(on("2017-01-01"), "UTC")
 SEEN = at("2020-03-10 12:00")

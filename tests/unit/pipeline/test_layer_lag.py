@@ -14,7 +14,7 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.layer_lag import LayerLag, curated_rows, curated_totals, fact_lag
 from orders_lakehouse.tables import FACTS
-from tests.unit.rows import at, on, rows
+from tests.support.rows import at, on, rows
 
 LONG_AGO, LATELY, NOW = at("2020-03-02 13:00"), at("2020-03-20 08:00"), at("2020-03-20 09:00")
 FIRST, SECOND, THIRD = on("2020-03-02"), on("2020-03-03"), on("2020-03-04")

@@ -8,7 +8,7 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.row_accounting import unaccounted_versions
-from tests.unit.rows import at, on, rows
+from tests.support.rows import at, on, rows
 
 FIRST, SECOND, THIRD = at("2020-03-02 13:00"), at("2020-03-03 13:00"), at("2020-03-04 13:00")
 

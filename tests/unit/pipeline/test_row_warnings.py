@@ -14,7 +14,7 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.pipeline.row_warnings import warnings_by_date
 from orders_lakehouse.tables import CLEANSED
-from tests.unit.rows import on, rows
+from tests.support.rows import on, rows
 
 FIRST, LAST = on("2020-03-01"), on("2026-12-31")
 

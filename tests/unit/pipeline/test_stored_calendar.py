@@ -36,8 +36,8 @@ from orders_lakehouse.pipeline.stored_calendar import (
 )
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CALENDAR, KEY_DATES
-from tests.unit.calendars import calendar_in, moved
-from tests.unit.rows import at, on, rows
+from tests.support.calendars import calendar_in, moved
+from tests.support.rows import at, on, rows
 
 ZONE = "America/Vancouver"
 

@@ -8,7 +8,7 @@ from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.pipeline.waivers import State, dates_to_judge_again, waiver_statuses
-from tests.unit.rows import at, on, rows
+from tests.support.rows import at, on, rows
 
 DAY = on("2020-03-02")
 RULE = "country_code_not_iso_3166"

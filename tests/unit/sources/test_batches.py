@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orders_lakehouse.dates import days
 from orders_lakehouse.sources import batches
 from orders_lakehouse.sources.batches import batch_bytes, in_batches
-from tests.unit.rows import on
+from tests.support.rows import on
 
 FIRST, LAST = on("2020-01-01"), on("2020-01-31")
 PIECE_ROWS = 7

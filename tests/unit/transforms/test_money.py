@@ -1,4 +1,4 @@
-"""The one rounding, against Python's decimals; `tests/integration/test_money_postgres.py` has it against Postgres."""
+"""The rounding of the lake, against Python's decimals; integration/warehouse/test_rounding.py asks Postgres."""
 
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any

@@ -11,10 +11,10 @@ from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.tables import RAW_OF
 from orders_lakehouse.warehouse.copies import COPIES
-from tests.unit.calendars import calendar_in
+from tests.support.calendars import calendar_in
+from tests.support.judging import cleanse_customers, cleanse_products
+from tests.support.rows import at, rows
 from tests.unit.conftest import collected, on_polars
-from tests.unit.judging import cleanse_customers, cleanse_products
-from tests.unit.rows import at, rows
 
 COPY = {copy.name: copy for copy in COPIES}
 
