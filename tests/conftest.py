@@ -13,6 +13,8 @@ from urllib.parse import quote, urlsplit
 import hypothesis
 import pytest
 
+from tests.support.postgres_roles import let_every_role_in
+
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("lakehouse", deadline=None)
 hypothesis.settings.load_profile("lakehouse")
@@ -76,24 +78,9 @@ def postgres_server() -> str:
             # The first worker alone: to start the server again would shut out the roles that others are using.
             if not started.exists():
                 directory = embedded_server(home)
-                _let_every_role_in(home, directory)
+                let_every_role_in(home, directory)
                 started.write_text(directory)
         return started.read_text()
-
-
-def _let_every_role_in(home: Path, socket_directory: str) -> None:
-    """Let whoever runs the tests connect as the roles that they make."""
-    from adbc_driver_postgresql import dbapi
-
-    from orders_lakehouse.postgres.server_folders import data_directory
-
-    users = data_directory(home) / "pg_ident.conf"
-    lines = users.read_text().splitlines()
-    users.write_text("\n".join([*lines, *(f"{line.rpartition(' ')[0]} all" for line in lines), ""]))
-    url = f"postgresql://postgres@/postgres?host={quote(socket_directory, safe='/')}"
-    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_reload_conf()")
-        cursor.fetchall()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from orders_lakehouse.defs import sensors
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
-from tests.integration.conftest import Lakehouse
+from tests.support.lakehouse import Lakehouse
 
 # What is derived by order date, without dbt, which takes seconds.
 DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"

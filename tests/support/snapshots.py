@@ -8,7 +8,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from orders_lakehouse.runtime import adbc_pool
-from tests.integration.conftest import MARTS, rows_of
+from tests.support.lakehouse import MARTS, rows_of
 from tests.support.reader import postgres_program
 
 Snapshot = frozenset[str]

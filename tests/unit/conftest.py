@@ -1,39 +1,11 @@
-"""What unit tests share: the engines that transformations run on."""
+"""The engines that transformations run on."""
 
-import importlib.util
-from collections.abc import Callable
-
-import narwhals as nw
-import polars as pl
 import pytest
 
-Lazily = Callable[[pl.DataFrame], nw.LazyFrame]
+from tests.support.frames import ENGINES, Lazily, on_duckdb, on_polars
 
 
-def on_polars(frame: pl.DataFrame) -> nw.LazyFrame:
-    """A lazy frame of the engine that is always there."""
-    return nw.from_native(frame.lazy())
-
-
-def _duckdb() -> Lazily:
-    import duckdb
-
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    return lambda frame: nw.from_native(connection.from_arrow(frame.to_arrow()))
-
-
-# A second engine for whoever has one installed; what is true of both is no accident of Polars.
-_ENGINES = ["polars", *(["duckdb"] if importlib.util.find_spec("duckdb") else [])]
-
-
-@pytest.fixture(scope="session", params=_ENGINES)
+@pytest.fixture(scope="session", params=ENGINES)
 def lazily(request: pytest.FixtureRequest) -> Lazily:
     """Makes a lazy frame of the engine under test."""
-    return on_polars if request.param == "polars" else _duckdb()
-
-
-def collected(frame: nw.LazyFrame) -> pl.DataFrame:
-    """The rows of a lazy frame of any engine."""
-    result: pl.DataFrame = frame.collect("polars").to_native()
-    return result
+    return on_polars if request.param == "polars" else on_duckdb()

@@ -6,7 +6,8 @@ import pytest
 
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.postgres.embedded import remove_embedded_server
-from tests.integration.conftest import Command, command_line, rows_of
+from tests.support.lakehouse import rows_of
+from tests.support.terminal import Command, command_line
 
 SECRET = "s3cret"
 

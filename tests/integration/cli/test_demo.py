@@ -10,7 +10,7 @@ import pytest
 from orders_lakehouse.cli.demo import last_change
 from orders_lakehouse.cli.shop import ShopError
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import SHOP_SCHEMA, rows_of
+from tests.support.lakehouse import SHOP_SCHEMA, rows_of
 
 SHOP = """
 INSERT INTO shop.orders (order_id, updated_at) VALUES ('o1', '2017-03-01 23:30+00');

@@ -13,9 +13,9 @@ import pytest
 from orders_lakehouse.cli.doctor_areas import AREAS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.runtime import adbc_pool
-from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like
-from tests.integration.defs.test_refused_tables import ORDERED
-from tests.integration.pipeline.test_late_changes import changed, ran
+from tests.support.lakehouse import Lakehouse, changed, failures, lakehouse_like, ran
+from tests.support.late_changes import ORDERED
+from tests.support.terminal import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
 

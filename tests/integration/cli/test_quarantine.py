@@ -21,8 +21,8 @@ from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 from orders_lakehouse.pipeline.check_results import record
 from orders_lakehouse.pipeline.waivers import configured_waivers, dates_to_judge_again
 from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES, QUARANTINE_OF, RAW_OF
-from tests.integration.conftest import Command
 from tests.support.rows import VALID, at, on, rows
+from tests.support.terminal import Command
 
 SECRETS = ("Ada Lovelace", "nobody at nowhere")
 VERDICT = {"order_date": on("2020-03-01"), "contract_version": "1", "versions": 1}

@@ -21,8 +21,9 @@ from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline import recapture as module
 from orders_lakehouse.pipeline.recapture import recapture
 from orders_lakehouse.pipeline.row_accounting import accounts
-from tests.integration.conftest import Command, Lakehouse, failures, lakehouse_like, lakehouse_on
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_like, lakehouse_on
 from tests.support.rows import at, on, rows
+from tests.support.terminal import Command
 
 pytestmark = pytest.mark.xdist_group("recapture")
 

@@ -23,8 +23,8 @@ from orders_lakehouse.pipeline import reset as lake_reset
 from orders_lakehouse.pipeline.check_results import evaluations
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, KEY_DATES, QUARANTINE
-from tests.integration.conftest import Lakehouse, failures, lakehouse_on
-from tests.integration.pipeline.test_late_changes import CHANGES, FIRST, LAST, SHOP, changed, ran
+from tests.support.lakehouse import Lakehouse, changed, failures, lakehouse_on, ran
+from tests.support.late_changes import CHANGES, FIRST, LAST, SHOP
 from tests.support.rows import rows
 from tests.support.s3 import environment, new_bucket
 

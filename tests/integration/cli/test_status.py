@@ -20,8 +20,8 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.check_results import record
 from orders_lakehouse.tables import CHECK_RESULTS, QUARANTINE_OF
-from tests.integration.conftest import Command
 from tests.support.rows import VALID, rows
+from tests.support.terminal import Command
 
 FACTS = """
 CREATE SCHEMA marts;

@@ -11,7 +11,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.pipeline.check_results import failing, failing_dates, last_good_date, latest
 from orders_lakehouse.tables import QUARANTINE_OF
-from tests.integration.conftest import Lakehouse, day, failures
+from tests.support.lakehouse import Lakehouse, day, failures
 
 pytestmark = pytest.mark.slow
 

@@ -38,8 +38,8 @@ from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.tables import CLEANSED, CURATED, KEY_DATES, QUARANTINE_OF, RAW
 from orders_lakehouse.warehouse.models import manifest
 from pr_checks.run import selections
-from tests.definitions.test_mutations import breaking
-from tests.integration.conftest import Lakehouse, failures, lakehouse_on
+from tests.support.broken_rules import breaking
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_on
 from tests.support.rows import on, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every_check")]

@@ -10,48 +10,19 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from orders_lakehouse.cli.status import look
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.failing_requests import saved_failures
-from tests.integration.conftest import Lakehouse, day
-from tests.integration.defs.test_sensors import BROKEN, REPAIRED
-from tests.integration.pipeline.test_late_changes import SHOP, changed
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import Lakehouse, changed, day
+from tests.support.late_changes import BROKEN, REPAIRED, SHOP
+from tests.support.sensor_states import ASSETS, judged, remembered_by_dagster
 
 pytestmark = pytest.mark.slow
-
-_REPOSITORY = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("tests"), "tests")
-ASSETS = {"raw/orders": "shop_changes_sensor", "cleansed/orders": "touched_dates_sensor"}
-
-
-def remembered_by_dagster(daemon: Daemon, status: InstigatorStatus = InstigatorStatus.RUNNING) -> None:
-    """The cursors, as Dagster's own daemon keeps them between two ticks."""
-    instance = daemon.lakehouse.instance
-    assert instance is not None
-    known = {state.name: state for state in instance.all_instigator_state()}
-    for sensor, cursor in daemon.cursors.items():
-        origin = RemoteInstigatorOrigin(_REPOSITORY, sensor)
-        state = InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData(cursor=cursor))
-        (instance.update_instigator_state if sensor in known else instance.add_instigator_state)(state)
-
-
-def judged(daemon: Daemon) -> dict[str, tuple[bool, str, str | None, str | None]]:
-    """What the check says of each sensor: passed, severity, found, detail."""
-    remembered_by_dagster(daemon)
-    assert daemon.lakehouse.run_job("freshness_job").success
-    found = latest(daemon.lakehouse.lake, check_name="sensors_get_through")
-    rows = found.select("asset", "passed", "severity", "found", "detail").iter_rows()
-    return {ASSETS[asset]: (passed, severity, found, detail) for asset, passed, severity, found, detail in rows}
 
 
 @pytest.fixture(autouse=True)

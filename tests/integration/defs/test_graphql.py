@@ -20,7 +20,7 @@ from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import PROJECT
-from tests.integration.conftest import SHOP_SCHEMA
+from tests.support.lakehouse import SHOP_SCHEMA
 
 DATES = ["2017-01-01", "2017-01-02", "2017-01-03"]
 

@@ -20,8 +20,8 @@ from orders_lakehouse.pipeline.check_results import evaluations, failing_dates, 
 from orders_lakehouse.pipeline.reconciliation import MISSED, compare_with_shop
 from orders_lakehouse.pipeline.source_lag import Uncaptured, uncaptured
 from orders_lakehouse.transforms.money import with_total_price
-from tests.integration.conftest import Lakehouse, day
-from tests.integration.pipeline.test_late_changes import SHOP, changed, ran
+from tests.support.lakehouse import Lakehouse, changed, day, ran
+from tests.support.late_changes import SHOP
 from tests.support.rows import at, rows
 
 pytestmark = pytest.mark.slow

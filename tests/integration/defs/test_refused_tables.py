@@ -23,12 +23,13 @@ from orders_lakehouse.sources.base import Marks
 from orders_lakehouse.sources.postgres import changes
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.tables import RAW
-from tests.integration.conftest import Lakehouse, command_line, failures
-from tests.integration.defs.test_failing_requests import judged
-from tests.integration.pipeline.test_late_changes import SHOP, changed
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import Lakehouse, changed, failures
+from tests.support.late_changes import ORDERED, SHOP
 from tests.support.reader import READER, reader_of
 from tests.support.rows import on
+from tests.support.sensor_states import judged
+from tests.support.terminal import command_line
 
 # The user belongs to the whole server.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lakehouse_reader")]
@@ -37,7 +38,6 @@ CALENDAR = Calendar(on("2017-01-01"), "UTC")
 REVOKED = f"REVOKE SELECT (amount) ON shop.payments FROM {READER}"
 GRANTED = f"GRANT SELECT (amount) ON shop.payments TO {READER}"
 PAID = "UPDATE shop.payments SET amount = 7, updated_at = '2017-01-08 10:00+00' WHERE payment_id = 'y wanders'"
-ORDERED = "UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-09 10:00+00' WHERE order_id = 'spoilt'"
 OTHERS = {table.name for table in RAW} - {"payments"}
 
 

@@ -13,9 +13,9 @@ from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.postgres.connections import DatabaseUnavailableError
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import Lakehouse
-from tests.integration.pipeline.test_late_changes import CHANGES, CHANGES_BACK, SHOP, changed, not_accounted_for
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import Lakehouse, changed, not_accounted_for
+from tests.support.late_changes import BROKEN, CHANGES, CHANGES_BACK, REPAIRED, SHOP
 from tests.support.rows import at
 
 pytestmark = pytest.mark.slow
@@ -157,17 +157,6 @@ def test_a_shop_that_is_down_is_told_and_forgets_nothing(daemon: Daemon, monkeyp
     assert daemon.cursors == before
     assert [job for job, _, _ in daemon.settle()] == ["capture_changes_job", "derive_dates_job"]
     assert daemon.lakehouse.wrong_curated() == {}
-
-
-BROKEN = """
-INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, updated_at) VALUES
-  ('broken', 'ca', '2017-01-04 10:00+00', 'paid', 'EUR', '2017-01-07 10:00+00'),
-  ('good', 'ca', '2017-01-05 10:00+00', 'paid', 'EUR', '2017-01-07 10:00+00');
-INSERT INTO shop.order_items SELECT 'broken', line, 'px', -1, 3, 0, '2017-01-07 10:00+00', null
-  FROM generate_series(1, 40) AS line;
-INSERT INTO shop.order_items VALUES ('good', 1, 'px', 1, 3, 0, '2017-01-07 10:00+00', null);
-"""
-REPAIRED = "UPDATE shop.order_items SET quantity = 1, updated_at = '2017-01-08 10:00+00' WHERE order_id = 'broken'"
 
 
 @pytest.mark.xdist_group("late_shop")

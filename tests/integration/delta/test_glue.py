@@ -29,9 +29,10 @@ from orders_lakehouse.entities.products import RAW_PRODUCTS
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.sources.postgres.versions import raw_type
 from orders_lakehouse.tables import CHECK_RESULTS, QUARANTINE_OF, TABLES
-from tests.integration.conftest import Command
+from tests.support.protocol import assert_plain
 from tests.support.rows import VALID, rows
 from tests.support.s3 import client
+from tests.support.terminal import Command
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
 
@@ -300,7 +301,6 @@ def test_the_job_registers_and_says_how_many(
 # Athena's types of columns, and of those of partitions the only one there is.
 DECIMALS = {f"decimal({digits},{scale})" for digits, scale in (MONEY, PRICE, QUANTITY, MONEY_SUM, QUANTITY_SUM)}
 READ = {"string", "bigint", "int", "boolean", "date", "timestamp", *DECIMALS}
-ADVANCED = ("delta.enableDeletionVectors", "delta.columnMapping.mode", "delta.enableChangeDataFeed")
 
 
 def test_every_table_asks_no_more_of_a_reader_than_the_first_protocol(tmp_path: Path) -> None:
@@ -343,11 +343,3 @@ def rows_of_frame(table: Table) -> Any:
     import narwhals as nw
 
     return nw.from_native(rows(table, {}).lazy())
-
-
-def assert_plain(lake: Lake, table: Table) -> None:
-    handle = lake.find(table)
-    protocol = handle.protocol()
-    assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
-    assert (protocol.reader_features, protocol.writer_features) == (None, None)
-    assert not set(ADVANCED) & set(handle.metadata().configuration)

@@ -31,9 +31,10 @@ from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.pipeline.affected_dates import affected_dates, versions_now
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES
-from tests.integration.conftest import Command, Lakehouse
+from tests.support.lakehouse import Lakehouse
 from tests.support.rows import at as instant
 from tests.support.rows import on, rows
+from tests.support.terminal import Command
 
 FIRST = on("2020-03-01")
 DAYS = [FIRST + timedelta(days=more) for more in range(4)]

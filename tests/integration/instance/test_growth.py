@@ -21,7 +21,8 @@ from orders_lakehouse.instance.orphaned_runs import sign_run, signature_tags
 from orders_lakehouse.pipeline.check_results import evaluations, failing, in_force, latest
 from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import Lakehouse, command_line, failures
+from tests.support.lakehouse import Lakehouse, failures
+from tests.support.terminal import command_line
 
 pytestmark = pytest.mark.slow
 

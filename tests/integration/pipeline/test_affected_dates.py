@@ -25,15 +25,8 @@ from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.sources.base import Window
 from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.tables import CLEANSED
-from tests.integration.conftest import Lakehouse, day
-from tests.integration.pipeline.test_late_changes import (
-    CHANGES,
-    CHANGES_BACK,
-    assert_same_lake,
-    changed,
-    not_accounted_for,
-    ran,
-)
+from tests.support.lakehouse import Lakehouse, assert_same_lake, changed, day, not_accounted_for, ran
+from tests.support.late_changes import CHANGES, CHANGES_BACK
 
 # The shop of late changes is made once for those of this group.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]

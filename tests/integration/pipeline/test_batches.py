@@ -26,9 +26,9 @@ from orders_lakehouse.pipeline.batches import batches_by_versions
 from orders_lakehouse.pipeline.capture import capture
 from orders_lakehouse.warehouse import replace_rows as loading
 from orders_lakehouse.warehouse.load import load
-from tests.integration.conftest import Terminal
 from tests.support.copies import COPY, Warehouse, line
 from tests.support.rows import at, on, rows
+from tests.support.terminal import Terminal
 
 DAY = on("2020-03-02")
 NEXT = DAY + timedelta(days=1)

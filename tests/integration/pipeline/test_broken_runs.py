@@ -22,8 +22,9 @@ from orders_lakehouse.instance.orphaned_runs import SIGNATURE
 from orders_lakehouse.pipeline.row_accounting import accounts, row_count
 from orders_lakehouse.settings import PROJECT
 from orders_lakehouse.tables import CLEANSED, RAW
-from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures, rows_of
-from tests.integration.pipeline.test_late_changes import SHOP, not_accounted_for
+from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, failures, not_accounted_for, rows_of
+from tests.support.late_changes import SHOP
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline.row_accounting import accounts
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
-from tests.integration.conftest import Lakehouse, failures
-from tests.integration.pipeline.test_pipeline import EXACT, FIRST, LAST, REJECTED
+from tests.support.edge_cases import EXACT, FIRST, LAST, REJECTED
+from tests.support.lakehouse import Lakehouse, failures
 
 pytestmark = pytest.mark.slow
 

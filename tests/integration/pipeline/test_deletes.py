@@ -20,15 +20,10 @@ from orders_lakehouse.pipeline.reconciliation import GONE, OTHERWISE, compare_wi
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres import versions as reader
 from orders_lakehouse.tables import CURATED, QUARANTINE_OF, RAW
-from tests.integration.conftest import Lakehouse, command_line, day, failures
-from tests.integration.pipeline.test_late_changes import (
-    IN_THE_LAKE,
-    assert_same_lake,
-    changed,
-    not_accounted_for,
-    ran,
-)
 from tests.support.daemon import DERIVED, Daemon
+from tests.support.lakehouse import Lakehouse, assert_same_lake, changed, day, failures, not_accounted_for, ran
+from tests.support.late_changes import IN_THE_LAKE
+from tests.support.terminal import command_line
 
 # The shop of late changes is made once for those of this group.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deletes")]

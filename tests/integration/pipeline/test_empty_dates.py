@@ -8,7 +8,7 @@ import pytest
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.cli.backfill import _with_data
 from orders_lakehouse.pipeline.source_lag import first_and_last_change
-from tests.integration.conftest import Lakehouse
+from tests.support.lakehouse import Lakehouse
 from tests.support.rows import on
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import Lakehouse, failures, lakehouse_on
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_on
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
 

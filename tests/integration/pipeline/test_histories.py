@@ -27,9 +27,8 @@ from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.pipeline import date_queue
 from orders_lakehouse.postgres.connections import parse_url
 from orders_lakehouse.tables import RAW_OF
-from tests.integration.conftest import lakehouse_on
-from tests.integration.pipeline.test_late_changes import assert_same_lake, not_accounted_for
 from tests.support.daemon import DERIVED, Daemon, Killed
+from tests.support.lakehouse import assert_same_lake, lakehouse_on, not_accounted_for
 
 pytestmark = pytest.mark.slow
 

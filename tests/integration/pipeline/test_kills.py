@@ -21,9 +21,9 @@ from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.instance.orphaned_runs import SIGNATURE
 from orders_lakehouse.sample_shop.simulate import simulate
 from orders_lakehouse.tables import RAW_OF
-from tests.integration.conftest import MARTS, Lakehouse, Terminal
-from tests.integration.pipeline.test_late_changes import not_accounted_for
-from tests.integration.sample_shop.test_simulate import WEEK
+from tests.support.lakehouse import MARTS, Lakehouse, not_accounted_for
+from tests.support.simulated_shop import WEEK
+from tests.support.terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.xdist_group("kills")]
 

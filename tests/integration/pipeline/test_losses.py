@@ -13,7 +13,7 @@ from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.losses import Loss, losses
 from orders_lakehouse.pipeline.source_lag import ChangedLater, changed_later
 from orders_lakehouse.tables import QUARANTINE_OF
-from tests.integration.conftest import Lakehouse, failures
+from tests.support.lakehouse import Lakehouse, failures
 from tests.support.rows import on
 
 pytestmark = pytest.mark.slow

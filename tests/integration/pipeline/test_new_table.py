@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orders_lakehouse.settings import PROJECT
-from tests.integration.conftest import Lakehouse
 from tests.support import new_table
+from tests.support.lakehouse import Lakehouse
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

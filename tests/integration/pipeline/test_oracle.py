@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.types import Frame
 from orders_lakehouse.curated import order_lines
 from orders_lakehouse.entities import cleansing, order_items
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
-from tests.integration.conftest import Lakehouse, failures
+from tests.support.lakehouse import Lakehouse, failures
 from tests.support.oracle import Differences, compare
 
 LAKE = "group:raw or group:cleansed or group:curated"

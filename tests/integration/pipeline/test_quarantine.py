@@ -17,7 +17,8 @@ from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.row_accounting import accounts
 from orders_lakehouse.tables import CLEANSED, WAIVABLE
-from tests.integration.conftest import Command, Lakehouse
+from tests.support.lakehouse import Lakehouse
+from tests.support.terminal import Command
 
 pytestmark = pytest.mark.slow
 

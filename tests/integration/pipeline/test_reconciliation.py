@@ -13,8 +13,8 @@ from orders_lakehouse.pipeline.check_results import failing_dates, latest
 from orders_lakehouse.pipeline.key_index import rebuild_key_dates
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import KEY_DATES
-from tests.integration.conftest import Lakehouse, day, failures
-from tests.integration.pipeline.test_late_changes import SHOP, changed, not_accounted_for, ran
+from tests.support.lakehouse import Lakehouse, changed, day, failures, not_accounted_for, ran
+from tests.support.late_changes import SHOP
 
 # The shop of late changes is made once for those of this group.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]

@@ -7,7 +7,7 @@ from typing import Any
 from orders_lakehouse.entities.order_items import ORDER_ITEMS, RAW_ORDER_ITEMS
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.tables import QUARANTINE_OF
-from tests.integration.conftest import Lakehouse
+from tests.support.lakehouse import Lakehouse
 
 DAY, NEXT, LATER = "2017-01-02", "2017-01-03", "2017-01-04"
 SHOP = f"""

@@ -17,7 +17,7 @@ from orders_lakehouse.pipeline import start_date
 from orders_lakehouse.pipeline.losses import losses, ordered_before_start
 from orders_lakehouse.pipeline.start_date import Moved, move_start
 from orders_lakehouse.tables import QUARANTINE_OF, RAW
-from tests.integration.conftest import Lakehouse, failures, lakehouse_like
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_like
 from tests.support.rows import on
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("start_date")]

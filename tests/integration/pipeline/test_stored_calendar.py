@@ -14,9 +14,10 @@ from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.pipeline.stored_calendar import calendar_of, days_with_holidays, stored
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.tables import CALENDAR
-from tests.integration.conftest import Lakehouse, command_line, failures, lakehouse_on
 from tests.support.calendars import calendar_in, moved
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_on
 from tests.support.rows import on
+from tests.support.terminal import command_line
 
 pytestmark = pytest.mark.slow
 

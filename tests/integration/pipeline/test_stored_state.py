@@ -20,9 +20,10 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from orders_lakehouse.warehouse.copies import lake_schema
-from tests.integration.conftest import MARTS, Lakehouse, Terminal, failures, lakehouse_on
 from tests.support.copies import Warehouse
+from tests.support.lakehouse import MARTS, Lakehouse, failures, lakehouse_on
 from tests.support.oracle import compare
+from tests.support.terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stored")]
 

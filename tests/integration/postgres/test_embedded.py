@@ -25,7 +25,8 @@ from orders_lakehouse.postgres.embedded import (
 )
 from orders_lakehouse.postgres.server_folders import data_directory, data_elsewhere
 from orders_lakehouse.postgres.server_user import SERVER_USER, user_of_entry
-from tests.integration.conftest import command_line, rows_of
+from tests.support.lakehouse import rows_of
+from tests.support.terminal import command_line
 
 pytestmark = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -18,8 +18,9 @@ from adbc_driver_postgresql import dbapi
 from orders_lakehouse.defs import resources
 from orders_lakehouse.postgres import connections
 from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server
-from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, Terminal, failures
-from tests.integration.pipeline.test_late_changes import IN_THE_LAKE, SHOP
+from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, failures
+from tests.support.late_changes import IN_THE_LAKE, SHOP
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 

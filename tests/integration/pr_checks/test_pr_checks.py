@@ -17,7 +17,7 @@ from orders_lakehouse.postgres.embedded import remove_embedded_server, stop_embe
 from orders_lakehouse.settings import PROJECT
 from pr_checks.build import Build, copy_warehouse
 from pr_checks.commits import sides, unpack
-from tests.unit.pr_checks.test_commits import git
+from tests.support.git import git
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pr_checks")]
 

@@ -16,7 +16,7 @@ from orders_lakehouse.defs.resources import RESOURCES, warehouse_for_dbt
 from orders_lakehouse.postgres.connections import parse_url
 from orders_lakehouse.runtime.dbt_server import ADDRESS, COMMAND, WAREHOUSE_URL, KeptDbt
 from orders_lakehouse.settings import settings
-from tests.integration.conftest import rows_of
+from tests.support.lakehouse import rows_of
 
 pytestmark = pytest.mark.xdist_group("kept_dbt")
 

@@ -10,23 +10,13 @@ import pytest
 
 from orders_lakehouse.sample_shop import simulate as simulation
 from orders_lakehouse.sample_shop.simulate import simulate
-from tests.integration.conftest import SHOP_SCHEMA, Command, rows_of
+from tests.support.lakehouse import SHOP_SCHEMA, rows_of
+from tests.support.simulated_shop import WEEK
+from tests.support.terminal import Command
 
 pytestmark = pytest.mark.slow
 
 TABLES = ("customers", "products", "orders", "order_items", "payments")
-# A week of orders, on every day a hundred of two lines each; the rows are as old as their orders.
-WEEK = """
-INSERT INTO shop.customers (customer_id, full_name, address, updated_at)
-    SELECT 'c' || n, 'Customer ' || n, n || ' Street', '2017-01-01' FROM generate_series(1, 50) AS n;
-INSERT INTO shop.products (product_id, unit_price, currency, updated_at)
-    SELECT 'p' || n, n, 'USD', '2017-01-01' FROM generate_series(1, 20) AS n;
-INSERT INTO shop.orders (order_id, customer_id, ordered_at, status, currency, updated_at)
-    SELECT 'o' || n, 'c' || 1 + n % 50, at, 'placed', 'USD', at FROM generate_series(0, 699) AS n
-    CROSS JOIN LATERAL (SELECT '2017-01-01'::timestamptz + n * interval '14 minutes' AS at) AS clock;
-INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_price, updated_at)
-    SELECT order_id, line, 'p' || line, 1, line, updated_at FROM shop.orders CROSS JOIN generate_series(1, 2) AS line;
-"""
 
 
 @pytest.fixture

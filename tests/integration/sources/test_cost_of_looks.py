@@ -11,7 +11,7 @@ from orders_lakehouse.findings import WARNING
 from orders_lakehouse.sources.base import Clocks
 from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.health import look_at_shop
-from tests.integration.conftest import Lakehouse
+from tests.support.lakehouse import Lakehouse
 from tests.support.rows import on
 
 pytestmark = pytest.mark.slow

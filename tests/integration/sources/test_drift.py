@@ -26,7 +26,7 @@ from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.sources.schema_drift import Drift, drifts, record_shape
 from orders_lakehouse.tables import QUARANTINE_OF
-from tests.integration.conftest import Lakehouse, failures
+from tests.support.lakehouse import Lakehouse, failures
 from tests.support.rows import on
 
 CALENDAR = Calendar(on("2017-01-01"), "UTC")

@@ -24,7 +24,7 @@ from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.tables import QUARANTINE_OF
 from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import load
-from tests.integration.conftest import Lakehouse, failures, lakehouse_on
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_on
 from tests.support.rows import on, rows
 
 DAY, LATER = "2017-01-02", "2017-01-03"

@@ -27,9 +27,9 @@ from orders_lakehouse.sources.postgres.changes import changed_dates
 from orders_lakehouse.sources.postgres.columns import contract_columns, grant
 from orders_lakehouse.sources.postgres.versions import read_versions
 from orders_lakehouse.tables import RAW, SOURCE_COLUMNS
-from tests.integration.conftest import SHOP_SCHEMA, Lakehouse, failures
-from tests.integration.pipeline.test_late_changes import CHANGES_BACK, IN_THE_LAKE, SHOP, changed
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, changed, failures
+from tests.support.late_changes import CHANGES_BACK, IN_THE_LAKE, SHOP
 from tests.support.reader import READER, SCRIPT, make_reader, postgres_program, reader_of, run
 from tests.support.rows import on
 

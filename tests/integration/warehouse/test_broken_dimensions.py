@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from orders_lakehouse.pipeline.check_results import evaluations, latest
-from tests.integration.conftest import Lakehouse, failures
+from tests.support.lakehouse import Lakehouse, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken_dimensions")]
 

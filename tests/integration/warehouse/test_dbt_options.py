@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.integration.conftest import Lakehouse, failures
-from tests.integration.pipeline.test_late_changes import SHOP
+from tests.support.lakehouse import Lakehouse, failures
+from tests.support.late_changes import SHOP
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from orders_lakehouse.defs.resources import warehouse_for_dbt
 from orders_lakehouse.runtime.dbt_server import COMMAND
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from orders_lakehouse.tables import CURATED, RAW
-from tests.integration.conftest import FACTS, MARTS, Lakehouse, failures
+from tests.support.lakehouse import FACTS, MARTS, Lakehouse, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dbt_unit")]
 

@@ -13,7 +13,7 @@ from adbc_driver_postgresql import dbapi
 from orders_lakehouse.runtime.adbc_pool import connect
 from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.ownership import OWNED
-from tests.integration.conftest import MARTS, Lakehouse, failures, lakehouse_like
+from tests.support.lakehouse import MARTS, Lakehouse, failures, lakehouse_like
 from tests.support.reader import DATABASE, LOADER, LOADER_SCRIPT
 
 # They share a warehouse that stands.

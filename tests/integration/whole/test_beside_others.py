@@ -21,14 +21,15 @@ from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres.columns import contract_columns
 from orders_lakehouse.tables import RAW
-from tests.integration.conftest import Lakehouse, command_line, failures
-from tests.integration.whole.test_secrets import wait_for
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import Lakehouse, failures
 from tests.support.neighbours import ON_MARTS, make_shop, make_warehouse
 from tests.support.oracle import MARTS, Differences, compare
 from tests.support.reader import DATABASE, LOADER, LOADER_PASSWORD, READER, READER_PASSWORD, Rights, rights_of, run
 from tests.support.snapshots import mart_grants, snapshot_of_everything, snapshot_of_others
+from tests.support.terminal import command_line
 from tests.support.tls import Server, tls_server
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("beside_others"), pytest.mark.usefixtures("clean_settings")]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from tests.integration.conftest import command_line, rows_of
+from tests.support.lakehouse import rows_of
 from tests.support.oracle import Oracle
+from tests.support.terminal import command_line
 
 pytestmark = pytest.mark.slow
 

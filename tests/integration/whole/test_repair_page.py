@@ -7,8 +7,8 @@ import pytest
 
 from orders_lakehouse.curated.order_lines import ORDER_LINES
 from orders_lakehouse.settings import PROJECT
-from tests.integration.conftest import Terminal
-from tests.integration.pipeline.test_late_changes import SHOP
+from tests.support.late_changes import SHOP
+from tests.support.terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 

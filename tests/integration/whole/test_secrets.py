@@ -5,8 +5,7 @@ import signal
 import stat
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +13,11 @@ import psutil
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from tests.integration.conftest import SHOP_SCHEMA, Command, Terminal, command_line
-from tests.integration.pipeline.test_late_changes import SHOP
+from tests.support.lakehouse import SHOP_SCHEMA
+from tests.support.late_changes import SHOP
+from tests.support.terminal import Command, Terminal, command_line
 from tests.support.tls import PASSWORD, Server, tls_server
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("secrets")]
 
@@ -134,13 +135,6 @@ def dbt_is_at_work(server: Server) -> bool:
     with dbapi.connect(server.owner_url("postgres")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbt'")
         return cursor.fetchall() != [(0,)]
-
-
-def wait_for(holds: Callable[[], bool], seconds: float = 120, every: float = 0.02) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(every)
 
 
 MALFORMED = [

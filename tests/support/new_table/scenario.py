@@ -13,8 +13,8 @@ from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.pipeline.row_accounting import accounts
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import ENTITY_OF
-from tests.integration.conftest import Lakehouse, failures
 from tests.support.daemon import Daemon
+from tests.support.lakehouse import Lakehouse, failures
 
 THROUGH = "group:raw or group:cleansed or group:curated or key:warehouse/shipments"
 DERIVED = "group:cleansed or group:curated or key:warehouse/shipments"

@@ -9,7 +9,7 @@ import pytest
 
 from bench import sizes
 from bench.__main__ import publish, publish_turns
-from tests.unit.bench.test_report import counted, result, rival, run
+from tests.support.bench_results import counted, result, rival, run
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.contracts import cleansed
 from orders_lakehouse.contracts.base import Contract, Rule, contract_version, declared_at, polars_schema, rule, rules_of
-from orders_lakehouse.contracts.raw import number_columns
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.entities import payments
-from orders_lakehouse.tables import CLEANSED, CURATED, RAW, RAW_OF, TABLES
-from tests.support.judging import keeping_original, split
+from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
+from tests.support.any_rows import any_rows, as_read, judged
+from tests.support.frames import collected
+from tests.support.judging import split
 from tests.support.rows import VALID, at, on, rows
-from tests.unit.conftest import collected
 
 JUDGED = (*CLEANSED, *CURATED)
 LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)
@@ -220,23 +220,6 @@ EDGES: Mapping[str, list[dict[str, Any]]] = {
 }
 
 
-def judged(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows as `split` wants them: the cleansed columns, and beside them the row as it came."""
-    raw = rows(RAW_OF[table.name], *({} for _ in given))
-    originals = keeping_original(nw.from_native(raw.lazy()), table).to_native().collect().drop(raw.columns)
-    return pl.concat([_as_read(table, *given), originals], how="horizontal")
-
-
-def _as_read(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows of a table whose numbers that arrived as text have the types in which `number` reads them."""
-    wider = {
-        name: pl.Decimal(table.schema[name].precision + 2, table.schema[name].scale + 1)
-        for name in number_columns(RAW_OF[table.name].model)
-    }
-    filled = [{**VALID[table.path], **row} for row in given]
-    return pl.DataFrame(filled, schema={**table.schema, **wider}, orient="row")
-
-
 def _broken_rows() -> Iterator[Any]:
     for table in CLEANSED:
         for reason, changes in BROKEN[table.path].items():
@@ -272,7 +255,7 @@ def test_every_rule_of_a_cleansed_contract_is_broken_by_a_row_of_this_module(tab
     for compiled in rules_of(table.model):
         changes = BROKEN[table.path].get(compiled.reason)
         assert changes, f"no row here breaks the rule {compiled.reason} of {table.path}"
-        verdicts = _verdicts(compiled.valid, _as_read(table, *changes))
+        verdicts = _verdicts(compiled.valid, as_read(table, *changes))
         assert False in verdicts, f"no row here breaks {compiled.description!r} of {table.path}"
     assert set(BROKEN[table.path]) == {compiled.reason for compiled in rules_of(table.model)}
 
@@ -319,53 +302,6 @@ def test_raw_takes_a_row_of_nothing_but_lineage(table: Table) -> None:
     lineage = {"captured_on", "captured_at", "run_id", "source", "change", "sequence", "namespace"}
     empty = rows(table, {name: None for name in table.columns if name not in lineage})
     assert _broken_by_pandera(table, empty) == [set()]
-
-
-_TEXTS = ("", " ", "x", "a@b.c", "a@b", "a@b.c\n", " a@b.c", "é@ü.ß", "\u00a0", "\n\nx")
-_INTEGERS = (-(2**31), -1, 0, 1, 2, 2**31 - 1)
-_INSTANTS = tuple(
-    VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24 * days, microseconds=more)
-    for days in (-400, -1, 0, 1, 2)
-    for more in (-1, 0, 1)
-)
-_DATES = tuple(
-    on(text) for text in ("0001-01-01", "1899-12-31", "1900-01-01", "2020-03-01", "2020-03-02", "9999-12-31")
-)
-
-
-def _values(table: Table, name: str) -> st.SearchStrategy[Any]:
-    """Values of a column, each of its type, on both sides of what its rules allow, and null."""
-    dtype = table.schema[name]
-    allowed = [
-        value
-        for check in table.model.to_schema().columns[name].checks
-        for value in list((check.statistics or {}).get("allowed_values", ()))[:3]
-    ]
-    if isinstance(dtype, pl.Decimal):
-        step = Decimal(1).scaleb(-(dtype.scale or 0))
-        pool: tuple[Any, ...] = (
-            -step,
-            Decimal(0),
-            step,
-            Decimal(7),
-            Decimal(10) ** (dtype.precision - dtype.scale) - step,
-        )
-    else:
-        pool = {
-            pl.String: (*allowed, *_TEXTS),
-            pl.Int32: _INTEGERS,
-            pl.Int64: _INTEGERS,
-            pl.Boolean: (True, False),
-            pl.Date: _DATES,
-            pl.Datetime: _INSTANTS,
-        }[dtype.base_type()]
-    return st.one_of(st.just(VALID[table.path][name]), st.sampled_from(pool), st.none())
-
-
-def any_rows(table: Table) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Rows of a table, each column on both sides of what its rules allow."""
-    row = st.fixed_dictionaries({name: _values(table, name) for name in table.columns})
-    return st.lists(row, min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize("table", JUDGED, ids=lambda table: table.path)

@@ -18,8 +18,8 @@ from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.products import PRODUCTS
+from tests.support.frames import Lazily, collected, on_polars
 from tests.support.rows import at, on, rows
-from tests.unit.conftest import Lazily, collected, on_polars
 
 Row = Mapping[str, Any]
 DAY = on("2020-03-02")

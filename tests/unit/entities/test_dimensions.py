@@ -13,9 +13,9 @@ from orders_lakehouse.contracts.waivers import Waiver
 from orders_lakehouse.entities.customers import CUSTOMERS, RAW_CUSTOMERS
 from orders_lakehouse.entities.products import PRODUCTS, RAW_PRODUCTS
 from tests.support.calendars import calendar_in
+from tests.support.frames import collected, on_polars
 from tests.support.judging import cleanse_customers, cleanse_products
 from tests.support.rows import at, on, rows
-from tests.unit.conftest import collected, on_polars
 
 Both = tuple[pl.DataFrame, pl.DataFrame]
 

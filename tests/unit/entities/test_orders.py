@@ -16,9 +16,9 @@ from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS, order_states, w
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.tables import QUARANTINE_OF
 from tests.support.calendars import calendar_in
+from tests.support.frames import Lazily, collected, on_polars
 from tests.support.judging import cleanse_order_items, cleanse_orders, cleanse_payments
 from tests.support.rows import at, on, rows
-from tests.unit.conftest import Lazily, collected, on_polars
 
 UTC = Calendar(on("2020-01-01"), "UTC")
 BERLIN = calendar_in("Europe/Berlin", on("2020-01-01"))

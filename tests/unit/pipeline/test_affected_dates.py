@@ -18,8 +18,8 @@ from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline.affected_dates import WATCHED, affected_dates, affected_spans, versions_now
 from orders_lakehouse.pipeline.capture import capture
+from tests.support import rows
 from tests.support.calendars import calendar_in
-from tests.unit import rows
 
 
 def at(number: int) -> datetime:

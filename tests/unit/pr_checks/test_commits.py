@@ -1,19 +1,11 @@
 """Which two commits are compared."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pr_checks.commits import CommitError, sides, unpack
-
-
-def git(repository: Path, *arguments: str) -> str:
-    program = shutil.which("git") or "git"
-    author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "init.defaultBranch=main")
-    done = subprocess.run([program, *author, *arguments], cwd=repository, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.support.git import git
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from orders_lakehouse.errors import ExpectedError
 from pr_checks import __main__ as program
 from pr_checks.commits import Sides
 from pr_checks.report import Findings
-from tests.unit.pr_checks.test_report import NOTHING
+from tests.support.findings import NOTHING
 
 End = Callable[..., int]
 

@@ -8,41 +8,8 @@ import pytest
 
 from pr_checks.contracts import differences
 from pr_checks.difference import compare, moved
-from pr_checks.report import Findings, markdown
-
-JUDGED = {
-    "asset": pl.String,
-    "check_name": pl.String,
-    "date": pl.Date,
-    "passed": pl.Boolean,
-    "severity": pl.String,
-    "expected": pl.String,
-    "found": pl.String,
-    "detail": pl.String,
-}
-LINES = pl.DataFrame({"order_id": ["o1", "o2"], "total_price": [1, 2]})
-HOLDS = {"asset": "cleansed/orders", "check": "orders_contract", "passed": True, "severity": "ERROR"}
-CHECK = ("cleansed/orders", "orders_contract")
-NOTHING = Findings(
-    base="0123456789abcdef",
-    change="fedcba9876",
-    dates=(date(2017, 1, 1), date(2017, 1, 31)),
-    reached={},
-    made=(),
-    untracked=(),
-    declared_before=[CHECK],
-    declared=[CHECK],
-    checks_before=[HOLDS],
-    checks=[HOLDS],
-    judged=pl.DataFrame(schema=JUDGED),
-    errors={},
-    tables=[compare("curated/order_lines", LINES, LINES, ["order_id"])],
-    contracts=(),
-    breaks=(),
-    models=(),
-    following=(),
-    seconds={"base: run": 30.2},
-)
+from pr_checks.report import markdown
+from tests.support.findings import CHECK, HOLDS, JUDGED, LINES, NOTHING
 
 
 def test_of_a_change_that_changes_nothing_there_is_little_to_say() -> None:

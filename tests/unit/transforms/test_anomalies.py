@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.transforms.anomalies import DAYS, RARE, against_weekdays, mix_shifts
+from tests.support.frames import collected, on_polars
 from tests.support.rows import on, rows
-from tests.unit.conftest import collected, on_polars
 
 DAY = on("2020-03-02")
 WEEK = timedelta(weeks=1)

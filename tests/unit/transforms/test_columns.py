@@ -18,8 +18,8 @@ from orders_lakehouse.contracts.codes import COUNTRY_ALIASES
 from orders_lakehouse.contracts.types import MONEY, PRICE, QUANTITY
 from orders_lakehouse.transforms import columns as c
 from tests.support.calendars import ZONES, calendar_in, moved
+from tests.support.frames import Lazily, collected, on_polars
 from tests.support.rows import at, on
-from tests.unit.conftest import Lazily, collected, on_polars
 
 
 def _cleaned(lazily: Lazily, values: list[Any], dtype: Any, expression: nw.Expr) -> list[Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orders_lakehouse.contracts.codes import CURRENCIES
 from orders_lakehouse.transforms.money import with_total_price
-from tests.unit.conftest import Lazily, collected, on_polars
+from tests.support.frames import Lazily, collected, on_polars
 
 Line = tuple[Decimal | None, Decimal | None, Decimal | None, str | None]
 

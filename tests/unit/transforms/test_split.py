@@ -17,10 +17,10 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, RAW_OF
 from orders_lakehouse.transforms import columns as c
+from tests.support.any_rows import any_rows, judged
+from tests.support.frames import Lazily, collected, on_polars
 from tests.support.judging import keeping_original, split
 from tests.support.rows import VALID, at, on, rows
-from tests.unit.conftest import Lazily, collected, on_polars
-from tests.unit.contracts.test_base import any_rows, judged
 
 
 def _both(frame: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders_lakehouse.transforms.versions import current_versions, last_versions, valid_intervals
+from tests.support.frames import Lazily, collected, on_polars
 from tests.support.rows import at, on
-from tests.unit.conftest import Lazily, collected, on_polars
 
 Version = dict[str, Any]
 

@@ -12,9 +12,9 @@ from orders_lakehouse.entities.products import PRODUCTS
 from orders_lakehouse.tables import RAW_OF
 from orders_lakehouse.warehouse.copies import COPIES
 from tests.support.calendars import calendar_in
+from tests.support.frames import collected, on_polars
 from tests.support.judging import cleanse_customers, cleanse_products
 from tests.support.rows import at, rows
-from tests.unit.conftest import collected, on_polars
 
 COPY = {copy.name: copy for copy in COPIES}
 

@@ -32,12 +32,13 @@ from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.settings import settings
 from orders_lakehouse.transforms.columns import with_local_date
 from orders_lakehouse.transforms.split import reasons, rejects
-from tests.integration.conftest import Terminal, failures, lakehouse_on
-from tests.integration.delta.test_glue import assert_plain
-from tests.integration.pipeline.test_late_changes import SHOP
 from tests.support.calendars import ZONES, calendar_in, moved
+from tests.support.lakehouse import failures, lakehouse_on
+from tests.support.late_changes import SHOP
+from tests.support.protocol import assert_plain
 from tests.support.rows import VALID, at, on, rows
 from tests.support.spark import spark_server
+from tests.support.terminal import Terminal
 
 # One server for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
