@@ -28,7 +28,7 @@ def test_rows_that_hold_their_contract_break_nothing() -> None:
     assert broken_rules(CUSTOMERS, rows(CUSTOMERS, {}, {"customer_id": "c2"})).is_empty()
 
 
-def test_a_row_is_named_by_its_date_key_and_rule() -> None:
+def test_row_is_named_by_its_date_key_and_rule() -> None:
     stored = rows(CUSTOMERS, {}, {"customer_id": "c2", "country_code": "ZZ", "captured_on": on("2020-03-05")})
     (found,) = broken_rules(CUSTOMERS, stored).rows(named=True)
     assert (found["date"], found["row"], found["value"]) == (on("2020-03-05"), "c2", "ZZ")
@@ -44,7 +44,7 @@ def test_a_row_is_named_by_its_date_key_and_rule() -> None:
         ({"registered_at": at("2030-01-01")}, None),
     ],
 )
-def test_nobody_is_named(broken: dict[str, object], value: str | None) -> None:
+def test_no_person_is_named_in_broken_rows(broken: dict[str, object], value: str | None) -> None:
     found = broken_rules(CUSTOMERS, rows(CUSTOMERS, broken))
     assert found["row"].to_list() == [VALID["cleansed/customers"]["customer_id"]]
     assert found["value"].to_list() == [value]
@@ -55,7 +55,7 @@ def test_tombstones_are_not_judged() -> None:
     assert broken_rules(CUSTOMERS, rows(CUSTOMERS, {"email": "no at sign", "is_deleted": True})).is_empty()
 
 
-def test_a_column_that_is_missing_or_of_another_type_is_named() -> None:
+def test_column_that_is_missing_or_of_another_type_is_named() -> None:
     sales = rows(DAILY_SALES, {})
     missing = broken_rules(DAILY_SALES, sales.drop("units"))
     assert "units" in missing["value"].to_list()
@@ -89,7 +89,7 @@ SUMS = {"gross": Decimal("-1.00"), "net": Decimal("-1.00")}
         (CUSTOMER_PROFILE, {"spend": Decimal("-1.00"), "customer_id": "c2"}, None),
     ],
 )
-def test_what_is_waived_is_known_and_nothing_else(
+def test_waiver_excuses_only_the_rows_it_names(
     tmp_path: Path, table: Table, row: dict[str, object], rules: str | None
 ) -> None:
     lake = Lake(str(tmp_path), "UTC")
@@ -99,7 +99,7 @@ def test_what_is_waived_is_known_and_nothing_else(
     assert known["rules"].to_list() == ([] if rules is None else [rules])
 
 
-def test_of_many_rows_that_break_a_rule_some_are_told_and_all_are_counted() -> None:
+def test_many_broken_rows_are_counted_and_some_are_listed() -> None:
     days = [on("2020-01-01"), on("2020-01-02")]
     lines = [{"order_id": f"o{n}", "order_date": days[n % 2], "quantity": 0} for n in range(5)]
     stored = nw.from_native(rows(ORDER_ITEMS, *lines, {"order_id": "fine"}).lazy())
@@ -111,7 +111,7 @@ def test_of_many_rows_that_break_a_rule_some_are_told_and_all_are_counted() -> N
     assert beyond.is_empty()
 
 
-def test_of_a_table_without_dates_all_that_break_a_rule_are_counted() -> None:
+def test_table_without_dates_counts_all_its_broken_rows() -> None:
     profiles = [{"customer_id": f"c{n}", "orders": 0} for n in range(3)]
     found, beyond = suspects(nw.from_native(rows(CUSTOMER_PROFILE, *profiles).lazy()), CUSTOMER_PROFILE, most=1)
     assert found.height == 1

@@ -68,7 +68,7 @@ def _load_definitions(directory: Path, **environment: str) -> dict[str, Any]:
     return loaded
 
 
-def test_definitions_load_with_an_empty_environment_and_reach_for_nothing(tmp_path: Path) -> None:
+def test_definitions_load_in_empty_environment_without_access(tmp_path: Path) -> None:
     loaded = _load_definitions(tmp_path)
     assert loaded["assets"] > 30
     assert "refresh_all_job" in loaded["jobs"]
@@ -79,7 +79,7 @@ def test_definitions_load_with_an_empty_environment_and_reach_for_nothing(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_definitions_load_without_what_they_name_and_make_nothing(tmp_path: Path) -> None:
+def test_definitions_load_without_databases_and_create_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     loaded = _load_definitions(
         tmp_path,
@@ -135,7 +135,7 @@ def test_partitions_are_the_days_from_the_start_date_to_tomorrow() -> None:
     assert len(keys) == (datetime(2024, 2, 29, tzinfo=UTC) - datetime(2017, 1, 1, tzinfo=UTC)).days + 1
 
 
-def test_a_whole_range_is_one_run_for_every_asset(nodes: list[Any]) -> None:
+def test_whole_range_is_one_run_for_every_asset(nodes: list[Any]) -> None:
     assert [node.key for node in nodes if node.backfill_policy != dg.BackfillPolicy.single_run()] == []
 
 
@@ -147,7 +147,7 @@ def test_every_key_is_layer_and_table_and_the_group_is_the_layer(nodes: list[Any
         assert node.group_name == layer, node.key
 
 
-def test_every_lake_table_but_the_index_and_quarantine_is_an_asset(graph: Any) -> None:
+def test_every_table_but_index_and_quarantine_is_an_asset(graph: Any) -> None:
     keys = graph.get_all_asset_keys()
     assert {dg.AssetKey([table.layer, table.name]) for table in (*RAW, *CLEANSED, *CURATED)} <= keys
 
@@ -156,7 +156,7 @@ def test_every_asset_has_a_description(nodes: list[Any]) -> None:
     assert [node.key for node in nodes if not (node.description or "").strip()] == []
 
 
-def test_every_asset_has_an_owner_a_kind_a_name_where_it_lies_and_its_code(nodes: list[Any]) -> None:
+def test_every_asset_names_owner_kind_storage_and_code(nodes: list[Any]) -> None:
     assert [node.key for node in nodes if not (node.owners and node.kinds)] == []
     for node in nodes:
         assert node.metadata["dagster/table_name"].endswith(f".{node.key.path[1]}"), node.key
@@ -174,7 +174,7 @@ def test_every_derived_table_says_where_its_columns_come_from(nodes: list[Any]) 
         assert upstream == by_key[dg.AssetKey([table.layer, table.name])].parent_keys
 
 
-def test_every_model_says_what_its_columns_are_and_where_they_come_from(nodes: list[Any]) -> None:
+def test_every_model_describes_columns_and_their_origin(nodes: list[Any]) -> None:
     described = {
         node.key: [column.name for column in node.metadata["dagster/column_schema"].columns]
         for node in nodes
@@ -192,7 +192,7 @@ def test_every_model_says_what_its_columns_are_and_where_they_come_from(nodes: l
             assert dep.column_name in described[dep.asset_key], f"{node.key} names {dep}"
 
 
-def test_a_column_shows_what_is_demanded_of_it(nodes: list[Any]) -> None:
+def test_column_shows_what_is_demanded_of_it(nodes: list[Any]) -> None:
     by_key = {node.key.to_user_string(): node.metadata["dagster/column_schema"] for node in nodes}
     lines, orders = by_key["cleansed/order_items"], by_key["marts/fct_orders"]
     (quantity,) = [column for column in lines.columns if column.name == "quantity"]
@@ -223,7 +223,7 @@ def test_personal_data_is_marked(nodes: list[Any]) -> None:
     assert marked == {"customer_name", "customer_email", "date_of_birth", "address", "postal_code"}
 
 
-def test_every_cleansed_and_curated_asset_is_checked_against_its_contract(graph: Any) -> None:
+def test_every_cleansed_and_curated_asset_has_a_contract_check(graph: Any) -> None:
     keys = graph.asset_check_keys
     for table in (*CLEANSED, *CURATED):
         assert dg.AssetCheckKey(dg.AssetKey([table.layer, table.name]), f"{table.name}_contract") in keys
@@ -240,7 +240,7 @@ def is_of_dimension(check: dg.AssetCheckKey) -> bool:
     return check.asset_key.path[-1].removeprefix("dim_") in ("customers", "products")
 
 
-def test_every_check_blocks_but_those_that_only_warn_and_says_what_holds(graph: Any) -> None:
+def test_every_check_blocks_or_only_warns_and_is_described(graph: Any) -> None:
     ours = [
         graph.get(key)
         for key in graph.asset_check_keys
@@ -327,7 +327,7 @@ def test_sensors_run_from_the_start_unless_told_otherwise(defs: dg.Definitions) 
         assert sensor.description
 
 
-def test_what_is_told_of_sensors_names_those_that_there_are_and_their_jobs(defs: dg.Definitions) -> None:
+def test_sensor_descriptions_name_existing_sensors_and_jobs(defs: dg.Definitions) -> None:
     assert {sensor.name: sensor.job.name for sensor in defs.sensors or ()} == SENSORS
 
 

@@ -157,7 +157,7 @@ def whole(word: str) -> dict[date, str]:
     return dict.fromkeys(DAYS, word)
 
 
-def test_a_check_fails_while_it_fails_on_any_date(dagster: Dagster) -> None:
+def test_check_fails_while_it_fails_on_any_date(dagster: Dagster) -> None:
     broken, other, *_ = DAYS
     assert not dagster.execute(dagster.plan(whole("good") | {broken: "bad", other: "bad"}))
     corrected = dagster.plan({other: "good"})
@@ -171,7 +171,7 @@ def test_a_check_fails_while_it_fails_on_any_date(dagster: Dagster) -> None:
     assert dagster.shown()[:2] == ("SUCCEEDED", "HEALTHY")
 
 
-def test_a_run_that_was_planned_later_and_ended_sooner_hides_nothing(dagster: Dagster) -> None:
+def test_later_run_that_ends_sooner_hides_no_failure(dagster: Dagster) -> None:
     first, second, *_ = DAYS
     sooner, later = dagster.plan({first: "bad"}), dagster.plan({second: "good"})
     assert dagster.execute(later)
@@ -185,7 +185,7 @@ def test_a_run_that_was_planned_later_and_ended_sooner_hides_nothing(dagster: Da
     assert dagster.shown()[0] == "SUCCEEDED"
 
 
-def test_a_run_that_does_not_come_to_judge_hides_nothing(dagster: Dagster) -> None:
+def test_run_that_does_not_come_to_judge_hides_nothing(dagster: Dagster) -> None:
     first, second, *_ = DAYS
     dagster.execute(dagster.plan({first: "bad"}))
     assert not dagster.execute(dagster.plan({second: "broken"}))
@@ -194,7 +194,7 @@ def test_a_run_that_does_not_come_to_judge_hides_nothing(dagster: Dagster) -> No
     dagster.execute(dagster.plan({first: "good"}))
 
 
-def test_a_run_that_was_killed_hides_nothing(dagster: Dagster) -> None:
+def test_run_that_was_killed_hides_nothing(dagster: Dagster) -> None:
     first, second, *_ = DAYS
     dagster.execute(dagster.plan({first: "bad"}))
     dagster.kill(dagster.plan({second: "good"}))
@@ -204,7 +204,7 @@ def test_a_run_that_was_killed_hides_nothing(dagster: Dagster) -> None:
 
 
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in (1, 3, 4, 5, 6))])
-def test_whatever_the_order_of_runs_dates_and_corrections_the_worst_is_shown(dagster: Dagster, seed: int) -> None:
+def test_worst_check_is_shown_in_any_order_of_runs(dagster: Dagster, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 (no secret)
     in_force = whole("good")
     dagster.execute(dagster.plan(in_force))

@@ -76,9 +76,7 @@ def in_force(lake: Lake, check: str) -> dict[date, tuple[bool, str]]:
     return {on: (passed, severity) for on, passed, severity in found.iter_rows()}
 
 
-def test_an_unusual_date_is_told_by_its_own_severity_and_blamed_for_nothing(
-    lake: Lake, instance: dg.DagsterInstance
-) -> None:
+def test_unusual_date_has_own_severity_and_stays_good(lake: Lake, instance: dg.DagsterInstance) -> None:
     week = timedelta(weeks=1)
     sold = {DAY - number * week: 90 + 20 * (number % 2) for number in range(1, 9)}
     sold |= {DAY: 160, DAY + week: 150, DAY + 2 * week: 1}
@@ -111,7 +109,7 @@ def test_an_unusual_date_is_told_by_its_own_severity_and_blamed_for_nothing(
     assert in_force(lake, "volume_as_usual")[DAY][0]
 
 
-def test_a_check_that_blocks_nothing_is_no_reason_to_leave_a_date_out(lake: Lake) -> None:
+def test_non_blocking_check_leaves_no_date_out(lake: Lake) -> None:
     bad, told = DAY, DAY + timedelta(days=1)
     found = [
         (ORDER_LINES, "order_lines_contract", bad),
@@ -152,7 +150,7 @@ def with_mix(lake: Lake, table: Table, column: str, mix: dict[date, str]) -> Non
         (ORDERS, "status", "delivered", "placed", 29, False),
     ],
 )
-def test_a_mix_is_judged_once_the_date_is_old_enough(
+def test_mix_is_judged_once_the_date_is_old_enough(
     lake: Lake,
     instance: dg.DagsterInstance,
     table: Table,
@@ -170,7 +168,7 @@ def test_a_mix_is_judged_once_the_date_is_old_enough(
     assert summary.passed is passed
 
 
-def test_before_the_first_capture_there_is_nothing_to_judge(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_nothing_is_judged_before_the_first_capture(lake: Lake, instance: dg.DagsterInstance) -> None:
     _, summary = judged(lake, instance, VOLUME_AS_USUAL, DAY, DAY)
     assert summary.passed
 
@@ -185,12 +183,12 @@ def beside(score: float, currency: str = "EUR") -> dict[str, Any]:
     ("score", "severity"),
     [(0, None), (1.5, None), (-1.5, None), (1.6, "WARN"), (-4, "WARN"), (4.1, "ERROR"), (-10, "ERROR")],
 )
-def test_how_unusual_a_volume_is(score: float, severity: str | None) -> None:
+def test_volume_score_decides_the_severity(score: float, severity: str | None) -> None:
     said = volume_verdicts(pl.DataFrame([beside(score)]), "currency").select("date", "passed", "severity").rows()
     assert said == ([] if severity is None else [(DAY, False, severity)])
 
 
-def test_the_worst_of_a_date_counts_and_what_is_usual_is_not_told() -> None:
+def test_worst_value_of_a_date_counts_and_usual_is_silent() -> None:
     found = volume_verdicts(pl.DataFrame([beside(2), beside(-5, "USD"), beside(0, "CHF")]), "currency")
     (said,) = found.to_dicts()
     assert said["severity"] == "ERROR"
@@ -203,7 +201,7 @@ def shift(value: str, rows: int, rows_before: int, index: float) -> dict[str, An
     return {"date": DAY, "value": value, "rows": rows, "rows_before": rows_before, **totals, "shift": index}
 
 
-def test_a_mix_that_shifted_names_what_moved_most() -> None:
+def test_mix_that_shifted_names_what_moved_most() -> None:
     shifts = [shift("cash", 100, 2_000, 0.1), shift("card", 100, 6_000, 0.3), shift("paypal", 800, 2_000, 0.2)]
     (said,) = mix_verdicts(pl.DataFrame(shifts)).to_dicts()
     assert (said["passed"], said["found"]) == (False, "0.6 over 1000 rows")
@@ -212,12 +210,12 @@ def test_a_mix_that_shifted_names_what_moved_most() -> None:
     )
 
 
-def test_a_mix_as_usual_passes_without_a_word() -> None:
+def test_usual_mix_passes_silently() -> None:
     (said,) = mix_verdicts(pl.DataFrame([shift("card", 500, 5_500, 0.25)])).to_dicts()
     assert (said["passed"], said["detail"]) == (True, None)
 
 
-def test_the_catalogue_names_every_check_of_the_definitions_and_no_other() -> None:
+def test_catalogue_lists_exactly_the_defined_checks() -> None:
     from orders_lakehouse.definitions import defs
 
     graph = defs.resolve_asset_graph()

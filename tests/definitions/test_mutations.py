@@ -58,13 +58,13 @@ def reasons(table: Table, frame: pl.DataFrame, without: Rule | None = None) -> s
 
 
 @pytest.mark.parametrize("table", [*CLEANSED, *CURATED], ids=lambda table: table.name)
-def test_a_valid_row_breaks_no_rule(table: Table) -> None:
+def test_valid_row_breaks_no_rule(table: Table) -> None:
     assert reasons(table, rows(table, {})) == set()
     assert suspects(nw.from_native(rows(table, {}).lazy()), table)[0].is_empty()
 
 
 @pytest.mark.parametrize(("table", "rule"), CASES)
-def test_a_row_that_breaks_a_rule_is_caught_by_it_and_by_no_other(table: Table, rule: Rule) -> None:
+def test_broken_row_is_caught_by_exactly_one_rule(table: Table, rule: Rule) -> None:
     example = breaking(table, rule)
     # A key that is missing has no characters.
     others = set() if None in example.values() else TOLD_WITH.get((table.path, rule.reason), set())

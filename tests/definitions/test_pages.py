@@ -40,7 +40,7 @@ def _texts(svg: str) -> list[str | None]:
     return [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]  # noqa: S314 (our own)
 
 
-def test_a_bar_for_each_date_that_has_something() -> None:
+def test_every_date_with_rows_has_a_bar() -> None:
     svg = bars_by_date([Series("rows", _values(3, 0, 6))], FIRST, FIRST + timedelta(days=3))
     heights = [float(bar.split("v-")[1]) for bar in _bars(svg)]
     assert len(heights) == 2
@@ -48,12 +48,12 @@ def test_a_bar_for_each_date_that_has_something() -> None:
     assert _texts(svg) == ["rows", "at most 6 a day", "2017-01-01", "2017-01-04"]
 
 
-def test_a_date_outside_is_not_shown() -> None:
+def test_date_outside_is_not_shown() -> None:
     assert len(_bars(bars_by_date([Series("rows", _values(1, 1, 1))], FIRST, FIRST))) == 1
 
 
 @pytest.mark.parametrize("values", [(), (0,)], ids=["no rows", "nothing but zeros"])
-def test_nothing_is_drawn_of_nothing(values: tuple[int, ...]) -> None:
+def test_no_rows_draw_no_picture(values: tuple[int, ...]) -> None:
     svg = bars_by_date([Series("rows", _values(*values))], FIRST, FIRST)
     assert _bars(svg) == []
     assert "at most 0 a day" in _texts(svg)
@@ -66,7 +66,7 @@ def test_decades_fit_a_small_picture() -> None:
     assert "in 37 days" in svg
 
 
-def test_titles_are_text_and_nothing_else() -> None:
+def test_titles_are_escaped_text() -> None:
     assert _texts(bars_by_date([Series("a < b & c", _values(1))], FIRST, FIRST))[0] == "a < b & c"
 
 
@@ -75,12 +75,12 @@ def test_names_stand_with_the_longest_bar_first() -> None:
     assert _texts(svg) == ["<a>", "5", "b", "2", "c", "2"]
 
 
-def test_a_picture_is_markdown_with_the_svg_in_it() -> None:
+def test_picture_is_markdown_with_the_svg_in_it() -> None:
     shown = str(as_picture("<svg/>", "Nothing").value)
     assert shown == f"![Nothing](data:image/svg+xml;base64,{base64.b64encode(b'<svg/>').decode()})"
 
 
-def test_personal_values_are_masked_whatever_their_type_and_nulls_stay() -> None:
+def test_personal_values_of_any_type_are_masked_but_not_nulls() -> None:
     people = pl.DataFrame({"born": [date(1980, 5, 4), None], "name": ["Ann", None], "city": ["Bern", None]})
     shown = masked(people, {"born", "name", "absent"})
     assert shown.to_dicts() == [
@@ -89,7 +89,7 @@ def test_personal_values_are_masked_whatever_their_type_and_nulls_stay() -> None
     ]
 
 
-def test_a_sample_names_nobody() -> None:
+def test_sample_shows_no_personal_values() -> None:
     somebody = {
         "full_name": "Ann Other",
         "email": "ann@example.org",
@@ -115,7 +115,7 @@ def _materialized(lake: Lake, *days: str) -> dict[str, Any]:
     return {str(event.partition): dict(event.metadata) for event in events}
 
 
-def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
+def test_rich_metadata_is_stored_for_the_last_date_only(tmp_path: Any) -> None:
     import narwhals as nw
 
     lake = Lake(str(tmp_path / "lake"), "UTC")
@@ -135,7 +135,7 @@ def test_what_is_rich_is_stored_for_the_last_date_alone(tmp_path: Any) -> None:
     assert last["bytes_in_run"].value > 0
 
 
-def test_a_cleansed_table_shows_its_whole_quarantine_without_personal_values(tmp_path: Any) -> None:
+def test_quarantine_is_shown_whole_without_personal_values(tmp_path: Any) -> None:
     from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 
     lake = Lake(str(tmp_path / "lake"), "UTC")

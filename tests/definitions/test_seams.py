@@ -42,7 +42,7 @@ def _materialized(**more: str) -> dict[str | None, Any]:
         return {made.partition: dict(made.metadata) for made in done.asset_materializations_for_node("stones")}
 
 
-def test_metadata_of_many_dates_is_what_it_is_when_added_one_by_one() -> None:
+def test_metadata_of_many_dates_equals_adding_one_by_one() -> None:
     together = _materialized(**{"at once": "yes"})
     assert together == _materialized()
     assert together["2017-01-02"]["rows"].value == 1
@@ -50,7 +50,7 @@ def test_metadata_of_many_dates_is_what_it_is_when_added_one_by_one() -> None:
     assert together["2017-01-05"]["last"].value is True
 
 
-def test_a_pool_has_its_slots_unless_somebody_has_given_it_others_and_a_dead_run_loses_them(tmp_path: Path) -> None:
+def test_pool_keeps_configured_slots_and_dead_run_frees_its_own(tmp_path: Path) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         storage = instance.event_log_storage
         storage.set_concurrency_slots("roomy", 3)
@@ -63,7 +63,7 @@ def test_a_pool_has_its_slots_unless_somebody_has_given_it_others_and_a_dead_run
         assert storage.claim_concurrency_slot("dbt", "alive", "facts").is_claimed
 
 
-def test_what_is_left_out_of_an_invocation_is_what_dagster_dbt_would_do() -> None:
+def test_skipped_steps_of_dbt_are_those_dagster_dbt_takes() -> None:
     asked = inspect.unwrap(DbtCliResource.cli).__code__.co_names
     assert {"_cli_version", "_initialize_dbt_core_adapter"} <= set(asked)
     assert isinstance(vars(DbtCliResource)["_cli_version"], cached_property)
@@ -72,13 +72,13 @@ def test_what_is_left_out_of_an_invocation_is_what_dagster_dbt_would_do() -> Non
     assert ours._initialize_dbt_core_adapter([]) is None
 
 
-def test_whoever_imports_pandera_lies_in_a_package_that_has_imported_it_without_pandas() -> None:
+def test_pandera_importers_lie_below_a_pandera_light_package() -> None:
     importing = [path for path in README.parents[1].rglob("*.py") if "\nimport pandera" in path.read_text()]
     assert importing
     assert [path for path in importing if "\nimport_pandera()\n" not in (path.parent / "__init__.py").read_text()] == []
 
 
-def test_the_folder_of_a_build_names_its_run() -> None:
+def test_folder_of_a_build_names_its_run() -> None:
     run_id = "5cf4c3a1-7c2b-4f0e-8f9f-0a8c4f0f2f11"
     step = SimpleNamespace(run=SimpleNamespace(run_id=run_id), op_execution_context=SimpleNamespace(op=dimensions.op))
     ours = DbtCli(project_dir=str(PROJECT / "dbt_project"), dbt_executable=sys.executable)
@@ -98,7 +98,7 @@ def test_every_module_has_its_row() -> None:
     assert {len(cells) for _, cells in _rows()} == {7}
 
 
-def test_the_tests_that_are_named_are_there() -> None:
+def test_named_tests_exist() -> None:
     for _, cells in _rows():
         tests = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", cells[5])
         assert tests, cells[0]
@@ -107,7 +107,7 @@ def test_the_tests_that_are_named_are_there() -> None:
             assert any(f"def {name}(" in text if name else text for text in found), (file, name)
 
 
-def test_the_versions_that_are_named_are_those_that_are_pinned() -> None:
+def test_named_versions_are_the_pinned_ones() -> None:
     named = {tuple(pin.split("==")) for _, cells in _rows() for pin in re.findall(r"`(\S+==\S+)`", cells[3])}
     assert named
     assert {(name, metadata.version(name)) for name, _ in named} == named

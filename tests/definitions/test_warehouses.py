@@ -57,7 +57,7 @@ def test_every_model_and_test_compiles_for_each_warehouse(compiled: dict[str, di
         assert isinstance(statement, exp.Query), name
 
 
-def test_nothing_is_left_that_redshift_does_not_know(compiled: dict[str, dict[str, str]]) -> None:
+def test_compiled_sql_has_nothing_unknown_to_redshift(compiled: dict[str, dict[str, str]]) -> None:
     found = {name: unknown_to_redshift(sql) for name, sql in compiled["redshift"].items()}
     assert {name: said for name, said in found.items() if said} == {}
     # And it would be told.
@@ -73,14 +73,14 @@ def test_both_warehouses_get_the_same_columns(compiled: dict[str, dict[str, str]
         assert theirs == ours, name
 
 
-def test_a_postgres_keeps_what_makes_it_fast(compiled: dict[str, dict[str, str]]) -> None:
+def test_postgres_keeps_its_faster_syntax(compiled: dict[str, dict[str, str]]) -> None:
     ours = compiled["warehouse"]
     assert "distinct on (order_id) order_id, method" in ours["fct_orders"]
     assert re.search(r"bit_or\(", ours["unique_combination_fct_order_lines_order_id__line_number"])
 
 
 @pytest.mark.parametrize(("dimension", "key"), [("customers", "customer_id"), ("products", "product_id")])
-def test_which_of_two_versions_counts_depends_on_all_that_is_shown(
+def test_choice_of_version_depends_on_every_shown_column(
     compiled: dict[str, dict[str, str]], dimension: str, key: str
 ) -> None:
     parsed = models.manifest()
@@ -103,5 +103,5 @@ def test_which_of_two_versions_counts_depends_on_all_that_is_shown(
         ("select a from t /* generate_series */ -- lateral", []),
     ],
 )
-def test_what_redshift_does_not_know_is_told(sql: str, said: list[str]) -> None:
+def test_unknown_redshift_syntax_is_reported(sql: str, said: list[str]) -> None:
     assert unknown_to_redshift(sql) == said

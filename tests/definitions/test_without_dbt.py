@@ -20,7 +20,7 @@ print(json.dumps([sorted(select_unique_ids(*criteria, "", None, parsed)) for cri
 CRITERIA = [("tag:partitioned", ""), ("fqn:*", "tag:partitioned"), ("fqn:*", "tag:nobody"), ("tag:nobody", "")]
 
 
-def test_a_tag_selects_what_it_selects_for_dbt() -> None:
+def test_tag_selects_as_in_dbt() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _BY_DBT, json.dumps(CRITERIA)],
         input=json.dumps(manifest()),
@@ -46,6 +46,6 @@ def test_a_tag_selects_what_it_selects_for_dbt() -> None:
         ("fqn:*", "", "partitioned"),
     ],
 )
-def test_what_is_not_one_tag_is_refused(select: str, exclude: str, selector: str) -> None:
+def test_selection_other_than_one_tag_is_refused(select: str, exclude: str, selector: str) -> None:
     with pytest.raises(ValueError, match="is not known here"):
         selected(select, exclude, selector, None, manifest())

@@ -45,14 +45,12 @@ _INSTANTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(lambda n
         ("Europe/Berlin", "2101-01-01", "2101-01-01 00:00"),
     ],
 )
-def test_a_date_begins_at_its_first_midnight_or_where_the_clock_goes_past_it(
-    timezone: str, day: str, begins_at: str
-) -> None:
+def test_date_begins_at_first_midnight_or_where_clock_skips_it(timezone: str, day: str, begins_at: str) -> None:
     assert calendar_in(timezone).begins_at(on(day)) == at(begins_at)
 
 
 @pytest.mark.parametrize("timezone", ZONES)
-def test_the_midnights_of_a_zone_never_fall(timezone: str) -> None:
+def test_midnights_of_a_zone_never_fall(timezone: str) -> None:
     midnights = calendar_in(timezone).midnights
     assert midnights.dtype == INSTANT
     assert len(midnights) == (LAST - FIRST).days + 1
@@ -65,7 +63,7 @@ def test_the_midnights_of_a_zone_never_fall(timezone: str) -> None:
 @example("Pacific/Kwajalein", date(1993, 8, 21))
 @example("America/St_Johns", date(2006, 10, 29))
 @settings(max_examples=100)
-def test_the_clock_on_the_wall_shows_a_date_from_its_midnight_on(timezone: str, day: date) -> None:
+def test_clock_on_the_wall_shows_a_date_from_its_midnight_on(timezone: str, day: date) -> None:
     zone, begin = ZoneInfo(timezone), calendar_in(timezone).begins_at(day)
     assert begin.astimezone(zone).date() >= day
     assert (begin - _MICROSECOND).astimezone(zone).date() < day
@@ -75,7 +73,7 @@ def test_the_clock_on_the_wall_shows_a_date_from_its_midnight_on(timezone: str, 
 @example("Europe/Berlin", [datetime.min.replace(tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], 0, FIRST)
 @example("Pacific/Apia", [at("2011-12-30 09:59:59.999999"), at("2011-12-30 10:00")], 0, FIRST)
 @settings(max_examples=100)
-def test_an_instant_has_the_date_that_has_begun_last(
+def test_instant_has_the_date_that_has_begun_last(
     timezone: str, instants: list[datetime], seconds: int, first: date
 ) -> None:
     # By other zone data, too.
@@ -92,16 +90,14 @@ def test_an_instant_has_the_date_that_has_begun_last(
 
 @given(_ZONES, st.datetimes(datetime(1970, 1, 2), datetime(2037, 12, 30)))  # noqa: DTZ001
 @settings(max_examples=100)
-def test_a_date_is_the_one_of_the_clock_on_the_wall_but_for_hours_that_come_twice(
-    timezone: str, naive: datetime
-) -> None:
+def test_date_is_that_of_the_wall_clock_except_repeated_hours(timezone: str, naive: datetime) -> None:
     instant = naive.replace(tzinfo=UTC)
     local, found = instant.astimezone(ZoneInfo(timezone)), calendar_in(timezone).date_of(instant)
     # Only St John's has put its clock back past midnight.
     assert found == local.date() or (timezone == "America/St_Johns" and (local.hour, local.fold) == (23, 1))
 
 
-def test_the_dates_of_a_calendar_in_utc_are_those_of_utc() -> None:
+def test_dates_of_a_calendar_in_utc_are_those_of_utc() -> None:
     for calendar in (Calendar(START, "UTC"), calendar_in("Etc/UTC")):
         assert calendar.is_utc
         assert calendar.date_of(at("2020-03-01 23:59:59.999999")) == on("2020-03-01")
@@ -113,7 +109,7 @@ def test_another_zone_than_utc_needs_its_midnights() -> None:
         Calendar(START, "Europe/Berlin")
 
 
-def test_midnights_between_two_dates_are_those_within_the_calendar() -> None:
+def test_midnights_between_dates_are_those_of_the_calendar() -> None:
     calendar = calendar_in("Europe/Berlin")
     assert calendar.midnights_between(on("2020-03-28"), on("2020-03-30")) == [
         at("2020-03-27 23:00"),
@@ -133,7 +129,7 @@ def test_midnights_between_two_dates_are_those_within_the_calendar() -> None:
         ({}, "unknown"),
     ],
 )
-def test_the_version_of_zone_data_is_read_where_the_zone_is_found(
+def test_zone_data_version_is_read_where_the_zone_is_found(
     files: dict[str, str], version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "Europe").mkdir()
@@ -144,7 +140,7 @@ def test_the_version_of_zone_data_is_read_where_the_zone_is_found(
     assert installed_zone_data("Europe/Berlin") == version
 
 
-def test_the_version_of_zone_data_is_that_of_the_package_where_the_machine_has_none(
+def test_zone_data_version_is_of_the_package_as_fallback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import tzdata

@@ -25,18 +25,18 @@ def test_consecutive_dates_are_a_stretch(numbers: list[int], said: str) -> None:
     assert in_words(DAYS[number] for number in numbers) == said
 
 
-def test_a_stretch_goes_on_over_the_end_of_a_month() -> None:
+def test_stretch_goes_on_over_the_end_of_a_month() -> None:
     assert spans([date(2017, 2, 28), date(2017, 3, 1)]) == [(date(2017, 2, 28), date(2017, 3, 1))]
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_what_was_written_is_read(numbers: set[int]) -> None:
+def test_written_dates_can_be_read(numbers: set[int]) -> None:
     dates = [date(2017, 1, 1) + timedelta(days=number) for number in sorted(numbers)]
     assert from_words(in_words(dates)) == dates
 
 
 @given(st.sets(st.integers(0, 60)), st.integers(1, 8))
-def test_bridged_stretches_hold_all_dates_and_are_no_more_than_wanted(numbers: set[int], most: int) -> None:
+def test_bridged_stretches_hold_all_dates_within_the_limit(numbers: set[int], most: int) -> None:
     dates = [date(2017, 1, 1) + timedelta(days=number) for number in sorted(numbers)]
     found = bridged(spans(dates), most)
     assert len(found) == min(most, len(spans(dates)))
@@ -44,6 +44,6 @@ def test_bridged_stretches_hold_all_dates_and_are_no_more_than_wanted(numbers: s
     assert spans(day for span in found for day in days(*span)) == found
 
 
-def test_the_narrowest_gaps_are_bridged() -> None:
+def test_narrowest_gaps_are_bridged() -> None:
     found = bridged(spans(DAYS[number] for number in (1, 3, 10, 12, 20)), 3)
     assert found == [(DAYS[1], DAYS[3]), (DAYS[10], DAYS[12]), (DAYS[20], DAYS[20])]

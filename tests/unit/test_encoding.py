@@ -24,9 +24,7 @@ def test_text_in_utf8_comes_out_as_it_is(texts: list[str | None]) -> None:
 
 
 @given(st.lists(st.none() | TEXT), st.sampled_from(["latin-1", "cp1252", "utf-16-le", "euc_jp", "koi8_r"]))
-def test_text_of_another_encoding_is_marked_unless_it_is_utf8_all_the_same(
-    texts: list[str | None], encoding: str
-) -> None:
+def test_text_of_another_encoding_is_marked_unless_valid_utf8(texts: list[str | None], encoding: str) -> None:
     values = [text if text is None else text.encode(encoding, "ignore").replace(b"\0", b"0") for text in texts]
     for value, text in zip(values, of(*values), strict=True):
         if value is None:
@@ -46,14 +44,14 @@ def test_text_comes_out_as_it_is_in_its_own_encoding(texts: list[str | None], co
     assert text_of(values, codec).to_list() == known
 
 
-def test_a_byte_that_means_nothing_in_an_encoding_is_marked() -> None:
+def test_undefined_byte_of_an_encoding_is_marked() -> None:
     # The second one would be UTF-8.
     values = pl.Series("text", [b"\x80 5\x81", "é".encode()], pl.Binary)
     assert text_of(values, "cp1252").to_list() == [f"€ 5{BAD_BYTE}81", "Ã©"]
 
 
 @given(st.lists(st.none() | BYTES))
-def test_the_bytes_can_be_told_again_from_their_text(values: list[bytes | None]) -> None:
+def test_bytes_can_be_recovered_from_their_text(values: list[bytes | None]) -> None:
     for value, text in zip(values, of(*values), strict=True):
         if value is None:
             assert text is None
@@ -81,7 +79,7 @@ def test_each_bad_byte_is_marked_and_its_neighbours_stay(value: bytes, text: str
     assert of(b"a", None, value, b"\x80b", "ë".encode()) == ["a", None, text, f"{BAD_BYTE}80b", "ë"]
 
 
-def test_only_bytes_of_a_frame_are_decoded_and_columns_keep_their_place() -> None:
+def test_only_bytes_of_a_frame_are_decoded_in_place() -> None:
     frame = pl.DataFrame({"a": [b"\xff"], "b": [1], "c": ["text"], "d": [None]}, schema_overrides={"d": pl.Binary})
     found = decoded(frame)
     assert found.schema == {"a": pl.String, "b": pl.Int64, "c": pl.String, "d": pl.String}

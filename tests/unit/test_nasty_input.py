@@ -113,7 +113,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 
 @pytest.mark.parametrize(("path", "command", "parameter"), TRIED)
-def test_an_argument_that_means_nothing_is_answered_with_a_sentence(
+def test_meaningless_argument_is_answered_with_a_sentence(
     path: tuple[str, ...],
     command: click.Command,
     parameter: click.Parameter,
@@ -128,7 +128,7 @@ def test_an_argument_that_means_nothing_is_answered_with_a_sentence(
 
 
 @pytest.mark.parametrize("name", [str(field.validation_alias) for field in Settings.model_fields.values()])
-def test_a_setting_that_means_nothing_is_answered_with_a_sentence(
+def test_meaningless_setting_is_answered_with_a_sentence(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for value in VALUES:
@@ -141,7 +141,7 @@ def test_a_setting_that_means_nothing_is_answered_with_a_sentence(
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e308"])
 @pytest.mark.parametrize("name", ["LAKEHOUSE_MEMORY_GB", "LAKEHOUSE_QUARANTINE_LIMIT", "LAKEHOUSE_REPAIR_DAYS"])
-def test_a_number_beyond_numbers_is_no_setting(
+def test_number_beyond_numbers_is_no_setting(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)

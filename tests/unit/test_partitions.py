@@ -15,6 +15,6 @@ def test_dates_that_are_listed_once_are_those_that_dagster_lists() -> None:
             assert DAILY.get_partition_keys(datetime(2017, 3, 9, tzinfo=UTC))[-1] > DAILY.get_partition_keys()[-1]
 
 
-def test_who_changes_the_list_changes_nobody_elses() -> None:
+def test_changing_the_list_affects_no_other_caller() -> None:
     DAILY.get_partition_keys().clear()  # type: ignore[attr-defined]
     assert DAILY.get_partition_keys()

@@ -117,7 +117,7 @@ def _of_instance(tree: ast.Module) -> Iterator[str]:
             yield node.attr
 
 
-def test_what_dagster_does_not_list_of_an_instance_is_there_and_listed_here() -> None:
+def test_unlisted_methods_of_the_instance_exist_and_are_listed() -> None:
     used = {use for path in OUTSIDE.values() for use in _of_instance(ast.parse(path.read_text()))}
     listed = {name for name in used if is_public(inspect.getattr_static(dg.DagsterInstance, name))}
     assert used - listed == set(UNLISTED)

@@ -82,7 +82,7 @@ def test_every_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert found.gone_limit == 0.2
 
 
-def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SHOP_DATABASE_URL", "LAKE_URL", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_START_DATE", "LAKEHOUSE_HOME"):
         monkeypatch.setenv(name, "")
     assert settings() == Settings.model_validate({})
@@ -103,7 +103,7 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("/srv/../lake", "/lake"),
     ],
 )
-def test_the_root_of_the_lake_has_no_trailing_slash(monkeypatch: pytest.MonkeyPatch, given: str, expected: str) -> None:
+def test_root_of_the_lake_has_no_trailing_slash(monkeypatch: pytest.MonkeyPatch, given: str, expected: str) -> None:
     monkeypatch.setenv("LAKE_URL", given)
     assert settings().lake_url == expected
 
@@ -118,7 +118,7 @@ def test_directories_are_absolute_wherever_the_process_goes(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("zone", ["Berlin", "Europe/Berlim", "+01:00", "../etc/passwd", "/etc/localtime"])
-def test_a_time_zone_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_time_zone_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
     assert "LAKEHOUSE_TIMEZONE" in message
     assert repr(zone) in message
@@ -126,24 +126,24 @@ def test_a_time_zone_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("zone", ["Europe", "America/Argentina"])
-def test_a_part_of_a_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_part_of_a_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     assert "expected a name such as 'Europe/Berlin'" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
 
 
 @pytest.mark.parametrize("zone", ["Factory", "localtime", "right/Europe/Berlin"])
-def test_a_time_zone_that_means_another_thing_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+def test_ambiguous_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
     assert "LAKEHOUSE_TIMEZONE" in _refused(monkeypatch, LAKEHOUSE_TIMEZONE=zone)
 
 
 @pytest.mark.parametrize("text", ["2017-02-29", "yesterday", "01.02.2017", "20170101x", "2017-01-01T10:00:00"])
-def test_a_start_date_that_is_no_date_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_start_date_that_is_no_date_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_START_DATE=text)
     assert "LAKEHOUSE_START_DATE" in message
     assert text in message
 
 
 @pytest.mark.parametrize(("text", "fits"), [("1900-12-31", False), ("0001-01-01", False), ("1901-01-01", True)])
-def test_the_first_partition_lies_after_the_beginning_of_history(
+def test_first_partition_lies_after_the_beginning_of_history(
     monkeypatch: pytest.MonkeyPatch, text: str, fits: bool
 ) -> None:
     if fits:
@@ -156,9 +156,7 @@ def test_the_first_partition_lies_after_the_beginning_of_history(
 
 
 @pytest.mark.parametrize("name", ["LAKEHOUSE_TIME_ZONE", "LAKEHOUSE_ENGIN", "LAKEHOUSE_"])
-def test_a_setting_that_does_not_exist_is_refused_with_those_that_do(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_unknown_setting_is_refused_with_known_ones(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     message = _refused(monkeypatch, **{name: SECRET})
     assert f"unknown setting {name};" in message
     for known in ("LAKEHOUSE_HOME", "LAKEHOUSE_START_DATE", "LAKEHOUSE_TIMEZONE", "LAKEHOUSE_ENGINE"):
@@ -166,14 +164,14 @@ def test_a_setting_that_does_not_exist_is_refused_with_those_that_do(
     assert SECRET not in message
 
 
-def test_names_of_others_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKE_TIMEZONE", "x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     settings()
 
 
 @pytest.mark.parametrize("name", ["LAKEHOUSE_ENGINE", "LAKEHOUSE_EXECUTOR"])
-def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_unknown_choice_is_refused_with_known_ones(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     message = _refused(monkeypatch, **{name: "abacus"})
     assert name in message
     assert "'abacus'" in message
@@ -203,7 +201,7 @@ _WRONG_URLS = [
 
 @pytest.mark.parametrize("variable", ["SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL"])
 @pytest.mark.parametrize("url", _WRONG_URLS)
-def test_a_url_that_is_not_of_postgres_is_refused_without_showing_it(
+def test_url_not_of_postgres_is_refused_without_showing_it(
     monkeypatch: pytest.MonkeyPatch, variable: str, url: str
 ) -> None:
     message = _refused(monkeypatch, **{variable: url})
@@ -211,25 +209,23 @@ def test_a_url_that_is_not_of_postgres_is_refused_without_showing_it(
     assert SECRET not in message
 
 
-def test_a_refused_url_says_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_url_says_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     message = _refused(monkeypatch, SHOP_DATABASE_URL="mysql://host/db")
     assert "expected postgresql://user:password@host:port/database" in message
 
 
-def test_a_url_whose_host_cannot_be_read_is_refused_without_showing_the_password(
+def test_url_with_unreadable_host_is_refused_without_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert SECRET not in _refused(monkeypatch, SHOP_DATABASE_URL=f"postgresql://user:{SECRET}\u2100@host/db")
 
 
-def test_the_settings_do_not_show_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_show_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", f"postgresql://user:{SECRET}@host/db")
     assert SECRET not in repr(settings())
 
 
-def test_a_dotenv_file_counts_as_environment_and_the_environment_goes_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_dotenv_file_counts_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("LAKEHOUSE_TIMEZONE=Europe/Berlin\nLAKEHOUSE_START_DATE=2020-01-01\nAWS_REGION=eu-central-1\n")
     # What is put into the environment is taken out of it again.
@@ -241,9 +237,7 @@ def test_a_dotenv_file_counts_as_environment_and_the_environment_goes_first(
     assert settings().start_date == date(2021, 1, 1)
 
 
-def test_a_setting_that_does_not_exist_is_refused_in_a_dotenv_file_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unknown_setting_in_a_dotenv_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("LAKEHOUSE_TIME_ZONE=Europe/Berlin\n")
     monkeypatch.setitem(Settings.model_config, "env_file", dotenv)
@@ -261,7 +255,7 @@ def test_every_line_of_the_example_is_a_setting(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("home", ["/srv/my lake", "/srv/größer", "/srv/a,b"])
-def test_a_path_that_delta_escapes_is_refused(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_path_that_delta_escapes_is_refused(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_HOME=home)
     assert home in message
     assert "set LAKE_URL or LAKEHOUSE_HOME" in message
@@ -276,7 +270,7 @@ def test_a_path_that_delta_escapes_is_refused(monkeypatch: pytest.MonkeyPatch, h
         ("5b0c8f", "1", "s3://bucket/lake/branches/5b0c8f"),
     ],
 )
-def test_a_branch_deployment_has_a_lake_of_its_own(
+def test_branch_deployment_has_a_lake_of_its_own(
     monkeypatch: pytest.MonkeyPatch, deployment: str | None, is_branch: str | None, expected: str
 ) -> None:
     told = {"DAGSTER_CLOUD_DEPLOYMENT_NAME": deployment, "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT": is_branch}
@@ -288,7 +282,7 @@ def test_a_branch_deployment_has_a_lake_of_its_own(
 
 
 @pytest.mark.parametrize("name", ["Orders", "orders-prod", "orders/*", "a" * 256])
-def test_a_name_that_glue_and_athena_do_not_agree_on_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_name_unsafe_for_glue_or_athena_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_GLUE_DATABASE=name)
     assert "LAKEHOUSE_GLUE_DATABASE: " in message
     assert "expected lower-case letters, digits and underscores" in message
@@ -302,7 +296,7 @@ def test_a_name_that_glue_and_athena_do_not_agree_on_is_refused(monkeypatch: pyt
         *("sc://spark:15002;token=s3cr3t", "sc://me:s3cr3t@spark:15002", "sc://spark:15002?token=s3cr3t"),
     ],
 )
-def test_an_engine_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
+def test_engine_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
     message = _refused(monkeypatch, LAKEHOUSE_ENGINE="spark", SPARK_REMOTE=remote)
     assert "expected the URL of a Spark Connect endpoint, sc://host:port" in message
     assert SECRET not in message
@@ -312,7 +306,7 @@ def test_an_engine_that_cannot_be_reached_is_refused(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("remote", ["sc://spark:15002", "sc://spark.example.com:443/;token=s3cr3t;user_id=me"])
-def test_an_endpoint_is_kept_with_what_it_asks_for(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
+def test_endpoint_is_kept_with_what_it_asks_for(monkeypatch: pytest.MonkeyPatch, remote: str) -> None:
     monkeypatch.setenv("LAKEHOUSE_ENGINE", "spark")
     monkeypatch.setenv("SPARK_REMOTE", remote)
     assert settings().spark_remote == remote
@@ -327,9 +321,7 @@ def test_an_endpoint_is_kept_with_what_it_asks_for(monkeypatch: pytest.MonkeyPat
         ("postgresql://h/d?service=own", "postgresql://h/d?service=own"),
     ],
 )
-def test_a_service_means_the_databases_that_are_configured(
-    monkeypatch: pytest.MonkeyPatch, url: str, expected: str
-) -> None:
+def test_service_means_the_configured_databases(monkeypatch: pytest.MonkeyPatch, url: str, expected: str) -> None:
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", url)
     monkeypatch.setenv("PGSERVICE", "loader one")
     found = settings()

@@ -28,7 +28,7 @@ def test_actions_are_pinned_by_commit(workflow: dict[Any, Any]) -> None:
     assert [action for action in used if not re.search(r"@[0-9a-f]{40}$", action)] == []
 
 
-def test_nothing_may_be_written_and_no_secret_is_needed(workflow: dict[Any, Any]) -> None:
+def test_workflows_need_no_write_access_and_no_secret(workflow: dict[Any, Any]) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     assert not [job for job in workflow["jobs"].values() if "permissions" in job]
     assert "secrets." not in str(workflow)
@@ -36,7 +36,7 @@ def test_nothing_may_be_written_and_no_secret_is_needed(workflow: dict[Any, Any]
     assert "pull_request_target" not in workflow[True]
 
 
-def test_what_is_run_are_targets_of_make_and_no_name_of_a_branch(workflow: dict[Any, Any]) -> None:
+def test_workflows_run_make_targets_and_no_branch_names(workflow: dict[Any, Any]) -> None:
     runs = [step["run"] for step in steps(workflow) if "run" in step]
     targets = re.findall(r"make ([\w-]+)", " ".join(runs))
     assert {"check", "test", "pr-checks"} <= set(targets)

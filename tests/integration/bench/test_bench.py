@@ -54,9 +54,7 @@ def one_run(
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_a_run_is_measured_and_its_numbers_add_up(
-    shop_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_is_measured_and_its_numbers_add_up(shop_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", shop_url)
     monkeypatch.setattr(command, "measure", one_run)
     monkeypatch.setattr(command, "WORKS", ["year"])
@@ -102,7 +100,7 @@ def test_a_run_is_measured_and_its_numbers_add_up(
     assert f"### year: {FIRST} to {LAST}" in page
 
 
-def test_each_order_of_one_date_stands_fifty_times(postgres_url_factory: Callable[[str], str]) -> None:
+def test_each_order_of_one_date_is_copied_fifty_times(postgres_url_factory: Callable[[str], str]) -> None:
     url = postgres_url_factory("skewed")
     schema = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
     with dbapi.connect(url) as connection, connection.cursor() as cursor:

@@ -20,7 +20,7 @@ SECRET = "s3cret"
         ("2017-01-03", "2017-01-02", "the range is empty: found 2017-01-03 to 2017-01-02"),
     ],
 )
-def test_a_range_that_cannot_be_run_is_refused(command: Command, first: str, last: str, said: str) -> None:
+def test_range_that_cannot_be_run_is_refused(command: Command, first: str, last: str, said: str) -> None:
     status, _, errors = command("backfill", first, last)
     assert status == 1
     assert errors.startswith("Error: ")
@@ -28,12 +28,12 @@ def test_a_range_that_cannot_be_run_is_refused(command: Command, first: str, las
     assert errors.count("\n") == 1
 
 
-def test_the_refusal_names_the_last_partition(command: Command) -> None:
+def test_refusal_names_the_last_partition(command: Command) -> None:
     _, _, errors = command("backfill", "2017-01-01", "2099-01-01")
     assert errors.rstrip().endswith(f"to {DAILY.get_last_partition_key()}")
 
 
-def test_an_unknown_job_is_refused_with_the_jobs_there_are(command: Command) -> None:
+def test_unknown_job_is_refused_with_the_jobs_there_are(command: Command) -> None:
     status, _, errors = command("backfill", "2017-01-01", "2017-01-02", "--job", "nonsense")
     assert status == 1
     assert "nonsense" in errors
@@ -41,7 +41,7 @@ def test_an_unknown_job_is_refused_with_the_jobs_there_are(command: Command) -> 
     assert "__ASSET_JOB" not in errors
 
 
-def test_a_start_date_that_is_yet_to_come_is_refused(tmp_path: Path) -> None:
+def test_start_date_that_is_yet_to_come_is_refused(tmp_path: Path) -> None:
     done = command_line(
         ["backfill", "2099-01-01", "2099-01-02"], LAKEHOUSE_HOME=str(tmp_path), LAKEHOUSE_START_DATE="2099-01-01"
     )
@@ -50,18 +50,18 @@ def test_a_start_date_that_is_yet_to_come_is_refused(tmp_path: Path) -> None:
     assert "LAKEHOUSE_START_DATE" in done.stderr
 
 
-def test_what_is_no_date_is_an_error_of_usage(command: Command) -> None:
+def test_invalid_date_is_a_usage_error(command: Command) -> None:
     status, _, errors = command("backfill", "2017-13-01", "2017-01-02")
     assert status == 2
     assert "'2017-13-01'" in errors
 
 
-def test_the_usage_names_the_arguments(command: Command) -> None:
+def test_usage_names_the_arguments(command: Command) -> None:
     _, output, _ = command("backfill", "--help")
     assert "FIRST LAST" in output
 
 
-def test_the_urls_in_force_are_printed(command: Command, tmp_path: Path) -> None:
+def test_urls_in_force_are_printed(command: Command, tmp_path: Path) -> None:
     given = {
         "SHOP_DATABASE_URL": f"postgresql://reader:{SECRET}@shop.example:5433/shop",
         "WAREHOUSE_DATABASE_URL": f"postgresql://dbt:{SECRET}@dwh.example/dwh",
@@ -95,7 +95,7 @@ def test_without_urls_the_embedded_server_starts_and_stops(tmp_path: Path) -> No
         ({"SHOP_DATABASE_URL": f"mysql://root:{SECRET}@shop/shop"}, "not a Postgres URL"),
     ],
 )
-def test_a_setting_that_is_not_understood_is_refused(command: Command, environment: dict[str, str], said: str) -> None:
+def test_invalid_setting_is_refused(command: Command, environment: dict[str, str], said: str) -> None:
     status, output, errors = command("url", "lake", **environment)
     assert (status, output) == (1, "")
     assert errors.startswith("Error: the environment cannot be read:")
@@ -103,7 +103,7 @@ def test_a_setting_that_is_not_understood_is_refused(command: Command, environme
     assert SECRET not in errors
 
 
-def test_the_dictionary_is_asked_by_the_name_of_a_table(command: Command) -> None:
+def test_dictionary_is_asked_by_the_name_of_a_table(command: Command) -> None:
     status, output, _ = command("dictionary", "marts.fct_orders")
     assert status == 0
     assert output.startswith("marts.fct_orders: One row per order")
@@ -113,7 +113,7 @@ def test_the_dictionary_is_asked_by_the_name_of_a_table(command: Command) -> Non
     assert errors.startswith("Error: there is no table 'fct_nonsense'; expected one of ")
 
 
-def test_where_nothing_has_run_there_is_nothing_to_prune(command: Command, tmp_path: Path) -> None:
+def test_prune_does_nothing_before_the_first_run(command: Command, tmp_path: Path) -> None:
     status, output, _ = command("prune", "--dry-run")
     assert status == 0
     assert "There is no history yet in" in output

@@ -23,7 +23,7 @@ def run_script(url: str, script: str) -> None:
         cursor.execute(script)
 
 
-def test_it_ends_with_the_latest_change_of_any_table_and_an_empty_shop_is_refused(
+def test_demo_ends_with_latest_change_and_refuses_an_empty_shop(
     postgres_url_factory: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -70,7 +70,7 @@ def errors_of(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_what_is_lost_is_told_and_mended_by_the_commands(lakehouse: Lakehouse, command: Command) -> None:
+def test_losses_are_reported_and_repaired_by_the_named_commands(lakehouse: Lakehouse, command: Command) -> None:
     status, found = looked(command)
     assert (status, errors_of(found)) == (0, {})
     assert lakehouse.wrong_marts() == {}
@@ -106,7 +106,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_a_home_that_is_empty_stays_empty_and_nothing_is_started(command: Command, tmp_path: Path) -> None:
+def test_home_that_is_empty_stays_empty_and_nothing_is_started(command: Command, tmp_path: Path) -> None:
     status, found = looked(command)
     assert (status, found["errors"]) == (0, 0)
     assert [(one["what"], one["found"]) for one in found["findings"]] == [
@@ -118,7 +118,7 @@ def test_a_home_that_is_empty_stays_empty_and_nothing_is_started(command: Comman
 
 
 @pytest.mark.usefixtures("nowhere")
-def test_what_cannot_be_looked_at_keeps_nobody_from_being_looked_at(command: Command, tmp_path: Path) -> None:
+def test_doctor_inspects_the_rest_when_one_part_is_unreadable(command: Command, tmp_path: Path) -> None:
     nobody = "postgresql://reader@127.0.0.1:1/shop"
     (tmp_path / "sensors").mkdir()
     (tmp_path / "sensors" / "touched_dates_sensor.json").write_text("{")

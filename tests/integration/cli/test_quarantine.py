@@ -75,7 +75,7 @@ def test_reasons_are_listed_with_since_when_and_what_to_do(command: Command) -> 
     assert ["order_unknown", "1", "2020-03-01", "2020-03-01", "2020-03-02", "wait"] in lines
 
 
-def test_a_list_for_programs(command: Command) -> None:
+def test_list_has_a_json_form(command: Command) -> None:
     status, output, _ = command("quarantine", "list", "--json", "--reason", "order_unknown")
     assert status == 0
     assert json.loads(output) == {
@@ -107,7 +107,7 @@ def test_a_list_for_programs(command: Command) -> None:
         (["--table", "orders"], []),
     ],
 )
-def test_what_is_meant_can_be_chosen(command: Command, filters: list[str], rows: list[int]) -> None:
+def test_list_filters_select_rows(command: Command, filters: list[str], rows: list[int]) -> None:
     _, output, _ = command("quarantine", "list", "--json", *filters)
     assert [row["rows"] for row in json.loads(output)["reasons"]] == rows
 
@@ -122,14 +122,14 @@ def test_what_is_meant_can_be_chosen(command: Command, filters: list[str], rows:
         (["export", ".", "--table", "orders"], "nothing is in quarantine of what was asked for"),
     ],
 )
-def test_what_is_not_there_is_refused(command: Command, lake: Lake, arguments: list[str], said: str) -> None:
+def test_unknown_argument_is_refused(command: Command, lake: Lake, arguments: list[str], said: str) -> None:
     write(lake, ORDERS, {})
     status, output, errors = command("quarantine", *arguments)
     assert (status, output) == (1, "")
     assert said in errors
 
 
-def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Command) -> None:
+def test_row_is_shown_with_values_history_place_and_next_step(command: Command) -> None:
     lines = lines_of(command, "show", "order_items", "o'1 / 1")
     assert lines[:6] == [
         "order_items o'1 / 1, 2020-03-01, rejected by version 1 of its contract",
@@ -153,7 +153,7 @@ def test_a_row_is_shown_with_its_values_history_place_and_what_to_do(command: Co
         ("order_before_start", ["Why the order is left out:", "quarantine show orders 'o 3'"]),
     ],
 )
-def test_a_row_that_waits_for_its_order_is_told_to_wait(
+def test_row_waiting_for_its_order_is_advised_to_wait(
     command: Command, lake: Lake, reason: str, said: list[str]
 ) -> None:
     reject(lake, ORDER_ITEMS, {"line_number": 4, "reasons": reason, "order_id": "o 3"})
@@ -173,7 +173,7 @@ def test_personal_values_are_shown_when_asked_for(command: Command, lake: Lake) 
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_rows_are_exported_with_what_is_demanded_of_them(command: Command, tmp_path: Path, form: str) -> None:
+def test_rows_are_exported_with_their_demands(command: Command, tmp_path: Path, form: str) -> None:
     folder = tmp_path / "to fix"
     told = lines_of(command, "export", str(folder), "--format", form)
     assert [line.rpartition("/")[2] for line in told] == [f"customers.{form}: 1 row", f"order_items.{form}: 3 rows"]
@@ -211,7 +211,7 @@ expires = {expires}
         ("discount_negative", "o5 / 1", "2020-03-02", "stale", 0, ["2020-02-29", "2020-03-02"]),
     ],
 )
-def test_a_waiver_is_told_by_what_it_meets(
+def test_waivers_are_listed_with_the_rows_they_match(
     command: Command,
     lake: Lake,
     tmp_path: Path,
@@ -243,13 +243,13 @@ def test_a_waiver_is_told_by_what_it_meets(
     assert f"  until {expires}, shop: Goodwill" in lines
 
 
-def test_waivers_that_are_asked_for_must_be_there(command: Command, tmp_path: Path) -> None:
+def test_requested_waiver_file_must_exist(command: Command, tmp_path: Path) -> None:
     status, _, errors = command("quarantine", "list", LAKEHOUSE_WAIVERS=str(tmp_path / "none.toml"))
     assert status == 1
     assert "none.toml cannot be read" in errors
 
 
-def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
+def test_replay_runs_bad_dates_last_and_continues_after_failure(
     command: Command, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = {"passed": False, "severity": "ERROR", "run_id": "before", "evaluated_at": at("2020-03-05 00:00")}
@@ -282,7 +282,7 @@ def test_a_replay_leaves_bad_dates_to_the_end_and_goes_on_after_a_failure(
     ]
 
 
-def test_an_empty_lake_stays_empty(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_lake_stays_empty(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = tmp_path / "empty"
     monkeypatch.setenv("LAKE_URL", str(empty))
     assert lines_of(command, "list") == ["Nothing is in quarantine."]

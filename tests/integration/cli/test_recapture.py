@@ -83,7 +83,7 @@ DAMAGES = pytest.mark.parametrize(("damage", "said"), [(cut_off, "bytes, expecte
 
 
 @DAMAGES
-def test_a_run_names_the_way_out_and_it_leads_to_a_whole_lake(
+def test_run_names_commands_that_restore_the_lake(
     lakehouse: Lakehouse, command: Command, damage: Callable[[Path], None], said: str
 ) -> None:
     broken = file_with(lakehouse, RAW_ORDERS, "o1")
@@ -118,7 +118,7 @@ def test_a_run_names_the_way_out_and_it_leads_to_a_whole_lake(
     [(RAW_CUSTOMERS, "c1", "c1"), (RAW_ORDER_ITEMS, "o1", "o1"), (RAW_PAYMENTS, "y1", "y1")],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_every_table_says_what_is_lost_of_it_and_what_to_derive(
+def test_every_table_names_losses_and_dates_to_derive(
     lakehouse: Lakehouse, command: Command, table: Table, key: str, lost: str
 ) -> None:
     file_with(lakehouse, table, key).unlink()
@@ -131,7 +131,7 @@ def test_every_table_says_what_is_lost_of_it_and_what_to_derive(
         assert accounts(lakehouse.lake, cleansed).missing == 0
 
 
-def test_what_only_the_cleansed_table_knows_is_told_by_its_whole_key(lakehouse: Lakehouse, command: Command) -> None:
+def test_row_known_only_to_cleansed_is_named_by_its_whole_key(lakehouse: Lakehouse, command: Command) -> None:
     lakehouse.shop(f"INSERT INTO shop.{LINES} VALUES ('o3', 2, 'p1', 1, 3, 0, '{DAY} 12:30')")
     assert failures(lakehouse.run("2017-01-01", LATER, select=IN_THE_LAKE)) == []
     # Deleted there rather than marked.
@@ -165,7 +165,7 @@ def test_text_that_is_no_utf8_is_kept_and_marked(lakehouse: Lakehouse, command: 
     assert failures(lakehouse.run(DAY, select="group:raw")) == []
 
 
-def test_a_date_that_is_whole_stays_as_it_is(lakehouse: Lakehouse, command: Command) -> None:
+def test_intact_date_stays_as_it_is(lakehouse: Lakehouse, command: Command) -> None:
     before = lakehouse.lake.open(RAW_ORDERS).version()
     status, out, _ = command("recapture", "orders", DAY)
     assert (status, out) == (0, f"raw/orders on {DAY}: every file is whole. 0 rows of the shop were added.\n")
@@ -183,7 +183,7 @@ def test_a_date_that_is_whole_stays_as_it_is(lakehouse: Lakehouse, command: Comm
         (("orders", "2016-12-31"), "2016-12-31 is before the first capture date, 2017-01-01"),
     ],
 )
-def test_what_cannot_be_taken_again_is_told(
+def test_unrecoverable_rows_are_reported(
     lakehouse: Lakehouse, command: Command, arguments: tuple[str, str], said: str
 ) -> None:
     assert lakehouse.lake.open(RAW_ORDERS).version() > 0
@@ -216,7 +216,7 @@ class TestInTheLake:
         extras = pl.DataFrame({"gift": ["yes"] * len(given)}, schema={"gift": pl.String})
         return recapture(lake, RAW_ORDERS, on("2020-03-02"), of_shop, extras, self.CALENDAR)
 
-    def test_other_dates_stay_and_columns_beside_the_contract_come_along(self, lake: Lake) -> None:
+    def test_recapture_keeps_other_dates_and_extra_columns(self, lake: Lake) -> None:
         (path, *_) = files_of(lake.open(RAW_ORDERS), RAW_ORDERS).filter(pl.col("date") == on("2020-03-02"))["path"]
         Path(lake.location(RAW_ORDERS), path).unlink()
         version = lake.open(RAW_ORDERS).version()
@@ -229,16 +229,14 @@ class TestInTheLake:
         # A column that comes, and the date.
         assert lake.open(RAW_ORDERS).version() == version + 2
 
-    def test_a_date_of_which_nothing_is_left_is_empty(self, lake: Lake) -> None:
+    def test_date_without_remaining_rows_is_empty(self, lake: Lake) -> None:
         for path in files_of(lake.open(RAW_ORDERS), RAW_ORDERS).filter(pl.col("date") == on("2020-03-02"))["path"]:
             Path(lake.location(RAW_ORDERS), path).write_bytes(b"")
         done = self.again(lake)
         assert (done.before, done.kept.height, done.taken.height) == (2, 0, 0)
         assert self.stored(lake) == [("o2", "2020-03-03")]
 
-    def test_what_somebody_else_captures_meanwhile_is_not_lost(
-        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_concurrent_capture_is_not_lost(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         paths = files_of(lake.open(RAW_ORDERS), RAW_ORDERS).filter(pl.col("date") == on("2020-03-02"))["path"]
         Path(lake.location(RAW_ORDERS), paths[0]).unlink()
         attempts: list[str] = []

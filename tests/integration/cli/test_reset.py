@@ -153,7 +153,7 @@ def test_single_tables_are_built_again_as_they_were(built: Lakehouse, capsys: py
 
 
 @pytest.mark.long
-def test_what_was_captured_goes_where_that_is_asked_for(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
+def test_raw_is_removed_on_request(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     index = built.lake_rows(KEY_DATES)
     versions = built.lake_rows(RAW_ORDERS)
     reset("orders", raw=True, yes=True)
@@ -170,7 +170,7 @@ def test_what_was_captured_goes_where_that_is_asked_for(built: Lakehouse, capsys
     assert built.wrong_marts() == {}
 
 
-def test_nothing_goes_while_something_is_at_work_or_nobody_agrees(built: Lakehouse) -> None:
+def test_reset_refuses_while_runs_work_or_without_consent(built: Lakehouse) -> None:
     instance = built.instance
     assert instance is not None
     before = stands(built)
@@ -197,7 +197,7 @@ def test_nothing_goes_while_something_is_at_work_or_nobody_agrees(built: Lakehou
 
 
 @pytest.mark.parametrize("place", ["disk", "s3"])
-def test_a_table_goes_with_all_of_its_files(
+def test_table_goes_with_all_of_its_files(
     place: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = str(tmp_path)

@@ -63,7 +63,7 @@ def answer(command: Command, *arguments: str) -> Any:
 
 
 class TestStatus:
-    def test_an_empty_lake_stays_empty(self, command: Command, tmp_path: Path) -> None:
+    def test_empty_lake_stays_empty(self, command: Command, tmp_path: Path) -> None:
         status, output, errors = command("status")
         assert (status, errors) == (0, "")
         assert output.startswith(f"Nothing here yet: no table in {tmp_path}/lake; `make demo` or `make backfill`")
@@ -94,12 +94,12 @@ class TestStatus:
         profile = found["curated/customer_profile"]
         assert (profile["rows"], profile["dates"], profile["first"], profile["version"]) == (1, None, None, 1)
 
-    def test_a_table_without_rows_has_no_dates(self, command: Command, lake: Lake) -> None:
+    def test_table_without_rows_has_no_dates(self, command: Command, lake: Lake) -> None:
         lake.open(RAW_ORDERS)
         (found,) = answer(command, "status")["tables"]
         assert (found["rows"], found["dates"], found["first"], found["last"], found["version"]) == (0, 0, None, None, 0)
 
-    def test_checks_that_do_not_hold_stand_below(self, command: Command, lake: Lake) -> None:
+    def test_failing_checks_are_listed_below(self, command: Command, lake: Lake) -> None:
         write(lake, ORDERS, {"order_date": date(2017, 3, 1)})
         write(lake, DAILY_SALES, sales("2017-03-01", "1.00"))
         judged = {"run_id": "run", "evaluated_at": datetime(2017, 3, 2, tzinfo=UTC), "severity": "ERROR"}
@@ -120,7 +120,7 @@ class TestStatus:
         assert "✗ cleansed/orders: FAILED no_row_lost (2 dates)" in lines
         assert max(map(len, lines)) <= 80
 
-    def test_a_full_line_fits_into_80_columns(self, command: Command, lake: Lake) -> None:
+    def test_full_line_fits_into_80_columns(self, command: Command, lake: Lake) -> None:
         write(lake, ORDERS, {"order_date": date(2017, 3, 1)}, {"order_date": date(2018, 1, 1)})
         quarantine(lake, "o1", "o2")
         _, output, _ = command("status")
@@ -163,7 +163,7 @@ class TestStatus:
         (line,) = [line for line in lines_of(output) if line.startswith("  fct_orders ")]
         assert line.split() == ["fct_orders", "~3", "2", "2017-03-01", "2017-03-04"]
 
-    def test_a_warehouse_that_cannot_be_reached_is_no_failure(
+    def test_warehouse_that_cannot_be_reached_is_no_failure(
         self, command: Command, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lake.open(RAW_ORDERS)
@@ -197,7 +197,7 @@ class TestChecks:
         ]
         record(lake, pl.DataFrame(results, schema=CHECK_RESULTS.schema))
 
-    def test_the_summary_names_what_does_not_hold(self, command: Command) -> None:
+    def test_summary_names_failing_checks(self, command: Command) -> None:
         status, output, _ = command("checks")
         lines = lines_of(output)
         assert status == 0
@@ -207,7 +207,7 @@ class TestChecks:
         assert max(map(len, lines)) <= 80
         assert "\x1b" not in output
 
-    def test_what_fails_is_told_with_the_command_that_repairs_it(self, command: Command) -> None:
+    def test_failing_check_is_shown_with_its_repair_command(self, command: Command) -> None:
         status, output, _ = command("checks", "--failed")
         assert status == 1
         assert lines_of(output)[:5] == [
@@ -224,13 +224,13 @@ class TestChecks:
             ("2017-01-03", "25 of 30 rows rejected"),
         ]
 
-    def test_a_date_shows_what_each_check_found(self, command: Command) -> None:
+    def test_date_shows_what_each_check_found(self, command: Command) -> None:
         status, output, _ = command("checks", "--date", "2017-01-02", "--table", "cleansed.order_items")
         assert status == 0
         assert "    found     25 of 30 rows rejected" in lines_of(output)
         assert "raw_matches_source" not in output
 
-    def test_the_last_evaluation_counts_and_the_others_are_remembered(self, command: Command, lake: Lake) -> None:
+    def test_last_evaluation_counts_and_earlier_ones_are_kept(self, command: Command, lake: Lake) -> None:
         self.judge(lake, "a-later-run", "ERROR", self.BROKEN, ())
         status, output, _ = command("checks", "--failed")
         assert (status, output) == (0, "No check fails.\n")
@@ -238,13 +238,13 @@ class TestChecks:
         assert [line[0] for line in history] == ["c", "✗", " ", "✓"]
         assert history[2] == "    fails on 2017-01-02 to 2017-01-03"
 
-    def test_a_warning_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
+    def test_warning_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
         self.judge(lake, "a-later-run", "WARN", self.BROKEN, self.BROKEN)
         status, output, _ = command("checks", "--failed")
         assert status == 0
         assert output.startswith("! cleansed/order_items rejected_share")
 
-    def test_what_is_unusual_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
+    def test_unusual_value_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
         self.judge(lake, "a-later-run", "ERROR", self.BROKEN, ())
         unusual = {"asset": "curated/daily_sales", "check_name": "volume_as_usual", "date": self.DAYS[0]}
         judged = {"passed": False, "severity": "ERROR", "run_id": "r", "evaluated_at": datetime.now(UTC)}
@@ -254,7 +254,7 @@ class TestChecks:
         assert output.startswith("✗ curated/daily_sales volume_as_usual")
         assert "backfill" not in output
 
-    def test_an_empty_lake_stays_empty(self, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_empty_lake_stays_empty(self, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         empty = tmp_path / "empty"
         monkeypatch.setenv("LAKE_URL", str(empty))
         assert command("checks")[:2] == (0, "No check result yet; `make backfill` makes some.\n")
@@ -289,12 +289,12 @@ class TestSql:
         query = "select order_date from curated.daily_sales where net = 0.10"
         assert answer(command, "sql", query) == [{"order_date": "2017-03-01"}]
 
-    def test_a_table_shows_decimals_and_nulls(self, command: Command) -> None:
+    def test_table_shows_decimals_and_nulls(self, command: Command) -> None:
         status, output, _ = command("sql", "select order_id, customer_id, versions from cleansed.orders")
         assert status == 0
         assert lines_of(output)[2:] == ["o1        null                1", "1 row."]
 
-    def test_a_limit_says_that_there_is_more(self, command: Command) -> None:
+    def test_limit_says_that_there_is_more(self, command: Command) -> None:
         _, output, _ = command("sql", "select net from curated.daily_sales order by net", "--limit", "1")
         assert lines_of(output)[2:] == ["0.1000", "The first 1 rows; --limit shows more."]
         _, output, _ = command("sql", "select net from curated.daily_sales order by net", "--limit", "2")
@@ -318,7 +318,7 @@ class TestSql:
             ("delete from cleansed.orders", ["not changed", "select"]),
         ],
     )
-    def test_what_cannot_be_answered_is_refused_with_what_there_is(
+    def test_invalid_query_is_refused_with_known_names(
         self, command: Command, lake: Lake, query: str, said: list[str]
     ) -> None:
         status, output, errors = command("sql", query)
@@ -327,7 +327,7 @@ class TestSql:
         assert [phrase for phrase in said if phrase.lower() not in errors.lower()] == [], errors
         assert not (Path(lake.url) / "raw").exists()
 
-    def test_only_the_tables_that_are_named_are_opened(self, command: Command, lake: Lake) -> None:
+    def test_only_named_tables_are_opened(self, command: Command, lake: Lake) -> None:
         broken = Path(lake.url) / ORDERS.path / "_delta_log"
         next(broken.glob("*0.json")).write_text("not a log")
         assert len(answer(command, "sql", "select net from curated.daily_sales")) == 2
@@ -343,13 +343,13 @@ class TestRead:
         return sorted(row["net"] for row in answer(command, "read", *arguments))
 
     @pytest.mark.parametrize("name", ["curated.daily_sales", "curated/daily_sales", "daily_sales"])
-    def test_a_version_shows_the_table_as_it_was(self, command: Command, name: str) -> None:
+    def test_version_shows_the_table_as_it_was(self, command: Command, name: str) -> None:
         assert self.nets(command, name) == ["0.1000", "0.2000"]
         assert self.nets(command, name, "--version", "2") == ["0.1000", "0.2000"]
         assert self.nets(command, name, "--version", "1") == ["0.1000"]
         assert self.nets(command, name, "--version", "0") == []
 
-    def test_an_instant_shows_what_was_there_then(self, command: Command, lake: Lake) -> None:
+    def test_instant_shows_the_table_as_of_then(self, command: Command, lake: Lake) -> None:
         commits = DeltaTable(f"{lake.url}/{DAILY_SALES.path}").history()
         first = next(commit["timestamp"] for commit in commits if commit["version"] == 1)
         then = datetime.fromtimestamp(first / 1000, UTC)
@@ -359,11 +359,11 @@ class TestRead:
         at_home = (then + timedelta(hours=2)).replace(tzinfo=None).isoformat() + "+02:00"
         assert self.nets(command, "daily_sales", "--as-of", at_home) == ["0.1000"]
 
-    def test_a_date_shows_its_partition(self, command: Command) -> None:
+    def test_date_shows_its_partition(self, command: Command) -> None:
         assert self.nets(command, "daily_sales", "--date", "2017-03-02") == ["0.2000"]
         assert self.nets(command, "daily_sales", "--date", "2017-03-03") == []
 
-    def test_a_table_says_which_version_it_is(self, command: Command) -> None:
+    def test_table_says_which_version_it_is(self, command: Command) -> None:
         _, output, _ = command("read", "daily_sales", "--version", "1")
         lines = lines_of(output)
         assert lines[0] == "curated/daily_sales, version 1"
@@ -385,12 +385,14 @@ class TestRead:
             (["raw.orders"], "raw/orders is not made yet"),
         ],
     )
-    def test_what_is_not_there_is_refused_with_what_is(self, command: Command, arguments: list[str], said: str) -> None:
+    def test_missing_version_or_date_is_refused_with_existing_ones(
+        self, command: Command, arguments: list[str], said: str
+    ) -> None:
         status, output, errors = command("read", *arguments)
         assert (status, output) == (1, "")
         assert said in errors
 
-    def test_a_table_without_dates_is_not_read_by_date(self, command: Command, lake: Lake) -> None:
+    def test_table_without_dates_is_not_read_by_date(self, command: Command, lake: Lake) -> None:
         write(lake, CUSTOMER_PROFILE, {})
         status, _, errors = command("read", "customer_profile", "--date", "2017-03-01")
         assert (status, errors) == (1, "Error: curated/customer_profile has no dates; read it without --date\n")
@@ -436,14 +438,14 @@ class TestBackfill:
         assert command(*arguments)[0] == 0
         assert runs[1:] == [("2017-03-01", "2017-03-03"), ("2017-03-05", "2017-03-06")]
 
-    def test_the_first_stretch_that_fails_is_the_last(self, command: Command, runs: list[tuple[str, str]]) -> None:
+    def test_first_stretch_that_fails_is_the_last(self, command: Command, runs: list[tuple[str, str]]) -> None:
         status, _, errors = command("backfill", "2017-03-01", "2017-03-06", "--without", "2017-03-02")
         assert status == 1
         assert runs == [("2017-03-01", "2017-03-01"), ("2017-03-03", "2017-03-06")]
         assert "backfill 2017-03-01 2017-03-06 --without 2017-03-02 --without 2017-03-04\n" in errors
 
     @pytest.mark.usefixtures("runs")
-    def test_the_summary_is_there_for_programs(self, command: Command) -> None:
+    def test_summary_has_a_json_form(self, command: Command) -> None:
         status, output, errors = command("backfill", "2017-03-03", "2017-03-04", "--json")
         found = json.loads(output)
         assert status == 1

@@ -51,7 +51,7 @@ def metadata_of(evaluation: dg.AssetCheckEvaluation, name: str) -> object:
 
 
 @pytest.mark.long
-def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
+def test_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
 
@@ -106,7 +106,7 @@ def test_a_range_with_a_broken_date(lakehouse: Lakehouse) -> None:
     assert [passed for passed, _ in told(lakehouse, CHECK)] == [True, True, False, False, False]
 
 
-def test_rows_that_wait_for_their_order_are_not_held_against_a_date(lakehouse: Lakehouse) -> None:
+def test_rows_waiting_for_their_order_do_not_spoil_a_date(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.shop(f"{REPAIR}; UPDATE shop.orders SET updated_at = '2017-02-05' WHERE ordered_at::date = '{BAD}'")
     result = lakehouse.run(FIRST, LAST, select=IN_THE_LAKE)
@@ -114,7 +114,7 @@ def test_rows_that_wait_for_their_order_are_not_held_against_a_date(lakehouse: L
     assert lakehouse.lake_rows(QUARANTINE_OF["order_items"])["reasons"].unique().to_list() == ["order_unknown"]
 
 
-def test_rows_that_wait_are_not_held_against_a_date_for_their_own_faults_either(lakehouse: Lakehouse) -> None:
+def test_faulty_rows_waiting_for_their_order_spoil_no_date(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.shop(f"""
 UPDATE shop.order_items SET quantity = -1 WHERE order_id = 'o3';
@@ -128,7 +128,7 @@ INSERT INTO shop.order_items (order_id, line_number, product_id, quantity, unit_
     assert failures(result) == []
 
 
-def test_a_check_of_a_table_without_dates_has_one_result(lakehouse: Lakehouse) -> None:
+def test_check_of_a_table_without_dates_has_one_result(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     assert lakehouse.run("2017-01-01", "2017-01-02", select=IN_THE_LAKE).success
     of_profile = latest(lakehouse.lake, asset="curated/customer_profile")
@@ -149,12 +149,12 @@ def test_dbt_tests_are_stored_for_each_date(lakehouse: Lakehouse) -> None:
     assert results["passed"].all()
 
 
-def test_an_empty_lake_has_no_results(lakehouse: Lakehouse) -> None:
+def test_empty_lake_has_no_results(lakehouse: Lakehouse) -> None:
     assert latest(lakehouse.lake).is_empty()
     assert last_good_date(latest(lakehouse.lake)) is None
 
 
-def test_a_failure_is_as_old_as_the_first_evaluation_since_the_check_last_held() -> None:
+def test_failure_age_counts_from_first_failing_evaluation() -> None:
     of = {"held": "+-+--", "new": "-", "always": "---", "holds": "-+"}
     evaluated = [
         {"asset": "a", "check_name": name, "date": day(FIRST), "passed": mark == "+", "evaluated_at": at}
@@ -180,7 +180,7 @@ def rows(*of: tuple[str, bool, str]) -> pl.DataFrame:
         ([("2017-01-02", False, "ERROR"), ("2017-01-02", True, "ERROR")], ["2017-01-02"], None),
     ],
 )
-def test_which_dates_are_good(results: Sequence[tuple[str, bool, str]], bad: list[str], good: str | None) -> None:
+def test_good_dates_are_known(results: Sequence[tuple[str, bool, str]], bad: list[str], good: str | None) -> None:
     frame = rows(*results)
     assert failing_dates(frame) == [day(on) for on in bad]
     assert last_good_date(frame) == (day(good) if good else None)

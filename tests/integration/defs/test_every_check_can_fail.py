@@ -51,11 +51,11 @@ FIRST, BUILT, LAST = "2017-01-01", "2017-01-09", "2017-02-28"
 _UPKEEP = "pipeline/test_reconciliation.py"
 _BROKEN = "warehouse/test_broken_dimensions.py"
 OTHERWISE = {
-    "gets_through": f"{_BROKEN}::test_a_table_that_cannot_be_captured_and_a_copy_that_cannot_be_loaded",
-    "losses_are_few": "pipeline/test_losses.py::test_a_shop_with_other_words_is_told_which_words",
-    "no_warnings": "pipeline/test_pipeline.py::test_what_warns_is_told_by_a_check",
-    "sensors_get_through": "defs/test_failing_requests.py::test_dates_that_are_asked_for_in_vain_are_told",
-    "repair_changes_nothing": f"{_UPKEEP}::test_a_repair_changes_nothing_but_what_was_not_derived",
+    "gets_through": f"{_BROKEN}::test_run_goes_on_without_a_captured_table_or_loaded_copy",
+    "losses_are_few": "pipeline/test_losses.py::test_shop_with_unknown_status_words_is_told_which",
+    "no_warnings": "pipeline/test_pipeline.py::test_warnings_are_reported_by_a_check",
+    "sensors_get_through": "defs/test_failing_requests.py::test_dates_requested_in_vain_are_reported",
+    "repair_changes_nothing": f"{_UPKEEP}::test_repair_changes_only_underived_dates",
 }
 
 
@@ -346,7 +346,7 @@ def failed(built: Lakehouse) -> Failed:
     return set(found.iter_rows())
 
 
-def test_each_mutation_is_noticed_by_the_check_that_it_is_made_for(failed: Failed) -> None:
+def test_each_mutation_fails_the_check_it_is_made_for(failed: Failed) -> None:
     made_for = {(*mutation.check, mutation.on) for mutation in mutations()}
     unnoticed = sorted(made_for - failed, key=str)
     assert not unnoticed, (
@@ -354,7 +354,7 @@ def test_each_mutation_is_noticed_by_the_check_that_it_is_made_for(failed: Faile
     )
 
 
-def test_every_check_fails_of_something(built: Lakehouse, failed: Failed) -> None:
+def test_every_check_fails_for_some_mutation(built: Lakehouse, failed: Failed) -> None:
     keys = built.definitions.resolve_asset_graph().asset_check_keys
     checks = {(key.asset_key.to_user_string(), key.name) for key in keys if key.name not in OTHERWISE}
     never = checks - {(asset, check) for asset, check, _ in failed}
@@ -365,6 +365,6 @@ def test_every_check_fails_of_something(built: Lakehouse, failed: Failed) -> Non
 
 
 @pytest.mark.parametrize("test", OTHERWISE.values())
-def test_what_fails_elsewhere_has_a_test_there(test: str) -> None:
+def test_check_failing_elsewhere_has_a_test_there(test: str) -> None:
     path, _, name = test.partition("::")
     assert f"def {name}(" in PROJECT.joinpath("tests", "integration", path).read_text()

@@ -33,7 +33,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.xdist_group("late_shop")
 @pytest.mark.long
-def test_dates_that_are_asked_for_in_vain_are_told(built: Lakehouse, tmp_path: Path) -> None:
+def test_dates_requested_in_vain_are_reported(built: Lakehouse, tmp_path: Path) -> None:
     home = tmp_path / "dagster"
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home)) as with_schedules:
@@ -107,7 +107,7 @@ def run_started(lakehouse: Lakehouse, run_id: str | None) -> Any:
 
 
 @pytest.mark.thorough
-def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) -> None:
+def test_failed_capture_reports_the_error_of_its_step(lakehouse: Lakehouse) -> None:
     daemon = Daemon(lakehouse)
     changed(lakehouse, SHOP)
     lakehouse.shop("ALTER TABLE shop.payments RENAME amount TO amount_in_cents")
@@ -131,7 +131,7 @@ def test_a_capture_that_fails_tells_the_error_of_its_step(lakehouse: Lakehouse) 
     assert saved_failures() == []
 
 
-def test_a_run_that_never_came_is_told_as_such(lakehouse: Lakehouse) -> None:
+def test_run_that_never_started_is_reported_as_such(lakehouse: Lakehouse) -> None:
     daemon = Daemon(lakehouse)
     changed(lakehouse, SHOP)
     daemon.dying = 3

@@ -149,7 +149,7 @@ def _wait(seconds: float, done: Callable[[], bool], explain: Callable[[], str]) 
 
 
 @pytest.mark.slow
-def test_a_range_launched_in_the_ui_succeeds_and_its_dates_show_as_materialized(webserver: Webserver) -> None:
+def test_range_launched_in_ui_succeeds_and_shows_its_dates(webserver: Webserver) -> None:
     nodes = webserver.ask(ASSETS)["assetNodes"]
     partitioned = [node["assetKey"] for node in nodes if node["isPartitioned"]]
     assert len(partitioned) == 14
@@ -201,9 +201,7 @@ def test_a_range_launched_in_the_ui_succeeds_and_its_dates_show_as_materialized(
 
 
 @pytest.mark.slow
-def test_the_ui_answers_to_names_of_this_machine_and_keeps_its_files_private(
-    webserver: Webserver, tmp_path: Path
-) -> None:
+def test_ui_answers_to_local_names_and_keeps_its_files_private(webserver: Webserver, tmp_path: Path) -> None:
     body = json.dumps({"query": "{ version }"})
 
     def status(**headers: str) -> int:

@@ -94,7 +94,7 @@ def hours_later(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, hours: in
 
 
 @pytest.mark.long
-def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_monitors_report_a_changing_shop(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(
         lakehouse,
         f"""{SHOP}
@@ -173,7 +173,7 @@ def test_what_is_told_while_a_shop_changes(lakehouse: Lakehouse, monkeypatch: py
     assert failing_dates(latest(lakehouse.lake)) == []
 
 
-def test_a_clock_that_runs_ahead_hides_nothing_and_makes_nothing_late(lakehouse: Lakehouse) -> None:
+def test_fast_clock_hides_nothing_and_makes_nothing_late(lakehouse: Lakehouse) -> None:
     ahead = "'ahead', 'card', 1, 'EUR', 'captured', null"
     lakehouse.shop(f"INSERT INTO shop.payments VALUES ('p1', {ahead}, now() + interval '20 hours', null)")
     ((now,),) = lakehouse.shop_rows("SELECT now()")
@@ -196,7 +196,7 @@ def test_a_clock_that_runs_ahead_hides_nothing_and_makes_nothing_late(lakehouse:
     assert MISSED not in set(compared["difference"])
 
 
-def test_a_shop_that_nobody_has_captured_is_far_ahead(lakehouse: Lakehouse) -> None:
+def test_uncaptured_shop_is_far_ahead(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     rows = "2 rows of customers, 2 rows of products, 14 rows of orders, 15 rows of order_items, 5 rows of payments"
     # From a product of last December to an order of the 6th.

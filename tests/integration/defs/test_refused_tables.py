@@ -72,7 +72,7 @@ def locked(lakehouse: Lakehouse, table: str) -> Iterator[None]:
         connection.rollback()
 
 
-def test_a_look_goes_on_without_a_table_and_finds_later_what_it_changed(restricted: Lakehouse) -> None:
+def test_look_skips_refused_table_and_finds_its_changes_later(restricted: Lakehouse) -> None:
     _, marks, refused = looked({})
     assert refused == {}
 
@@ -94,7 +94,7 @@ def test_a_look_goes_on_without_a_table_and_finds_later_what_it_changed(restrict
     assert looked(marks)[0] == []
 
 
-def test_a_first_look_without_a_table_compares_all_of_it_later(restricted: Lakehouse) -> None:
+def test_first_look_without_a_table_compares_all_of_it_later(restricted: Lakehouse) -> None:
     restricted.shop(REVOKED)
     first, marks, refused = looked({})
     assert set(refused) == {"payments"}
@@ -106,9 +106,7 @@ def test_a_first_look_without_a_table_compares_all_of_it_later(restricted: Lakeh
     assert first != []
 
 
-def test_a_table_that_is_locked_keeps_the_others_waiting_for_seconds(
-    restricted: Lakehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locked_table_delays_the_others_by_seconds_only(restricted: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "_LOCK_SECONDS", 1)
     _, marks, _ = looked({})
     restricted.shop(ORDERED)
@@ -120,7 +118,7 @@ def test_a_table_that_is_locked_keeps_the_others_waiting_for_seconds(
     assert looked(marks)[2] == {}
 
 
-def test_a_table_whose_statement_takes_too_long_keeps_nobody_else_waiting(restricted: Lakehouse) -> None:
+def test_slow_table_does_not_delay_the_others(restricted: Lakehouse) -> None:
     _, marks, _ = looked({})
     restricted.shop(ORDERED)
     restricted.shop(f"""
@@ -135,7 +133,7 @@ def test_a_table_whose_statement_takes_too_long_keeps_nobody_else_waiting(restri
     assert "canceling statement due to statement timeout" in refused["payments"]
 
 
-def test_a_connection_that_is_cut_is_not_blamed_on_a_table(restricted: Lakehouse) -> None:
+def test_connection_that_is_cut_is_not_blamed_on_a_table(restricted: Lakehouse) -> None:
     """The look fails as a whole, so that the next one begins where the last one ended."""
     _, marks, _ = looked({})
     ended = []
@@ -156,7 +154,7 @@ def test_a_connection_that_is_cut_is_not_blamed_on_a_table(restricted: Lakehouse
 
 
 @pytest.mark.thorough
-def test_the_sensor_goes_on_and_says_what_it_cannot_follow(
+def test_sensor_goes_on_and_names_refused_tables(
     restricted: Lakehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
@@ -197,7 +195,7 @@ def test_the_sensor_goes_on_and_says_what_it_cannot_follow(
         assert restricted.wrong_curated() == {}
 
 
-def test_how_far_raw_is_behind_is_told_of_the_others(restricted: Lakehouse) -> None:
+def test_source_lag_is_reported_for_the_other_tables(restricted: Lakehouse) -> None:
     assert failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw")) == []
     restricted.shop(ORDERED)
     restricted.shop(REVOKED)
@@ -211,7 +209,7 @@ def test_how_far_raw_is_behind_is_told_of_the_others(restricted: Lakehouse) -> N
     assert "GRANT SELECT (amount)" in verdict["detail"]
 
 
-def test_a_run_and_a_reconciliation_fail_on_the_refused_table_alone(restricted: Lakehouse) -> None:
+def test_run_and_reconciliation_fail_on_refused_table_alone(restricted: Lakehouse) -> None:
     restricted.shop(REVOKED)
     result = restricted.run("2017-01-01", "2017-01-10", select="group:raw")
     (failure,) = failures(result)
@@ -231,7 +229,7 @@ def test_a_run_and_a_reconciliation_fail_on_the_refused_table_alone(restricted: 
 
 
 @pytest.mark.long
-def test_the_command_prints_what_differs_and_then_what_could_not_be_compared(restricted: Lakehouse) -> None:
+def test_command_prints_differences_then_uncompared_tables(restricted: Lakehouse) -> None:
     assert failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw")) == []
     restricted.shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 'moves'")
     restricted.shop(REVOKED)

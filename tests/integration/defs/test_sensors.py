@@ -33,7 +33,7 @@ def daemon(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     return Daemon(lakehouse)
 
 
-def test_a_shop_is_followed(daemon: Daemon) -> None:
+def test_shop_is_followed(daemon: Daemon) -> None:
     lakehouse = daemon.lakehouse
     changed(lakehouse, SHOP)
     # An old shop is one range, not a run for each date.
@@ -53,7 +53,7 @@ def test_a_shop_is_followed(daemon: Daemon) -> None:
 
 
 @pytest.mark.thorough
-def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -> None:
+def test_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()
     for minute, status in ((30, "paid"), (40, "shipped"), (40, "delivered")):
@@ -66,7 +66,7 @@ def test_a_row_that_changes_twice_within_minutes_is_seen_twice(daemon: Daemon) -
 
 
 @pytest.mark.thorough
-def test_a_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
+def test_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()
     for key, clock in (("ahead", "now() + interval '20 hours'"), ("on time", "now()")):
@@ -77,7 +77,7 @@ def test_a_clock_that_runs_ahead_hides_nothing(daemon: Daemon) -> None:
 
 
 @pytest.mark.long
-def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
+def test_infinite_clock_is_followed(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     changed(daemon.lakehouse, "UPDATE shop.products SET updated_at = '-infinity' WHERE product_id = 'px'")
     daemon.settle()
@@ -92,7 +92,7 @@ def test_clocks_without_end_are_looked_at(daemon: Daemon) -> None:
 
 
 @pytest.mark.thorough
-def test_what_was_built_from_the_terminal_is_not_built_again(daemon: Daemon) -> None:
+def test_dates_built_by_command_are_not_built_again(daemon: Daemon) -> None:
     lakehouse = daemon.lakehouse
     changed(lakehouse, SHOP)
     assert lakehouse.run("2017-01-01", "2017-01-06", select=f"group:raw or {IN_THE_LAKE}").success
@@ -113,7 +113,7 @@ def test_what_was_built_from_the_terminal_is_not_built_again(daemon: Daemon) -> 
     assert daemon.settle() == []
 
 
-def test_touched_dates_wait_for_the_capture_that_touches_them_and_for_no_later_one(daemon: Daemon) -> None:
+def test_affected_dates_wait_for_their_own_capture_only(daemon: Daemon) -> None:
     instance = daemon.lakehouse.instance
     assert instance is not None
 
@@ -134,7 +134,7 @@ def test_touched_dates_wait_for_the_capture_that_touches_them_and_for_no_later_o
     assert daemon.lakehouse.wrong_curated() == {}
 
 
-def test_runs_that_die_are_asked_for_again(daemon: Daemon) -> None:
+def test_runs_that_die_are_requested_again(daemon: Daemon) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.dying = 2
     runs = daemon.settle()
@@ -143,7 +143,7 @@ def test_runs_that_die_are_asked_for_again(daemon: Daemon) -> None:
 
 
 @pytest.mark.thorough
-def test_a_shop_that_is_down_is_told_and_forgets_nothing(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_shop_is_reported_and_nothing_is_forgotten(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(daemon.lakehouse, SHOP)
     daemon.settle()
     before = dict(daemon.cursors)
@@ -161,7 +161,7 @@ def test_a_shop_that_is_down_is_told_and_forgets_nothing(daemon: Daemon, monkeyp
 
 @pytest.mark.xdist_group("late_shop")
 @pytest.mark.long
-def test_a_bad_date_keeps_nobody_waiting_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_date_delays_no_other_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse, daemon = built, Daemon(built)
     assert daemon.settle() == []
     monkeypatch.setattr(date_queue, "_PAUSE", timedelta(hours=1))

@@ -86,7 +86,7 @@ def with_shell(finding: Finding) -> None:
             subprocess.run(shlex.split(line), check=True)
 
 
-def test_a_lake_that_is_whole_is_well(lake: Lake) -> None:
+def test_intact_lake_has_no_findings(lake: Lake) -> None:
     found = look_at_tables(lake, DATES)
     assert (found.said, found.findings) == (f"2 tables in {lake.url}, logs and 8 files agree", [])
     assert remembered(lake) == []
@@ -99,7 +99,7 @@ GONE = pytest.param(Path.unlink, id="gone")
 
 
 @pytest.mark.parametrize("damage", [EMPTY, GARBAGE, GONE])
-def test_a_log_with_a_hole_is_cut_before_it(lake: Lake, damage: Callable[[Path], None]) -> None:
+def test_log_with_a_hole_is_cut_before_it(lake: Lake, damage: Callable[[Path], None]) -> None:
     damage(commit(lake, 3))
     (found,) = looked(lake)
     assert (found.severity, found.what) == ("error", "raw/orders")
@@ -116,21 +116,21 @@ def test_a_log_with_a_hole_is_cut_before_it(lake: Lake, damage: Callable[[Path],
     assert lake.open(RAW_ORDERS).version() == 2
 
 
-def test_whoever_reads_a_log_with_a_hole_is_told_which_file_is_missing(lake: Lake) -> None:
+def test_reading_a_log_with_a_hole_names_the_missing_file(lake: Lake) -> None:
     commit(lake, 3).unlink()
     forget()
     with pytest.raises(LakeError, match=r"_delta_log/0{19}3\.json of its log is missing"):
         lake.find(RAW_ORDERS)
 
 
-def test_a_hole_before_the_checkpoint_concerns_older_versions_alone(lake: Lake) -> None:
+def test_hole_before_checkpoint_affects_older_versions_only(lake: Lake) -> None:
     DeltaTable(lake.location(RAW_ORDERS)).create_checkpoint()
     commit(lake, 2).unlink()
     (found,) = looked(lake)
     assert (found.severity, found.found) == ("warning", "commits are missing or empty: 2")
 
 
-def test_a_checkpoint_that_is_gone_is_not_looked_for_any_more(lake: Lake) -> None:
+def test_checkpoint_that_is_gone_is_not_looked_for_any_more(lake: Lake) -> None:
     location = Path(lake.location(RAW_ORDERS))
     DeltaTable(location).create_checkpoint()
     (checkpoint,) = location.glob("_delta_log/*.checkpoint.parquet")
@@ -145,7 +145,7 @@ def test_a_checkpoint_that_is_gone_is_not_looked_for_any_more(lake: Lake) -> Non
     assert lake.open(RAW_ORDERS).version() == 4
 
 
-def test_files_that_differ_are_named(lake: Lake) -> None:
+def test_differing_files_are_named(lake: Lake) -> None:
     sales, orders = (Path(lake.location(table)) for table in (DAILY_SALES, RAW_ORDERS))
     cut, gone = min(sales.glob("*/*.parquet")), min(orders.glob("*/*.parquet"))
     cut.write_bytes(cut.read_bytes()[:-1])
@@ -160,7 +160,7 @@ def test_files_that_differ_are_named(lake: Lake) -> None:
     assert of_sales.commands[1:] == ["lakehouse backfill 2020-03-01 2020-03-04 --job derive_dates_job"]
 
 
-def test_content_is_read_where_that_is_asked_for(lake: Lake) -> None:
+def test_content_is_read_on_request(lake: Lake) -> None:
     path = min(Path(lake.location(DAILY_SALES)).glob("*/*.parquet"))
     path.write_bytes(bytes(path.stat().st_size))
     assert looked(lake) == []
@@ -168,7 +168,7 @@ def test_content_is_read_where_that_is_asked_for(lake: Lake) -> None:
     assert (found.what, f"{path.name} is no readable Parquet file" in found.found) == ("curated/daily_sales", True)
 
 
-def test_objects_that_are_gone_are_found_in_a_bucket(bucket: str, s3_endpoint: str) -> None:
+def test_missing_objects_of_a_bucket_are_found(bucket: str, s3_endpoint: str) -> None:
     lake = Lake(f"{bucket}/some/lake", "UTC")
     captured(lake, "o1", "o2")
     assert looked(lake) == []
@@ -178,7 +178,7 @@ def test_objects_that_are_gone_are_found_in_a_bucket(bucket: str, s3_endpoint: s
     assert found.found == f"{lost} is missing"
 
 
-def test_what_was_made_of_lost_commits_tells_of_them(lake: Lake) -> None:
+def test_tables_made_of_lost_commits_are_reported(lake: Lake) -> None:
     commit(lake, 4).unlink()
     (found,) = remembered(lake)
     assert (found.severity, found.what) == ("error", "raw/orders")
@@ -186,9 +186,7 @@ def test_what_was_made_of_lost_commits_tells_of_them(lake: Lake) -> None:
     assert found.expected.startswith("what others remember: version 4 by curated/daily_sales at ")
 
 
-def test_numbers_that_are_given_anew_are_told_until_everything_is_made_again(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reused_versions_are_reported_until_tables_are_rebuilt(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SKEW", timedelta(0))
     commit(lake, 4).unlink()
     captured(lake, "o5")
@@ -201,7 +199,7 @@ def test_numbers_that_are_given_anew_are_told_until_everything_is_made_again(
     assert remembered(lake) == []
 
 
-def test_a_copy_that_holds_a_lost_version_is_loaded_whole(lake: Lake) -> None:
+def test_copy_that_holds_a_lost_version_is_loaded_whole(lake: Lake) -> None:
     handle = find(lake, DAILY_SALES)
     assert handle is not None
     copied = RememberedVersion(
@@ -216,14 +214,14 @@ def test_a_copy_that_holds_a_lost_version_is_loaded_whole(lake: Lake) -> None:
     ]
 
 
-def test_a_number_that_is_only_remembered_is_forgotten_with_the_next_commit(lake: Lake) -> None:
+def test_remembered_version_is_forgotten_with_the_next_commit(lake: Lake) -> None:
     told = RememberedVersion("run some", datetime.now(UTC), RAW_ORDERS.path, 9)
     assert [finding.what for finding in remembered(lake, told)] == ["raw/orders"]
     captured(lake, "o5")
     assert remembered(lake, told) == []
 
 
-def test_a_table_that_is_gone_is_told(lake: Lake) -> None:
+def test_missing_table_is_reported(lake: Lake) -> None:
     shutil.rmtree(lake.location(RAW_ORDERS))
     (found,) = remembered(lake)
     assert found.found == "there is no such table"

@@ -70,7 +70,7 @@ def versions(glue: Any, database: str) -> int:
     return len(glue.get_table_versions(DatabaseName=database, TableName=name_of(DAILY_SALES))["TableVersions"])
 
 
-def test_a_table_is_registered_as_readers_of_delta_look_for_it(lake: Lake, glue: Any, database: str) -> None:
+def test_table_is_registered_as_readers_of_delta_look_for_it(lake: Lake, glue: Any, database: str) -> None:
     assert register(lake, database) == {DAILY_SALES: "made"}
     told = found(glue, database)
     assert told["Name"] == "curated_daily_sales"
@@ -97,9 +97,7 @@ def test_a_table_is_registered_as_readers_of_delta_look_for_it(lake: Lake, glue:
     ]
 
 
-def test_every_table_that_there_is_is_registered_and_personal_columns_are_marked(
-    lake: Lake, glue: Any, database: str
-) -> None:
+def test_every_table_is_registered_with_personal_columns_marked(lake: Lake, glue: Any, database: str) -> None:
     quarantined = QUARANTINE_OF[RAW_CUSTOMERS.name]
     for table in (RAW_CUSTOMERS, quarantined, CUSTOMER_PROFILE):
         lake.open(table)
@@ -115,9 +113,7 @@ def test_every_table_that_there_is_is_registered_and_personal_columns_are_marked
     assert not {name for name in found(glue, database, CUSTOMER_PROFILE)["Parameters"] if name.startswith("lakehouse")}
 
 
-def test_registered_twice_nothing_changes_not_even_when_there_are_new_rows(
-    lake: Lake, glue: Any, database: str
-) -> None:
+def test_second_registration_changes_nothing_even_with_new_rows(lake: Lake, glue: Any, database: str) -> None:
     register(lake, database)
     before = found(glue, database)
     lake.append(DAILY_SALES, rows(DAILY_SALES, {"currency": "USD"}))
@@ -137,7 +133,7 @@ class DailySalesSince3(DailySales):
         metadata: ClassVar[dict[str, str]] = {"version": "3"}
 
 
-def test_a_column_that_the_contract_got_is_registered_once_the_table_has_it_and_what_others_said_stays(
+def test_new_column_is_registered_and_foreign_settings_stay(
     lake: Lake, glue: Any, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(lake, database)
@@ -161,7 +157,7 @@ def test_a_column_that_the_contract_got_is_registered_once_the_table_has_it_and_
     assert register(lake, database) == {newer: "as it was"}
 
 
-def test_a_column_of_the_source_beside_the_contract_is_registered_too(lake: Lake, glue: Any, database: str) -> None:
+def test_extra_column_of_the_source_is_registered(lake: Lake, glue: Any, database: str) -> None:
     new = rows(RAW_PRODUCTS, {}).with_columns(weight=pl.lit(5, pl.Int64))
     lake.insert_new(RAW_PRODUCTS, new, ("product_id", "updated_at"))
     register(lake, database)
@@ -172,7 +168,7 @@ def test_a_column_of_the_source_beside_the_contract_is_registered_too(lake: Lake
     }
 
 
-def test_what_glue_leaves_out_because_it_is_empty_is_no_change(lake: Lake, glue: Any, database: str) -> None:
+def test_empty_field_left_out_by_glue_is_no_change(lake: Lake, glue: Any, database: str) -> None:
     register(lake, database)
     handle = lake.find(DAILY_SALES)
     due = definition(DAILY_SALES, handle, lake.location(DAILY_SALES))
@@ -185,7 +181,7 @@ def test_what_glue_leaves_out_because_it_is_empty_is_no_change(lake: Lake, glue:
             assert register(lake, database) == {DAILY_SALES: "as it was"}
 
 
-def test_a_table_of_that_name_that_is_another_one_is_left_alone(lake: Lake, glue: Any, database: str) -> None:
+def test_foreign_table_of_the_same_name_is_left_alone(lake: Lake, glue: Any, database: str) -> None:
     elsewhere = {"Name": "curated_daily_sales", "StorageDescriptor": {"Location": "s3://other/daily_sales/"}}
     glue.create_table(DatabaseName=database, TableInput=elsewhere)
     with pytest.raises(CatalogError) as raised:
@@ -195,7 +191,7 @@ def test_a_table_of_that_name_that_is_another_one_is_left_alone(lake: Lake, glue
     assert versions(glue, database) == 1
 
 
-def test_a_lake_on_a_directory_is_refused(tmp_path: Path) -> None:
+def test_lake_on_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=rf"the lake lies in {tmp_path}; .*Set LAKE_URL to s3://bucket/prefix"):
         register(Lake(str(tmp_path), "UTC"), "orders")
 
@@ -209,7 +205,7 @@ def test_without_credentials_the_error_is_that_of_the_storage(
         register(lake, database)
 
 
-def test_a_database_that_is_not_there_is_named_with_the_command_that_makes_it(lake: Lake) -> None:
+def test_missing_database_is_named_with_its_create_command(lake: Lake) -> None:
     with pytest.raises(CatalogError, match="there is no database nowhere in AWS Glue in region eu-central-1") as raised:
         register(lake, "nowhere")
     assert str(raised.value).endswith("aws glue create-database --database-input Name=nowhere")
@@ -231,7 +227,7 @@ def test_a_database_that_is_not_there_is_named_with_the_command_that_makes_it(la
         ("InternalServiceException", 500, CatalogUnavailableError, r"InternalServiceException no grant"),
     ],
 )
-def test_what_glue_answers_is_told_in_words(
+def test_glue_errors_are_explained(
     lake: Lake,
     glue: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -247,14 +243,14 @@ def test_what_glue_answers_is_told_in_words(
             register(lake, "orders")
 
 
-def test_a_catalog_that_does_not_answer_may_do_so_later(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_catalog_may_be_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", "http://127.0.0.1:1")
     monkeypatch.setattr(object_store, "_RETRIES", 1)
     with pytest.raises(TransientError, match="AWS Glue in region eu-central-1 does not answer"):
         register(lake, "orders")
 
 
-def test_the_terminal_says_what_came_of_each_table(command: Command, lake: Lake, database: str) -> None:
+def test_command_prints_the_outcome_of_each_table(command: Command, lake: Lake, database: str) -> None:
     status, _, errors = command("register", LAKE_URL=lake.url)
     assert status == 1
     assert errors.startswith("Error: no database of AWS Glue is set; expected its name in LAKEHOUSE_GLUE_DATABASE.")
@@ -285,7 +281,7 @@ def job(monkeypatch: pytest.MonkeyPatch, database: str) -> Iterator[Callable[[La
         )
 
 
-def test_the_job_registers_and_says_how_many(
+def test_job_registers_and_says_how_many(
     job: Callable[[Lake], dg.ExecuteInProcessResult], lake: Lake, glue: Any, database: str, tmp_path: Path
 ) -> None:
     for outcome in ("made", "as_it_was"):
@@ -303,7 +299,7 @@ DECIMALS = {f"decimal({digits},{scale})" for digits, scale in (MONEY, PRICE, QUA
 READ = {"string", "bigint", "int", "boolean", "date", "timestamp", *DECIMALS}
 
 
-def test_every_table_asks_no_more_of_a_reader_than_the_first_protocol(tmp_path: Path) -> None:
+def test_every_table_needs_only_the_first_reader_protocol(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "UTC")
     assert set(TABLES) - set(catalog.REGISTERED) == {CHECK_RESULTS}
     for table in TABLES:
@@ -320,7 +316,7 @@ def test_every_table_asks_no_more_of_a_reader_than_the_first_protocol(tmp_path: 
         assert told["Name"] == told["Name"].lower()
 
 
-def test_writing_and_care_ask_no_more_of_a_reader_and_instants_are_in_utc(tmp_path: Path) -> None:
+def test_writes_and_maintenance_keep_protocol_and_utc_instants(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "UTC")
     for customer in ("c1", "c2"):
         beside = rows(RAW_CUSTOMERS, {"customer_id": customer}).with_columns(

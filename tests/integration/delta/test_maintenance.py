@@ -110,9 +110,7 @@ def _captured_twice(lake: Lake) -> None:
 
 @pytest.mark.parametrize("lake", LONG_ON_S3, indirect=True)
 @pytest.mark.parametrize("runs", [20, pytest.param(500, marks=THOROUGH)])
-def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
-    lake: Lake, runs: int, tmp_path: Path
-) -> None:
+def test_many_small_runs_end_with_as_few_files_as_a_backfill(lake: Lake, runs: int, tmp_path: Path) -> None:
     _followed(lake, runs)
     fresh = Lake(str(tmp_path / "fresh"), "UTC")
     _learn(fresh, *(_order(number, DAYS[number % len(DAYS)]) for number in range(runs)))
@@ -154,7 +152,7 @@ def test_after_many_small_runs_there_are_as_few_files_as_after_a_backfill(
     assert affected_dates(lake, versions_now(lake), CALENDAR) == []
 
 
-def test_nothing_to_care_for_is_no_commit(lake: Lake) -> None:
+def test_maintenance_without_work_makes_no_commit(lake: Lake) -> None:
     assert maintain_table(lake, RAW_ORDERS, KEEP) is None
     _learn(lake, *(_order(number, day) for number, day in enumerate(DAYS)))
     for table in (RAW_ORDERS, KEY_DATES):
@@ -166,7 +164,7 @@ def test_nothing_to_care_for_is_no_commit(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("lake", PLACES, indirect=True)
-def test_only_dates_with_small_files_are_written_anew_and_what_stands_beside_the_contract_stays(lake: Lake) -> None:
+def test_compaction_rewrites_small_files_and_keeps_extra_columns(lake: Lake) -> None:
     extras = pl.DataFrame({"gift": [True]})
     capture(lake, RAW_ORDERS, rows(RAW_ORDERS, _order(2, DAYS[0])), CALENDAR, extras)
     _learn(lake, _order(1, DAYS[0]), _order(3, DAYS[1]))
@@ -180,9 +178,7 @@ def test_only_dates_with_small_files_are_written_anew_and_what_stands_beside_the
     assert stored.select("order_id", "gift").rows() == [("o00001", None), ("o00002", True)]
 
 
-def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dates_larger_than_memory_become_few_files(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_ROWS", 2)
     monkeypatch.setattr(maintenance, "_ROWS_OF_COMMIT", 5)
     _captured_twice(lake)
@@ -195,7 +191,7 @@ def test_dates_that_do_not_fit_into_memory_at_once_become_few_files_too(
     assert _rows(lake, RAW_ORDERS).equals(before)
 
 
-def test_a_large_file_is_not_written_again_with_every_small_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_file_is_not_written_again_with_every_small_one(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     _captured_twice(lake)
     monkeypatch.setattr(maintenance, "_ENOUGH_BYTES", 1)
     done = maintain_table(lake, RAW_ORDERS, KEEP)
@@ -203,7 +199,7 @@ def test_a_large_file_is_not_written_again_with_every_small_one(lake: Lake, monk
     assert done.compacted == 0
 
 
-def test_a_table_shows_when_its_rows_changed_and_what_a_run_left(lake: Lake) -> None:
+def test_table_page_shows_last_change_and_files(lake: Lake) -> None:
     _followed(lake, 2 * len(DAYS))
     started = extent(lake.find(DAILY_SALES), DAILY_SALES).changed_at
     _learn(lake, _order(100, DAYS[0]))
@@ -231,7 +227,7 @@ class TestOldFiles:
         _made_ago(lake.location(RAW_ORDERS), {0: 60, 1: 60, 2: 40, 3: 20, 4: 0})
         return lake
 
-    def test_stay_as_long_as_their_version_is_kept(self, aged: Lake) -> None:
+    def test_files_of_kept_versions_stay(self, aged: Lake) -> None:
         # Another one who brings files together, and whose log forgets after a week which ones it took out.
         location = aged.location(RAW_ORDERS)
         versions = {number: _rows_at(aged, number) for number in (2, 3, 4)}
@@ -247,7 +243,7 @@ class TestOldFiles:
         assert done.removed == 0
         assert {number: _rows_at(aged, number) for number in (3, 4)} == {n: versions[n] for n in (3, 4)}
 
-    def test_of_versions_that_are_not_kept_are_removed(self, aged: Lake) -> None:
+    def test_files_of_expired_versions_are_removed(self, aged: Lake) -> None:
         marks = versions_now(aged)
         old = {RAW_ORDERS.path: [marks[RAW_ORDERS.path][0], 2]}
         maintain_table(aged, RAW_ORDERS, KEEP)
@@ -268,7 +264,7 @@ class TestOldFiles:
         assert affected_dates(aged, marks, CALENDAR) == [FIRST]
         assert affected_dates(aged, versions_now(aged), CALENDAR) == []
 
-    def test_of_writers_that_broke_off_are_removed_unless_they_may_be_at_work(self, aged: Lake) -> None:
+    def test_files_of_stopped_writers_are_removed_unless_running(self, aged: Lake) -> None:
         folder = Path(aged.location(RAW_ORDERS), f"captured_on={FIRST}")
         for name, days in (("left", 40), ("written", 1)):
             (folder / f"part-{name}.parquet").write_bytes(b"")
@@ -279,7 +275,7 @@ class TestOldFiles:
         assert done.removed == 1
         assert [path.name for path in folder.glob("part-[lw]*")] == ["part-written.parquet"]
 
-    def test_the_log_is_kept_as_long_as_the_setting_says(self, aged: Lake) -> None:
+    def test_log_is_kept_as_long_as_the_setting_says(self, aged: Lake) -> None:
         log = Path(aged.location(RAW_ORDERS), "_delta_log")
         DeltaTable(str(log.parent), version=2).create_checkpoint()
         _made_ago(str(log.parent), {0: 60, 1: 60, 2: 40, 3: 20, 4: 0}, checkpoints=True)
@@ -291,7 +287,7 @@ class TestOldFiles:
         assert _rows_at(aged, 2) == ["o00000", "o00001"]
         assert at(aged, RAW_ORDERS, 2, None).version() == 2
 
-    def test_a_log_without_checkpoints_gets_one(self, lake: Lake) -> None:
+    def test_log_without_checkpoints_gets_one(self, lake: Lake) -> None:
         _followed(lake, 2)
         log = Path(lake.location(RAW_ORDERS), "_delta_log")
         for _ in range(8):
@@ -336,9 +332,7 @@ def _made_ago(location: str, ages: Mapping[int, int], *, checkpoints: bool = Fal
 
 class TestBesideOthers:
     @pytest.mark.parametrize("lake", LONG_ON_S3, indirect=True)
-    def test_dates_that_another_writer_was_faster_at_are_tried_again(
-        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_dates_lost_to_another_writer_are_tried_again(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         _captured_twice(lake)
         claiming, calls = commits.claiming_commit, [0]
 
@@ -354,7 +348,7 @@ class TestBesideOthers:
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
         assert _rows(lake, RAW_ORDERS).height == 2 * len(DAYS) + 1
 
-    def test_dates_that_others_always_write_faster_are_left(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_dates_always_lost_to_others_are_left(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         _captured_twice(lake)
         before = _rows(lake, RAW_ORDERS)
         monkeypatch.setattr(maintenance, "compact", lambda *_: False)
@@ -364,7 +358,7 @@ class TestBesideOthers:
         assert _rows(lake, RAW_ORDERS).equals(before)
 
     @pytest.mark.parametrize("lake", LONG_ON_S3, indirect=True)
-    def test_a_writer_whose_files_are_rewritten_derives_again(self, lake: Lake) -> None:
+    def test_writer_whose_files_are_rewritten_derives_again(self, lake: Lake) -> None:
         _followed(lake, len(DAYS))
         lake.append(DAILY_SALES, rows(DAILY_SALES, {"order_date": DAYS[0], "currency": "by hand"}))
         calls = [0]
@@ -380,7 +374,7 @@ class TestBesideOthers:
         assert sorted(_rows(lake, DAILY_SALES)["currency"]) == ["new", "o00001", "o00002", "o00003"]
 
     @pytest.mark.parametrize("ours_first", [True, False])
-    def test_beside_optimize_by_hand_one_of_the_two_is_told(
+    def test_beside_manual_optimize_one_of_two_reports_a_conflict(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch, ours_first: bool
     ) -> None:
         _captured_twice(lake)
@@ -410,7 +404,7 @@ class TestBesideOthers:
         indirect=["lake"],
         ids=["disk, with dates", "disk, without dates", "s3"],
     )
-    def test_two_who_care_at_once_leave_every_row_once(self, lake: Lake, table: Table) -> None:
+    def test_two_concurrent_maintainers_leave_every_row_once(self, lake: Lake, table: Table) -> None:
         for number in range(8):
             if table is RAW_ORDERS:
                 lake.insert_new(table, rows(table, _order(number, DAYS[number % 4])), ("order_id", "updated_at"))
@@ -480,7 +474,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
     ],
     indirect=["lake"],
 )
-def test_care_beside_writers_of_the_same_and_of_other_dates_loses_and_doubles_nothing(
+def test_maintenance_beside_writers_keeps_every_row_once(
     lake: Lake, processes: ProcessPoolExecutor, writers: int, carers: int, turns: int
 ) -> None:
     _followed(lake, 2)
@@ -506,7 +500,7 @@ def test_care_beside_writers_of_the_same_and_of_other_dates_loses_and_doubles_no
     assert sorted(entries.rows()) == sorted(known)
 
 
-def test_the_job_of_a_layer_tells_on_the_page_of_each_table_what_it_saved(lakehouse: Lakehouse) -> None:
+def test_layer_job_reports_savings_on_each_table(lakehouse: Lakehouse) -> None:
     for number in range(3):
         _learn(lakehouse.lake, _order(number, FIRST))
     result = lakehouse.run_job("maintain_raw_job")
@@ -521,9 +515,7 @@ def test_the_job_of_a_layer_tells_on_the_page_of_each_table_what_it_saved(lakeho
     assert _files(lakehouse.lake, RAW_ORDERS, KEY_DATES) == 2
 
 
-def test_the_terminal_cares_for_the_tables_that_there_are_and_says_what_it_saved(
-    command: Command, tmp_path: Path
-) -> None:
+def test_command_maintains_existing_tables_and_prints_savings(command: Command, tmp_path: Path) -> None:
     assert command("maintain")[:2] == (0, f"There is no table yet in {tmp_path}/lake.\n")
     _followed(Lake(str(tmp_path / "lake"), "UTC"), 2 * len(DAYS))
     status, said, _ = command("maintain", "--layer", "raw")

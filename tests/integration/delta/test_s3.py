@@ -79,7 +79,7 @@ def role(request: pytest.FixtureRequest, bucket: str, monkeypatch: pytest.Monkey
     return bucket
 
 
-def test_a_lake_is_reached_by_a_role(role: str) -> None:
+def test_lake_is_reached_by_a_role(role: str) -> None:
     lake = Lake(role, "UTC")
     lake.append(DAILY_SALES, rows(DAILY_SALES, {}))
     assert rows_of(lake.scan(DAILY_SALES)).height == 1
@@ -99,7 +99,7 @@ def speaking() -> None:
     speak()
 
 
-def test_what_steps_print_goes_to_a_bucket_when_the_block_is_uncommented(
+def test_step_output_goes_to_a_bucket_with_the_yaml_block(
     bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = resources.files("orders_lakehouse").joinpath("dagster.yaml").read_text()

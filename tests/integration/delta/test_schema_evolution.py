@@ -69,7 +69,7 @@ def log_of(lake: Lake, table: Table) -> list[str]:
     return sorted(path.name for path in Path(lake.url, table.path, "_delta_log").glob("*.json"))
 
 
-def test_a_newer_program_follows_an_older_table(lake: Lake) -> None:
+def test_newer_program_follows_an_older_table(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
     before = log_of(lake, DAILY_SALES)
 
@@ -83,7 +83,7 @@ def test_a_newer_program_follows_an_older_table(lake: Lake) -> None:
     assert lake.open(NEWER).metadata().id == DeltaTable(f"{lake.url}/{NEWER.path}", version=0).metadata().id
 
 
-def test_a_merge_follows_an_older_table(lake: Lake) -> None:
+def test_merge_follows_an_older_table(lake: Lake) -> None:
     class Weighed(RAW_PRODUCTS.model):  # type: ignore[name-defined, misc]
         weight: int = pa.Field(nullable=True)
 
@@ -108,7 +108,7 @@ def test_a_merge_follows_an_older_table(lake: Lake) -> None:
         lambda lake: replace_date(lake, DAILY_SALES, FIRST, SALES),
     ],
 )
-def test_an_older_program_leaves_a_newer_table_alone(lake: Lake, use: Callable[[Lake], object]) -> None:
+def test_older_program_leaves_a_newer_table_alone(lake: Lake, use: Callable[[Lake], object]) -> None:
     replace_date(lake, NEWER, SECOND, RETURNS)
     before = log_of(lake, NEWER)
     with pytest.raises(LakeError, match=r"curated/daily_sales .*version 3 .* expects version 2 .*upgrade the program"):
@@ -117,7 +117,7 @@ def test_an_older_program_leaves_a_newer_table_alone(lake: Lake, use: Callable[[
     assert returns(lake) == {SECOND: 3}
 
 
-def test_an_older_program_that_is_overtaken_does_not_write(lake: Lake) -> None:
+def test_older_program_that_is_overtaken_does_not_write(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
 
     def overtaken(_: Lake) -> list[nw.LazyFrame[pl.LazyFrame]]:
@@ -130,7 +130,7 @@ def test_an_older_program_that_is_overtaken_does_not_write(lake: Lake) -> None:
     assert returns(lake) == {FIRST: None, SECOND: 3}
 
 
-def test_a_table_without_a_version_is_of_the_first(lake: Lake) -> None:
+def test_table_without_a_version_is_of_the_first(lake: Lake) -> None:
     lake.open(DAILY_SALES).alter.set_table_description("timezone=UTC")
     before = log_of(lake, DAILY_SALES)
     replace_date(lake, DAILY_SALES, FIRST, SALES)
@@ -143,7 +143,7 @@ def test_a_table_without_a_version_is_of_the_first(lake: Lake) -> None:
     assert returns(lake) == {FIRST: None, SECOND: 3}
 
 
-def test_a_column_that_changed_its_type_is_refused(lake: Lake) -> None:
+def test_column_that_changed_its_type_is_refused(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
     before = log_of(lake, DAILY_SALES)
     with pytest.raises(LakeError, match=r"does not fit that: orders: expected Int32, found Int64.* Point LAKE_URL"):
@@ -187,7 +187,7 @@ def lines(lake: Lake) -> list[tuple[int, str]]:
         lambda lake: lake.insert_new(RAW_ORDER_ITEMS, BIG, IDENTITY),
     ],
 )
-def test_a_table_of_other_types_is_left_alone_until_it_is_migrated(lake: Lake, use: Callable[[Lake], object]) -> None:
+def test_table_of_other_types_is_refused_until_migrated(lake: Lake, use: Callable[[Lake], object]) -> None:
     lake.insert_new(NARROW, OLD, IDENTITY)
     before = log_of(lake, RAW_ORDER_ITEMS)
     with pytest.raises(LakeError, match=REFUSED):
@@ -220,9 +220,7 @@ def test_types_that_changed_are_migrated_once(lake: Lake, monkeypatch: pytest.Mo
         lake.insert_new(NARROW, OLD, IDENTITY)
 
 
-def test_a_table_that_is_written_to_while_it_is_migrated_loses_nothing(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_migration_beside_a_writer_loses_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.insert_new(NARROW, OLD, IDENTITY)
     late = [OLD.head(1).with_columns(line_number=pl.lit(3, pl.Int32))]
     scan = object_store.scan

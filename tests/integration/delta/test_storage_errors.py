@@ -123,7 +123,7 @@ FORBIDDEN = Trouble(status=403, code="AccessDenied", message="Access Denied")
     ],
     ids=["busy", "silent", "closed"],
 )
-def test_storage_that_fails_while_a_date_is_replaced_changes_nothing_and_the_next_run_heals(
+def test_failed_replace_changes_nothing_and_next_run_heals(
     lake: Lake, troubled: Proxy, trouble: Trouble, said: str, chosen: Callable[[str, str], bool]
 ) -> None:
     troubled.misbehave(trouble, chosen)
@@ -138,9 +138,7 @@ def test_storage_that_fails_while_a_date_is_replaced_changes_nothing_and_the_nex
 
 
 @pytest.mark.parametrize("trouble", [BUSY, SILENT, CLOSED, Trouble("break off")], ids=lambda trouble: trouble.misdeed)
-def test_storage_that_fails_while_rows_are_read_may_be_tried_again(
-    lake: Lake, troubled: Proxy, trouble: Trouble
-) -> None:
+def test_failed_read_may_be_tried_again(lake: Lake, troubled: Proxy, trouble: Trouble) -> None:
     troubled.misbehave(trouble, data)
     with pytest.raises(StorageUnavailableError, match="curated/daily_sales"):
         stored(lake)
@@ -150,7 +148,7 @@ def test_storage_that_fails_while_rows_are_read_may_be_tried_again(
 
 
 @pytest.mark.parametrize("chosen", [data_written, commit], ids=lambda chosen: chosen.__name__)
-def test_an_insert_that_fails_inserts_nothing_and_the_next_one_all(
+def test_failed_insert_inserts_nothing_and_next_one_all(
     lake: Lake, troubled: Proxy, chosen: Callable[[str, str], bool]
 ) -> None:
     troubled.misbehave(BUSY, chosen)
@@ -161,7 +159,7 @@ def test_an_insert_that_fails_inserts_nothing_and_the_next_one_all(
     assert insert(lake) == 2
 
 
-def test_a_commit_whose_answer_is_lost_counts_once(lake: Lake, troubled: Proxy) -> None:
+def test_commit_whose_answer_is_lost_counts_once(lake: Lake, troubled: Proxy) -> None:
     troubled.misbehave(Trouble("lose the answer"), once(commit))
     insert(lake)
     assert troubled.met
@@ -173,7 +171,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(lake: Lake, troubled: Proxy) 
     assert stored(lake) == [2, 2]
 
 
-def test_a_hiccup_is_nobodys_business(lake: Lake, troubled: Proxy) -> None:
+def test_short_storage_error_is_retried_silently(lake: Lake, troubled: Proxy) -> None:
     hiccups = [(trouble, chosen) for trouble in (BUSY, CLOSED) for chosen in (data_written, commit, log_read)]
     # Other rows each time: what comes out as it stands is not written.
     for orders, (trouble, chosen) in enumerate(hiccups, 2):
@@ -193,7 +191,7 @@ def test_a_hiccup_is_nobodys_business(lake: Lake, troubled: Proxy) -> None:
     ],
     ids=["data", "commit", "log", "listing"],
 )
-def test_a_right_that_is_missing_is_named_and_who_lacks_it(
+def test_missing_right_is_named_with_its_user(
     lake: Lake, troubled: Proxy, chosen: Callable[[str, str], bool], action: str, right: str
 ) -> None:
     troubled.misbehave(FORBIDDEN, chosen)
@@ -209,7 +207,7 @@ def test_a_right_that_is_missing_is_named_and_who_lacks_it(
     assert stored(lake) == [1, 1]
 
 
-def test_rows_that_may_not_be_read_say_so(lake: Lake, troubled: Proxy) -> None:
+def test_unreadable_rows_are_reported(lake: Lake, troubled: Proxy) -> None:
     troubled.misbehave(FORBIDDEN, data)
     with pytest.raises(LakeError, match=r"read curated/daily_sales in bucket .*s3:GetObject"):
         stored(lake)
@@ -233,7 +231,7 @@ def test_rows_that_may_not_be_read_say_so(lake: Lake, troubled: Proxy) -> None:
     ],
     ids=lambda value: value.code if isinstance(value, Trouble) else None,
 )
-def test_what_s3_answers_is_said_in_words(
+def test_s3_errors_are_explained(
     lake: Lake, troubled: Proxy, trouble: Trouble, kind: type[Exception], said: str
 ) -> None:
     for use, chosen in ((lambda: replace(lake, orders=2), data_written), (lambda: stored(lake), data)):
@@ -246,18 +244,18 @@ def test_what_s3_answers_is_said_in_words(
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_bucket_that_is_not_there_is_named() -> None:
+def test_missing_bucket_is_named() -> None:
     with pytest.raises(LakeError, match=r"there is no bucket nobody-has-made-it; .*LAKE_URL"):
         Lake("s3://nobody-has-made-it/lake", "UTC").open(DAILY_SALES)
 
 
-def test_an_endpoint_where_nobody_listens_may_be_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_endpoint_may_be_tried_again(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageUnavailableError, match=r"curated/daily_sales \(127.0.0.1:1\) failed: .*refused"):
         lake.open(DAILY_SALES)
 
 
-def test_an_endpoint_that_does_not_speak_tls_says_how_to_name_it(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_without_tls_error_names_the_setting(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"].replace("http://", "https://"))
     with pytest.raises(LakeError, match=r"no encrypted connection .*http:// in AWS_ENDPOINT_URL"):
         lake.open(DAILY_SALES)
@@ -301,7 +299,7 @@ class TestADamagedTable:
         ],
         ids=["garbage", "flipped", "cut off", "empty", "gone"],
     )
-    def test_a_data_file_is_named_with_what_to_do(
+    def test_damaged_data_file_is_named_with_next_step(
         self, plain: Lake, change: Callable[[bytes], bytes] | None, said: str
     ) -> None:
         derived, raw = self.a_file(plain, DAILY_SALES), self.a_file(plain, RAW_ORDERS)
@@ -328,7 +326,7 @@ class TestADamagedTable:
         ],
         ids=["cut off", "gone"],
     )
-    def test_a_date_of_raw_is_taken_again_wherever_it_lies(
+    def test_raw_date_is_recaptured_on_any_storage(
         self, plain: Lake, change: Callable[[bytes], bytes] | None, said: str
     ) -> None:
         path = self.a_file(plain, RAW_ORDERS)
@@ -345,9 +343,7 @@ class TestADamagedTable:
         [lambda _content: b"not json", lambda content: content[: len(content) // 2]],
         ids=["garbage", "cut off"],
     )
-    def test_a_commit_is_named_and_can_be_removed_if_it_is_the_last(
-        self, plain: Lake, change: Callable[[bytes], bytes]
-    ) -> None:
+    def test_damaged_last_commit_is_named_and_removable(self, plain: Lake, change: Callable[[bytes], bytes]) -> None:
         replace(plain, orders=2)
         last = f"{DAILY_SALES.path}/_delta_log/{2:020}.json"
         self.change(plain, last, change)
@@ -361,14 +357,14 @@ class TestADamagedTable:
         replace(plain, orders=2)
         assert stored(plain) == [2, 2]
 
-    def test_a_first_commit_cannot_be_removed(self, plain: Lake) -> None:
+    def test_damaged_first_commit_cannot_be_removed(self, plain: Lake) -> None:
         self.change(plain, f"{DAILY_SALES.path}/_delta_log/{0:020}.json", lambda _content: b"{")
         # As another process finds it, which remembers nothing.
         table_cache._handles.clear()
         with pytest.raises(LakeError, match=f"{0:020}.json of its log cannot be read.*`lakehouse reset daily_sales`"):
             stored(plain)
 
-    def test_an_empty_commit_on_disk_is_not_taken_for_one_that_changed_nothing(self, tmp_path: Path) -> None:
+    def test_empty_last_commit_is_an_error_not_an_empty_change(self, tmp_path: Path) -> None:
         lake = Lake(str(tmp_path), "UTC")
         replace(lake, orders=1)
         self.change(lake, f"{DAILY_SALES.path}/_delta_log/{1:020}.json", lambda _content: b"")
@@ -390,7 +386,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_limit_of_the_user_is_named_and_nothing_changes(tmp_path: Path) -> None:
+def test_limit_of_the_user_is_named_and_nothing_changes(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"), "UTC")
     replace(lake, orders=1)
     before, rows, version = files_in(lake), stored(lake), lake.find(DAILY_SALES).version()
@@ -431,7 +427,7 @@ print(stored(lake))
 MOUNTED = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
-def test_a_full_disk_is_named_and_nothing_changes(tmp_path: Path) -> None:
+def test_full_disk_is_named_and_nothing_changes(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=512k small {tmp_path}"
     if not shutil.which("unshare") or subprocess.run([*MOUNTED, mount], capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here: neither by this user nor in a user namespace")
@@ -475,7 +471,7 @@ def everyones() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("use", [stored, lambda lake: replace(lake, orders=2)], ids=["read", "write"])
-def test_a_directory_that_may_not_be_used_is_named(everyones: Path, use: Callable[[Lake], object]) -> None:
+def test_forbidden_directory_is_named(everyones: Path, use: Callable[[Lake], object]) -> None:
     lake = Lake(str(everyones / "lake"), "UTC")
     replace(lake, orders=1)
     table = Path(lake.url, DAILY_SALES.path)
@@ -489,14 +485,14 @@ def test_a_directory_that_may_not_be_used_is_named(everyones: Path, use: Callabl
     assert stored(lake) == [1, 1]
 
 
-def test_a_lake_that_may_not_be_made_is_named(everyones: Path) -> None:
+def test_lake_that_cannot_be_created_is_named(everyones: Path) -> None:
     everyones.chmod(0o555)
     lake = Lake(str(everyones / "lake"), "UTC")
     with ordinary_user(), pytest.raises(LakeError, match=r"cannot be used by user .*Permission denied"):
         lake.open(DAILY_SALES)
 
 
-def test_of_a_file_whose_middle_is_damaged_the_other_groups_of_rows_are_read(tmp_path: Path) -> None:
+def test_other_row_groups_of_a_damaged_file_are_read(tmp_path: Path) -> None:
     place = tmp_path / "rows.parquet"
     sales(FIRST, LATER, LATER).write_parquet(place, row_group_size=1, compression="uncompressed")
     whole, wrong = readable_rows(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), place.name)
@@ -521,7 +517,7 @@ def test_of_a_file_whose_middle_is_damaged_the_other_groups_of_rows_are_read(tmp
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_a_table_of_raw_without_dates_has_a_way_out_of_its_own(tmp_path: Path, table: Table, said: str) -> None:
+def test_raw_table_without_dates_has_its_own_remedy(tmp_path: Path, table: Table, said: str) -> None:
     lake = Lake(str(tmp_path / "lake"), "UTC")
     lake.append(table, pl.DataFrame([[None] * len(table.schema)], schema=table.schema, orient="row"))
     (path,) = lake.open(table).get_add_actions(flatten=True)["path"].to_pylist()

@@ -30,7 +30,7 @@ def numbers(handle: DeltaTable) -> list[int]:
     return pl.scan_delta(handle).collect()["number"].sort().to_list()
 
 
-def test_a_table_is_opened_once_for_each_version_that_is_read(location: str) -> None:
+def test_table_is_opened_once_for_each_version_that_is_read(location: str) -> None:
     write(location, 1)
     first = table_cache.open_shared(location)
     assert table_cache.open_shared(location) is first
@@ -41,7 +41,7 @@ def test_a_table_is_opened_once_for_each_version_that_is_read(location: str) -> 
     assert table_cache.open_shared(location) is second
 
 
-def test_who_writes_has_a_handle_of_its_own(location: str) -> None:
+def test_writers_have_their_own_handle(location: str) -> None:
     write(location, 1)
     shared = table_cache.open_shared(location)
     own = table_cache.open_own(location)
@@ -51,14 +51,14 @@ def test_who_writes_has_a_handle_of_its_own(location: str) -> None:
     assert numbers(table_cache.open_shared(location)) == [1, 2]
 
 
-def test_an_earlier_version_is_not_taken_for_the_latest(location: str) -> None:
+def test_earlier_version_is_not_taken_for_the_latest(location: str) -> None:
     write(location, 1)
     write(location, 2)
     assert numbers(table_cache.open_shared(location, 0)) == [1]
     assert numbers(table_cache.open_shared(location)) == [1, 2]
 
 
-def test_a_table_that_was_made_anew_is_another_one(location: str) -> None:
+def test_table_that_was_made_anew_is_another_one(location: str) -> None:
     write(location, 1)
     assert numbers(table_cache.open_shared(location)) == [1]
     shutil.rmtree(location)
@@ -68,7 +68,7 @@ def test_a_table_that_was_made_anew_is_another_one(location: str) -> None:
     assert numbers(table_cache.open_shared(location)) == [7]
 
 
-def test_a_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None:
+def test_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None:
     write(location, 1)
     write(location, 2)
     DeltaTable(location).create_checkpoint()
@@ -78,7 +78,7 @@ def test_a_commit_that_was_cleaned_up_is_looked_for_again(location: str) -> None
     assert numbers(table_cache.open_shared(location)) == [1, 2]
 
 
-def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) -> None:
+def test_handle_through_which_somebody_wrote_is_not_used_again(location: str) -> None:
     write(location, 1)
     misused = table_cache.open_shared(location)
     pl.DataFrame({"number": [2]}).write_delta(misused, mode="append")
@@ -86,7 +86,7 @@ def test_a_handle_through_which_somebody_wrote_is_not_used_again(location: str) 
     assert numbers(table_cache.open_shared(location)) == [1, 2]
 
 
-def test_of_a_table_that_many_have_written_to_few_versions_are_remembered(location: str) -> None:
+def test_few_versions_of_a_busy_table_are_remembered(location: str) -> None:
     for number in range(2 * table_cache._VERSIONS):
         write(location, number)
         table_cache.open_shared(location)
@@ -94,7 +94,7 @@ def test_of_a_table_that_many_have_written_to_few_versions_are_remembered(locati
     assert remembered == list(range(table_cache._VERSIONS, 2 * table_cache._VERSIONS))
 
 
-def test_what_was_written_is_read_without_opening_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_table_is_read_without_reopening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake, day = Lake(str(tmp_path), "UTC"), on("2020-03-01")
     opened: list[str] = []
     own = table_cache.open_own
@@ -114,7 +114,7 @@ def test_what_was_written_is_read_without_opening_it_again(tmp_path: Path, monke
         assert [nw.to_native(lake.scan(table)).collect().height for table in tables] == [1, len(opened) // 3, 1]
 
 
-def test_the_log_has_a_checkpoint_every_ten_commits(tmp_path: Path) -> None:
+def test_log_has_a_checkpoint_every_ten_commits(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "UTC")
     for _ in range(11):
         lake.append(KEY_DATES, rows(KEY_DATES, {}))

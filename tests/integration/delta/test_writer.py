@@ -84,7 +84,7 @@ class TestReplacingDates:
             (DAYS[5], DAYS[9], [DAYS[7]]),
         ],
     )
-    def test_the_range_becomes_what_is_written_and_its_neighbours_stay(
+    def test_written_range_is_replaced_and_neighbours_stay(
         self, lake: Lake, first: date, last: date, written: list[date]
     ) -> None:
         before = DAYS[:5]
@@ -93,7 +93,7 @@ class TestReplacingDates:
         kept = {day: 1 for day in before if not first <= day <= last}
         assert _orders_by_date(lake) == kept | dict.fromkeys(written, 7)
 
-    def test_what_was_written_is_returned(self, lake: Lake) -> None:
+    def test_written_rows_are_returned(self, lake: Lake) -> None:
         (done,) = lake.replace_dates([DAILY_SALES], FIRST, FIRST, lambda _: [_lazy(_sales(FIRST))])
         assert done.sample.equals(_stored(lake, DAILY_SALES))
         assert done.by_date.rows() == [(FIRST, 1)]
@@ -104,7 +104,7 @@ class TestReplacingDates:
             _replace(lake, DAYS[0], DAYS[-1], frame)
         assert _stored(lake, DAILY_SALES).equals(frame)
 
-    def test_only_dates_that_come_out_otherwise_are_written(self, lake: Lake) -> None:
+    def test_only_changed_dates_are_written(self, lake: Lake) -> None:
         _replace(lake, DAYS[0], DAYS[4], _sales(*DAYS[:5]))
         before = files_of(lake.open(DAILY_SALES), DAILY_SALES)
         new = pl.concat([_sales(*DAYS[:2], DAYS[3]), _sales(DAYS[2], orders=2), _sales(DAYS[5])])
@@ -118,7 +118,7 @@ class TestReplacingDates:
         assert again.changed.is_empty()
         assert files_of(lake.open(DAILY_SALES), DAILY_SALES).equals(after)
 
-    def test_a_column_that_was_added_later_does_not_make_rows_differ(self, lake: Lake) -> None:
+    def test_column_that_was_added_later_does_not_make_rows_differ(self, lake: Lake) -> None:
         frame = _sales(*DAYS[:2])
         location = lake.location(DAILY_SALES)
         # It stands at the end of the table, wherever the contract has it.
@@ -133,7 +133,7 @@ class TestReplacingDates:
         (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[1], lambda _: [_lazy(frame)])
         assert done.changed.is_empty()
 
-    def test_a_commit_tells_the_run_and_what_it_read(self, lake: Lake) -> None:
+    def test_commit_names_the_run_and_the_versions_read(self, lake: Lake) -> None:
         started = datetime.now(UTC)
         lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
         for run_id in ("one", "other"):
@@ -155,7 +155,7 @@ class TestReplacingDates:
         assert other.versions == {DAILY_SALES.path: 2, RAW_ORDERS.path: 1}
         assert nobody.scan(RAW_ORDERS).to_native().collect().height == 2
 
-    def test_a_lake_that_stands_still_is_found_as_it_is_opened(self, lake: Lake) -> None:
+    def test_frozen_lake_is_read_as_opened(self, lake: Lake) -> None:
         source = lake.snapshot()
         with pytest.raises(TableNotFoundError):
             source.find(RAW_ORDERS)
@@ -179,7 +179,7 @@ class TestReplacingDates:
         assert _stored(lake, ORDERS)["order_date"].to_list() == [DAYS[1]]
 
     @pytest.mark.parametrize("stray", [DAYS[0], DAYS[3], DAYS[3] + timedelta(days=4000)])
-    def test_rows_outside_of_the_range_are_refused_and_nothing_changes(self, lake: Lake, stray: date) -> None:
+    def test_rows_outside_the_range_are_refused_without_change(self, lake: Lake, stray: date) -> None:
         _replace(lake, DAYS[0], DAYS[4], _sales(*DAYS[:5]))
         with pytest.raises(DeltaError, match="1 rows failed validation"):
             _replace(lake, DAYS[1], DAYS[2], _sales(DAYS[1], stray, orders=7))
@@ -188,9 +188,7 @@ class TestReplacingDates:
     @pytest.mark.parametrize(
         ("column", "dtype"), [("orders", pl.Int32), ("gross", pl.Decimal(18, 4)), ("currency", pl.Categorical)]
     )
-    def test_rows_of_another_type_are_refused_by_name_and_nothing_changes(
-        self, lake: Lake, column: str, dtype: pl.DataType
-    ) -> None:
+    def test_rows_of_another_type_are_refused_without_change(self, lake: Lake, column: str, dtype: pl.DataType) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         with pytest.raises(LakeError) as raised:
             _replace(lake, FIRST, FIRST, _sales(FIRST, orders=7).with_columns(pl.col(column).cast(dtype)))
@@ -198,20 +196,20 @@ class TestReplacingDates:
         assert f"{column}: expected {DAILY_SALES.schema[column]}, found {dtype}" in str(raised.value)
         assert _orders_by_date(lake) == {FIRST: 1}
 
-    def test_a_missing_column_is_refused_and_nothing_changes(self, lake: Lake) -> None:
+    def test_missing_column_is_refused_and_nothing_changes(self, lake: Lake) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         with pytest.raises(pl.exceptions.ColumnNotFoundError, match="units"):
             _replace(lake, FIRST, FIRST, _sales(FIRST, orders=7).drop("units"))
         assert _orders_by_date(lake) == {FIRST: 1}
 
-    def test_columns_come_in_any_order_and_nulls_without_a_type_fit_any(self, lake: Lake) -> None:
+    def test_columns_fit_in_any_order_and_untyped_nulls_fit_any(self, lake: Lake) -> None:
         frame = _sales(FIRST).select(reversed(DAILY_SALES.columns)).with_columns(net=pl.lit(None))
         _replace(lake, FIRST, FIRST, frame)
         stored = _stored(lake, DAILY_SALES)
         assert stored.schema == DAILY_SALES.schema
         assert stored["net"].to_list() == [None]
 
-    def test_a_failure_of_the_derivation_changes_nothing(self, lake: Lake) -> None:
+    def test_failure_of_the_derivation_changes_nothing(self, lake: Lake) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
 
         def fail(_: Lake) -> Sequence[nw.LazyFrame[Any]]:
@@ -238,7 +236,7 @@ def _interrupted(
     return derive, calls
 
 
-class TestALateWriter:
+class TestLateWriter:
     """A writer that opened the table and read its sources before somebody else wrote the same date."""
 
     @pytest.mark.parametrize(
@@ -251,7 +249,9 @@ class TestALateWriter:
         ],
         ids=["empty, filled", "full, replaced", "full, emptied", "empty, still empty"],
     )
-    def test_derives_again_from_what_stands_by_then(self, lake: Lake, before: list[date], other: list[date]) -> None:
+    def test_writer_derives_again_from_the_current_version(
+        self, lake: Lake, before: list[date], other: list[date]
+    ) -> None:
         _replace(lake, FIRST, FIRST, _sales(*before))
         upstream = [_sales(FIRST, orders=2)]
 
@@ -265,7 +265,7 @@ class TestALateWriter:
         assert calls == [2]
 
     @pytest.mark.parametrize("every", [1, 2])
-    def test_of_many_dates_is_not_disturbed_by_other_dates(self, lake: Lake, every: int) -> None:
+    def test_writer_of_many_dates_ignores_other_dates(self, lake: Lake, every: int) -> None:
         many = [FIRST + timedelta(days=number) for number in range(0, 60, every)]
         outside = FIRST + timedelta(days=90)
         _replace(lake, outside, outside, _sales(outside))
@@ -276,7 +276,7 @@ class TestALateWriter:
         assert calls == [1]
         assert _orders_by_date(lake) == {**dict.fromkeys(many, 1), outside: 8}
 
-    def test_that_found_nothing_does_not_remove_what_came_meanwhile(self, lake: Lake) -> None:
+    def test_writer_without_rows_keeps_concurrent_rows(self, lake: Lake) -> None:
         lake.open(DAILY_SALES)
         upstream = [_sales()]
 
@@ -288,7 +288,7 @@ class TestALateWriter:
         lake.replace_dates([DAILY_SALES], FIRST, FIRST, derive)
         assert _orders_by_date(lake) == {FIRST: 3}
 
-    def test_of_a_range_derives_again_when_one_of_its_dates_was_written(self, lake: Lake) -> None:
+    def test_writer_of_a_range_derives_again_after_write_to_one_date(self, lake: Lake) -> None:
         _replace(lake, DAYS[0], DAYS[4], _sales(*DAYS[:5]))
         orders = [2]
 
@@ -301,7 +301,7 @@ class TestALateWriter:
         assert calls == [2]
         assert _orders_by_date(lake) == {DAYS[0]: 1, DAYS[1]: 3, DAYS[2]: 3, DAYS[3]: 3, DAYS[4]: 1}
 
-    def test_of_another_date_derives_once_and_both_stand(self, lake: Lake) -> None:
+    def test_writer_of_another_date_derives_once_and_both_stand(self, lake: Lake) -> None:
         _replace(lake, DAYS[0], DAYS[1], _sales(*DAYS[:2]))
         derive, calls = _interrupted(
             lambda: _replace(lake, DAYS[1], DAYS[1], _sales(DAYS[1], orders=3)),
@@ -312,7 +312,7 @@ class TestALateWriter:
         assert _orders_by_date(lake) == {DAYS[0]: 2, DAYS[1]: 3}
 
     @pytest.mark.parametrize("touched", [0, 1], ids=["the first target", "the second target"])
-    def test_of_two_targets_derives_both_again(self, lake: Lake, touched: int) -> None:
+    def test_writer_of_two_targets_derives_both_again(self, lake: Lake, touched: int) -> None:
         targets = [DAILY_SALES, ORDERS]
         versions = [1]
 
@@ -339,7 +339,7 @@ class TestALateWriter:
         assert _stored(lake, DAILY_SALES)["orders"].to_list() == [2]
         assert _stored(lake, ORDERS)["versions"].to_list() == [2]
 
-    def test_of_a_whole_table_derives_again(self, lake: Lake) -> None:
+    def test_writer_of_a_whole_table_derives_again(self, lake: Lake) -> None:
         units = [1]
         calls = [0]
 
@@ -360,7 +360,7 @@ class TestALateWriter:
         assert calls == [2]
         assert _stored(lake, CUSTOMER_PROFILE)["units"].to_list() == [2]
 
-    def test_that_always_loses_gives_up_and_says_so(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_writer_that_always_loses_gives_up_with_an_error(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(commits, "_ATTEMPTS", 3)
         monkeypatch.setattr(commits.time, "sleep", lambda _: None)
         _replace(lake, FIRST, FIRST, _sales(FIRST))
@@ -377,7 +377,7 @@ class TestALateWriter:
         assert _orders_by_date(lake) == {FIRST: 7}
 
 
-def test_a_whole_table_is_replaced_and_can_be_emptied(lake: Lake) -> None:
+def test_whole_table_is_replaced_and_can_be_emptied(lake: Lake) -> None:
     lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE, {}, {"customer_id": "c2"})))
     lake.replace_all(CUSTOMER_PROFILE, lambda _: _lazy(rows(CUSTOMER_PROFILE, {"customer_id": "c3"})))
     assert _stored(lake, CUSTOMER_PROFILE)["customer_id"].to_list() == ["c3"]
@@ -397,7 +397,7 @@ def test_dates_are_read_from_their_own_files(tmp_path: Path) -> None:
         rows_of(lake.scan(DAILY_SALES))
 
 
-def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Path) -> None:
+def test_log_has_range_of_keys_and_instants_of_each_file(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "UTC")
     lake.replace_dates([ORDERS], FIRST, FIRST, lambda _: [_lazy(rows(ORDERS, {"order_date": FIRST}))])
     known = pl.DataFrame(lake.open(ORDERS).get_add_actions(flatten=True))
@@ -406,7 +406,7 @@ def test_the_log_knows_the_range_of_keys_and_instants_in_each_file(tmp_path: Pat
     assert known["num_records"].to_list() == [1]
 
 
-def test_the_keys_of_a_few_dates_are_read_from_groups_of_the_index(tmp_path: Path) -> None:
+def test_keys_of_few_dates_are_read_from_groups_of_the_index(tmp_path: Path) -> None:
     lake, size = Lake(str(tmp_path), "UTC"), compaction.GROUP_ROWS
     keys = pl.Series("key", range(10**6, 10**6 + 3 * size)).cast(pl.String)
     index = pl.DataFrame({"key": keys, "order_id": keys}).with_columns(table_name=pl.lit("orders"))
@@ -425,7 +425,7 @@ def test_the_keys_of_a_few_dates_are_read_from_groups_of_the_index(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("dates", "version"), [(201, 1), (200, None)])
-def test_a_commit_of_many_dates_is_opened_from_a_checkpoint(tmp_path: Path, dates: int, version: int | None) -> None:
+def test_commit_of_many_dates_is_opened_from_a_checkpoint(tmp_path: Path, dates: int, version: int | None) -> None:
     lake, last = Lake(str(tmp_path), "UTC"), FIRST + timedelta(days=dates - 1)
     _replace(lake, FIRST, last, _sales(*days(FIRST, last)))
     found = tmp_path / DAILY_SALES.path / "_delta_log" / "_last_checkpoint"
@@ -435,7 +435,7 @@ def test_a_commit_of_many_dates_is_opened_from_a_checkpoint(tmp_path: Path, date
 
 
 @pytest.mark.parametrize("vectors", ["true", "false"])
-def test_rows_that_others_have_marked_as_deleted_are_left_to_the_reader_of_delta(tmp_path: Path, vectors: str) -> None:
+def test_deletion_vectors_are_left_to_the_delta_reader(tmp_path: Path, vectors: str) -> None:
     rows = pl.DataFrame({"day": [FIRST], "number": [1]})
     configuration = {"delta.enableDeletionVectors": vectors}
     write_deltalake(str(tmp_path), rows, partition_by=["day"], configuration=configuration)
@@ -454,7 +454,7 @@ class TestInsertingWhatIsNew:
         assert [lake.insert_new(RAW_ORDERS, frame, IDENTITY) for _ in range(3)] == [2, 0, 0]
         assert _stored(lake, RAW_ORDERS).equals(frame)
 
-    def test_what_stands_stays_as_it_was_captured_first(self, lake: Lake) -> None:
+    def test_existing_rows_keep_their_first_capture(self, lake: Lake) -> None:
         lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
         again = _order(captured_at=at("2020-03-09 00:00"), run_id="another", source="elsewhere")
         assert lake.insert_new(RAW_ORDERS, again, IDENTITY) == 0
@@ -474,13 +474,13 @@ class TestInsertingWhatIsNew:
         ],
         ids=lambda change: next(iter(change)),
     )
-    def test_a_row_that_differs_in_anything_but_lineage_is_new(self, lake: Lake, change: dict[str, Any]) -> None:
+    def test_row_differing_beyond_lineage_is_new(self, lake: Lake, change: dict[str, Any]) -> None:
         lake.insert_new(RAW_ORDERS, _order(), IDENTITY)
         assert lake.insert_new(RAW_ORDERS, _order(**change), IDENTITY) == 1
         assert _stored(lake, RAW_ORDERS).height == 2
         assert lake.insert_new(RAW_ORDERS, _order(**change), IDENTITY) == 0
 
-    def test_a_row_that_returns_to_what_it_was_is_new(self, lake: Lake) -> None:
+    def test_row_that_reverts_is_new(self, lake: Lake) -> None:
         seen = [("paid", 1, 1), ("shipped", 2, 1), ("paid", 3, 1), ("paid", 4, 0)]
         for status, hour, inserted in seen:
             version = _order(status=status, captured_at=at(f"2020-03-09 0{hour}:00"))
@@ -551,7 +551,7 @@ class TestAppending:
                 assert object_store.scan(before).collect().height == keys.index(key)
         assert sorted(_stored(lake, KEY_DATES)["key"]) == keys
 
-    def test_what_others_append_while_files_become_one_stays(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_concurrent_appends_survive_compaction(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "_SMALL_FILES", 2)
         start = threading.Barrier(4)
 
@@ -581,7 +581,7 @@ class TestCapturing:
             ("o2", on("2020-03-02"), on("2020-03-02")),
         ]
 
-    def test_a_clock_that_runs_ahead_is_captured_once_however_often_it_is_read(self, lake: Lake) -> None:
+    def test_fast_clock_is_captured_once_however_often_it_is_read(self, lake: Lake) -> None:
         for day in DAYS[2:6]:
             captured_at = at(f"{day} 13:00")
             ahead = {"updated_at": at("2099-01-01 00:00"), "captured_on": day, "captured_at": captured_at}
@@ -590,7 +590,7 @@ class TestCapturing:
         assert _stored(lake, RAW_ORDERS)["captured_on"].to_list() == [DAYS[2]]
 
     @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)
-    def test_a_row_without_a_key_is_captured_once_and_found_again(self, lake: Lake, table: Table) -> None:
+    def test_row_without_a_key_is_captured_once_and_found_again(self, lake: Lake, table: Table) -> None:
         keyless = rows(table, {table.key[0]: None})
         done = [capture(lake, table, keyless, self.calendar) for _ in range(2)]
         assert [(one.new, one.present["rows"].sum()) for one in done] == [(1, 1), (0, 1)]
@@ -627,7 +627,7 @@ def _value(dtype: pl.DataType) -> Any:
 
 
 class TestTables:
-    def test_a_table_is_made_when_it_is_first_asked_for(self, lake: Lake) -> None:
+    def test_table_is_made_when_it_is_first_asked_for(self, lake: Lake) -> None:
         with pytest.raises(TableNotFoundError):
             lake.find(DAILY_SALES)
         handle = lake.open(DAILY_SALES)
@@ -636,7 +636,7 @@ class TestTables:
         assert lake.scan(DAILY_SALES).to_native().collect().schema == DAILY_SALES.schema
         assert lake.open(DAILY_SALES).metadata().id == handle.metadata().id
 
-    def test_another_time_zone_is_refused_and_says_what_to_do(self, lake: Lake) -> None:
+    def test_another_time_zone_is_refused_with_next_step(self, lake: Lake) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         elsewhere = Lake(lake.url, "Europe/Berlin")
         for use in (
@@ -654,7 +654,7 @@ class TestTables:
             assert "set LAKEHOUSE_TIMEZONE back" in message
         assert _orders_by_date(lake) == {FIRST: 1}
 
-    def test_a_table_that_cannot_be_read_is_an_error_and_not_made_anew(self, tmp_path: Path) -> None:
+    def test_unreadable_table_is_an_error_and_not_recreated(self, tmp_path: Path) -> None:
         lake = Lake(str(tmp_path), "UTC")
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         log = Path(lake.url, "curated", "daily_sales", "_delta_log")
@@ -664,14 +664,14 @@ class TestTables:
             _orders_by_date(lake)
         assert (log / f"{0:020}.json").read_bytes() == before[f"{0:020}.json"]
 
-    def test_the_latest_date_is_the_last_that_has_rows(self, lake: Lake) -> None:
+    def test_latest_date_is_the_last_that_has_rows(self, lake: Lake) -> None:
         _replace(lake, DAYS[0], DAYS[3], _sales(*DAYS[:4]))
         assert lake.latest_date(DAILY_SALES) == DAYS[3]
         _replace(lake, DAYS[2], DAYS[3], _sales())
         assert lake.latest_date(DAILY_SALES) == DAYS[1]
         assert lake.latest_date(DAILY_SALES, default=DAYS[9]) == DAYS[1]
 
-    def test_an_empty_table_has_no_latest_date_but_a_default(self, lake: Lake) -> None:
+    def test_empty_table_has_no_latest_date_but_a_default(self, lake: Lake) -> None:
         with pytest.raises(LakeError, match="curated/daily_sales is empty; materialize it"):
             lake.latest_date(DAILY_SALES)
         assert lake.latest_date(DAILY_SALES, default=FIRST) == FIRST
@@ -683,7 +683,7 @@ class TestTables:
         lake.append(DAILY_SALES, _sales(DAYS[0], currency="USD"))
         assert extent(lake.open(DAILY_SALES), DAILY_SALES).dates == 3
 
-    def test_the_log_tells_the_rows_of_each_date(self, lake: Lake) -> None:
+    def test_log_tells_the_rows_of_each_date(self, lake: Lake) -> None:
         assert files_of(lake.open(DAILY_SALES), DAILY_SALES).is_empty()
         _replace(lake, DAYS[0], DAYS[1], pl.concat([_sales(*DAYS[:2]), _sales(DAYS[0], currency="USD")]))
         lake.append(DAILY_SALES, _sales(DAYS[1], currency="GBP"))
@@ -702,15 +702,13 @@ class TestTables:
             ({}, DAYS[:4]),
         ],
     )
-    def test_only_the_dates_that_are_asked_for_are_read(
-        self, lake: Lake, asked: dict[str, Any], expected: list[date]
-    ) -> None:
+    def test_only_requested_dates_are_read(self, lake: Lake, asked: dict[str, Any], expected: list[date]) -> None:
         _replace(lake, DAYS[0], DAYS[3], _sales(*DAYS[:4]))
         found = lake.scan(DAILY_SALES, **asked).to_native().collect()
         assert sorted(found["order_date"]) == expected
         assert found.schema == DAILY_SALES.schema
 
-    def test_an_open_handle_is_read_as_it_was(self, lake: Lake) -> None:
+    def test_open_handle_is_read_as_it_was(self, lake: Lake) -> None:
         _replace(lake, FIRST, FIRST, _sales(FIRST))
         handle = lake.open(DAILY_SALES)
         _replace(lake, FIRST, FIRST, _sales(FIRST, orders=2))
@@ -780,9 +778,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 @pytest.mark.slow
 @pytest.mark.xdist_group("lake_processes")
 class TestManyProcesses:
-    def test_eight_that_derive_one_date_leave_what_all_of_them_knew(
-        self, lake: Lake, processes: ProcessPoolExecutor
-    ) -> None:
+    def test_eight_writers_of_one_date_keep_what_all_knew(self, lake: Lake, processes: ProcessPoolExecutor) -> None:
         _replace(lake, DAYS[0], DAYS[2], _sales(*DAYS[:3]))
         work = [
             processes.submit(_append_upstream_and_derive, lake.url, _aws(), number, DAYS[1], 8) for number in range(8)
@@ -794,7 +790,7 @@ class TestManyProcesses:
         assert sorted(of_date) == [f"o{number}" for number in range(8)]
         assert stored.filter(pl.col("order_date") != DAYS[1]).equals(_sales(DAYS[0], DAYS[2]))
 
-    def test_twelve_that_derive_a_date_each_do_not_hinder_one_another(
+    def test_twelve_writers_of_different_dates_do_not_conflict(
         self, lake: Lake, processes: ProcessPoolExecutor
     ) -> None:
         _replace(lake, DAYS[0], DAYS[-1] + timedelta(days=1), _sales(*DAYS, DAYS[-1] + timedelta(days=1)))
@@ -808,13 +804,17 @@ class TestManyProcesses:
         expected = [(day, f"o{number}") for number, day in enumerate(DAYS)]
         assert sorted(found) == [*expected, (DAYS[-1] + timedelta(days=1), "EUR")]
 
-    def test_four_that_make_the_same_tables_can_all_use_them(self, lake: Lake, processes: ProcessPoolExecutor) -> None:
+    def test_four_creators_of_the_same_tables_can_all_use_them(
+        self, lake: Lake, processes: ProcessPoolExecutor
+    ) -> None:
         for done in [processes.submit(_make, lake.url, _aws(), 4) for _ in range(4)]:
             done.result(timeout=100)
         for table in TABLES:
             assert lake.scan(table).to_native().collect().schema == table.schema
 
-    def test_four_that_make_the_same_tables_make_each_once(self, lake: Lake, processes: ProcessPoolExecutor) -> None:
+    def test_four_creators_of_the_same_tables_create_each_once(
+        self, lake: Lake, processes: ProcessPoolExecutor
+    ) -> None:
         for done in [processes.submit(_make, lake.url, _aws(), 4) for _ in range(4)]:
             done.result(timeout=100)
         assert {table.path: lake.find(table).version() for table in TABLES} == {table.path: 0 for table in TABLES}
@@ -822,7 +822,7 @@ class TestManyProcesses:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_twenty_eight_processes_that_derive_a_date_each_lose_nothing(lake: Lake) -> None:
+def test_twenty_eight_processes_deriving_dates_lose_nothing(lake: Lake) -> None:
     dates = [FIRST + timedelta(days=more) for more in range(28)]
     neighbour = dates[-1] + timedelta(days=1)
     _replace(lake, dates[0], neighbour, _sales(*dates, neighbour))

@@ -122,7 +122,7 @@ def test_six_runs_leave_what_three_do(stored: Lakehouse, tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path) -> None:
+def test_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path) -> None:
     follow(stored, 0, dates=1)
     with adbc_pool.connect(stored.warehouse_url) as connection, connection.cursor() as cursor:
         cursor.execute("ALTER TABLE marts.fct_orders ADD CONSTRAINT full_up CHECK (false) NOT VALID")
@@ -135,7 +135,7 @@ def test_a_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Pa
     assert "full_up" in (left / "dbt.log").read_text()
 
 
-def test_an_instance_of_others_is_not_pruned(stored: Lakehouse) -> None:
+def test_foreign_instance_is_not_pruned(stored: Lakehouse) -> None:
     instance = stored.instance
     assert instance is not None
 
@@ -156,7 +156,7 @@ def test_an_instance_of_others_is_not_pruned(stored: Lakehouse) -> None:
 
 
 @pytest.mark.thorough
-def test_a_run_leaves_ten_kilobytes_at_most(stored: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_leaves_ten_kilobytes_at_most(stored: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_KEEP_RUNS", str(KEPT))
     settings.cache_clear()
     sizes: dict[int, int] = {}

@@ -53,7 +53,7 @@ def run_in(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, *, lives: 
     return run
 
 
-def test_a_run_without_a_process_is_told_with_its_dates(instance: dg.DagsterInstance) -> None:
+def test_run_without_process_is_reported_with_its_dates(instance: dg.DagsterInstance) -> None:
     run_in(instance, dg.DagsterRunStatus.STARTED, lives=True)
     assert look_at_runs(instance).findings == []
     dead = run_in(instance, dg.DagsterRunStatus.STARTED)
@@ -62,7 +62,7 @@ def test_a_run_without_a_process_is_told_with_its_dates(instance: dg.DagsterInst
     assert found.commands == ["lakehouse backfill 2017-01-01 2017-01-03 --job some_job"]
 
 
-def test_a_run_that_was_being_cancelled_is_cancelled_when_its_process_is_gone(instance: dg.DagsterInstance) -> None:
+def test_cancelling_run_is_cancelled_once_its_process_is_gone(instance: dg.DagsterInstance) -> None:
     dead = run_in(instance, dg.DagsterRunStatus.CANCELING)
     assert [found.what for found in look_at_runs(instance).findings] == [f"run {dead.run_id} of some_job"]
     assert fail_dead_runs(instance) == [dead.run_id]
@@ -72,9 +72,7 @@ def test_a_run_that_was_being_cancelled_is_cancelled_when_its_process_is_gone(in
     assert look_at_runs(instance).findings == []
 
 
-def test_runs_that_nobody_takes_from_the_queue_are_told(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stuck_queued_runs_are_reported(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.NOT_STARTED)
     assert look_at_runs(instance).findings == []
     monkeypatch.setattr(health, "_QUEUED", timedelta(0))
@@ -90,12 +88,12 @@ def heard(instance: dg.DagsterInstance, **minutes_ago: float) -> list[Finding]:
     return list(look_at_daemon(instance).findings)
 
 
-def test_where_no_daemon_has_ever_run_none_is_expected(instance: dg.DagsterInstance) -> None:
+def test_no_daemon_is_expected_before_the_first_one(instance: dg.DagsterInstance) -> None:
     assert look_at_daemon(instance).findings == ()
     assert look_at_daemon(instance).said.startswith("never started")
 
 
-def test_a_silent_daemon_is_a_warning_and_one_that_hangs_an_error(with_schedules: dg.DagsterInstance) -> None:
+def test_silent_daemon_is_a_warning_and_hanging_one_an_error(with_schedules: dg.DagsterInstance) -> None:
     assert heard(with_schedules, SENSOR=0.1, SCHEDULER=0.1) == []
     (found,) = heard(with_schedules, SENSOR=60)
     assert (found.severity, found.what) == ("error", "Dagster's daemon, SENSOR")
@@ -103,7 +101,7 @@ def test_a_silent_daemon_is_a_warning_and_one_that_hangs_an_error(with_schedules
     assert (found.severity, found.what, found.commands) == ("warning", "Dagster's daemon", ["lakehouse dev"])
 
 
-def test_the_versions_of_runs_and_of_the_sensor_are_known(with_schedules: dg.DagsterInstance) -> None:
+def test_versions_of_runs_and_of_the_sensor_are_known(with_schedules: dg.DagsterInstance) -> None:
     for version in (3, 4):
         with_schedules.report_runless_asset_event(
             dg.AssetMaterialization(["raw", "orders"], metadata={"delta_version": version})

@@ -218,7 +218,7 @@ def test_dates_checks_and_versions_stay_as_they_were(instance: dg.DagsterInstanc
     assert (nothing.runs, nothing.trimmed, nothing.events, nothing.evaluations) == (0, 0, 0, 0)
 
 
-def test_a_run_that_nothing_needs_any_more_goes_with_the_next_pruning(instance: dg.DagsterInstance) -> None:
+def test_run_needed_no_longer_goes_with_the_next_pruning(instance: dg.DagsterInstance) -> None:
     history(instance)
     prune_history(instance, KEEP)
     newest = [run(instance, "2017-01-01", "2017-01-05"), pick(instance)]
@@ -228,7 +228,7 @@ def test_a_run_that_nothing_needs_any_more_goes_with_the_next_pruning(instance: 
     assert shown(instance) == before
 
 
-def test_runs_that_are_not_over_stay_whole(instance: dg.DagsterInstance) -> None:
+def test_unfinished_runs_stay_whole(instance: dg.DagsterInstance) -> None:
     pick_job = defs.resolve_job_def("pick")
     whole = [run(instance, "2017-01-06")]
     for status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED):
@@ -244,7 +244,7 @@ def test_runs_that_are_not_over_stay_whole(instance: dg.DagsterInstance) -> None
     assert len(instance.get_run_ids()) == len(whole) + KEEP
 
 
-def test_of_what_is_reported_without_a_run_the_newest_stays(instance: dg.DagsterInstance) -> None:
+def test_newest_runless_event_stays(instance: dg.DagsterInstance) -> None:
     for number in range(4):
         instance.report_runless_asset_event(dg.AssetMaterialization(pebble.key, metadata={"weight": number}))
         instance.report_runless_asset_event(
@@ -263,16 +263,14 @@ def test_of_what_is_reported_without_a_run_the_newest_stays(instance: dg.Dagster
         assert len(instance.all_logs("")) == 1
 
 
-def test_fewer_runs_than_are_kept_lose_nothing(instance: dg.DagsterInstance) -> None:
+def test_runs_within_the_limit_lose_nothing(instance: dg.DagsterInstance) -> None:
     history(instance)
     before = files(instance)
     assert prune_history(instance, 8) == Pruned()
     assert files(instance) == before
 
 
-def test_a_pruning_that_is_killed_is_finished_by_the_next(
-    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_pruning_is_finished_by_the_next(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     history(instance)
     before, calls_left = shown(instance), 0
     changing = (stored_history, "_delete"), (pruning, "remove"), (type(instance.run_storage), "delete_run")
@@ -316,7 +314,7 @@ def test_ids_only_grow(instance: dg.DagsterInstance) -> None:
     assert new.storage_id > max(old.storage_id, last)
 
 
-def test_free_room_is_given_back_when_nobody_is_at_work(
+def test_free_space_is_returned_when_no_run_works(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "_FREE_BYTES", 1)
@@ -334,7 +332,7 @@ def test_free_room_is_given_back_when_nobody_is_at_work(
     pick(instance)
 
 
-def test_the_newest_ticks_stay(instance: dg.DagsterInstance) -> None:
+def test_newest_ticks_stay(instance: dg.DagsterInstance) -> None:
     with in_process_test_workspace(instance, HERE) as context:
         (location,) = context.code_locations
         (repository,) = location.get_repositories().values()
@@ -377,7 +375,7 @@ def test_the_newest_ticks_stay(instance: dg.DagsterInstance) -> None:
     assert [path.name for path in logged.iterdir()] == ["9.err"]
 
 
-def test_files_of_runs_that_are_gone(instance: dg.DagsterInstance) -> None:
+def test_files_of_deleted_runs_are_removed(instance: dg.DagsterInstance) -> None:
     home, dead, young = settings().home, "5cf4c3a1-7c2b-4f0e-8f9f-0a8c4f0f2f11", "5cf4c3a1-7c2b-4f0e-8f9f-0a8c4f0f2f12"
     known = pick(instance)
     yesterday = time.time() - 90_000

@@ -55,7 +55,7 @@ def derived(lakehouse: Lakehouse, since: Mapping[str, Any]) -> list[str]:
 
 
 @pytest.mark.thorough
-def test_touched_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path: Path) -> None:
+def test_affected_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path: Path) -> None:
     for script in (CHANGES, CHANGES_BACK):
         before = versions_now(built.lake)
         captured(built, script)
@@ -68,7 +68,7 @@ def test_touched_dates_are_all_that_has_to_be_derived(built: Lakehouse, tmp_path
     assert_same_lake(built, again)
 
 
-def test_a_range_in_portions_comes_out_as_in_one(
+def test_range_in_batches_equals_the_whole_range(
     built: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     if engine == "spark":
@@ -138,14 +138,14 @@ CASES = [
 ]
 
 
-def test_no_other_date_is_touched(built: Lakehouse) -> None:
+def test_no_other_date_is_affected(built: Lakehouse) -> None:
     for script, touched in CASES:
         before = versions_now(built.lake)
         captured(built, script)
         assert [str(one) for one in affected_dates(built.lake, before, CALENDAR)] == touched, script
 
 
-def test_a_lake_that_nobody_has_watched_tells_what_it_does_not_account_for(built: Lakehouse) -> None:
+def test_unwatched_lake_reports_unaccounted_dates(built: Lakehouse) -> None:
     last = day("2017-01-10")
     assert unaccounted_dates(built.lake, (*BY_ORDER_DATE, CUSTOMERS, PRODUCTS), CALENDAR, last) == []
     captured(
@@ -158,13 +158,13 @@ def test_a_lake_that_nobody_has_watched_tells_what_it_does_not_account_for(built
     assert unaccounted_dates(built.lake, (CUSTOMERS, PRODUCTS), CALENDAR, last) == [day("2017-01-09")]
 
 
-def test_a_version_that_is_gone_touches_every_date(built: Lakehouse) -> None:
+def test_missing_version_affects_every_date(built: Lakehouse) -> None:
     everything = affected_dates(built.lake, {}, CALENDAR)
     gone = {name: 10000 for name in versions_now(built.lake) if not name.endswith(" by")}
     assert affected_dates(built.lake, gone, CALENDAR) == everything
 
 
-def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakehouse) -> None:
+def test_version_with_removed_files_affects_every_date(built: Lakehouse) -> None:
     # Two changes of orders that are captured on the 8th, and then the files that the first one left are gone.
     scripts = [script for script, _ in CASES if "orders" in script and "2017-01-08" in script][:2]
     captured(built, scripts[0])
@@ -178,9 +178,7 @@ def test_a_version_whose_files_somebody_removed_touches_every_date(built: Lakeho
     assert affected_dates(built.lake, before, CALENDAR) == everything
 
 
-def test_what_is_captured_while_a_date_is_derived_is_not_lost(
-    built: Lakehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_capture_during_derivation_is_not_lost(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks judge what the run has read; the next run of the date takes what came meanwhile."""
     before = versions_now(built.lake)
 

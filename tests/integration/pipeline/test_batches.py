@@ -48,7 +48,7 @@ def wide(number: int, width: int = 30_000) -> str:
 
 
 class TestWhatDatesCountFor:
-    def test_a_wide_row_counts_for_several_and_what_nobody_reads_for_none(self, lake: Lake) -> None:
+    def test_wide_row_counts_as_several_and_unread_columns_as_none(self, lake: Lake) -> None:
         few = [{"customer_id": f"c{number}", "address": wide(number)} for number in range(20)]
         lake.insert_new(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *few), ("customer_id", "updated_at"))
         ordinary = [{"customer_id": f"d{number}", "captured_on": NEXT} for number in range(20)]
@@ -65,19 +65,19 @@ class TestWhatDatesCountFor:
         assert without["counted"].to_list() == [20, 20]
         assert counted_rows(lake.open(RAW_ORDERS), RAW_ORDERS)["counted"].to_list() == [20]
 
-    def test_of_ordinary_rows_the_log_alone_is_read(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ordinary_rows_are_counted_from_the_log_alone(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         orders = rows(RAW_ORDERS, *({"order_id": f"o{number}"} for number in range(1_000)))
         lake.insert_new(RAW_ORDERS, orders, IDENTITY)
         monkeypatch.setattr(row_widths, "_bytes_of_file", lambda *_, **__: pytest.fail("a footer was read"))
         assert counted_rows(lake.open(RAW_ORDERS), RAW_ORDERS)["counted"].to_list() == [1_000]
 
-    def test_a_file_that_is_gone_counts_for_its_rows(self, lake: Lake) -> None:
+    def test_missing_file_counts_its_rows(self, lake: Lake) -> None:
         lake.insert_new(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, {"address": wide(1)}), ("customer_id", "updated_at"))
         (file,) = Path(lake.url, "raw/customers").rglob("*.parquet")
         file.unlink()
         assert counted_rows(lake.open(RAW_CUSTOMERS), RAW_CUSTOMERS)["counted"].to_list() == [1]
 
-    def test_dates_with_wide_rows_are_portions_of_their_own(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_dates_with_wide_rows_are_separate_batches(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batches, "_MOST_ROWS", 1_000)
         days = [DAY + timedelta(days=number) for number in range(4)]
         for number, day in enumerate(days):
@@ -92,7 +92,7 @@ class TestWhatDatesCountFor:
 
 
 class TestInserting:
-    def test_far_more_rows_of_a_date_are_looked_through_and_not_held(
+    def test_large_date_is_scanned_without_holding_its_rows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The same comes out, whether all rows of the dates are compared or those alike alone."""
@@ -130,7 +130,7 @@ class TestInserting:
         assert files_of(lake.open(RAW_ORDERS), RAW_ORDERS)["rows"].to_list() == [10]
 
 
-def test_a_large_date_is_copied_to_the_warehouse_piece_by_piece(
+def test_large_date_is_copied_to_the_warehouse_piece_by_piece(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "row_limit", lambda _: 3)
@@ -152,9 +152,7 @@ def test_a_large_date_is_copied_to_the_warehouse_piece_by_piece(
     assert listed == standing
 
 
-def test_a_backfill_says_what_a_date_needs_before_it_begins(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backfill_announces_the_memory_of_a_date(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", "1")
@@ -177,7 +175,7 @@ def test_a_backfill_says_what_a_date_needs_before_it_begins(
     assert told[number + 1].split()[0] == "cleansed/orders"
 
 
-def test_the_largest_of_several_dates_is_told(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_largest_of_several_dates_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", "1")
     lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, {"captured_on": NEXT}), IDENTITY)
     found = [Batch((day, day), counted) for day, counted in ((DAY, 500_000), (NEXT, 2_000_000))]

@@ -109,7 +109,7 @@ def refused(
         ),
     ],
 )
-def test_a_shop_that_cannot_be_read_ends_with_its_cause(
+def test_shop_that_cannot_be_read_ends_with_its_cause(
     refused: dict[str, subprocess.CompletedProcess[str]], shop: str, said: list[str]
 ) -> None:
     done = refused[shop]
@@ -121,11 +121,11 @@ def test_a_shop_that_cannot_be_read_ends_with_its_cause(
 
 @pytest.mark.xdist_group("refused")
 @pytest.mark.parametrize(("shop", "cause"), [("unreachable", "Connection refused"), ("wrong password", "locked_out")])
-def test_a_cause_is_told_once(refused: dict[str, subprocess.CompletedProcess[str]], shop: str, cause: str) -> None:
+def test_cause_is_reported_once(refused: dict[str, subprocess.CompletedProcess[str]], shop: str, cause: str) -> None:
     assert refused[shop].stderr.count(cause) == 1
 
 
-def test_a_shop_that_was_mended_is_made_up_for(lakehouse: Lakehouse) -> None:
+def test_repaired_shop_is_caught_up(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     lakehouse.shop("ALTER TABLE shop.order_items RENAME COLUMN quantity TO pieces")
@@ -140,7 +140,7 @@ def test_a_shop_that_was_mended_is_made_up_for(lakehouse: Lakehouse) -> None:
     assert lakehouse.wrong_curated() == {}
 
 
-def test_a_lake_does_not_change_its_time_zone(lakehouse: Lakehouse) -> None:
+def test_lake_does_not_change_its_time_zone(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     assert lakehouse.run("2017-01-01", "2017-01-06", select="group:raw").success
     before = lakehouse.raw_tables()
@@ -189,7 +189,7 @@ def interrupt(process: "subprocess.Popen[str]") -> int:
 
 
 @pytest.mark.long
-def test_runs_that_are_broken_off_are_made_up_for(terminal: Terminal) -> None:
+def test_interrupted_runs_are_caught_up(terminal: Terminal) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)
     looked_at.oracle.look()
@@ -250,7 +250,7 @@ def assert_every_version_stands_once(lakehouse: Lakehouse, versions: set[tuple[s
     assert {table.name: accounts(lakehouse.lake, table).missing for table in CLEANSED} == dict.fromkeys(expected, 0)
 
 
-def test_processes_that_make_a_home_at_once_leave_one_that_works(tmp_path: Path) -> None:
+def test_concurrent_creators_of_a_home_leave_a_working_one(tmp_path: Path) -> None:
     environment = {**os.environ, "LAKEHOUSE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", PREPARE]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -269,7 +269,7 @@ def test_processes_that_make_a_home_at_once_leave_one_that_works(tmp_path: Path)
 
 
 @pytest.mark.thorough
-def test_a_run_of_many_processes_is_signed_and_ends_well(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_of_many_processes_is_signed_and_ends_well(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)
     looked_at.oracle.look()

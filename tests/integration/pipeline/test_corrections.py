@@ -42,7 +42,7 @@ def run(lakehouse: Lakehouse) -> None:
     assert [accounts(lakehouse.lake, table).missing for table in CLEANSED] == [0] * len(CLEANSED)
 
 
-def test_what_is_corrected_leaves_quarantine(lakehouse: Lakehouse) -> None:
+def test_corrected_rows_leave_quarantine(lakehouse: Lakehouse) -> None:
     lakehouse.shop(edge_cases())
     lakehouse.shop(EXACT)
     lakehouse.shop(TODAY)

@@ -72,7 +72,7 @@ _steps = st.lists(
 
 @settings(max_examples=30)
 @given(steps=_steps)
-def test_after_any_history_it_is_what_all_lines_come_to(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+def test_profile_equals_sum_of_all_lines_after_any_history(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     with TemporaryDirectory() as folder:
         lake = Lake(str(Path(folder, "lake")), "UTC")
         for step, number, orders in steps:
@@ -99,12 +99,12 @@ def of_two_dates(lake: Lake) -> Lake:
     return lake
 
 
-def test_a_run_of_few_dates_reads_those_that_changed(of_two_dates: Lake) -> None:
+def test_run_of_few_dates_reads_those_that_changed(of_two_dates: Lake) -> None:
     write(of_two_dates, DAY, [{"order_id": "o1"}, {"order_id": "o2", "customer_id": "c2"}, {"order_id": "o5"}])
     assert profiled(of_two_dates)["orders"].to_list() == [3, 2]
 
 
-def test_a_version_whose_files_somebody_removed_is_done_without(lake: Lake) -> None:
+def test_version_with_removed_files_is_not_needed(lake: Lake) -> None:
     write(lake, DAY, [{"order_id": "o1"}])
     profiled(lake)
     write(lake, DAY, [{"order_id": "o1"}, {"order_id": "o2"}])
@@ -112,14 +112,14 @@ def test_a_version_whose_files_somebody_removed_is_done_without(lake: Lake) -> N
     assert profiled(lake)["orders"].to_list() == [2]
 
 
-def test_a_first_order_that_went_is_looked_for_on_every_date(of_two_dates: Lake) -> None:
+def test_removed_first_order_is_searched_on_every_date(of_two_dates: Lake) -> None:
     write(of_two_dates, DAY, [{"order_id": "o2", "customer_id": "c2"}])
     with pytest.raises(LakeError, match="order_lines"):
         profiled(of_two_dates)
 
 
 @pytest.mark.parametrize("dates", [None, (DAY, DAY + timedelta(days=40))])
-def test_a_run_of_many_dates_reads_all_of_them(of_two_dates: Lake, dates: tuple[date, date] | None) -> None:
+def test_run_of_many_dates_reads_all_of_them(of_two_dates: Lake, dates: tuple[date, date] | None) -> None:
     with pytest.raises(LakeError, match="order_lines"):
         derive(of_two_dates, CUSTOMER_PROFILE, dates)
 

@@ -85,7 +85,7 @@ DELETED = {
 }
 
 
-def test_what_is_deleted_leaves_the_marts_by_itself(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+def test_deleted_rows_leave_the_marts(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     daemon.through = f"({DERIVED}) or {MARTS}"
     ran(lakehouse, FIRST, LAST, select=MARTS)
@@ -119,7 +119,7 @@ def test_what_is_deleted_leaves_the_marts_by_itself(followed: tuple[Lakehouse, D
         pytest.param("customers WHERE customer_id = 'ca'", (FIRST, "2017-01-06"), marks=pytest.mark.thorough),
     ],
 )
-def test_the_dates_that_it_touches_are_derived_and_no_others(
+def test_only_affected_dates_are_derived(
     followed: tuple[Lakehouse, Daemon], deletion: str, touched: tuple[str, str]
 ) -> None:
     lakehouse, daemon = followed
@@ -130,7 +130,7 @@ def test_the_dates_that_it_touches_are_derived_and_no_others(
 
 
 @pytest.mark.thorough
-def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+def test_purging_marked_rows_changes_nothing(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     changed(
         lakehouse,
@@ -152,7 +152,7 @@ def test_what_was_marked_before_it_is_purged_is_no_news(followed: tuple[Lakehous
 @pytest.mark.parametrize(
     "clock", ["same", "2017-01-01 12:00+00", "2017-01-09 12:00+00"], ids=["same", "older", "newer"]
 )
-def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path, clock: str) -> None:
+def test_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path, clock: str) -> None:
     lakehouse, daemon = followed
     keys = {"orders": "order_id = 'payer'", "payments": "payment_id = 'y moves'", "customers": "customer_id = 'cb'"}
     keys |= {"products": "product_id = 'py'", "order_items": "order_id = 'corrected'"}
@@ -195,7 +195,7 @@ def test_a_key_that_returns_wins_again(followed: tuple[Lakehouse, Daemon], tmp_p
 
 
 @pytest.mark.long
-def test_a_row_that_returns_is_captured_by_the_run_of_its_date(
+def test_row_that_returns_is_captured_by_the_run_of_its_date(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path
 ) -> None:
     lakehouse, daemon = followed
@@ -212,7 +212,7 @@ def test_a_row_that_returns_is_captured_by_the_run_of_its_date(
 
 
 @pytest.mark.long
-def test_a_view_that_no_longer_shows_rows_has_lost_them(followed: tuple[Lakehouse, Daemon]) -> None:
+def test_rows_hidden_by_a_view_count_as_deleted(followed: tuple[Lakehouse, Daemon]) -> None:
     lakehouse, daemon = followed
     lakehouse.shop(
         "ALTER TABLE shop.payments RENAME TO all_payments;"
@@ -271,7 +271,7 @@ def as_offered(lakehouse: Lakehouse, home: Path) -> None:
 
 
 @pytest.mark.long
-def test_rows_whose_key_became_blank_are_gone_under_the_key_that_they_had(
+def test_row_whose_key_became_blank_is_gone_under_its_old_key(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path
 ) -> None:
     lakehouse, daemon = followed
@@ -322,7 +322,7 @@ def test_rows_whose_key_became_blank_are_gone_under_the_key_that_they_had(
 
 
 @pytest.mark.long
-def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse, Daemon]) -> None:
+def test_deleted_row_with_fast_clock_ends_as_of_its_capture(followed: tuple[Lakehouse, Daemon]) -> None:
     lakehouse, daemon = followed
     lakehouse.shop("UPDATE shop.orders SET updated_at = now() + interval '9 days' WHERE order_id = 'payer'")
     daemon.settle()
@@ -337,7 +337,7 @@ def test_a_clock_that_ran_ahead_ends_as_of_its_capture(followed: tuple[Lakehouse
 
 
 @pytest.mark.long
-def test_a_large_table_is_compared_and_ended_in_parts(
+def test_large_table_is_compared_in_parts(
     followed: tuple[Lakehouse, Daemon], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lakehouse, daemon = followed
@@ -360,7 +360,7 @@ def test_a_large_table_is_compared_and_ended_in_parts(
 
 
 @pytest.mark.thorough
-def test_a_tombstone_whose_file_is_lost_is_written_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+def test_tombstone_whose_file_is_lost_is_written_again(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     lakehouse.shop("DELETE FROM shop.orders WHERE order_id = 'payer'")
     reconciled(lakehouse)
@@ -379,7 +379,7 @@ class TestTheGuard:
     """More rows that are gone at once than are taken for granted."""
 
     @pytest.mark.long
-    def test_a_table_that_is_empty_is_told_and_stands(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+    def test_emptied_table_is_reported_and_kept(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
         lakehouse, daemon = followed
         lakehouse.shop("DELETE FROM shop.payments; DELETE FROM shop.order_items WHERE order_id = 'payer'")
         reconciled(lakehouse)
@@ -395,7 +395,9 @@ class TestTheGuard:
         all_is_well(lakehouse, tmp_path)
 
     @pytest.mark.long
-    def test_a_date_is_told_and_the_others_go(self, followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
+    def test_emptied_date_is_reported_and_other_deletes_apply(
+        self, followed: tuple[Lakehouse, Daemon], tmp_path: Path
+    ) -> None:
         lakehouse, daemon = followed
         more = ", ".join(
             f"('m{number}', 'payer', 'card', 1, 'EUR', 'captured', null, '2017-01-0{7 + number // 100} 08:00+00', null)"
@@ -414,7 +416,7 @@ class TestTheGuard:
         all_is_well(lakehouse, tmp_path)
 
 
-def test_the_nightly_job_tells_alone_where_the_settings_say_so(
+def test_nightly_job_only_reports_if_configured(
     followed: tuple[Lakehouse, Daemon], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lakehouse, _ = followed
@@ -438,7 +440,7 @@ def reconcile(*options: str) -> tuple[int, str]:
 
 
 @pytest.mark.long
-def test_the_command_says_what_differs_puts_it_right_and_names_the_dates(built: Lakehouse) -> None:
+def test_command_prints_differences_heals_and_names_dates(built: Lakehouse) -> None:
     built.shop(
         "DELETE FROM shop.orders WHERE order_id = 'deleted'; DELETE FROM shop.customers;"
         "INSERT INTO shop.payments VALUES ('y late', 'payer', 'cash', 1, 'EUR', 'captured', null, '2017-01-04', null)"

@@ -22,7 +22,7 @@ INSERT INTO shop.orders (order_id, ordered_at, status, currency, updated_at)
 """
 
 
-def test_a_shop_has_changes_from_its_first_clock_to_its_last(lakehouse: Lakehouse) -> None:
+def test_shop_changes_span_first_to_last_clock(lakehouse: Lakehouse) -> None:
     assert first_and_last_change(CALENDAR) is None
     lakehouse.shop(ONE_PRODUCT.format("2020-05-04 23:59+00"))
     assert first_and_last_change(CALENDAR) == (on("2020-05-04"), on("2020-05-04"))
@@ -34,7 +34,7 @@ def test_a_shop_has_changes_from_its_first_clock_to_its_last(lakehouse: Lakehous
     assert first_and_last_change(CALENDAR) == (on("2017-01-01"), today)
 
 
-def test_a_long_range_is_cut_to_the_dates_that_have_something(lakehouse: Lakehouse) -> None:
+def test_long_range_is_cut_to_dates_with_changes(lakehouse: Lakehouse) -> None:
     lakehouse.shop(ONE_PRODUCT.format("2020-05-04") + ";" + ONE_ORDER.format("2020-05-01"))
     out = StringIO()
     assert _with_data([LONG], out) == [(on("2020-05-01"), on("2020-05-06"))]
@@ -47,7 +47,7 @@ def test_a_long_range_is_cut_to_the_dates_that_have_something(lakehouse: Lakehou
     assert _with_data([LONG], out) == [(on("2020-05-04"), on("2020-05-06"))]
 
 
-def test_stretches_keep_what_they_have_and_one_date_is_always_left(lakehouse: Lakehouse) -> None:
+def test_empty_dates_are_cut_and_one_date_always_stays(lakehouse: Lakehouse) -> None:
     out = StringIO()
     assert _with_data([LONG], out) == [(LONG[1], LONG[1])]
     lakehouse.shop(ONE_PRODUCT.format("2020-05-04"))

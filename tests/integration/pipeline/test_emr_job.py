@@ -140,7 +140,7 @@ def test_jobs_make_the_tables_that_the_run_would_make(
 
 
 @pytest.mark.thorough
-def test_a_job_that_fails_fails_the_step_and_leaves_the_tables(
+def test_job_that_fails_fails_the_step_and_leaves_the_tables(
     lakehouse: Lakehouse, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lakehouse.run(FIRST, LAST, select="group:raw").success
@@ -159,7 +159,7 @@ def test_a_job_that_fails_fails_the_step_and_leaves_the_tables(
         (json.dumps({**JOB, "applicationId": ""}), "does not take the job of"),
     ],
 )
-def test_a_job_that_cannot_be_submitted(
+def test_job_that_cannot_be_submitted_is_reported(
     lakehouse: Lakehouse, application: Application, job: str, expected: str
 ) -> None:
     Path(str(settings().emr_job)).write_text(job)
@@ -169,7 +169,7 @@ def test_a_job_that_cannot_be_submitted(
     assert application.submitted == []
 
 
-def test_who_may_not_submit_is_told(
+def test_user_without_submit_right_is_named(
     lakehouse: Lakehouse, application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:

@@ -82,7 +82,7 @@ def wrong(lakehouse: Lakehouse) -> Mapping[str, object]:
     return {**lakehouse.wrong_curated(), **lakehouse.wrong_marts(), **not_accounted_for(lakehouse)}
 
 
-def test_runs_that_are_killed_leave_nothing_wrong(
+def test_killed_runs_leave_correct_tables(
     terminal: Terminal,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

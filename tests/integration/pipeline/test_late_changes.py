@@ -98,7 +98,7 @@ def test_late_changes_reach_the_curated_tables_on_s3(changed_lakehouse: Lakehous
 
 
 @pytest.mark.thorough
-def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse: Lakehouse, tmp_path: Path) -> None:
+def test_order_of_derived_dates_does_not_matter(changed_lakehouse: Lakehouse, tmp_path: Path) -> None:
     days = [f"2017-01-0{number}" for number in range(1, 10)]
     shuffled = random.Random(7021994).sample(days, len(days))  # noqa: S311 (an order, not a secret)
     again = changed_lakehouse.copy_of_lake(tmp_path / "full", "raw")
@@ -118,7 +118,7 @@ def test_the_order_in_which_dates_are_derived_does_not_matter(changed_lakehouse:
 
 
 @pytest.mark.thorough
-def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: Lakehouse) -> None:
+def test_moved_order_does_not_stop_the_run_of_its_new_date(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     ran(lakehouse, "2017-01-01", "2017-01-06", select=IN_THE_LAKE)
     changed(
@@ -132,7 +132,7 @@ def test_an_order_that_moved_does_not_stop_the_run_of_its_new_date(lakehouse: La
 
 
 @pytest.mark.thorough
-def test_a_row_that_returns_to_what_it_was_at_an_equal_clock_is_what_the_shop_says(lakehouse: Lakehouse) -> None:
+def test_row_reverted_at_an_equal_clock_is_as_in_the_shop(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     for quantity in (5, 50, 5):
         changed(lakehouse, f"UPDATE shop.order_items SET quantity = {quantity} WHERE order_id = 'corrected quietly'")

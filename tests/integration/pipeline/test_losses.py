@@ -40,7 +40,7 @@ def losing(lakehouse: Lakehouse) -> Lakehouse:
     return lakehouse
 
 
-def test_a_shop_with_other_words_is_told_which_words(losing: Lakehouse) -> None:
+def test_shop_with_unknown_status_words_is_told_which(losing: Lakehouse) -> None:
     found = latest(losing.lake, check_name=LOSSES_ARE_FEW).filter(~pl.col("passed"))
     said = {row["asset"]: (row["found"], row["detail"]) for row in found.iter_rows(named=True)}
     assert said == {
@@ -58,7 +58,7 @@ def test_a_shop_with_other_words_is_told_which_words(losing: Lakehouse) -> None:
     assert found["severity"].unique().to_list() == ["ERROR"]
 
 
-def test_what_the_shop_corrects_is_not_held_against_it(losing: Lakehouse) -> None:
+def test_corrected_rows_are_no_losses(losing: Lakehouse) -> None:
     losing.shop("""
 UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-11' WHERE status <> 'paid';
 UPDATE shop.payments SET status = 'captured', updated_at = '2017-01-11';
@@ -66,7 +66,7 @@ UPDATE shop.payments SET status = 'captured', updated_at = '2017-01-11';
     assert failures(losing.run(FIRST, "2017-01-11", select=IN_THE_LAKE)) == []
 
 
-def test_a_line_that_waits_for_longer_than_a_day_is_lost(lakehouse: Lakehouse) -> None:
+def test_line_that_waits_for_longer_than_a_day_is_lost(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; UPDATE shop.orders SET status = 'paid', updated_at = '2017-02-01' WHERE order_id <> 'o19'")
     lakehouse.run(FIRST, LAST, select=IN_THE_LAKE)
     # The line of o18 came on the same day as the last order that was captured; those of two days before have waited.
@@ -75,7 +75,7 @@ def test_a_line_that_waits_for_longer_than_a_day_is_lost(lakehouse: Lakehouse) -
     assert losses(lakehouse.lake.snapshot(), ORDER_ITEMS, 0.9) == []
 
 
-def test_few_rows_say_nothing(lakehouse: Lakehouse) -> None:
+def test_few_rows_are_not_judged(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; DELETE FROM shop.orders WHERE order_id NOT IN ('o3', 'o4')")
     lakehouse.run(FIRST, LAST, select=IN_THE_LAKE)
     assert lakehouse.lake_rows(ORDERS).is_empty()
@@ -83,7 +83,7 @@ def test_few_rows_say_nothing(lakehouse: Lakehouse) -> None:
     assert losses(lakehouse.lake.snapshot(), PAYMENTS, 0.5) != []
 
 
-def test_orders_that_changed_after_the_dates_are_told_before_they_are_missed(lakehouse: Lakehouse) -> None:
+def test_orders_changed_after_the_dates_are_reported_early(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; UPDATE shop.orders SET updated_at = '2017-02-01' WHERE order_id IN ('o0', 'o7')")
     lake, calendar = lakehouse.lake, Calendar(on(FIRST), "UTC")
     assert changed_later(lake, calendar, on(FIRST), on("2017-01-02")) == ChangedLater(1, on("2017-02-01"))
@@ -94,7 +94,7 @@ def test_orders_that_changed_after_the_dates_are_told_before_they_are_missed(lak
     assert changed_later(lake, calendar, on(FIRST), on(LAST)) is None, "they have been captured"
 
 
-def test_a_rule_that_the_contract_no_longer_has_is_told_as_well(losing: Lakehouse) -> None:
+def test_rule_removed_from_the_contract_is_reported(losing: Lakehouse) -> None:
     table = QUARANTINE_OF[ORDERS.name]
     of_before = losing.lake_rows(table).with_columns(reasons=pl.lit("a_rule_of_before"))
     losing.lake.replace_dates([table], on(FIRST), on(LAST), lambda _: [nw.from_native(of_before.lazy())])

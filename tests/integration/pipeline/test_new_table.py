@@ -41,9 +41,7 @@ def project(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_new_table_is_captured_cleansed_accounted_followed_copied_and_described(
-    lakehouse: Lakehouse, project: Path
-) -> None:
+def test_new_table_works_in_every_layer(lakehouse: Lakehouse, project: Path) -> None:
     lakehouse.shop(SHOP)
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.new_table.scenario"],

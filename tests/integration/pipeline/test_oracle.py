@@ -69,7 +69,7 @@ def joins_the_last_version(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(joins_the_last_version, {"order_lines"}, marks=pytest.mark.thorough),
     ],
 )
-def test_the_oracle_notices_a_wrong_transformation(
+def test_oracle_notices_a_wrong_transformation(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, noticed_in: set[str]
 ) -> None:
     lakehouse.shop(SHOP)
@@ -85,7 +85,7 @@ def test_the_oracle_notices_a_wrong_transformation(
     assert set(lakehouse.wrong_curated()) == noticed_in
 
 
-def test_the_oracle_notices_a_date_that_was_not_run(lakehouse: Lakehouse) -> None:
+def test_oracle_notices_a_date_that_was_not_run(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     assert lakehouse.run("2017-01-01", select=LAKE).success
@@ -93,7 +93,7 @@ def test_the_oracle_notices_a_date_that_was_not_run(lakehouse: Lakehouse) -> Non
     assert missing[0] == "2017-01-02"
 
 
-def test_a_row_that_stands_twice_is_a_difference() -> None:
+def test_row_that_stands_twice_is_a_difference() -> None:
     assert compare([(1,), (2,)], [(2,), (1,)]) is None
     assert compare([(1,)], [(1,), (1,)]) == Differences(missing=[], unexpected=[(1,)])
     assert compare([(1,), (None,)], [(1,)]) == Differences(missing=[(None,)], unexpected=[])

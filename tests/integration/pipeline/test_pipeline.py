@@ -82,7 +82,7 @@ def done(
         yield lakehouse
 
 
-def test_the_marts_say_what_the_shop_says(done: Lakehouse) -> None:
+def test_marts_equal_the_oracle(done: Lakehouse) -> None:
     assert done.wrong_marts() == {}
     assert done.warehouse_rows("SELECT count(*) FROM marts.fct_order_lines") == [(14,)]
 
@@ -100,7 +100,7 @@ def test_the_marts_say_what_the_shop_says(done: Lakehouse) -> None:
         ("UPDATE marts.dim_products SET unit_price = 1 WHERE product_id = 'p1'", {"dim_products", "fct_order_lines"}),
     ],
 )
-def test_the_oracle_notices_a_wrong_mart(done: Lakehouse, sabotage: str, noticed_in: set[str]) -> None:
+def test_oracle_notices_a_wrong_mart(done: Lakehouse, sabotage: str, noticed_in: set[str]) -> None:
     with dbapi.connect(done.warehouse_url) as connection, connection.cursor() as cursor:
 
         def rows(query: str) -> list[tuple[object, ...]]:
@@ -114,11 +114,11 @@ def test_the_oracle_notices_a_wrong_mart(done: Lakehouse, sabotage: str, noticed
     assert done.wrong_marts() == {}
 
 
-def test_the_curated_tables_say_what_the_shop_says(done: Lakehouse) -> None:
+def test_curated_tables_equal_the_oracle(done: Lakehouse) -> None:
     assert done.wrong_curated() == {}
 
 
-def test_a_bare_script_makes_the_same_tables(
+def test_bare_script_makes_the_same_tables(
     done: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = Path(done.lake.url)
@@ -156,7 +156,7 @@ def played(done: Lakehouse, postgres_url_factory: Callable[[str], str]) -> Lakeh
 
 
 @pytest.mark.thorough
-def test_the_sql_for_redshift_makes_the_same_marts(done: Lakehouse, played: Lakehouse, tmp_path: Path) -> None:
+def test_sql_for_redshift_makes_the_same_marts(done: Lakehouse, played: Lakehouse, tmp_path: Path) -> None:
     parts = parse_url(played.warehouse_url) or {}
     folders = ("--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT), "--log-path", str(tmp_path))
     build = ("--quiet", "build", "--target", "redshift", "--target-path", str(tmp_path), *folders)
@@ -201,7 +201,7 @@ def test_amounts_are_rounded_half_away_from_zero(done: Lakehouse) -> None:
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_the_accounts_balance(done: Lakehouse, table: Table) -> None:
+def test_accounts_balance(done: Lakehouse, table: Table) -> None:
     ((rows,),) = done.shop_rows(f"SELECT count(*) FROM shop.{table.name}")
     rejected, deleted = len(REJECTED[table]), DELETED[table]
 
@@ -218,7 +218,7 @@ def test_the_accounts_balance(done: Lakehouse, table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_quarantine_says_every_reason_and_the_contract(done: Lakehouse, table: Table) -> None:
+def test_quarantine_has_every_reason_and_the_contract_version(done: Lakehouse, table: Table) -> None:
     rows = done.lake_rows(QUARANTINE_OF[table.name])
     keys = rows.select(key=pl.concat_str([pl.col(name).cast(pl.String) for name in table.key], separator=" / "))
 
@@ -228,12 +228,12 @@ def test_quarantine_says_every_reason_and_the_contract(done: Lakehouse, table: T
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_what_is_wrong_and_not_rejected_stands_with_a_warning(done: Lakehouse, table: Table) -> None:
+def test_faulty_row_that_is_not_rejected_has_a_warning(done: Lakehouse, table: Table) -> None:
     rows = done.lake_rows(table).filter(pl.col("warnings").is_not_null())
     assert dict(rows.select(table.key[0], "warnings").rows()) == WARNS.get(table, {})
 
 
-def test_what_warns_is_told_by_a_check(done: Lakehouse) -> None:
+def test_warnings_are_reported_by_a_check(done: Lakehouse) -> None:
     told = latest(done.lake, check_name="no_warnings").filter(~pl.col("passed"))
     assert set(told["asset"]) == {table.path for table in WARNS}
     assert set(told["severity"]) == {"WARN"}
@@ -262,7 +262,7 @@ def test_quarantine_keeps_the_values_as_they_came(done: Lakehouse, table: Table)
     assert stored.join(captured, on=captured.columns, how="anti", nulls_equal=True).is_empty()
 
 
-def test_what_is_named_but_not_known_becomes_an_inferred_member(done: Lakehouse) -> None:
+def test_unknown_keys_become_inferred_members(done: Lakehouse) -> None:
     customers = done.warehouse_rows(
         "SELECT customer_id, customer_name, valid_from::text, valid_to::text, is_current "
         "FROM marts.dim_customers WHERE is_inferred ORDER BY 1"
@@ -284,7 +284,7 @@ def test_guests_are_the_unknown_member(done: Lakehouse) -> None:
     assert done.warehouse_rows("SELECT count(*) FROM marts.dim_customers WHERE customer_id IS NULL") == [(1,)]
 
 
-def test_a_deleted_product_stays_what_was_sold(done: Lakehouse) -> None:
+def test_deleted_product_stays_what_was_sold(done: Lakehouse) -> None:
     sold = done.warehouse_rows(
         "SELECT product_name, is_deleted, is_inferred FROM marts.fct_order_lines "
         "JOIN marts.dim_products USING (product_key) WHERE order_id = 'o3'"
@@ -301,7 +301,7 @@ def test_every_date_of_a_fact_is_a_date(done: Lakehouse) -> None:
 
 
 @pytest.mark.long
-def test_the_same_range_again_changes_nothing(done: Lakehouse) -> None:
+def test_same_range_again_changes_nothing(done: Lakehouse) -> None:
     raw, lake, marts = done.raw_tables(), done.lake_tables(), done.mart_checksums()
 
     result = done.run(FIRST, LAST)

@@ -143,7 +143,7 @@ def waivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["lake", "marts"])
 @pytest.mark.long
-def test_a_row_leaves_when_it_is_waived_or_corrected_and_returns_with_the_rule(
+def test_row_leaves_by_waiver_or_correction_and_may_return(
     lakehouse: Lakehouse, command: Command, waivers: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     monkeypatch.setattr(definitions, "defs", lakehouse.definitions if whole else of_the_lake(lakehouse))

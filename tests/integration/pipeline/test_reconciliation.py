@@ -45,7 +45,7 @@ def details(lakehouse: Lakehouse, table: str) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_the_shop_and_raw_agree_until_somebody_goes_behind_the_clock(built: Lakehouse) -> None:
+def test_shop_and_raw_agree_until_a_change_without_clock(built: Lakehouse) -> None:
     assert checked(built, "reconcile_job") == {}
     changed(
         built,
@@ -85,13 +85,13 @@ def test_the_shop_and_raw_agree_until_somebody_goes_behind_the_clock(built: Lake
     assert failing_dates(latest(built.lake, check_name="agrees_with_shop")) == []
 
 
-def test_dates_that_nobody_has_captured_are_not_missed(lakehouse: Lakehouse) -> None:
+def test_uncaptured_dates_are_not_missed(lakehouse: Lakehouse) -> None:
     changed(lakehouse, SHOP)
     ran(lakehouse, "2017-01-04", "2017-01-10", select=IN_THE_LAKE)
     assert checked(lakehouse, "reconcile_job") == {}
 
 
-def test_a_repair_changes_nothing_but_what_was_not_derived(built: Lakehouse) -> None:
+def test_repair_changes_only_underived_dates(built: Lakehouse) -> None:
     assert checked(built, "repair_job") == {}
     changed(built, "UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-08' WHERE order_id = 'gets an item'")
     ran(built, "2017-01-08", select="group:raw")
@@ -104,7 +104,7 @@ def test_a_repair_changes_nothing_but_what_was_not_derived(built: Lakehouse) -> 
     assert checked(built, "repair_job") == {}
 
 
-def test_a_repair_is_of_the_last_dates_that_have_orders(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repair_is_of_the_last_dates_that_have_orders(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_REPAIR_DAYS", "3")
     settings.cache_clear()
     context = dg.build_schedule_context(instance=built.instance, resources={"lake": built.lake})
@@ -116,7 +116,7 @@ def test_a_repair_is_of_the_last_dates_that_have_orders(built: Lakehouse, monkey
     ]
 
 
-def test_an_index_that_was_lost_in_part_is_found_by_the_run_of_any_date(built: Lakehouse) -> None:
+def test_partly_lost_index_is_found_by_the_run_of_any_date(built: Lakehouse) -> None:
     built.lake.find(KEY_DATES).delete("captured_on <= '2017-01-04'")
     assert not built.run("2017-01-06", select="group:cleansed").success
     rebuild_key_dates(built.lake, Calendar(day(FIRST), "UTC"))
@@ -124,7 +124,7 @@ def test_an_index_that_was_lost_in_part_is_found_by_the_run_of_any_date(built: L
     assert built.wrong_curated() == {}
 
 
-def test_the_index_of_raw_can_be_made_again(built: Lakehouse) -> None:
+def test_index_of_raw_can_be_made_again(built: Lakehouse) -> None:
     calendar = Calendar(day(FIRST), "UTC")
     whole = built.lake_rows(KEY_DATES)
     assert rebuild_key_dates(built.lake, calendar) == 0

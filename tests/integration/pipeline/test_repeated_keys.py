@@ -31,7 +31,7 @@ def quantities(lakehouse: Lakehouse) -> list[str]:
     return sorted(lakehouse.lake_rows(RAW_ORDER_ITEMS)["quantity"])
 
 
-def test_both_rows_are_captured_once_and_the_key_is_told_until_the_shop_is_corrected(lakehouse: Lakehouse) -> None:
+def test_repeated_key_is_captured_once_and_reported_till_fixed(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; INSERT INTO shop.more VALUES ('o1', 3)")
     for _ in range(2):
         # It holds nothing back.
@@ -47,7 +47,7 @@ def test_both_rows_are_captured_once_and_the_key_is_told_until_the_shop_is_corre
     assert said(lakehouse, DAY)["passed"]
 
 
-def test_a_row_that_comes_twice_as_it_is_is_told_as_well(lakehouse: Lakehouse) -> None:
+def test_identical_repeated_row_is_reported(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; INSERT INTO shop.more VALUES ('o1', 2)")
     for _ in range(2):
         assert lakehouse.run(DAY, select=SELECTED).success
@@ -69,7 +69,7 @@ def derived(lakehouse: Lakehouse) -> tuple[list[tuple[Any, ...]], list[tuple[Any
     return counted.select("order_id", "quantity").rows(), rejected.select("order_id", "reasons").rows()
 
 
-def test_a_key_that_comes_twice_is_in_quarantine_until_it_comes_once(lakehouse: Lakehouse) -> None:
+def test_repeated_key_is_in_quarantine_until_it_comes_once(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; {ORDERS_OF_BOTH}; INSERT INTO shop.more VALUES ('o1', 3)")
     twice = ([("o2", Decimal(1))], [("o1", "key_not_unique")])
     assert derived(lakehouse) == twice
@@ -82,6 +82,6 @@ def test_a_key_that_comes_twice_is_in_quarantine_until_it_comes_once(lakehouse: 
     assert derived(lakehouse) == ([("o1", Decimal(2)), ("o2", Decimal(1))], [])
 
 
-def test_a_key_of_which_both_rows_are_alike_counts_once(lakehouse: Lakehouse) -> None:
+def test_key_with_two_equal_rows_counts_once(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{SHOP}; {ORDERS_OF_BOTH}; INSERT INTO shop.more VALUES ('o1', 2)")
     assert derived(lakehouse) == ([("o1", Decimal(2)), ("o2", Decimal(1))], [])

@@ -64,7 +64,7 @@ def earlier(begun: Lakehouse) -> Lakehouse:
     return replace(begun, lake=replace(begun.lake, start=on(BEGIN)))
 
 
-def test_what_was_placed_before_the_first_partition_stands_aside(begun: Lakehouse) -> None:
+def test_orders_before_the_first_partition_are_kept_apart(begun: Lakehouse) -> None:
     assert begun.lake_rows(ORDERS)["order_id"].to_list() == ["new1", "new2"]
     assert ordered_before_start(begun.lake) == 60
     for table, reason in ((ORDERS, "ordered_before_start"), (ORDER_ITEMS, "order_before_start")):
@@ -74,7 +74,7 @@ def test_what_was_placed_before_the_first_partition_stands_aside(begun: Lakehous
         assert losses(begun.lake.snapshot(), table, 0.0) == []
 
 
-def test_a_loss_is_not_hidden_by_orders_of_before(begun: Lakehouse) -> None:
+def test_loss_is_not_hidden_by_earlier_orders(begun: Lakehouse) -> None:
     begun.shop("UPDATE shop.payments SET status = 'settled', updated_at = '2017-01-06' WHERE order_id LIKE 'new%'")
     begun.shop("""
 INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, status, updated_at)
@@ -89,12 +89,12 @@ def test_another_first_partition_is_refused_by_name(earlier: Lakehouse) -> None:
         earlier.lake_rows(RAW[2])
 
 
-def test_a_later_first_partition_is_refused(begun: Lakehouse) -> None:
+def test_later_first_partition_is_refused(begun: Lakehouse) -> None:
     with pytest.raises(LakeError, match="the lake begins on 2017-01-05, and LAKEHOUSE_START_DATE is 2017-01-06, which"):
         move_start(replace(begun.lake, start=on(LAST)))
 
 
-def test_a_lake_begins_earlier_as_if_it_always_had(
+def test_lake_begins_earlier_as_if_it_always_had(
     earlier: Lakehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stopped = start_date.rebuild_key_dates
@@ -126,12 +126,12 @@ def test_a_lake_begins_earlier_as_if_it_always_had(
     assert move_start(earlier.lake) is None
 
 
-def test_the_rows_that_move_are_counted(earlier: Lakehouse) -> None:
+def test_rows_that_move_are_counted(earlier: Lakehouse) -> None:
     moved = {"raw/customers": 1, "raw/products": 1, "raw/orders": 59, "raw/order_items": 60, "raw/payments": 60}
     assert move_start(earlier.lake) == Moved(on(LATER), on(BEGIN), moved)
 
 
-def test_a_line_without_its_order_is_told_where_the_order_is(
+def test_line_without_order_is_told_where_the_order_is(
     lakehouse: Lakehouse, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lakehouse.shop(SHOP)
@@ -145,7 +145,7 @@ def test_a_line_without_its_order_is_told_where_the_order_is(
     assert "Neither the shop nor raw has the order o7." in capsys.readouterr().out
 
 
-def test_a_lake_of_before_takes_the_first_partition_of_the_settings(begun: Lakehouse) -> None:
+def test_older_lake_takes_the_first_partition_of_the_settings(begun: Lakehouse) -> None:
     of_before = begun.lake.find(ORDERS)
     of_before.alter.set_table_description("timezone=UTC contract=2")
     earlier = replace(begun.lake, start=on(BEGIN))

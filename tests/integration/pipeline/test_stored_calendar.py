@@ -69,7 +69,7 @@ def dates(lakehouse: Lakehouse) -> dict[str, dict[str, date]]:
 
 
 @pytest.mark.long
-def test_what_the_lake_has_decides_everywhere_until_newer_data_is_applied(far: Lakehouse) -> None:
+def test_stored_calendar_decides_until_newer_data_is_applied(far: Lakehouse) -> None:
     by_the_server = f"SELECT (ordered_at AT TIME ZONE '{ZONE}')::date FROM shop.orders WHERE order_id = 'near midnight'"
     assert far.shop_rows(by_the_server) == [(on("2017-01-03"),)]
     # The sensor of the shop and the capture count alike.
@@ -112,7 +112,7 @@ def test_what_the_lake_has_decides_everywhere_until_newer_data_is_applied(far: L
 
 
 @pytest.mark.thorough
-def test_a_lake_that_was_made_without_a_calendar_goes_on(far: Lakehouse) -> None:
+def test_lake_made_without_a_calendar_goes_on(far: Lakehouse) -> None:
     shutil.rmtree(Path(far.lake.location(CALENDAR)))
     assert far.run("2017-01-01", "2017-01-04").success
     before = dates(far)

@@ -94,7 +94,7 @@ def fresh(
         yield made
 
 
-def test_a_migration_says_what_it_did_and_is_done_once(migrated: tuple[Terminal, list[str]]) -> None:
+def test_migration_reports_its_work_and_runs_once(migrated: tuple[Terminal, list[str]]) -> None:
     terminal, said = migrated
     of_lines = next(line for line in said if line.startswith("raw/order_items"))
     assert "version 2" in of_lines
@@ -104,19 +104,19 @@ def test_a_migration_says_what_it_did_and_is_done_once(migrated: tuple[Terminal,
 
 
 @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)
-def test_raw_is_what_a_fresh_capture_of_the_shop_is(derived: Lakehouse, fresh: Lakehouse, table: object) -> None:
+def test_raw_equals_a_fresh_capture(derived: Lakehouse, fresh: Lakehouse, table: object) -> None:
     ours, theirs = (made.lake_rows(table).drop(_OF_CAPTURE) for made in (derived, fresh))  # type: ignore[arg-type]
     assert_frame_equal(ours, theirs, check_exact=True)
 
 
-def test_what_is_derived_is_what_a_fresh_lakehouse_derives(derived: Lakehouse, fresh: Lakehouse) -> None:
+def test_derived_tables_equal_a_fresh_lakehouse(derived: Lakehouse, fresh: Lakehouse) -> None:
     ours, theirs = derived.lake_tables(), fresh.lake_tables()
     assert list(ours) == [table.path for table in (*CLEANSED, *QUARANTINE, *CURATED)]
     for path, rows in ours.items():
         assert_frame_equal(rows, theirs[path], check_exact=True)
 
 
-def test_the_marts_are_those_of_a_fresh_lakehouse(derived: Lakehouse, fresh: Lakehouse) -> None:
+def test_marts_equal_a_fresh_lakehouse(derived: Lakehouse, fresh: Lakehouse) -> None:
     for mart in MARTS:
         # A column that came to a fact that stands is its last one.
         names = sorted(name for (name,) in fresh.warehouse_rows(_COLUMNS_OF.format(mart)))
@@ -130,7 +130,7 @@ def test_the_marts_are_those_of_a_fresh_lakehouse(derived: Lakehouse, fresh: Lak
 
 
 @pytest.mark.thorough
-def test_a_view_on_a_fact_of_before_stands_and_is_named(derived: Lakehouse, stored: Terminal) -> None:
+def test_view_on_an_older_fact_stays_and_is_named(derived: Lakehouse, stored: Terminal) -> None:
     by_day = "SELECT date_id, sum(paid_amount) AS paid FROM marts.fct_orders GROUP BY 1"
     warehouse = Warehouse(derived.warehouse_url, derived.lake)
     warehouse.run(
@@ -148,7 +148,7 @@ def test_a_view_on_a_fact_of_before_stands_and_is_named(derived: Lakehouse, stor
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_version_of_before_can_still_be_read(derived: Lakehouse, stored: Terminal) -> None:
+def test_older_version_can_still_be_read(derived: Lakehouse, stored: Terminal) -> None:
     read = stored.run(
         "read", "cleansed.order_items", "--date", "2017-01-02", "--version", "1", "--json", **_lake(stored)
     )
@@ -157,7 +157,7 @@ def test_a_version_of_before_can_still_be_read(derived: Lakehouse, stored: Termi
     assert derived.lake.timezone == "UTC"
 
 
-def test_the_sensors_go_on_from_their_cursors(
+def test_sensors_go_on_from_their_cursors(
     derived: Lakehouse, stored: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor

@@ -216,7 +216,7 @@ def test_loader_and_dbt_are_refused_alike(
         server.present(server.authority.issue("localhost"))
 
 
-def test_a_role_whose_connections_are_taken_is_tried_again(
+def test_role_whose_connections_are_taken_is_tried_again(
     server: Server, by_loader: Callable[..., str], by_dbt: Callable[..., str]
 ) -> None:
     with dbapi.connect(server.url("alone")):
@@ -238,7 +238,7 @@ def _in_the_last_slot(server: Server) -> dbapi.Connection:
             time.sleep(0.1)
 
 
-def test_a_server_that_is_full_is_tried_again(
+def test_server_that_is_full_is_tried_again(
     server: Server, by_loader: Callable[..., str], by_dbt: Callable[..., str]
 ) -> None:
     server.restart("-c", "max_connections=4", "-c", "superuser_reserved_connections=3")
@@ -252,12 +252,12 @@ def test_a_server_that_is_full_is_tried_again(
 
 
 @pytest.mark.parametrize("text", ["starting up", "shutting down", "in recovery mode"])
-def test_a_server_that_starts_or_ends_is_tried_again(text: str) -> None:
+def test_server_that_starts_or_ends_is_tried_again(text: str) -> None:
     said = f'connection to server at "h", port 5432 failed: FATAL:  the database system is {text}'
     assert isinstance(error_from_output("warehouse", said), DatabaseUnavailableError)
 
 
-def test_a_server_that_shuts_down_is_tried_again(
+def test_server_that_shuts_down_is_tried_again(
     server: Server, by_loader: Callable[..., str], by_dbt: Callable[..., str]
 ) -> None:
     """It waits for a session to end, and lets nobody else in."""
@@ -271,7 +271,7 @@ def test_a_server_that_shuts_down_is_tried_again(
             server.restart()
 
 
-def test_a_statement_timeout_is_called_what_it_is(
+def test_statement_timeout_is_named_as_such(
     server: Server, by_loader: Callable[..., str], by_dbt: Callable[..., str]
 ) -> None:
     sql = "select pg_sleep(20)::text"
@@ -283,7 +283,7 @@ def test_a_statement_timeout_is_called_what_it_is(
         assert "trouble" not in said
 
 
-def test_an_unreadable_url_is_refused_before_dbt_would_connect_elsewhere(by_loader: Callable[..., str]) -> None:
+def test_unreadable_url_is_refused_before_dbt_connects(by_loader: Callable[..., str]) -> None:
     assert by_loader("postgresql://loader:p@ss/w@h/d").startswith("DatabaseError: WAREHOUSE_DATABASE_URL is no URL")
     with pytest.raises(DatabaseError, match="no URL that Postgres understands"):
         warehouse_for_dbt()
@@ -308,7 +308,7 @@ HOSTILE = {
 }
 
 
-def test_the_environment_of_libpq_does_not_reach_the_embedded_server(
+def test_libpq_environment_does_not_reach_the_embedded_server(
     monkeypatch: pytest.MonkeyPatch, by_dbt: Callable[..., str], by_loader: Callable[..., str]
 ) -> None:
     """It starts, is connected to by loader and dbt, and stops."""

@@ -66,7 +66,7 @@ def can_connect_as(user: str, socket_directory: str) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_the_server_lets_in_who_started_it_and_nobody_else(folder: Path) -> None:
+def test_server_admits_only_the_user_who_started_it(folder: Path) -> None:
     url = embedded_url("warehouse", embedded_server(folder / "home"))
     assert rows_of(url, "SELECT current_user, current_database()") == [("postgres", "warehouse")]
     rules = "SELECT type, array_to_string(database, ' '), array_to_string(user_name, ' '), auth_method, error "
@@ -136,7 +136,7 @@ def trusting(home: Path) -> str:
     return str(data)
 
 
-def test_a_home_of_an_earlier_version_is_opened_and_tightened(folder: Path) -> None:
+def test_home_of_an_earlier_version_is_opened_and_tightened(folder: Path) -> None:
     home = folder / "home"
     trusting(home)
 
@@ -147,7 +147,7 @@ def test_a_home_of_an_earlier_version_is_opened_and_tightened(folder: Path) -> N
     assert not stat.S_IMODE(home.stat().st_mode) & 0o067
 
 
-def test_a_server_of_an_earlier_version_that_runs_is_replaced(folder: Path) -> None:
+def test_server_of_an_earlier_version_that_runs_is_replaced(folder: Path) -> None:
     home = folder / "home"
     home.mkdir(mode=0o755)
     with warnings.catch_warnings():
@@ -187,7 +187,7 @@ def test_data_in_a_folder_that_was_closed_again_moves(folder: Path) -> None:
 
 
 @as_root
-def test_an_ordinary_user_has_everything_at_home(folder: Path) -> None:
+def test_ordinary_user_has_everything_at_home(folder: Path) -> None:
     entry = pwd.getpwnam(NOBODY)
     home = folder / "home"
     os.chown(folder, entry.pw_uid, entry.pw_gid)
@@ -236,20 +236,20 @@ def test_programs_that_the_servers_user_cannot_reach_are_copied(folder: Path, mo
 
 
 @pytest.mark.parametrize("content", ["", "garbage\n", "-1\n", "9" * 40, "\x00\x01\n", "1\n"])
-def test_a_file_that_says_nothing_of_a_server_is_no_server(folder: Path, content: str) -> None:
+def test_file_without_server_data_is_no_server(folder: Path, content: str) -> None:
     (folder / "postgres").mkdir()
     (folder / "postgres" / "postmaster.pid").write_text(content)
     assert not embedded_server_runs(folder)
     assert not stop_embedded_server(folder)
 
 
-def test_bytes_that_are_no_text_are_no_server(folder: Path) -> None:
+def test_invalid_bytes_are_no_server(folder: Path) -> None:
     (folder / "postgres").mkdir()
     (folder / "postgres" / "postmaster.pid").write_bytes(b"\xff\xfe\x80")
     assert not embedded_server_runs(folder)
 
 
-def test_a_user_without_a_name_is_told_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_name_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 2_000_000_000)
     with pytest.raises(DatabaseError, match="this machine knows none of user 2000000000; add the user"):
         embedded_server(folder / "home")

@@ -86,7 +86,7 @@ STEPS = {COPY: "warehouse__order_lines", FACT: "facts", DIMENSION: "dimensions"}
 
 
 @pytest.mark.thorough
-def test_a_session_that_is_cut_is_tried_again(lakehouse: Lakehouse, tmp_path: Path) -> None:
+def test_cut_session_is_tried_again(lakehouse: Lakehouse, tmp_path: Path) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     assert lakehouse.run(*RANGE).success
@@ -140,7 +140,7 @@ EMBEDDED = {"SHOP_DATABASE_URL": "", "WAREHOUSE_DATABASE_URL": ""}
     ("relation", "shell"),
     [(COPY, KILL_THE_SERVER), (DIMENSION, KILL_THE_SESSION), (FACT, KILL_THE_SERVER)],
 )
-def test_a_server_that_is_killed_is_made_up_for(own_server: Path, relation: str, shell: str) -> None:
+def test_killed_server_is_caught_up(own_server: Path, relation: str, shell: str) -> None:
     with embedded(own_server) as terminal:
         looked_at = terminal.inspect()
         first = terminal.run("backfill", *RANGE, **EMBEDDED)
@@ -168,7 +168,7 @@ def test_a_server_that_is_killed_is_made_up_for(own_server: Path, relation: str,
         assert looked_at.wrong_curated() == {}
 
 
-def test_a_new_server_runs_with_its_settings(own_server: Path) -> None:
+def test_new_server_runs_with_its_settings(own_server: Path) -> None:
     url = f"postgresql://postgres@/warehouse?host={quote(embedded_server(own_server), safe='/')}"
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT name, reset_val, pending_restart FROM pg_settings")
@@ -179,7 +179,7 @@ def test_a_new_server_runs_with_its_settings(own_server: Path) -> None:
     assert {name: found[name][0] for name in expected} == expected
 
 
-def test_a_server_that_is_gone_is_started_by_the_next_command(own_server: Path) -> None:
+def test_server_that_is_gone_is_started_by_the_next_command(own_server: Path) -> None:
     with embedded(own_server) as terminal:
         pid_file = own_server / "postgres" / "postmaster.pid"
         before = int(pid_file.read_text().split()[0])
@@ -204,9 +204,7 @@ def locked(url: str, statement: str) -> Iterator[Any]:
         connection.rollback()
 
 
-def test_a_table_of_the_shop_that_stays_locked_is_named_with_who_holds_it(
-    lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locked_shop_table_is_named_with_the_lock_holder(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     monkeypatch.setattr(connections, "LOCK_SECONDS", 0.2)
@@ -227,7 +225,7 @@ def test_a_table_of_the_shop_that_stays_locked_is_named_with_who_holds_it(
     assert lakehouse.wrong_curated() == {}
 
 
-def test_a_short_migration_passes(lakehouse: Lakehouse) -> None:
+def test_short_migration_passes(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     with locked(lakehouse.shop_url, "LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE") as migration:
@@ -246,7 +244,7 @@ INSERT INTO marts.fct_orders SELECT * FROM same;
 
 
 @pytest.mark.thorough
-def test_a_dbt_that_outlived_its_run_leaves_no_row_twice(lakehouse: Lakehouse) -> None:
+def test_dbt_that_outlived_its_run_doubles_no_row(lakehouse: Lakehouse) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     assert lakehouse.run(*RANGE).success
@@ -266,7 +264,7 @@ def test_a_dbt_that_outlived_its_run_leaves_no_row_twice(lakehouse: Lakehouse) -
         (FACT, "facts"),
     ],
 )
-def test_a_reader_of_the_warehouse_who_stays_is_named(
+def test_long_reader_of_the_warehouse_is_named(
     lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch, relation: str, step: str
 ) -> None:
     lakehouse.shop(SHOP)

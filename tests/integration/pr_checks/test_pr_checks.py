@@ -75,7 +75,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         (["warehouse", "marts"], []),
     ],
 )
-def test_of_the_warehouse_what_is_made_anew_is_not_copied(
+def test_rebuilt_warehouse_tables_are_not_copied(
     tmp_path: Path, postgres_url_factory: Callable[[str], str], made: list[str], schemas: list[str]
 ) -> None:
     base_url, change_url = postgres_url_factory("base"), postgres_url_factory("change")
@@ -94,7 +94,7 @@ def test_of_the_warehouse_what_is_made_anew_is_not_copied(
 
 
 @pytest.mark.thorough
-def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
+def test_change_that_reaches_no_data_changes_none(told: Told) -> None:
     status, report = told("words", {"README.md": [("# Orders lakehouse", "# The orders lakehouse")]})
     assert status == 0, report
     assert "none fails. No table differs.**" in report
@@ -103,7 +103,7 @@ def test_a_change_that_reaches_no_data_changes_none(told: Told) -> None:
 
 
 @pytest.mark.thorough
-def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: Told) -> None:
+def test_other_rounding_changes_lines_and_fails_against_shop(told: Told) -> None:
     status, report = told(
         "rounding",
         {
@@ -126,7 +126,7 @@ def test_another_rounding_changes_these_lines_and_fails_against_the_shop(told: T
 
 
 @pytest.mark.thorough
-def test_without_a_rule_what_it_rejected_passes(told: Told) -> None:
+def test_removed_rule_lets_its_rejected_rows_pass(told: Told) -> None:
     status, report = told(
         "rule",
         {
@@ -147,7 +147,7 @@ def test_without_a_rule_what_it_rejected_passes(told: Told) -> None:
 
 
 @pytest.mark.thorough
-def test_a_column_that_dbt_reads_and_that_is_called_otherwise_breaks_dbt(told: Told) -> None:
+def test_renamed_column_that_dbt_reads_breaks_dbt(told: Told) -> None:
     status, report = told(
         "column",
         {

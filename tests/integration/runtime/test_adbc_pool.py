@@ -40,7 +40,7 @@ def run(url: str, script: str) -> None:
         connection.commit()
 
 
-def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -> None:
+def test_type_data_serves_later_connections(url: str, asked: list[str]) -> None:
     run(url, "CREATE TABLE t AS SELECT 1 AS a")
     # Of two that are open at once, each learns for itself.
     first, second = adbc_pool.connect(url), adbc_pool.connect(url)
@@ -54,7 +54,7 @@ def test_what_was_learned_serves_later_connections(url: str, asked: list[str]) -
     assert asked == [url, url]
 
 
-def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
+def test_new_type_is_known(url: str, asked: list[str]) -> None:
     open_before = adbc_pool.connect(url)
     run(url, MOOD)
     with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
@@ -67,7 +67,7 @@ def test_a_type_that_is_new_is_known(url: str, asked: list[str]) -> None:
         assert cursor.fetchall() == [(1,)]
 
 
-def test_connections_of_many_threads_while_there_are_new_types(url: str) -> None:
+def test_connections_of_many_threads_know_new_types(url: str) -> None:
     def work(number: int) -> None:
         for turn in range(5):
             run(url, f"CREATE TYPE mood_{number}_{turn} AS ENUM ('sad')")
@@ -79,7 +79,7 @@ def test_connections_of_many_threads_while_there_are_new_types(url: str) -> None
         assert pl.DataFrame(cursor.fetch_arrow_table()).rows() == [("sad",)]
 
 
-def test_a_database_that_is_gone_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
+def test_dropped_database_is_an_error_as_before(url: str, postgres_url_factory: Callable[[str], str]) -> None:
     adbc_pool.connect(url).close()
     name = (parse_url(url) or {})["dbname"]
     with dbapi.connect(postgres_url_factory("admin"), autocommit=True) as connection, connection.cursor() as cursor:

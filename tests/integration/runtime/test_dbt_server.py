@@ -103,21 +103,21 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-def test_it_runs_in_the_folder_and_the_environment_of_who_asks(kept: KeptDbt, project: Path) -> None:
+def test_dbt_runs_in_folder_and_environment_of_its_caller(kept: KeptDbt, project: Path) -> None:
     for seconds in ("0", "0.1"):
         status, said = run(SLEEPS, project, environment(kept, DBT_SECONDS=seconds))
         assert status == 0, said
         assert f"slept {seconds} s" in said
 
 
-def test_a_failure_ends_and_is_told_as_dbt_does(kept: KeptDbt, tmp_path: Path) -> None:
+def test_failure_ends_and_reads_as_in_dbt(kept: KeptDbt, tmp_path: Path) -> None:
     for arguments, told in (["no_such_command"], "No such command"), (["parse", "--project-dir", "lost"], "lost"):
         status, said = run(arguments, tmp_path, environment(kept))
         assert status == 2, said
         assert told in said
 
 
-def test_an_interrupt_cancels_the_query_and_the_next_build_runs(kept: KeptDbt, project: Path, url: str) -> None:
+def test_interrupt_cancels_the_query_and_the_next_build_runs(kept: KeptDbt, project: Path, url: str) -> None:
     asking = subprocess.Popen(
         [*COMMAND, *SLEEPS], cwd=project, env=environment(kept, DBT_SECONDS="600"), stdout=subprocess.DEVNULL
     )
@@ -128,7 +128,7 @@ def test_an_interrupt_cancels_the_query_and_the_next_build_runs(kept: KeptDbt, p
     assert run(SLEEPS, project, environment(kept, DBT_SECONDS="0"))[0] == 0
 
 
-def test_a_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
+def test_killed_run_leaves_no_build_behind(project: Path, url: str) -> None:
     run = subprocess.Popen([sys.executable, "-c", RUN, *SLEEPS], cwd=project, env=environment(DBT_SECONDS="600"))
     eventually(lambda: sleeping(url))
     children = psutil.Process(run.pid).children(recursive=True)
@@ -157,7 +157,7 @@ def kept_processes() -> set[int]:
 
 
 @pytest.mark.usefixtures("home")
-def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
+def test_dbt_server_lives_as_long_as_its_run() -> None:
     others = kept_processes()
     with dg.build_resources({"dbt": RESOURCES["dbt"]}):
         assert len(kept_processes() - others) == 1
@@ -165,7 +165,7 @@ def test_it_lives_from_the_beginning_of_a_run_to_its_end() -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build() -> None:
+def test_first_run_of_a_home_parses_the_project_before_build() -> None:
     for number in range(2):
         with dg.build_resources({"dbt": RESOURCES["dbt"]}) as resources:
             parsing = resources.dbt._parsing
@@ -181,7 +181,7 @@ def test_the_first_run_of_a_home_has_the_project_parsed_when_it_comes_to_build()
         assert "Partial parsing enabled, no changes found" in log, log
 
 
-def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(home: Path) -> None:
+def test_run_that_ends_before_parsing_leaves_nothing(home: Path) -> None:
     before = set(psutil.Process().children())
     with dg.build_resources({"dbt": RESOURCES["dbt"]}):
         pass
@@ -189,14 +189,14 @@ def test_a_run_that_ends_before_the_project_is_parsed_leaves_nothing_behind(home
     assert list(home.iterdir()) == []
 
 
-def test_whose_process_is_gone_says_so(tmp_path: Path) -> None:
+def test_call_to_a_dead_dbt_server_is_an_error(tmp_path: Path) -> None:
     gone = KeptDbt()
     gone.stop()
     status, said = run(["--version"], tmp_path, environment(gone))
     assert (status, "process that has dbt in memory is gone" in said) == (3, True)
 
 
-def test_nothing_is_said_when_it_ends(project: Path) -> None:
+def test_end_of_the_server_is_silent(project: Path) -> None:
     environ = {**environment(), "DBT_SECONDS": "0"}
     ended = subprocess.run(
         [sys.executable, "-c", BUILD_AND_STOP, *SLEEPS],
@@ -210,6 +210,6 @@ def test_nothing_is_said_when_it_ends(project: Path) -> None:
     assert ended.stderr == ""
 
 
-def test_nothing_is_said_when_it_ends_before_dbt_is_there() -> None:
+def test_end_before_dbt_is_loaded_is_silent() -> None:
     ended = subprocess.run([sys.executable, "-c", STOP_EARLY], capture_output=True, text=True, check=True)
     assert ended.stdout + ended.stderr == ""

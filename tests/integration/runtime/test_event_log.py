@@ -72,7 +72,7 @@ def test_more_runs_than_are_kept_open_can_all_be_read(home: Path) -> None:
     assert {path.stem for path in (home / "history" / "runs").glob("*.db")} == {*runs, "index"}
 
 
-def test_a_home_of_before_finds_the_storage_by_its_former_name(home: Path) -> None:
+def test_older_home_finds_the_storage_by_its_former_name(home: Path) -> None:
     configuration = home / "dagster.yaml"
     of_before = configuration.read_text().replace("orders_lakehouse.runtime.event_log", "orders_lakehouse.event_log")
     assert of_before != configuration.read_text()
@@ -99,7 +99,7 @@ with dg.DagsterInstance.get() as instance:
 
 
 @pytest.mark.usefixtures("home")
-def test_a_log_that_is_wiped_is_empty_and_goes_on() -> None:
+def test_log_that_is_wiped_is_empty_and_goes_on() -> None:
     with dg.DagsterInstance.get() as instance:
         _materialize(instance)
         instance.event_log_storage.wipe()
@@ -108,7 +108,7 @@ def test_a_log_that_is_wiped_is_empty_and_goes_on() -> None:
         assert len(instance.fetch_materializations(dg.AssetKey("pebble"), limit=9).records) == 1
 
 
-def test_it_lies_where_the_default_storage_would_read_it(home: Path) -> None:
+def test_log_lies_where_the_default_storage_reads_it(home: Path) -> None:
     with dg.DagsterInstance.get() as instance:
         _materialize(instance)
     (home / "dagster.yaml").unlink()
@@ -162,9 +162,7 @@ def _what_readers_see(instance: dg.DagsterInstance) -> list[Any]:
     return [*seen, planned, Counter(types), types.index(DONE) < types.index(dg.DagsterEventType.STEP_SUCCESS)]
 
 
-def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_range_stored_in_batches_reads_like_single_events(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[int] = []
     store = KeptSqliteEventLogStorage.store_event_batch
 
@@ -191,7 +189,7 @@ def test_a_range_is_stored_in_batches_and_reads_as_if_each_event_came_alone(
 
 
 @pytest.mark.usefixtures("home")
-def test_a_single_asset_plans_each_of_its_dates() -> None:
+def test_single_asset_plans_each_of_its_dates() -> None:
     days = dg.DailyPartitionsDefinition("2017-01-01")
     policy = dg.BackfillPolicy.single_run()
 

@@ -71,7 +71,7 @@ def test_two_steps_are_at_work_at_once_and_never_three(instance: dg.DagsterInsta
     assert instance.get_run_by_id(result.run_id).status == dg.DagsterRunStatus.SUCCESS  # type: ignore[union-attr]
 
 
-def test_a_step_waits_for_those_before_it_and_the_more_urgent_comes_first(instance: dg.DagsterInstance) -> None:
+def test_step_waits_for_earlier_ones_and_urgent_goes_first(instance: dg.DagsterInstance) -> None:
     order: list[str] = []
     assets = [
         made("first", lambda: order.append("first")),
@@ -99,7 +99,7 @@ def test_steps_of_a_pool_with_one_slot_take_turns(instance: dg.DagsterInstance) 
     assert (slots.active_slot_count, slots.pending_step_count) == (0, 0)
 
 
-def test_what_a_failed_step_does_not_lead_to_goes_on(instance: dg.DagsterInstance) -> None:
+def test_steps_not_after_a_failed_one_go_on(instance: dg.DagsterInstance) -> None:
     def fail() -> None:
         raise dg.Failure("out of paper", allow_retries=False)
 
@@ -113,7 +113,7 @@ def test_what_a_failed_step_does_not_lead_to_goes_on(instance: dg.DagsterInstanc
     assert failure.step_failure_data.user_failure_data.description == "out of paper"
 
 
-def test_a_check_that_fails_keeps_its_asset_from_those_after_it(instance: dg.DagsterInstance) -> None:
+def test_failed_check_keeps_later_steps_from_its_asset(instance: dg.DagsterInstance) -> None:
     @dg.asset_check(asset="stone", blocking=True)
     def is_heavy() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False)
@@ -123,7 +123,7 @@ def test_a_check_that_fails_keeps_its_asset_from_those_after_it(instance: dg.Dag
     assert outcomes(result) == {"stone": "done", "stone_is_heavy": "failed"}
 
 
-def test_a_step_that_asks_for_it_is_tried_again(instance: dg.DagsterInstance) -> None:
+def test_step_that_requests_a_retry_is_retried(instance: dg.DagsterInstance) -> None:
     tried: list[int] = []
 
     def twice() -> None:
@@ -137,7 +137,7 @@ def test_a_step_that_asks_for_it_is_tried_again(instance: dg.DagsterInstance) ->
     assert [event.step_key for event in result.all_events if event.is_step_up_for_retry] == ["flaky"]
 
 
-def test_hooks_are_called_and_what_is_printed_is_kept(instance: dg.DagsterInstance) -> None:
+def test_hooks_are_called_and_output_is_kept(instance: dg.DagsterInstance) -> None:
     told: list[str] = []
 
     @dg.success_hook
@@ -194,7 +194,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_interrupted_ends_with_all_its_steps(number: signal.Signals, tmp_path: Path) -> None:
+def test_run_that_is_interrupted_ends_with_all_its_steps(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text(CONFIGURATION)
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)

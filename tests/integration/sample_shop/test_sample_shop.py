@@ -62,7 +62,7 @@ def few_households() -> CompleteJourney:
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_the_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
+def test_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
     url = postgres_url_factory("sample_shop")
     told: list[str] = []
 
@@ -87,7 +87,7 @@ def test_the_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> No
     assert "left alone" in told[1]
 
 
-def test_the_frames_have_the_columns_of_the_tables(
+def test_frames_have_the_columns_of_the_tables(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory
 ) -> None:
     url = postgres_url_factory("sample_columns")
@@ -104,7 +104,7 @@ def test_the_frames_have_the_columns_of_the_tables(
         assert frame.columns == [name for (name,) in columns], table
 
 
-def test_copies_are_customers_of_their_own_with_the_same_products(
+def test_copies_of_the_shop_have_own_customers_and_same_products(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = build_shop(few_households)
@@ -145,7 +145,7 @@ def test_two_loaders_at_once_load_it_once(
     assert sum("left alone" in line for line in told) == 3
 
 
-def test_a_load_that_fails_leaves_nothing_behind(
+def test_load_that_fails_leaves_nothing_behind(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres_url_factory("sample_fails")
@@ -159,7 +159,7 @@ def test_a_load_that_fails_leaves_nothing_behind(
     assert one(url, "SELECT count(*) FROM pg_namespace WHERE nspname = 'shop'") == 0
 
 
-def test_a_shop_with_rows_but_no_orders_is_refused(postgres_url_factory: UrlFactory) -> None:
+def test_shop_with_rows_but_no_orders_is_refused(postgres_url_factory: UrlFactory) -> None:
     url = postgres_url_factory("sample_refused")
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(SCHEMA + ONE_CUSTOMER)

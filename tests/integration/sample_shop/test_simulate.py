@@ -48,14 +48,14 @@ def played(url: str, *days: int, seed: int = 1) -> tuple[list[date], Counter[str
     return told, changed, stands
 
 
-def test_the_same_shop_lives_on_in_the_same_way(shop: Callable[[], str]) -> None:
+def test_same_shop_is_simulated_in_the_same_way(shop: Callable[[], str]) -> None:
     told, _, at_once = played(shop(), 6)
     assert told == [date(2017, 1, day) for day in range(8, 14)]
     assert played(shop(), 2, 4)[2] == at_once
     assert played(shop(), 6, seed=2)[2] != at_once
 
 
-def test_what_can_happen_happens(shop: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_event_happens(shop: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     # With a week of orders, what is rare among thousands would not be met.
     often = [(kind, re.sub(r"< 0\.000\d+;", "< 0.01;", statement)) for kind, statement in simulation._statements()]
     monkeypatch.setattr(simulation, "_statements", lambda: often)
@@ -81,7 +81,7 @@ def test_what_can_happen_happens(shop: Callable[[], str], monkeypatch: pytest.Mo
     assert count("shop.orders WHERE updated_at >= '2017-01-22 00:01'") == 0
 
 
-def test_a_shop_without_orders_or_without_time_is_refused(
+def test_shop_without_orders_or_without_time_is_refused(
     shop: Callable[[], str], postgres_url_factory: Callable[[str], str]
 ) -> None:
     url = shop()
@@ -94,7 +94,7 @@ def test_a_shop_without_orders_or_without_time_is_refused(
             simulate(without_orders, 1, report=lambda *_: None)
 
 
-def test_somebodys_own_shop_is_left_alone(command: Command, shop: Callable[[], str]) -> None:
+def test_foreign_shop_is_left_alone(command: Command, shop: Callable[[], str]) -> None:
     url = shop()
     before = rows_of(url, "SELECT count(*) FROM shop.orders")
     status, _, errors = command("shop", "simulate", "--days", "1", SHOP_DATABASE_URL=url)

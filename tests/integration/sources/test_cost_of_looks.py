@@ -49,7 +49,7 @@ def _look(marks: Any) -> tuple[list[Any], dict[str, Any]]:
     return dates, dict(after)
 
 
-def test_looks_that_no_index_helps_are_spaced_out_by_what_they_read(lakehouse: Lakehouse) -> None:
+def test_looks_without_index_are_spaced_by_what_they_read(lakehouse: Lakehouse) -> None:
     lakehouse.shop(f"{ORDERS}; {VIEW}")
     _, first = _look({})
     _, second = _look(first)
@@ -87,7 +87,7 @@ def test_looks_by_an_index_are_not_spaced_out(lakehouse: Lakehouse) -> None:
     assert look_at_shop().findings == []
 
 
-def test_a_slow_look_is_not_repeated_at_once() -> None:
+def test_slow_look_is_not_repeated_at_once() -> None:
     from orders_lakehouse.sources.postgres import changes
 
     assert changes._wait(0, 0.9) == timedelta()

@@ -69,7 +69,7 @@ def said(lakehouse: Lakehouse, table: Table) -> Mapping[str, Any]:
 
 
 class TestColumnsBesideTheContract:
-    def test_a_new_column_is_captured_reported_and_passed_by_downstream(self, lakehouse: Lakehouse) -> None:
+    def test_new_column_is_captured_reported_and_ignored_later(self, lakehouse: Lakehouse) -> None:
         customers = 'key:"raw/customers" or key:"cleansed/customers"'
         lakehouse.shop(SHOP)
         assert failures(lakehouse.run("2017-01-01", "2017-01-10", select=customers)) == []
@@ -117,7 +117,7 @@ class TestColumnsBesideTheContract:
             ),
         ],
     )
-    def test_the_line_that_it_names_takes_a_column_into_the_contract(
+    def test_named_line_adds_the_column_to_the_contract(
         self, lakehouse: Lakehouse, type_: str, wider: str, annotation: str, field: str, stored: object
     ) -> None:
         class Config(Contract.Config):
@@ -135,7 +135,7 @@ class TestColumnsBesideTheContract:
         assert (done.new, drifted) == (0, [])
         assert lakehouse.lake_rows(table)["loyalty"].to_list() == [stored] * 2
 
-    def test_a_column_that_goes_and_comes_back_otherwise_loses_nothing(self, lakehouse: Lakehouse) -> None:
+    def test_column_that_returns_with_another_type_loses_nothing(self, lakehouse: Lakehouse) -> None:
         lake = lakehouse.lake
         lakehouse.shop(SHOP)
         steps = [
@@ -212,7 +212,7 @@ class TestWiderTypes:
           ALTER unit_price TYPE numeric(20, 9), ALTER discount TYPE numeric;
     """
 
-    def test_what_does_not_fit_is_in_quarantine_with_a_reason(self, lakehouse: Lakehouse) -> None:
+    def test_value_that_does_not_fit_is_quarantined_with_reason(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop(f"{self.NARROW}; {SHOP}")
         items = 'key:"raw/orders" or key:"cleansed/orders" or key:"raw/order_items" or key:"cleansed/order_items"'
         assert failures(lakehouse.run("2017-01-01", "2017-01-10", select=items)) == []
@@ -250,7 +250,7 @@ class TestWiderTypes:
         ]
         assert "unit_price: numeric(12,4)" in found["expected"]
 
-    def test_the_same_numbers_with_more_decimals_are_no_other_versions(self, lakehouse: Lakehouse) -> None:
+    def test_same_numbers_with_more_decimals_are_no_new_versions(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop(SHOP)
         assert captured(lakehouse.lake, RAW_ORDER_ITEMS)[0].new == 1
         lakehouse.shop(self.WIDER)
@@ -261,7 +261,7 @@ class TestWiderTypes:
         lakehouse.shop("UPDATE shop.order_items SET unit_price = 1.500001")
         assert captured(lakehouse.lake, RAW_ORDER_ITEMS)[0].new == 1
 
-    def test_a_text_without_a_limit_is_followed_until_the_contract_accepts_it(self, lakehouse: Lakehouse) -> None:
+    def test_unlimited_text_is_followed_until_contract_accepts_it(self, lakehouse: Lakehouse) -> None:
         class Accepting(RawOrders):
             class Config(Contract.Config):
                 metadata: ClassVar[dict[str, str]] = {"version": "3"}
@@ -280,7 +280,7 @@ class TestWiderTypes:
 
 
 class TestBreaks:
-    def test_a_column_that_is_gone_stops_its_table_alone(self, lakehouse: Lakehouse) -> None:
+    def test_removed_column_stops_its_table_alone(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop(SHOP)
         lakehouse.shop("ALTER TABLE shop.payments DROP amount")
         result = lakehouse.run("2017-01-01", "2017-01-10", select=IN_THE_LAKE)
@@ -301,7 +301,7 @@ class TestBreaks:
         assert lakehouse.lake_rows(ORDER_LINES).height == 1
 
     @pytest.mark.parametrize("change", ["DROP amount", "DROP updated_at", "RENAME TO charges"])
-    def test_the_other_tables_are_followed_as_ever(self, lakehouse: Lakehouse, change: str) -> None:
+    def test_other_tables_are_still_followed(self, lakehouse: Lakehouse, change: str) -> None:
         lakehouse.shop(SHOP)
         _, marks = changed_dates({}, lambda _: {}, CALENDAR)
         lakehouse.shop(f"ALTER TABLE shop.payments {change}")

@@ -66,7 +66,7 @@ def names(lakehouse: Lakehouse) -> list[str]:
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", pytest.param("WIN1252", marks=pytest.mark.thorough), "SQL_ASCII"])
-def test_a_shop_of_any_encoding_means_the_same_text(make: Callable[..., Lakehouse], encoding: str) -> None:
+def test_shop_of_any_encoding_means_the_same_text(make: Callable[..., Lakehouse], encoding: str) -> None:
     lakehouse = make(encoding)
     lakehouse.shop(SHOP)
     assert failures(lakehouse.run(DAY, select=WITHOUT_MARTS)) == []
@@ -76,7 +76,7 @@ def test_a_shop_of_any_encoding_means_the_same_text(make: Callable[..., Lakehous
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_warehouse_of_another_encoding_holds_the_same_text(make: Callable[..., Lakehouse]) -> None:
+def test_warehouse_of_another_encoding_holds_the_same_text(make: Callable[..., Lakehouse]) -> None:
     lakehouse = make("LATIN1", "LATIN1")
     lakehouse.shop(SHOP)
     assert failures(lakehouse.run(DAY)) == []
@@ -98,7 +98,7 @@ def role(postgres_url_factory: Callable[..., str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_what_a_role_or_the_environment_says_of_the_client_changes_no_text(
+def test_client_encoding_of_role_or_environment_changes_no_text(
     make: Callable[..., Lakehouse], role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lakehouse = make()
@@ -115,7 +115,7 @@ def test_what_a_role_or_the_environment_says_of_the_client_changes_no_text(
     ]
 
 
-def test_a_rollback_leaves_the_encoding(role: str, postgres_url_factory: Callable[..., str]) -> None:
+def test_rollback_leaves_the_encoding(role: str, postgres_url_factory: Callable[..., str]) -> None:
     url = postgres_url_factory("rollback").replace("//postgres@", f"//{role}@")
     for _ in range(2):
         with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
@@ -143,7 +143,7 @@ class TestBytesThatAreNoText:
 
     @pytest.mark.slow
     @pytest.mark.long
-    def test_the_row_goes_to_quarantine_by_name_and_comes_back_once_it_is_corrected(self, lakehouse: Lakehouse) -> None:
+    def test_row_with_bad_byte_is_quarantined_until_corrected(self, lakehouse: Lakehouse) -> None:
         result = lakehouse.run(DAY)
         assert failures(result) == []
         assert lakehouse.lake_rows(RAW_CUSTOMERS)["full_name"].to_list() == ["Zoë Müller", f"Zo{BAD_BYTE}eb"]
@@ -171,7 +171,7 @@ class TestBytesThatAreNoText:
         assert lakehouse.lake_rows(QUARANTINE_OF["orders"]).is_empty()
         assert lakehouse.warehouse_rows("SELECT order_id FROM marts.fct_orders ORDER BY 1") == [("o2",), ("ö1",)]
 
-    def test_columns_beside_the_contract_enums_and_keys_are_read_alike(self, lakehouse: Lakehouse) -> None:
+    def test_extra_columns_enums_and_keys_are_decoded_alike(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop("""
             CREATE TYPE shop.mood AS ENUM ('blæ');
             ALTER TABLE shop.products ADD note varchar(20), ADD mood shop.mood DEFAULT 'blæ', ADD token uuid,
@@ -184,14 +184,14 @@ class TestBytesThatAreNoText:
             (f"p{BAD_BYTE}a4", "Käse", f"{BAD_BYTE}fe", "blæ", None, "1.50", "{é}")
         ]
 
-    def test_the_sensor_sees_such_rows_and_their_correction(self, lakehouse: Lakehouse) -> None:
+    def test_sensor_sees_such_rows_and_their_correction(self, lakehouse: Lakehouse) -> None:
         calendar = Calendar(on("2017-01-01"), "UTC")
         _, marks = changed_dates({}, lambda _: {}, calendar)
         assert changed_dates(marks, lambda _: {}, calendar)[0] == []
         self.write(lakehouse, "orders SET status = E'\\xea' WHERE order_id = 'o2'")
         assert changed_dates(marks, lambda _: {}, calendar)[0] == [on(DAY)]
 
-    def test_the_shop_and_the_lake_agree_on_them(self, lakehouse: Lakehouse) -> None:
+    def test_shop_and_lake_agree_on_bad_bytes(self, lakehouse: Lakehouse) -> None:
         calendar = Calendar(on("2017-01-01"), "UTC")
         lakehouse.run(DAY, select=WITHOUT_MARTS)
         for table in (RAW_CUSTOMERS, RAW_ORDERS):
@@ -218,7 +218,7 @@ class TestAWarehouseThatCannotHoldACharacter:
         lakehouse.lake.replace_dates([CUSTOMERS], day, day, lambda _: [nw.from_native(made.lazy())])
 
     @pytest.mark.parametrize(("name", "character"), [("北京", "'北' (U+5317)"), ("5 €", "'€' (U+20AC)")])
-    def test_the_load_names_table_row_column_character_and_what_to_do(
+    def test_load_error_names_table_row_column_and_character(
         self, lakehouse: Lakehouse, name: str, character: str
     ) -> None:
         self.store(lakehouse, {"full_name": "Zoë"}, {"customer_id": "c2", "city": name})
@@ -229,7 +229,7 @@ class TestAWarehouseThatCannotHoldACharacter:
         assert f"its column city has {character}." in said
         assert "ENCODING 'UTF8'" in said
 
-    def test_a_change_of_a_date_and_a_key_are_named_too(self, lakehouse: Lakehouse) -> None:
+    def test_change_of_a_date_and_a_key_are_named_too(self, lakehouse: Lakehouse) -> None:
         self.store(lakehouse, *({"customer_id": f"c{number}"} for number in range(10)))
         load(lakehouse.lake, LOADS[CUSTOMERS])
         self.store(lakehouse, *({"customer_id": "北" if number == 3 else f"c{number}"} for number in range(10)))
@@ -242,7 +242,7 @@ class TestAWarehouseThatCannotHoldACharacter:
 
     @pytest.mark.slow
     @pytest.mark.long
-    def test_a_run_ends_with_it_and_holds_nothing_else_up(self, lakehouse: Lakehouse) -> None:
+    def test_run_fails_on_the_character_without_delaying_others(self, lakehouse: Lakehouse) -> None:
         lakehouse.shop(SHOP)
         lakehouse.shop("UPDATE shop.customers SET full_name = '北京' WHERE customer_id = 'c2'")
         found = failures(lakehouse.run(DAY))
@@ -251,7 +251,7 @@ class TestAWarehouseThatCannotHoldACharacter:
         assert lakehouse.lake_rows(PRODUCTS).height == 1
 
 
-def test_a_byte_that_means_nothing_in_the_encoding_of_the_shop_keeps_no_row_from_being_read(
+def test_undefined_byte_of_the_encoding_stops_no_row(
     make: Callable[..., Lakehouse],
 ) -> None:
     lakehouse = make("WIN1252")

@@ -95,9 +95,7 @@ class TestWindows:
             ("Asia/Kathmandu", "2020-03-01 18:15+00"),
         ],
     )
-    def test_a_day_begins_and_ends_at_midnight_where_the_lake_is(
-        self, shop: Shop, timezone: str, midnight: str
-    ) -> None:
+    def test_day_begins_and_ends_at_midnight_where_the_lake_is(self, shop: Shop, timezone: str, midnight: str) -> None:
         shop.run(f"""
             INSERT INTO shop.orders (order_id, updated_at)
             SELECT name, timestamptz '{midnight}' + moment
@@ -121,9 +119,7 @@ class TestWindows:
             ("Australia/Lord_Howe", "2020-04-03"),
         ],
     )
-    def test_every_version_is_read_in_the_window_of_its_date_and_in_no_other(
-        self, shop: Shop, timezone: str, first: str
-    ) -> None:
+    def test_every_version_is_read_in_the_window_of_its_date_only(self, shop: Shop, timezone: str, first: str) -> None:
         dice = random.Random(first)  # noqa: S311 (a sample, not a secret)
         start = datetime.fromisoformat(first).replace(tzinfo=UTC)
         instants = [start + timedelta(microseconds=dice.randrange(5 * 86_400 * 10**6)) for _ in range(100)]
@@ -142,9 +138,7 @@ class TestWindows:
         assert sorted(found) == sorted(f"o{number}" for number in range(len(instants)))
 
     @pytest.mark.parametrize("timezone", ZONES)
-    def test_the_shop_counts_by_the_midnights_of_the_lake_whatever_its_own_zone_data_says(
-        self, shop: Shop, timezone: str
-    ) -> None:
+    def test_shop_counts_by_midnights_of_the_lake(self, shop: Shop, timezone: str) -> None:
         dice = random.Random(timezone)  # noqa: S311 (a sample, not a secret)
         first = on("2011-12-20")
         of_machine = calendar_in(timezone, first)
@@ -166,7 +160,7 @@ class TestWindows:
         (one_date,) = read_versions(RAW_ORDERS, Window(on("2012-01-01"), on("2012-01-01"), of_lake))
         assert dict(one_date.counted.iter_rows()) == {on("2012-01-01"): expected[on("2012-01-01")]}
 
-    def test_the_first_window_is_open_to_the_left_and_captures_at_the_start(self, shop: Shop) -> None:
+    def test_first_window_is_open_and_captures_at_the_start(self, shop: Shop) -> None:
         shop.order("ancient", "'1950-01-01'")
         shop.order("before", "'2016-12-31 23:59:59.999999+00'")
         shop.order("first", "'2017-01-01 12:00+00'")
@@ -176,7 +170,7 @@ class TestWindows:
         assert frame["updated_at"][0] == at("1950-01-01 00:00")
         assert _ids(start + timedelta(days=1)) == []
 
-    def test_a_clock_that_runs_ahead_is_captured_as_of_today_and_at_no_other_date(self, shop: Shop) -> None:
+    def test_fast_clock_is_captured_as_of_today_only(self, shop: Shop) -> None:
         shop.order("ahead", "now() + interval '25 hours'")
         shop.order("far ahead", "now() + interval '100 years'")
         today = datetime.now(UTC).date()
@@ -188,7 +182,7 @@ class TestWindows:
         assert _ids(today - timedelta(days=30), today - timedelta(days=1)) == []
         assert _ids(today + timedelta(days=1), today + timedelta(days=40_000)) == []
 
-    def test_a_row_without_a_change_clock_is_captured_as_of_today_or_refused(self, shop: Shop) -> None:
+    def test_row_without_clock_is_captured_today_or_refused(self, shop: Shop) -> None:
         shop.run("ALTER TABLE shop.orders ALTER updated_at DROP NOT NULL")
         shop.order("timeless", "null")
         try:
@@ -198,7 +192,7 @@ class TestWindows:
         else:
             assert found == ["timeless"]
 
-    def test_a_clock_within_a_day_of_now_is_captured_at_its_own_date(self, shop: Shop) -> None:
+    def test_clock_within_a_day_of_now_is_captured_at_its_own_date(self, shop: Shop) -> None:
         shop.order("soon", "now() + interval '23 hours'")
         now = datetime.now(UTC)
         frame = _read(RAW_ORDERS, now.date() - timedelta(days=1), now.date() + timedelta(days=2))
@@ -206,16 +200,14 @@ class TestWindows:
 
     @pytest.mark.usefixtures("shop")
     @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)
-    def test_an_empty_window_is_one_empty_batch_of_the_right_types(self, table: Table) -> None:
+    def test_empty_window_is_one_empty_batch_of_the_right_types(self, table: Table) -> None:
         (batch,) = read_versions(table, Window(DAY, DAY, UTC_FROM_2017))
         assert batch.in_window == 0
         assert batch.rows.is_empty()
         expected = {name: dtype for name, dtype in table.schema.items() if name != "run_id"}
         assert dict(batch.rows.schema) == expected
 
-    def test_what_the_shop_writes_between_the_count_and_the_reading_is_in_neither(
-        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_write_between_count_and_read_is_in_neither(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         shop.order("counted", "'2020-03-02'")
         ask = source.value_of
 
@@ -228,7 +220,7 @@ class TestWindows:
         monkeypatch.setattr(source, "value_of", write_meanwhile)
         assert _ids(DAY) == ["counted"]
 
-    def test_every_row_is_stamped_with_the_clock_of_the_source_in_one_snapshot(self, shop: Shop) -> None:
+    def test_every_row_has_the_source_clock_of_one_snapshot(self, shop: Shop) -> None:
         for name in ("a", "b"):
             shop.order(name, "'2020-03-02'")
         before = datetime.now(UTC)
@@ -255,7 +247,7 @@ class TestValues:
         earliest, latest = at("0001-01-01 00:00"), at("9999-12-31 00:00")
         assert frame["registered_at"].to_list() == [earliest, latest, earliest, latest, latest, None]
 
-    def test_an_infinite_change_clock_is_captured(self, shop: Shop) -> None:
+    def test_infinite_change_clock_is_captured(self, shop: Shop) -> None:
         shop.order("never", "'-infinity'")
         shop.order("always", "'infinity'")
         start, today = UTC_FROM_2017.start, datetime.now(UTC).date()
@@ -277,7 +269,7 @@ class TestValues:
             ("null", None),
         ],
     )
-    def test_a_number_keeps_every_digit(self, shop: Shop, value: str, expected: str | None) -> None:
+    def test_number_keeps_every_digit(self, shop: Shop, value: str, expected: str | None) -> None:
         shop.run("ALTER TABLE shop.payments ALTER amount TYPE numeric")
         shop.run(f"INSERT INTO shop.payments (payment_id, amount, updated_at) VALUES ('y', {value}, '2020-03-02')")
         assert _read(RAW_PAYMENTS, DAY)["amount"].to_list() == [expected]
@@ -323,7 +315,7 @@ class TestOtherShapes:
         assert "surplus" not in frame.columns
 
     @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)
-    def test_a_table_that_is_not_there_is_named_with_the_columns_it_should_have(self, shop: Shop, table: Table) -> None:
+    def test_missing_table_is_named_with_its_expected_columns(self, shop: Shop, table: Table) -> None:
         shop.run(f"DROP TABLE shop.{table.name}")
         with pytest.raises(DatabaseError) as raised:
             _read(table, DAY)
@@ -333,7 +325,7 @@ class TestOtherShapes:
         for name in set(table.columns) - set(LINEAGE):
             assert name in message
 
-    def test_a_column_that_is_not_there_is_named(self, shop: Shop) -> None:
+    def test_column_that_is_not_there_is_named(self, shop: Shop) -> None:
         shop.run("ALTER TABLE shop.orders DROP COLUMN ordered_at")
         with pytest.raises(DatabaseError) as raised:
             _read(RAW_ORDERS, DAY)
@@ -360,7 +352,7 @@ class TestOtherShapes:
         ],
         ids=lambda value: value if isinstance(value, str) else getattr(value, "name", None),
     )
-    def test_a_column_of_a_wrong_type_is_named_with_what_was_found_and_what_is_expected(
+    def test_column_of_wrong_type_is_named_with_both_types(
         self, shop: Shop, table: Table, column: str, dtype: str, expected: str
     ) -> None:
         shop.run(f"""
@@ -375,7 +367,7 @@ class TestOtherShapes:
         found = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
         assert f"found {'ARRAY' if dtype.endswith('[]') else found.get(dtype, dtype)}" in message
 
-    def test_all_that_does_not_fit_is_named_at_once(self, shop: Shop) -> None:
+    def test_every_misfit_is_named_at_once(self, shop: Shop) -> None:
         shop.run("""
             ALTER TABLE shop.payments DROP COLUMN amount;
             ALTER TABLE shop.payments ALTER paid_at TYPE timestamp, ALTER method TYPE boolean USING null;
@@ -396,7 +388,7 @@ class TestBatches:
         return shop
 
     @pytest.mark.usefixtures("large")
-    def test_a_large_window_comes_in_several_batches_with_the_same_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_large_window_comes_in_batches_with_the_same_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         window = Window(DAY, DAY, UTC_FROM_2017)
         (whole,) = read_versions(RAW_PRODUCTS, window)
         monkeypatch.setattr(source, "BATCH_ROWS", 1000)
@@ -432,9 +424,7 @@ class TestBatches:
         assert [batch.rows["captured_on"].unique().to_list() for batch in found] == [[day] for day in days]
         assert [batch.extras["note"].str.len_bytes().sum() for batch in found] == [100 * 28_800] * 4
 
-    def test_what_the_shop_writes_between_two_batches_is_not_read(
-        self, large: Shop, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_write_between_two_batches_is_not_read(self, large: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(source, "BATCH_ROWS", 1000)
         reader = read_versions(RAW_PRODUCTS, Window(DAY, DAY, UTC_FROM_2017))
         found: list[Batch] = [next(reader)]
@@ -458,7 +448,7 @@ class TestConnections:
             _read(RAW_ORDERS, DAY)
         return raised.value
 
-    def test_a_server_that_does_not_answer_may_answer_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_silent_server_may_be_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         failure = self._failure(monkeypatch, f"postgresql://reader:{SECRET}@127.0.0.1:1/shop")
         assert isinstance(failure, DatabaseUnavailableError)
         assert "the shop database (host=127.0.0.1 port=1 dbname=shop user=reader) cannot be reached" in str(failure)
@@ -466,9 +456,7 @@ class TestConnections:
         assert "is SHOP_DATABASE_URL right?" in str(failure)
         assert SECRET not in str(failure)
 
-    def test_a_socket_that_is_not_there_may_be_there_later(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    def test_missing_socket_may_be_tried_again(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         failure = self._failure(monkeypatch, f"postgresql://reader@/shop?host={quote(str(tmp_path), safe='/')}")
         assert isinstance(failure, DatabaseUnavailableError)
 
@@ -479,7 +467,7 @@ class TestConnections:
             ("postgres", "nothing", 'database "nothing" does not'),
         ],
     )
-    def test_a_wrong_user_or_database_is_refused_for_good(
+    def test_wrong_user_or_database_is_refused_for_good(
         self, monkeypatch: pytest.MonkeyPatch, postgres_server: str, user: str, database: str, refusal: str
     ) -> None:
         url = f"postgresql://{user}:{SECRET}@/{database}?host={quote(postgres_server, safe='/')}"
@@ -489,7 +477,7 @@ class TestConnections:
         assert "Correct SHOP_DATABASE_URL." in str(failure)
         assert SECRET not in str(failure)
 
-    def test_a_wrong_password_is_refused_for_good(
+    def test_wrong_password_is_refused_for_good(
         self, monkeypatch: pytest.MonkeyPatch, postgres_server: str, guarded_role: str
     ) -> None:
         url = f"postgresql://{guarded_role}:{SECRET}@/postgres?host={quote(postgres_server, safe='/')}"
@@ -512,19 +500,19 @@ class TestConnections:
             f"postgresql:/reader:{SECRET}@127.0.0.1:1/shop",
         ],
     )
-    def test_no_message_shows_a_password_however_it_is_written(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    def test_no_message_shows_a_password(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         assert SECRET not in str(self._failure(monkeypatch, url))
 
-    def test_a_url_that_cannot_be_read_is_refused_for_good(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_url_that_cannot_be_read_is_refused_for_good(self, monkeypatch: pytest.MonkeyPatch) -> None:
         failure = self._failure(monkeypatch, "postgresql://reader@127.0.0.1:port/shop")
         assert isinstance(failure, DatabaseError)
 
     @pytest.mark.usefixtures("shop")
-    def test_a_statement_that_fails_is_refused_for_good(self) -> None:
+    def test_statement_that_fails_is_refused_for_good(self) -> None:
         with pytest.raises(DatabaseError, match=r"refuses a statement: .*no_such_table"), connect("shop") as connection:
             connection.cursor().execute("SELECT * FROM no_such_table")
 
-    def test_a_connection_that_is_cut_may_be_made_again(self, shop: Shop) -> None:
+    def test_cut_connection_may_be_tried_again(self, shop: Shop) -> None:
         def outlive(connection: Any) -> None:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_backend_pid()")
@@ -536,7 +524,7 @@ class TestConnections:
         with pytest.raises(DatabaseUnavailableError), connect("shop") as connection:
             outlive(connection)
 
-    def test_a_session_is_in_utc_whatever_the_database_prefers(self, shop: Shop) -> None:
+    def test_session_is_in_utc_whatever_the_database_prefers(self, shop: Shop) -> None:
         name = shop.url.split("@/")[1].split("?")[0]
         shop.run(f"ALTER DATABASE \"{name}\" SET timezone = 'Asia/Tokyo'")
         with connect("shop") as connection, connection.cursor() as cursor:

@@ -58,7 +58,7 @@ def restricted(lakehouse: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings.cache_clear()
 
 
-def test_the_document_grants_the_columns_of_the_contracts() -> None:
+def test_document_grants_the_columns_of_the_contracts() -> None:
     granted = " ".join(SCRIPT.split())
     assert [
         statement for table in RAW if (statement := grant(table, contract_columns(table), READER)) not in granted
@@ -67,7 +67,7 @@ def test_the_document_grants_the_columns_of_the_contracts() -> None:
 
 
 @pytest.mark.long
-def test_the_documents_rights_are_enough_for_all_that_reads_the_shop(restricted: Lakehouse) -> None:
+def test_documented_rights_suffice_for_all_that_reads_the_shop(restricted: Lakehouse) -> None:
     with pytest.raises(DatabaseError, match="permission denied for table orders"), connect("shop") as connection:
         connection.cursor().execute("SELECT private FROM shop.orders")
 
@@ -86,7 +86,7 @@ def test_the_documents_rights_are_enough_for_all_that_reads_the_shop(restricted:
     assert "private" not in restricted.lake_rows(SOURCE_COLUMNS)["column_name"]
 
 
-def test_a_column_beside_the_contract_is_captured_once_it_may_be_read(restricted: Lakehouse) -> None:
+def test_extra_column_is_captured_once_it_may_be_read(restricted: Lakehouse) -> None:
     restricted.shop(f"GRANT SELECT (private) ON shop.orders TO {READER}")
     (drift,) = failures(restricted.run("2017-01-01", "2017-01-10", select="group:raw"))
     assert drift.startswith("check schema_drift on raw/orders: ")
@@ -116,7 +116,7 @@ def test_a_column_beside_the_contract_is_captured_once_it_may_be_read(restricted
         ),
     ],
 )
-def test_a_right_that_is_missing_is_named_with_the_statement_that_grants_it(
+def test_missing_right_is_named_with_its_grant_statement(
     restricted: Lakehouse, revoked: str, named: str, mended: list[str]
 ) -> None:
     restricted.shop(revoked)
@@ -186,7 +186,7 @@ def test_any_kind_of_table_is_a_source(restricted: Lakehouse, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["view", "materialized view", "foreign table"])
-def test_a_row_without_a_clock_is_refused_whatever_the_table_promises(restricted: Lakehouse, kind: str) -> None:
+def test_row_without_clock_is_refused_despite_not_null(restricted: Lakehouse, kind: str) -> None:
     make_source_of_kind(restricted, kind)
     restricted.shop("ALTER TABLE shop.old_orders ALTER updated_at DROP NOT NULL")
     restricted.shop("INSERT INTO shop.old_orders (order_id) VALUES ('timeless')")
@@ -196,7 +196,7 @@ def test_a_row_without_a_clock_is_refused_whatever_the_table_promises(restricted
         list(read_versions(RAW_ORDERS, WHOLE))
 
 
-def test_a_not_null_that_is_not_validated_is_not_believed(restricted: Lakehouse) -> None:
+def test_unvalidated_not_null_is_not_trusted(restricted: Lakehouse) -> None:
     restricted.shop("""
         ALTER TABLE shop.orders ALTER updated_at DROP NOT NULL;
         INSERT INTO shop.orders (order_id) VALUES ('timeless');
@@ -238,7 +238,7 @@ def standby(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.thorough
-def test_a_hot_standby_is_a_source(
+def test_hot_standby_is_a_source(
     standby: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url_factory: Callable[[str], str]
 ) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", standby)

@@ -91,7 +91,7 @@ def test_products_that_are_all_in_quarantine_are_inferred(built: Lakehouse) -> N
 
 
 @pytest.mark.long
-def test_a_table_that_cannot_be_captured_and_a_copy_that_cannot_be_loaded(built: Lakehouse) -> None:
+def test_run_goes_on_without_a_captured_table_or_loaded_copy(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.customers (customer_id, full_name, updated_at) VALUES ('c new', 'Newly', '2017-01-05');"
         "UPDATE shop.products SET product_name = 'Renamed', updated_at = '2017-01-05' WHERE product_id = 'p1';"
@@ -129,7 +129,7 @@ def test_a_table_that_cannot_be_captured_and_a_copy_that_cannot_be_loaded(built:
     assert built.wrong_marts() == {}
 
 
-def test_dimensions_that_cannot_be_built_keep_their_members_and_get_those_that_facts_need(built: Lakehouse) -> None:
+def test_unbuilt_dimension_keeps_members_and_gets_inferred_ones(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.products VALUES ('p last', 'Last', 'Worse', 'Maker', 3, 'EUR', '2017-01-06', null);"
         + sold("o6", "c6", "p last", "2017-01-06 10:00+00")
@@ -159,7 +159,7 @@ def test_dimensions_that_cannot_be_built_keep_their_members_and_get_those_that_f
     assert built.wrong_marts() == {}
 
 
-def test_what_facts_are_made_of_stops_them_still(built: Lakehouse) -> None:
+def test_broken_fact_inputs_still_stop_facts(built: Lakehouse) -> None:
     built.warehouse("ALTER TABLE lake.orders ADD CONSTRAINT of_others CHECK (order_id <> 'o7')")
     built.shop(sold("o7", "c7", "p7", "2017-01-07 10:00+00"))
     result = built.run("2017-01-07")

@@ -49,7 +49,7 @@ def _written(warehouse: Warehouse) -> dict[int, str]:
     return dict(warehouse.query("SELECT line_number, ctid::text || xmin::text FROM lake.order_lines"))
 
 
-def test_of_a_date_with_few_changes_only_the_rows_that_changed_are_replaced(warehouse: Warehouse) -> None:
+def test_date_with_few_changes_replaces_changed_rows_only(warehouse: Warehouse) -> None:
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
     load_lines(warehouse)
     before = _written(warehouse)
@@ -64,7 +64,7 @@ def test_of_a_date_with_few_changes_only_the_rows_that_changed_are_replaced(ware
     assert listed["new"] == 1
 
 
-def test_what_the_copy_does_not_have_is_no_change_of_it(warehouse: Warehouse) -> None:
+def test_column_not_in_the_copy_is_no_change(warehouse: Warehouse) -> None:
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], *_many())
     load_lines(warehouse)
     before = _written(warehouse)
@@ -83,7 +83,7 @@ def test_what_the_copy_does_not_have_is_no_change_of_it(warehouse: Warehouse) ->
         "UPDATE lake.order_lines SET order_date = order_date + 1 WHERE line_number = 3",
     ],
 )
-def test_a_copy_that_was_not_what_it_remembered_is_loaded_whole(warehouse: Warehouse, damage: str) -> None:
+def test_copy_unlike_its_record_is_loaded_whole(warehouse: Warehouse, damage: str) -> None:
     others = [{**line, "order_date": DAYS[1]} for line in _many()]
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *_many(), *others)
     load_lines(warehouse)
@@ -97,7 +97,7 @@ def test_a_copy_that_was_not_what_it_remembered_is_loaded_whole(warehouse: Wareh
     assert listed == standing
 
 
-def test_one_date_is_replaced_as_a_whole_and_another_one_row_by_row(warehouse: Warehouse) -> None:
+def test_one_date_is_replaced_whole_and_another_by_row(warehouse: Warehouse) -> None:
     def write(first: int, second: dict[str, Any]) -> None:
         others = [{**line, "order_date": DAYS[1]} for line in _many(**second)]
         warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *({**line, "quantity": first} for line in _many()), *others)
@@ -133,7 +133,7 @@ def test_every_copy_follows_rows_that_change(warehouse: Warehouse, table: Table)
 
 
 @pytest.mark.parametrize("table", [CUSTOMERS, PRODUCTS], ids=lambda table: table.name)
-def test_a_deleted_row_may_lack_all_but_its_capture_and_changes_like_others(warehouse: Warehouse, table: Table) -> None:
+def test_deleted_row_may_lack_all_but_capture_and_may_change(warehouse: Warehouse, table: Table) -> None:
     key = table.key[0]
     lacking = dict.fromkeys(name for name in table.columns if name not in {"is_deleted", "versions", *CAPTURED})
     given = [{key: f"k{number}", "captured_on": DAYS[0]} for number in range(10)]
@@ -151,7 +151,7 @@ def test_a_deleted_row_may_lack_all_but_its_capture_and_changes_like_others(ware
     assert replaced == [None, 1, 1, 1, 1]
 
 
-def test_where_the_version_before_cannot_be_read_whole_dates_are_replaced(warehouse: Warehouse) -> None:
+def test_whole_dates_are_replaced_without_the_version_before(warehouse: Warehouse) -> None:
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[2], *_many(), line(DAYS[1]), line(DAYS[2]))
     load_lines(warehouse)
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[1], *_many(quantity=9))
@@ -171,7 +171,7 @@ LINES = st.dictionaries(
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(states=st.lists(LINES, min_size=2, max_size=4), few=st.sampled_from([0, 0.5, 1]), chunk=st.sampled_from([1, 99]))
-def test_a_copy_is_what_its_table_is_however_it_came_about(
+def test_copy_equals_its_table_after_any_history(
     warehouse: Warehouse, states: list[dict[tuple[date, int], tuple[Decimal, str]]], few: float, chunk: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -191,7 +191,7 @@ def test_a_copy_is_what_its_table_is_however_it_came_about(
             assert listed == standing
 
 
-def test_changes_of_several_versions_are_made_up_for_at_once(warehouse: Warehouse) -> None:
+def test_changes_of_several_versions_are_loaded_at_once(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     load_lines(warehouse)
     for quantity in (3, 4, 5):
@@ -203,7 +203,7 @@ def test_changes_of_several_versions_are_made_up_for_at_once(warehouse: Warehous
 
 
 @pytest.mark.parametrize("size", [1, 400_000])
-def test_the_keys_of_a_copy_are_listed_with_their_rows(
+def test_keys_of_a_copy_are_listed_with_their_rows(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(loading, "_CHUNK_ROWS", size)
@@ -233,7 +233,7 @@ def test_guests_and_deleted_orders_are_not_among_the_keys(warehouse: Warehouse) 
     assert warehouse.keys("orders", "customer_id") == ({"ada": 2}, {"ada": 2})
 
 
-def test_an_emptied_date_vanishes_and_can_come_back(warehouse: Warehouse) -> None:
+def test_emptied_date_vanishes_and_can_come_back(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     load_lines(warehouse)
     warehouse.write(ORDER_LINES, DAYS[2], DAYS[2])
@@ -242,7 +242,7 @@ def test_an_emptied_date_vanishes_and_can_come_back(warehouse: Warehouse) -> Non
     assert (load_lines(warehouse).rows, warehouse.copied()[DAYS[2]]) == (1, [9])
 
 
-def test_a_version_that_is_not_kept_any_more_is_made_up_for_by_a_whole_load(warehouse: Warehouse) -> None:
+def test_version_no_longer_kept_leads_to_a_whole_load(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     load_lines(warehouse)
     warehouse.lines(*DAYS, quantity=9)
@@ -255,7 +255,7 @@ def test_a_version_that_is_not_kept_any_more_is_made_up_for_by_a_whole_load(ware
     assert warehouse.copied() == {day: [9] for day in DAYS}
 
 
-def test_to_care_for_a_table_is_no_change_of_it(warehouse: Warehouse) -> None:
+def test_maintenance_is_no_change(warehouse: Warehouse) -> None:
     def add(day: date, quantity: int) -> None:
         warehouse.lake.append(ORDER_LINES, rows(ORDER_LINES, line(day, quantity)))
 

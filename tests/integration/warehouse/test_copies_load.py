@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("clean_settings")
 
 
 @pytest.mark.parametrize("copy", COPIES, ids=lambda copy: copy.name)
-def test_the_first_load_copies_every_row_with_its_values(warehouse: Warehouse, copy: Copy) -> None:
+def test_first_load_copies_every_row_with_its_values(warehouse: Warehouse, copy: Copy) -> None:
     partition = str(copy.table.partitioned_by)
     nullable = [name for name, kind in copy.columns.items() if not kind.endswith("NOT NULL")]
     given = [{copy.table.key[0]: f"k{number}", partition: day} for number, day in enumerate(DAYS)]
@@ -50,7 +50,7 @@ def test_the_first_load_copies_every_row_with_its_values(warehouse: Warehouse, c
     assert found.sort(copy.table.key).equals(expected.sort(copy.table.key))
 
 
-def test_tombstones_of_orders_are_left_out_and_those_of_dimensions_are_copied(warehouse: Warehouse) -> None:
+def test_tombstones_are_copied_for_dimensions_only(warehouse: Warehouse) -> None:
     for name in ("orders", "payments", "customers", "products"):
         table = COPY[name].table
         day = {str(table.partitioned_by): DAYS[0]}
@@ -60,7 +60,7 @@ def test_tombstones_of_orders_are_left_out_and_those_of_dimensions_are_copied(wa
         assert warehouse.query(f"SELECT count(*) FROM lake.{name}") == [(expected,)]
 
 
-def test_a_second_load_copies_nothing(warehouse: Warehouse) -> None:
+def test_second_load_copies_nothing(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     first = load_lines(warehouse)
     assert load_lines(warehouse) == Loaded(rows=0, dates=0, version=first.version)
@@ -68,7 +68,7 @@ def test_a_second_load_copies_nothing(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("missing", ["lake.order_lines_by_product_id", "lake.order_lines"])
-def test_a_copy_of_which_a_table_is_missing_is_loaded_whole(warehouse: Warehouse, missing: str) -> None:
+def test_copy_with_a_missing_table_is_loaded_whole(warehouse: Warehouse, missing: str) -> None:
     warehouse.lines(*DAYS)
     load_lines(warehouse)
     warehouse.run(f"DROP TABLE {missing} CASCADE")
@@ -79,13 +79,13 @@ def test_a_copy_of_which_a_table_is_missing_is_loaded_whole(warehouse: Warehouse
     assert sum(listed.values()) == 5
 
 
-def test_a_copy_of_payments_refuses_one_without_an_order(warehouse: Warehouse) -> None:
+def test_copy_of_payments_refuses_one_without_an_order(warehouse: Warehouse) -> None:
     warehouse.write(PAYMENTS, DAYS[0], DAYS[0], {"payment_id": "p", "order_date": DAYS[0], "order_id": None})
     with pytest.raises(DatabaseError, match='null value in column "order_id"'):
         load(warehouse.lake, COPY["payments"])
 
 
-def test_a_copy_refuses_nulls_where_its_contract_does(warehouse: Warehouse) -> None:
+def test_copy_refuses_nulls_where_its_contract_does(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     before = load_lines(warehouse)
     warehouse.write(ORDER_LINES, DAYS[0], DAYS[0], {**line(DAYS[0]), "total_price": None})
@@ -95,7 +95,7 @@ def test_a_copy_refuses_nulls_where_its_contract_does(warehouse: Warehouse) -> N
     assert warehouse.copied() == {day: [2] for day in DAYS}
 
 
-def test_a_copy_is_indexed_by_date_and_known_to_the_planner(warehouse: Warehouse) -> None:
+def test_copy_is_indexed_by_date_and_known_to_the_planner(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     load_lines(warehouse)
     assert warehouse.query("SELECT indexname FROM pg_indexes WHERE tablename = 'order_lines'") == [
@@ -104,14 +104,14 @@ def test_a_copy_is_indexed_by_date_and_known_to_the_planner(warehouse: Warehouse
     assert warehouse.query("SELECT reltuples::int FROM pg_class WHERE oid = 'lake.order_lines'::regclass") == [(5,)]
 
 
-def test_a_table_without_rows_is_loaded_as_such(warehouse: Warehouse) -> None:
+def test_table_without_rows_is_loaded_as_such(warehouse: Warehouse) -> None:
     done = load_lines(warehouse)
     assert (done.rows, done.dates) == (0, None)
     assert warehouse.query("SELECT count(*) FROM lake.order_lines") == [(0,)]
     assert load_lines(warehouse).dates == 0
 
 
-def test_a_lake_table_that_was_made_anew_is_loaded_whole(warehouse: Warehouse) -> None:
+def test_lake_table_that_was_made_anew_is_loaded_whole(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     before = load_lines(warehouse)
     shutil.rmtree(f"{warehouse.lake.url}/{ORDER_LINES.path}")
@@ -122,7 +122,7 @@ def test_a_lake_table_that_was_made_anew_is_loaded_whole(warehouse: Warehouse) -
     assert warehouse.copied() == {DAYS[1]: [9]}
 
 
-def test_a_lake_table_that_was_set_back_is_loaded_whole(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_lake_table_that_was_set_back_is_loaded_whole(warehouse: Warehouse, tmp_path: Path) -> None:
     path = f"{warehouse.lake.url}/{ORDER_LINES.path}"
     warehouse.lines(*DAYS)
     shutil.copytree(path, tmp_path / "backup")
@@ -145,7 +145,7 @@ def test_copies_that_a_crash_has_emptied_are_loaded_whole(warehouse: Warehouse, 
     assert warehouse.copied() == {day: [2] for day in DAYS}
 
 
-def test_a_copy_of_another_shape_is_made_anew(warehouse: Warehouse) -> None:
+def test_copy_of_another_shape_is_made_anew(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     wider = COPY["order_lines"]
     narrower = dataclasses.replace(wider, without=wider.without | {"discount"})
@@ -159,7 +159,7 @@ def test_a_copy_of_another_shape_is_made_anew(warehouse: Warehouse) -> None:
         assert found[0].split(",") == list(copy.types)
 
 
-def test_a_copy_of_another_shape_is_made_anew_after_a_crash(warehouse: Warehouse) -> None:
+def test_copy_of_another_shape_is_made_anew_after_a_crash(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     wider = COPY["order_lines"]
     load(warehouse.lake, dataclasses.replace(wider, without=wider.without | {"discount"}))
@@ -167,9 +167,7 @@ def test_a_copy_of_another_shape_is_made_anew_after_a_crash(warehouse: Warehouse
     assert load(warehouse.lake, wider).rows == 5
 
 
-def test_a_load_that_fails_half_way_changes_nothing_and_is_made_up_for(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_load_changes_nothing_and_is_caught_up(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     warehouse.lines(*DAYS)
     before = load_lines(warehouse)
     warehouse.lines(*DAYS, quantity=9)
@@ -198,7 +196,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
-def test_a_whole_load_that_fails_in_either_half_leaves_nothing_and_is_made_up_for(
+def test_failed_whole_load_leaves_nothing_and_is_caught_up(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     warehouse.lines(*DAYS)
@@ -213,7 +211,7 @@ def test_a_whole_load_that_fails_in_either_half_leaves_nothing_and_is_made_up_fo
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 5])
-def test_a_load_in_several_chunks_copies_the_same(
+def test_load_in_several_chunks_copies_the_same(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(loading, "_CHUNK_ROWS", size)
@@ -276,7 +274,7 @@ def test_loads_while_the_lake_changes_end_with_the_latest_rows(warehouse: Wareho
     assert load_lines(warehouse).rows == 0
 
 
-def test_what_was_loaded_is_remembered_by_table(warehouse: Warehouse) -> None:
+def test_loaded_versions_are_remembered_by_table(warehouse: Warehouse) -> None:
     assert loaded_versions() == {}
     warehouse.lines(*DAYS)
     done = load_lines(warehouse)
@@ -284,7 +282,7 @@ def test_what_was_loaded_is_remembered_by_table(warehouse: Warehouse) -> None:
     assert loaded_versions() == {"order_lines": done.version, "orders": 0}
 
 
-def test_what_a_crash_has_emptied_is_known_before_anything_is_made_of_it(warehouse: Warehouse) -> None:
+def test_table_emptied_by_a_crash_is_noticed_before_use(warehouse: Warehouse) -> None:
     warehouse.lines(*DAYS)
     load(warehouse.lake, COPY["orders"])
     assert lost_copies() == [copy for copy in COPIES if copy.name != "orders"]
@@ -295,7 +293,7 @@ def test_what_a_crash_has_emptied_is_known_before_anything_is_made_of_it(warehou
     assert lost_copies() == list(COPIES)
 
 
-def test_the_ends_of_time_can_be_copied(warehouse: Warehouse) -> None:
+def test_ends_of_time_can_be_copied(warehouse: Warehouse) -> None:
     table = COPY["customers"].table
     ends = {"registered_at": at("0001-01-01 00:00"), "registration_date": on("0001-01-01")}
     warehouse.write(table, DAYS[0], DAYS[0], {"captured_on": DAYS[0], "date_of_birth": on("9999-12-31"), **ends})
@@ -308,9 +306,7 @@ def test_the_ends_of_time_can_be_copied(warehouse: Warehouse) -> None:
     assert found == [("0001-01-01", "9999-12-31"), ("0001-12-31 BC", "1990-12-10")]
 
 
-def test_a_warehouse_that_does_not_answer_may_answer_later(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_warehouse_may_be_tried_again(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", "postgresql://dbt:s3cr3t@127.0.0.1:1/warehouse")
     from orders_lakehouse.settings import settings
 
@@ -320,7 +316,7 @@ def test_a_warehouse_that_does_not_answer_may_answer_later(
     assert "s3cr3t" not in str(raised.value)
 
 
-def test_the_calendar_is_replaced(warehouse: Warehouse) -> None:
+def test_calendar_is_replaced(warehouse: Warehouse) -> None:
     load_calendar(days_with_holidays(warehouse.lake, DAYS[0], DAYS[-1]))
     load_calendar(days_with_holidays(warehouse.lake, on("2020-07-04"), on("2020-07-05")))
     found = warehouse.query("SELECT date, is_holiday, holiday_name FROM lake.calendar ORDER BY 1")
@@ -335,7 +331,7 @@ def test_every_copy_leaves_out_only_columns_that_its_table_has() -> None:
     assert COPY["orders"].table is ORDERS
 
 
-def test_dates_whose_facts_have_other_lines_than_curated_are_unbuilt(warehouse: Warehouse) -> None:
+def test_dates_with_other_lines_than_curated_are_unbuilt(warehouse: Warehouse) -> None:
     warehouse.run("DROP SCHEMA IF EXISTS marts CASCADE")
     assert unbuilt_dates(warehouse.lake) == set()
     warehouse.lines(DAYS[0], DAYS[1])

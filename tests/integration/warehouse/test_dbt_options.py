@@ -27,7 +27,7 @@ OPTIONS = {
 
 
 @pytest.mark.thorough
-def test_a_run_does_with_them_what_it_does_without(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_with_dbt_options_equals_run_without(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse.shop(SHOP)
     lakehouse.oracle.look()
     first = lakehouse.run(*RANGE)

@@ -29,7 +29,7 @@ def empty(shared_lakehouse: Lakehouse) -> Lakehouse:
     return shared_lakehouse
 
 
-def test_an_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
+def test_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
     assert [table.path for table in (*RAW, *CURATED) if not empty.lake_rows(table).is_empty()] == []
     rows = {mart: empty.warehouse_rows(f"SELECT count(*) FROM marts.{mart}")[0][0] for mart in MARTS}
     # The unknown members stand, six methods of payment beside one of them, and the days of two years.
@@ -43,7 +43,7 @@ def test_an_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
 
 
 @pytest.mark.usefixtures("empty")
-def test_what_dbt_has_parsed_for_the_dimensions_serves_the_facts() -> None:
+def test_facts_reuse_the_parse_of_the_dimensions() -> None:
     (log,) = (settings().home / "dbt").glob("facts-*/dbt.log")
     said = [json.loads(line)["info"]["name"] for line in log.read_text().splitlines()]
     assert "PartialParsingSkipParsing" in said
@@ -74,7 +74,7 @@ def test_lines_are_told_apart_by_bits_and_by_rows(empty: Lakehouse) -> None:
     ]  # fmt: skip
 
 
-def test_the_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unit_tests_of_the_models_pass(empty: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", empty.warehouse_url)
     manifest = json.loads((DBT_PROJECT / "target" / "manifest.json").read_text())
     declared = {test["name"] for test in manifest["unit_tests"].values()}

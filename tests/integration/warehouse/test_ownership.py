@@ -95,7 +95,7 @@ def schemas_of_our_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("select", [WAREHOUSE, "group:staging or group:marts", "key:warehouse/calendar"])
-def test_tables_of_others_under_our_names_end_a_run_before_it_writes(built: Lakehouse, select: str) -> None:
+def test_foreign_tables_under_our_names_end_a_run_before_writes(built: Lakehouse, select: str) -> None:
     _run(built.warehouse_url, OF_OTHERS)
     before = built.warehouse_rows(OBJECTS), built.warehouse_rows(CONTENT)
     result = built.run(*DATES, select=select)
@@ -109,7 +109,7 @@ def test_tables_of_others_under_our_names_end_a_run_before_it_writes(built: Lake
 
 @pytest.mark.usefixtures("schemas_of_our_own")
 @pytest.mark.long
-def test_in_schemas_of_its_own_a_lakehouse_stands_beside_others(built: Lakehouse) -> None:
+def test_lakehouse_in_own_schemas_stands_beside_others(built: Lakehouse) -> None:
     _run(built.warehouse_url, OF_OTHERS)
     before = built.warehouse_rows(OBJECTS), built.warehouse_rows(CONTENT)
     result = built.run(*DATES, select=WAREHOUSE)
@@ -123,7 +123,7 @@ def test_in_schemas_of_its_own_a_lakehouse_stands_beside_others(built: Lakehouse
     assert "marts/fct_orders" in keys
 
 
-def test_all_that_is_made_is_written_down(complete: Lakehouse) -> None:
+def test_every_created_object_is_recorded(complete: Lakehouse) -> None:
     made = complete.warehouse_rows(
         "SELECT c.relnamespace::regnamespace::text, c.relname, c.oid::bigint FROM pg_class AS c "
         "WHERE c.relnamespace::regnamespace::text IN ('marts', 'lake', 'staging') AND c.relkind IN ('r', 'v') "
@@ -137,7 +137,7 @@ def test_all_that_is_made_is_written_down(complete: Lakehouse) -> None:
     assert {f"marts/{name}" for name in MARTS} <= {f"{schema}/{name}" for schema, name, _ in made}
 
 
-def test_a_table_of_others_that_takes_the_place_of_ours_is_not_touched(complete: Lakehouse) -> None:
+def test_foreign_table_in_place_of_ours_is_not_touched(complete: Lakehouse) -> None:
     # Of the same name and the same columns: the server knows it by another number.
     _run(
         complete.warehouse_url,
@@ -152,7 +152,7 @@ def test_a_table_of_others_that_takes_the_place_of_ours_is_not_touched(complete:
 
 
 @pytest.mark.long
-def test_a_warehouse_of_an_earlier_version_is_taken_over_once(
+def test_warehouse_of_an_earlier_version_is_taken_over_once(
     complete: Lakehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     standing = complete.warehouse_rows(
@@ -178,7 +178,7 @@ def test_a_warehouse_of_an_earlier_version_is_taken_over_once(
         "DROP VIEW staging.stg_lake__orders; CREATE VIEW staging.stg_lake__orders AS SELECT 1 AS order_id",
     ],
 )
-def test_what_does_not_look_like_ours_is_not_taken_over(complete: Lakehouse, theirs: str) -> None:
+def test_foreign_looking_table_is_not_taken_over(complete: Lakehouse, theirs: str) -> None:
     _run(complete.warehouse_url, f"DROP TABLE lake.{OWNED}; {theirs}")
     before = complete.warehouse_rows(OBJECTS)
     told = "\n".join(failures(complete.run(*DATES, select="group:warehouse")))
@@ -195,7 +195,7 @@ VIEWS = """
 """
 
 
-def test_views_and_grants_stand_and_rows_that_differ_are_replaced(complete: Lakehouse, role: str) -> None:
+def test_views_and_grants_stay_and_different_rows_are_replaced(complete: Lakehouse, role: str) -> None:
     everything = "SELECT ON ALL TABLES IN SCHEMA marts, staging, lake"
     _run(
         complete.warehouse_url,
@@ -228,7 +228,7 @@ def test_views_and_grants_stand_and_rows_that_differ_are_replaced(complete: Lake
 
 
 @pytest.mark.long
-def test_a_dimension_is_computed_once_it_is_its_turn(complete: Lakehouse) -> None:
+def test_dimension_is_computed_once_it_is_its_turn(complete: Lakehouse) -> None:
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'marts.dim_products'::regclass AND NOT granted"
     with dbapi.connect(complete.warehouse_url) as other, other.cursor() as cursor, ThreadPoolExecutor(1) as thread:
         # As the build of a run that was killed: its session works on for a while.
@@ -246,7 +246,7 @@ def test_a_dimension_is_computed_once_it_is_its_turn(complete: Lakehouse) -> Non
 
 
 @pytest.mark.thorough
-def test_a_reader_of_the_settings_may_read_the_marts_and_nothing_else(
+def test_configured_reader_may_read_the_marts_and_nothing_else(
     built: Lakehouse, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAKEHOUSE_READERS", f"{role}, nobody_of_that_name")
@@ -266,7 +266,7 @@ def test_a_reader_of_the_settings_may_read_the_marts_and_nothing_else(
 
 
 @pytest.mark.long
-def test_a_dimension_follows_its_columns_where_nothing_stands_on_them(complete: Lakehouse) -> None:
+def test_dimension_follows_its_columns_where_no_view_depends(complete: Lakehouse) -> None:
     _run(
         complete.warehouse_url,
         f"{VIEWS}; ALTER TABLE marts.dim_products ADD COLUMN of_before text; "
@@ -290,7 +290,7 @@ def test_a_dimension_follows_its_columns_where_nothing_stands_on_them(complete: 
 
 
 @pytest.mark.thorough
-def test_a_copy_that_has_to_be_made_anew_is_not_taken_from_under_a_view(complete: Lakehouse) -> None:
+def test_copy_to_be_recreated_is_not_taken_from_under_a_view(complete: Lakehouse) -> None:
     _run(complete.warehouse_url, f"{VIEWS}; ALTER TABLE lake.orders ADD COLUMN of_before text")
     before = complete.warehouse_rows(OBJECTS)
     told = "\n".join(failures(complete.run(*DATES, select=WAREHOUSE)))
@@ -302,7 +302,7 @@ def test_a_copy_that_has_to_be_made_anew_is_not_taken_from_under_a_view(complete
     assert complete.wrong_marts() == {}
 
 
-def test_a_user_with_the_rights_of_the_documentation_builds_the_warehouse(
+def test_user_with_documented_rights_builds_the_warehouse(
     built: Lakehouse, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = built.warehouse_url.replace("//postgres@", f"//{role}@")

@@ -29,7 +29,7 @@ def _line(dice: random.Random) -> tuple[Decimal, Decimal, Decimal, str]:
     return quantity, price, discount, dice.choice(_CURRENCIES)
 
 
-def test_totals_are_to_the_digit_those_of_postgres(postgres_url_factory: Callable[[str], str]) -> None:
+def test_totals_equal_those_of_postgres(postgres_url_factory: Callable[[str], str]) -> None:
     dice = random.Random(20_170_101)  # noqa: S311 (a sample, not a secret)
     lines = pl.DataFrame(
         [_line(dice) for _ in range(ROWS)],

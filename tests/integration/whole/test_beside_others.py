@@ -150,7 +150,7 @@ def encrypted_users(server: Server) -> set[tuple[str, str, bool]]:
     [(3, follow_by_ticks), pytest.param(ALL_DAYS, follow_by_processes, marks=pytest.mark.thorough)],
 )
 @pytest.mark.long
-def test_what_others_have_in_shop_and_warehouse_stands_byte_for_byte(
+def test_foreign_objects_in_shop_and_warehouse_stay_unchanged(
     restricted: Lakehouse, server: Server, tmp_path: Path, days: int, follow: Callable[[Daemon], None]
 ) -> None:
     shop, warehouse = restricted.shop_url, restricted.warehouse_url

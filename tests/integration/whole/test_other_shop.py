@@ -116,7 +116,7 @@ SELECT 100 + row_number() OVER (ORDER BY id), id, 'card', 50, 'EUR', 'captured',
 
 
 @pytest.mark.long
-def test_a_shop_of_integers_and_uuids_behind_views_in_new_york(
+def test_shop_of_integers_and_uuids_behind_views_in_new_york(
     tmp_path: Path, postgres_url_factory: Callable[[str], str]
 ) -> None:
     shop, warehouse = postgres_url_factory("erp"), postgres_url_factory("dwh")

@@ -91,7 +91,7 @@ def assert_nothing_shown(done: "subprocess.CompletedProcess[str]") -> None:
     assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
 
 
-def test_the_watch_sees_a_secret(tmp_path: Path) -> None:
+def test_watch_sees_a_secret(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"\0password=pass-w0rd\0")
     assert left_behind(tmp_path) == [f"{tmp_path / 'kept'}: pass-w0rd"]
     with watched() as shown:
@@ -100,7 +100,7 @@ def test_the_watch_sees_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_a_run_leaves_no_secret_whether_it_succeeds_fails_or_is_killed(
+def test_run_that_succeeds_fails_or_is_killed_leaves_no_secret(
     server: Server, secretive: tuple[Terminal, dict[str, str]], tmp_path: Path
 ) -> None:
     terminal, environment = secretive
@@ -151,7 +151,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("url", MALFORMED)
-def test_a_malformed_url_is_not_shown(command: Command, url: str) -> None:
+def test_malformed_url_is_not_shown(command: Command, url: str) -> None:
     for arguments in (["config"], ["psql", "warehouse"], ["reconcile"], ["demo"], ["shop", "simulate", "--days", "1"]):
         status, out, err = command(*arguments, SHOP_DATABASE_URL=url, WAREHOUSE_DATABASE_URL=url)
         assert "pass-w0rd" not in out + err
@@ -170,7 +170,7 @@ def test_psql_connects_and_shows_no_password(server: Server, tmp_path: Path) -> 
     assert server.connections == [True]
 
 
-def test_psql_of_the_embedded_server_needs_none_on_the_path(tmp_path: Path, postgres_server: str) -> None:  # noqa: ARG001
+def test_psql_of_the_embedded_server_needs_no_path(tmp_path: Path, postgres_server: str) -> None:  # noqa: ARG001
     settings = {"LAKEHOUSE_HOME": str(tmp_path), "PGPORT": "6000", "PGSERVICE": "nowhere", "PGSSLMODE": "verify-full"}
     try:
         done = command_line(

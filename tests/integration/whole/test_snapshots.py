@@ -86,7 +86,7 @@ def differences(take: Callable[[str], Snapshot], url: str, statements: list[str]
     return differs
 
 
-def test_a_snapshot_of_others_notices_what_they_would(server: Server) -> None:
+def test_snapshot_of_others_notices_visible_changes(server: Server) -> None:
     url = server.owner_url("warehouse")
     assert differences(snapshot_of_others, url, UNNOTICED_IN_WAREHOUSE) == dict.fromkeys(UNNOTICED_IN_WAREHOUSE, False)
     assert differences(snapshot_of_others, url, NOTICED_IN_WAREHOUSE) == dict.fromkeys(NOTICED_IN_WAREHOUSE, True)
@@ -100,13 +100,13 @@ def test_a_snapshot_of_others_notices_what_they_would(server: Server) -> None:
         "ALTER TABLE marts.fct_orders RENAME TO old; CREATE TABLE marts.fct_orders AS TABLE marts.old; DROP VIEW bi.x",
     ],
 )
-def test_mart_grants_notice_a_grant_and_a_table_that_is_gone(server: Server, statement: str) -> None:
+def test_mart_grants_notice_a_new_grant_and_a_dropped_table(server: Server, statement: str) -> None:
     url = server.owner_url("warehouse")
     run(url, "CREATE OR REPLACE VIEW bi.x AS SELECT order_id FROM marts.fct_orders")
     assert differences(mart_grants, url, [statement]) == {statement: True}
 
 
-def test_a_snapshot_of_everything_notices_whatever_is_made_or_locked(server: Server) -> None:
+def test_snapshot_of_everything_notices_new_and_locked_objects(server: Server) -> None:
     url = server.owner_url("shop")
     assert differences(snapshot_of_everything, url, ["ANALYZE"]) == {"ANALYZE": False}
     assert differences(snapshot_of_everything, url, NOTICED_IN_SHOP) == dict.fromkeys(NOTICED_IN_SHOP, True)

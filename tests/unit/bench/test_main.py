@@ -51,15 +51,13 @@ def run(tmp_path: Path, *arguments: str) -> Any:
     return CliRunner().invoke(command.bench, [*arguments, "--results", str(tmp_path)])
 
 
-def test_sizes_are_measured_in_turn_and_what_says_nothing_of_size_once(asked: list[Any], tmp_path: Path) -> None:
+def test_sizes_are_measured_in_turn_and_constant_work_once(asked: list[Any], tmp_path: Path) -> None:
     done = run(tmp_path, "--copies", "1,5,20", "--runs", "3,2,1", "--rivals", "bare")
     assert done.exception is None, done.output
     assert asked == [(1, 3, ("bare",), 10), (5, 2, ("bare",), None), (20, 1, ("bare",), None)]
 
 
-def test_several_sizes_take_turns_when_all_of_them_stand(
-    asked: list[Any], published: list[dict[str, Any]], tmp_path: Path
-) -> None:
+def test_sizes_take_turns_once_all_are_built(asked: list[Any], published: list[dict[str, Any]], tmp_path: Path) -> None:
     run(tmp_path, "--copies", "20,1,5")
     assert len(asked) == 3
     dates = (date(2017, 1, 1), date(2017, 12, 31))
@@ -84,7 +82,7 @@ def test_one_number_of_runs_is_for_all_sizes(asked: list[Any], tmp_path: Path) -
         (("--copies", "1,5", "--runs", "3,1,1"), "found 3 numbers of runs for 2 sizes"),
     ],
 )
-def test_what_cannot_be_measured_is_told(
+def test_impossible_arguments_are_refused(
     asked: list[Any], tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = run(tmp_path, *arguments)
@@ -92,7 +90,7 @@ def test_what_cannot_be_measured_is_told(
     assert asked == []
 
 
-def test_a_shop_that_is_given_has_one_size(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shop_that_is_given_has_one_size(asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_DATABASE_URL", "postgresql://shop/shop")
     done = run(tmp_path, "--copies", "1,5")
     assert "for a shop that is given" in str(done.exception)

@@ -33,7 +33,7 @@ def observed(**changes: Any) -> Observed:
     return Observed(**{**seen, **changes})
 
 
-def test_the_parts_add_up_to_the_whole() -> None:
+def test_parts_add_up_to_the_whole() -> None:
     found = numbers(observed())
     assert found["seconds"] == 30
     assert found["start_seconds"] == pytest.approx(9.5)
@@ -44,20 +44,20 @@ def test_the_parts_add_up_to_the_whole() -> None:
     assert found["events"] == 5
 
 
-def test_a_stage_works_while_it_stores_no_events() -> None:
+def test_stage_works_while_it_stores_no_events() -> None:
     raw = numbers(observed())["stages"]["raw"]
     assert (raw["seconds"], raw["event_seconds"], raw["work_seconds"]) == pytest.approx((4, 1.5, 2.5))
     assert raw["rows"] == 10
 
 
-def test_stages_have_the_order_of_the_definitions_and_one_that_did_not_run_has_nothing() -> None:
+def test_stages_are_in_defined_order_and_an_unrun_one_is_empty() -> None:
     stages = numbers(observed())["stages"]
     assert list(stages) == ["raw", "cleansed", "facts", "checks"]
     assert stages["checks"]["seconds"] == 0
     assert stages["checks"]["peak_bytes"] is None
 
 
-def test_dbt_works_from_its_first_model_to_its_last_test_whatever_is_stored_meanwhile() -> None:
+def test_dbt_time_runs_from_first_model_to_last_test() -> None:
     events = [
         event(4, 0.5, "LOG", "facts"),
         event(7, 1, "ASSET_MATERIALIZATION", "facts"),
@@ -104,7 +104,7 @@ def test_bytes_belong_to_the_stage_that_writes_the_layer() -> None:
     assert (stages["raw"]["bytes"], stages["cleansed"]["bytes"]) == (10, 25)
 
 
-def test_the_peak_of_a_stage_is_that_of_its_steps() -> None:
+def test_peak_of_a_stage_is_that_of_its_steps() -> None:
     memory = [(START + at, size) for at, size in ((5, 1), (11, 40), (13, 30), (14.5, 99), (17, 60))]
     found = numbers(observed(memory=memory, postgres_memory=[(START + 1, 7)]))
     assert found["stages"]["raw"]["peak_bytes"] == 40
@@ -113,7 +113,7 @@ def test_the_peak_of_a_stage_is_that_of_its_steps() -> None:
     assert found["postgres_peak_bytes"] == 7
 
 
-def test_a_run_without_steps_is_all_start() -> None:
+def test_run_without_steps_is_all_start() -> None:
     found = numbers(observed(events=[]))
     assert found["start_seconds"] == 30
     assert found["rest_seconds"] == 0

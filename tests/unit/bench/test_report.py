@@ -16,7 +16,7 @@ from tests.support.bench_results import counted, result, rival, run
     ("values", "expected"),
     [([3.0, 1.0, 2.0], (2.0, 1.0, 3.0)), ([4.0, 1.0], (2.5, 1.0, 4.0)), ([5.0], (5.0, 5.0, 5.0))],
 )
-def test_the_median_stands_between_the_lowest_and_the_highest(
+def test_median_stands_between_the_lowest_and_the_highest(
     values: list[float], expected: tuple[float, float, float]
 ) -> None:
     spread = Spread.of(values)
@@ -35,11 +35,11 @@ def test_the_median_stands_between_the_lowest_and_the_highest(
         ([0, 0, 0], [0, 0, 0], ""),
     ],
 )
-def test_a_verdict_is_sure_only_when_the_runs_lie_apart(before: list[float], now: list[float], expected: str) -> None:
+def test_verdict_is_sure_only_when_the_runs_lie_apart(before: list[float], now: list[float], expected: str) -> None:
     assert verdict(Spread.of(before), Spread.of(now)) == expected
 
 
-def test_a_result_shows_medians_with_their_spread_and_rates_by_work() -> None:
+def test_result_shows_medians_spread_and_rates_by_work() -> None:
     text = markdown(result(4.0, 3.0, 8.0))
     assert "## sample-1x" in text
     assert "median of 3 runs" in text
@@ -52,7 +52,7 @@ def test_a_result_shows_medians_with_their_spread_and_rates_by_work() -> None:
     assert "1,234 events. Peak memory: the run's processes 800 MB (800 to 800), Postgres 90 MB." in text
 
 
-def test_a_comparison_shows_the_ratio_of_each_stage() -> None:
+def test_comparison_shows_the_ratio_of_each_stage() -> None:
     text = comparison(result(4.0, 3.9, 4.1), result(6.0, 5.9, 6.1))
     assert "against 2026-01-02, commit abc1234" in text
     assert "Not the same" not in text
@@ -61,7 +61,7 @@ def test_a_comparison_shows_the_ratio_of_each_stage() -> None:
     assert "| in all | 6.0 (5.9 to 6.1) | 8.0 (7.9 to 8.1) | 1.33 | slower |" in text
 
 
-def test_a_comparison_says_what_was_not_the_same() -> None:
+def test_comparison_names_differing_conditions() -> None:
     now = copy.deepcopy(result(4.0))
     now["machine"]["cores"] = 8
     now["versions"]["polars"] = "2.2.0"
@@ -73,15 +73,13 @@ def test_a_comparison_says_what_was_not_the_same() -> None:
     )
 
 
-def test_a_stage_that_is_new_has_nothing_to_be_compared_with() -> None:
+def test_new_stage_has_no_comparison() -> None:
     before = result(4.0)
     del before["work"]["year"]["runs"][0]["stages"]["checks"]
     assert "| checks |  | 0.0 |  | new |" in comparison(before, result(4.0))
 
 
-def test_the_first_result_is_stored_and_a_later_one_compared_with_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_first_result_is_stored_and_later_one_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = result(4.0, 3.9, 4.1), result(6.0, 5.9, 6.1)
     stored, page = tmp_path / "sample-1x.json", tmp_path / "README.md"
 
@@ -99,7 +97,7 @@ def test_the_first_result_is_stored_and_a_later_one_compared_with_it(
     assert [line for line in page.read_text().splitlines() if line.startswith("## ")] == ["## given", "## sample-1x"]
 
 
-def test_what_was_observed_from_outside_is_told_where_it_is_there() -> None:
+def test_outside_observations_are_shown_where_present() -> None:
     told = result(4.0)
     assert "CPU" not in markdown(told)
     told["work"]["year"]["runs"] = [counted(run) for run in told["work"]["year"]["runs"]]
@@ -118,7 +116,7 @@ def beside_rivals(ours: float, theirs: float) -> dict[str, Any]:
     return told
 
 
-def test_the_year_is_told_beside_its_rivals() -> None:
+def test_year_is_shown_beside_its_rivals() -> None:
     page = markdown(beside_rivals(4.0, 2.0))
     # Of the runs, 6 and 8 s in all; of these 2 s of start, and half of the stage's seconds are events.
     assert "| lakehouse | 7.0 (6.0 to 8.0) | 2.5 (2.0 to 3.0) | 4.0 | 800 |  |  |  |" in page
@@ -127,13 +125,13 @@ def test_the_year_is_told_beside_its_rivals() -> None:
     assert "rivals" not in markdown(result(4.0))
 
 
-def test_a_year_that_falls_behind_its_rival_is_marked() -> None:
+def test_year_that_falls_behind_its_rival_is_marked() -> None:
     text = comparison(beside_rivals(4.0, 4.0), beside_rivals(8.0, 4.0))
     assert "### beside bare script: the year took 1.75 times as long, takes 2.75 slower" in text
     assert "### beside" not in comparison(result(4.0), beside_rivals(8.0, 4.0))
 
 
-def test_a_skewed_shop_is_told_by_the_line_and_compared() -> None:
+def test_skewed_shop_is_shown_by_line_and_compared() -> None:
     skewed = {"date": "2017-11-24", "times": 50, "order_lines": 20_000, "order_lines_of_date": 9_000}
     told = {**result(4.0), "skewed": {**skewed, "runs": [run(10.0)]}}
     page = markdown(told)
@@ -146,7 +144,7 @@ def test_a_skewed_shop_is_told_by_the_line_and_compared() -> None:
     assert "| in all | 12.0 | 22.0 | 1.83 | slower? |" in comparison(told, slower)
 
 
-def test_how_fast_the_daemon_follows_is_told_and_compared() -> None:
+def test_delay_of_the_daemon_is_shown_and_compared() -> None:
     followed = {**result(10.0), "follow_seconds": [40.0, 44.0, 48.0]}
     assert "with the daemon: 44.0 (40.0 to 48.0) s." in markdown(followed)
     assert "follow" not in markdown(result(10.0))
@@ -157,7 +155,7 @@ def test_how_fast_the_daemon_follows_is_told_and_compared() -> None:
     assert "### follow" not in comparison(result(10.0), slower)
 
 
-def test_what_the_checks_cost_is_told() -> None:
+def test_cost_of_checks_is_shown() -> None:
     both = result(23.0)
     both["work"]["unchecked"] = {**both["work"]["year"], "runs": [run(18.0)]}
     assert "The year with all checks 25.0 s, without 20.0 s: +25 %." in markdown(both)
@@ -174,7 +172,7 @@ def test_empty_dates_are_compared_beside_their_absence() -> None:
     assert "### empty dates: their ratio was 1.20, is 1.20" in comparison(told, told)
 
 
-def test_a_changed_date_is_compared_beside_a_short_and_a_long_history() -> None:
+def test_changed_date_is_compared_for_short_and_long_history() -> None:
     dates = {"from": "2017-01-01", "to": "2017-12-31", "order_lines": 1_000}
     histories = {
         "short": {**dates, "runs": [run(8.0)]},

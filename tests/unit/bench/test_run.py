@@ -32,7 +32,7 @@ class Recorder:
         return {"seconds": float(len(self.asked))}
 
 
-def test_each_time_the_year_begins_empty_and_the_rest_lands_on_top_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_year_begins_empty_and_other_work_builds_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     monkeypatch.setattr("bench.run.change_lines", recorder.change_lines)
     said: list[str] = []
@@ -54,7 +54,7 @@ def test_each_time_the_year_begins_empty_and_the_rest_lands_on_top_of_it(monkeyp
     assert said[-1] == "  run 2 of 2, changed lines: 16.0 s"
 
 
-def test_rivals_take_turns_with_the_year_and_are_compared_once_with_what_it_made() -> None:
+def test_rivals_alternate_with_the_year_and_are_compared_once() -> None:
     recorder = Recorder()
 
     def race(_: Bench, name: str, first: date, last: date) -> dict[str, float]:
@@ -81,21 +81,21 @@ def test_rivals_take_turns_with_the_year_and_are_compared_once_with_what_it_made
     assert works["bare"] == {"from": "2017-01-01", "to": "2017-01-30", "runs": [{"seconds": 1.0}] * 2}
 
 
-def test_a_rival_that_makes_other_tables_ends_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rival_that_makes_other_tables_ends_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "lake_differences", lambda *_: ["curated/order_lines: (1, 2, 3) and (1, 2, 4)"])
     monkeypatch.setattr(rivals, "warehouse_differences", lambda *_: [])
     with pytest.raises(BenchError, match=r"bare has not made the same tables.*curated/order_lines: \(1, 2, 3\) and"):
         rivals.require_equal(Bench(tmp_path, "/run/server", ""), ["bare"])
 
 
-def test_a_rival_has_a_lake_and_a_warehouse_of_its_own() -> None:
+def test_rival_has_a_lake_and_a_warehouse_of_its_own() -> None:
     environment = LAKEHOUSE.rival_environment("bare")
     assert environment["LAKE_URL"] == "/srv/bench/bare/lake"
     assert environment["WAREHOUSE_DATABASE_URL"] == "postgresql://postgres@/bare?host=/run/server"
     assert environment["SHOP_DATABASE_URL"] == "postgresql://shop/shop"
 
 
-def test_a_run_writes_nowhere_but_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_writes_nowhere_but_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LAKEHOUSE_HOME", "LAKE_URL", "WAREHOUSE_DATABASE_URL", "DAGSTER_HOME"):
         monkeypatch.setenv(name, "somebody's")
     environment = LAKEHOUSE.environment

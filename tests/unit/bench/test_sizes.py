@@ -29,17 +29,17 @@ def of_size(copies: int, seconds: float, *, date: float = 8.0, peak: int = 800_0
     ("points", "expected"),
     [([(1, 3), (10, 30)], 1.0), ([(1, 1), (4, 8)], 1.5), ([(1, 5), (7, 5), (9, 5)], 0.0)],
 )
-def test_the_exponent_is_the_slope_of_the_logarithms(points: list[tuple[float, float]], expected: float) -> None:
+def test_exponent_is_the_slope_of_the_logarithms(points: list[tuple[float, float]], expected: float) -> None:
     assert sizes.exponent(points) == pytest.approx(expected)
 
 
-def test_the_sizes_are_those_of_the_whole_sample_the_smallest_first() -> None:
+def test_sizes_are_of_the_whole_sample_smallest_first() -> None:
     others = [{**of_size(3, 1), "name": name} for name in ("given", "sample-1x-2017-01-01-2017-01-05")]
     found = sizes.of_sizes([of_size(20, 1), *others, of_size(5, 1)])
     assert [one["name"] for one in found] == ["sample-5x", "sample-20x"]
 
 
-def test_sizes_are_told_with_their_exponents() -> None:
+def test_sizes_are_shown_with_their_exponents() -> None:
     page = sizes.markdown([of_size(1, 8.0), of_size(10, 98.0, date=12.0, peak=1_200_000_000)])
     assert "| 1 | 1,000,000 | 10.0 | 4.0 | 4.0 | 100,000 | 800 | 10.0 | 1.00 | 5.0 | 1.00 |" in page
     assert "| 10 | 10,000,000 | 100.0 | 49.0 | 4.0 | 100,000 | 1,200 | 14.0 | 1.40 | 6.0 | 1.20 |" in page
@@ -55,7 +55,7 @@ def test_sizes_that_were_not_measured_alike_say_so() -> None:
     assert "sample-5x beside sample-1x: cores (was 2, is 8); commit (was abc1234, is def5678)." in page
 
 
-def test_a_work_that_the_smallest_size_does_not_have_has_no_ratio() -> None:
+def test_work_missing_from_the_smallest_size_has_no_ratio() -> None:
     older = of_size(1, 8.0)
     del older["work"]["changed lines"]
     page = sizes.markdown([older, of_size(10, 98.0)])
@@ -74,7 +74,7 @@ def test_changed_lines_in_turns_are_compared_turn_by_turn() -> None:
     assert "in turns" not in sizes.markdown([of_size(1, 8.0), of_size(10, 98.0)])
 
 
-def test_results_of_before_cpu_was_taken_have_no_exponent_of_it() -> None:
+def test_results_without_cpu_have_no_cpu_exponent() -> None:
     older = of_size(1, 8.0)
     for measured in older["work"].values():
         for one in measured["runs"]:
@@ -82,7 +82,7 @@ def test_results_of_before_cpu_was_taken_have_no_exponent_of_it() -> None:
     assert "seconds of CPU" not in sizes.markdown([older, of_size(5, 40.0)])
 
 
-def test_the_plot_has_a_line_for_the_lakehouse_and_for_each_rival() -> None:
+def test_plot_has_a_line_for_lakehouse_and_each_rival() -> None:
     drawn = ElementTree.fromstring(sizes.plot([of_size(1, 8.0), of_size(5, 48.0), of_size(20, 198.0)]))  # noqa: S314
     lines = drawn.findall(f"{SVG}polyline")
     assert len(lines) == 2
@@ -95,9 +95,7 @@ def test_the_plot_has_a_line_for_the_lakehouse_and_for_each_rival() -> None:
     assert {"lakehouse", "bare script", "1.0 M", "20.0 M"} <= {text.text for text in drawn.findall(f"{SVG}text")}
 
 
-def test_what_was_measured_in_turns_is_stored_beside_the_results(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_turn_measurements_are_stored_beside_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, later = (
         {"date": day, "commit": None, "from": day, "to": day, "runs": {"1": [counted(run(8))], "5": [counted(run(9))]}}
         for day in ("2017-12-01", "2017-12-02")
@@ -116,7 +114,7 @@ def test_what_was_measured_in_turns_is_stored_beside_the_results(
     assert said.format("2017-12-02") in (tmp_path / "README.md").read_text()
 
 
-def test_the_page_shows_the_sizes_when_there_are_several(tmp_path: Path) -> None:
+def test_page_shows_the_sizes_when_there_are_several(tmp_path: Path) -> None:
     publish(of_size(1, 8.0), tmp_path, save=False)
     assert not (tmp_path / "sizes.svg").exists()
     publish(of_size(5, 40.0), tmp_path, save=False)

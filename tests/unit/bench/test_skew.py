@@ -17,6 +17,6 @@ from bench.skew import black_friday
         ("2017-01-01", "2017-01-05", "2017-01-03"),
     ],
 )
-def test_the_date_is_black_friday_or_the_one_in_the_middle(first: str, last: str, expected: str) -> None:
+def test_date_is_black_friday_or_the_one_in_the_middle(first: str, last: str, expected: str) -> None:
     found = black_friday(date.fromisoformat(first), date.fromisoformat(last))
     assert found == date.fromisoformat(expected)

@@ -35,7 +35,7 @@ def called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (("08", "02", "03"), [("01", "01"), ("04", "07"), ("09", "09")]),
     ],
 )
-def test_the_dates_that_are_left_are_ranges(without: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
+def test_remaining_dates_are_ranges(without: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
     assert ranges(request_of("01", "09", *without)) == [(on(first), on(last)) for first, last in expected]
 
 
@@ -47,7 +47,7 @@ def test_the_dates_that_are_left_are_ranges(without: tuple[str, ...], expected: 
         (request_of("01", "02", "01", "02"), "no date is left"),
     ],
 )
-def test_a_request_without_dates_is_refused(request_: Request, said: str) -> None:
+def test_request_without_dates_is_refused(request_: Request, said: str) -> None:
     with pytest.raises(BackfillError, match=said):
         ranges(request_)
 
@@ -60,7 +60,7 @@ def explained(request_: Request, outcome: Outcome) -> list[str]:
     return explain_failure(request_, outcome).splitlines()
 
 
-def test_bad_dates_are_named_with_the_command_that_runs_the_others() -> None:
+def test_bad_dates_are_named_with_a_command_for_the_others() -> None:
     outcome = Outcome(
         "some-run",
         checks={
@@ -97,6 +97,6 @@ def test_no_command_is_printed_that_would_not_help(outcome: Outcome) -> None:
     assert not any("lakehouse backfill" in line for line in explained(request_of("01", "02"), outcome))
 
 
-def test_steps_that_failed_of_one_cause_are_told_together() -> None:
+def test_steps_failed_by_one_cause_are_reported_together() -> None:
     outcome = Outcome("run", errors={"raw__orders": "the shop is closed", "raw__payments": "the shop is closed"})
     assert explained(request_of("01", "02"), outcome)[1] == "  raw/orders, raw/payments: the shop is closed"

@@ -42,7 +42,7 @@ def printed(capsys: pytest.CaptureFixture[str], *, write: bool = False) -> list[
     return capsys.readouterr().out.splitlines()
 
 
-def test_a_lake_that_has_what_is_installed_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lake_with_installed_data_is_reported_as_current(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys)
     assert lines[0] == "Zone      America/Vancouver, from 1900-01-01 to 2100-12-31"
     assert lines[2:4] == [
@@ -54,7 +54,7 @@ def test_a_lake_that_has_what_is_installed_is_told_so(capsys: pytest.CaptureFixt
     assert printed(capsys)[2].startswith("Holidays  US, 2017 to 2018; ")
 
 
-def test_what_would_change_is_shown_and_then_applied(
+def test_changes_are_shown_and_then_applied(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "waivers.toml").write_text(WAIVER)

@@ -50,7 +50,7 @@ def test_two_years_are_shown() -> None:
     assert found["month"].to_list() == [day[:7] for day in days[12:]]
 
 
-def test_each_currency_has_a_chart_with_bars_as_long_as_its_revenue(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_currency_has_a_chart_of_its_revenue(capsys: pytest.CaptureFixture[str]) -> None:
     show_revenue(
         sales(
             ("2017-01-31", "USD", "1000000.00"),

@@ -61,23 +61,23 @@ ALL = results(
         (Wanted(table="raw/orders"), ["raw_matches_source"]),
     ],
 )
-def test_what_is_asked_for(wanted: Wanted, expected: list[str]) -> None:
+def test_filters_select_results(wanted: Wanted, expected: list[str]) -> None:
     assert select(ALL, wanted)["check_name"].to_list() == expected
 
 
 @pytest.mark.parametrize("wanted", [Wanted(table="oders"), Wanted(check="no_row_los")])
-def test_a_name_without_results_is_refused_with_those_that_have_some(wanted: Wanted) -> None:
+def test_name_without_results_is_refused_with_known_names(wanted: Wanted) -> None:
     with pytest.raises(ChecksError, match=r"no check result of '.+'; there are results of .*(orders|no_row)"):
         select(ALL, wanted)
 
 
 @pytest.mark.parametrize("wanted", [Wanted(failed=True), Wanted(table="orders"), Wanted(check="no_row_lost")])
-def test_where_nothing_was_judged_nothing_holds(wanted: Wanted) -> None:
+def test_nothing_holds_without_results(wanted: Wanted) -> None:
     with pytest.raises(ChecksError, match=f"no check has judged anything in {settings().lake_url} yet"):
         select(results(), wanted)
 
 
-def test_a_date_that_was_not_judged_does_not_hold() -> None:
+def test_unjudged_date_does_not_hold() -> None:
     with pytest.raises(ChecksError, match=r"no check has judged 2017-01-03 in .*backfill 2017-01-03 2017-01-03"):
         select(ALL, Wanted(day=DAYS[3], failed=True))
     # That all of it holds is an answer.
@@ -112,7 +112,7 @@ def failing(check: str, *days: int, severity: str = "ERROR") -> pl.DataFrame:
         (failing("customer_profile_contract"), [], "A run of any date evaluates"),
     ],
 )
-def test_only_what_can_help_is_proposed(found: pl.DataFrame, commands: list[str], said: str) -> None:
+def test_only_helpful_commands_are_proposed(found: pl.DataFrame, commands: list[str], said: str) -> None:
     (*_, last) = told = next_steps(found)
     assert said in last
     lines = [

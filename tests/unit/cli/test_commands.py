@@ -11,7 +11,7 @@ from orders_lakehouse.cli.quarantine import command as quarantine
     ("group", "name"),
     [pytest.param(group, name, id=name) for group in (cli, quarantine) for name in group.commands],
 )
-def test_the_sentence_of_the_table_is_the_first_one_of_the_help(group: click.Group, name: str) -> None:
+def test_sentence_of_the_table_is_the_first_one_of_the_help(group: click.Group, name: str) -> None:
     _, command, _ = group.resolve_command(click.Context(group), [name])
     assert command is not None
     assert command.name == name

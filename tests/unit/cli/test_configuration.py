@@ -8,12 +8,12 @@ from orders_lakehouse.settings import PROJECT
 SECRET = "s3cr3t"
 
 
-def test_the_page_of_the_docs_is_the_one_of_the_settings() -> None:
+def test_page_of_the_docs_is_the_one_of_the_settings() -> None:
     assert (PROJECT / "docs" / "configuration.md").read_text() == configuration.page(), "run `make docs`"
 
 
 @pytest.mark.usefixtures("clean_settings")
-def test_what_is_set_is_told_from_defaults_and_no_secret_is_shown(
+def test_set_values_are_told_from_defaults_without_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(

@@ -28,7 +28,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["contracts", *arguments])
 
 
-def test_contracts_are_published_compared_and_published_again_with_a_new_version(now: dict[str, Any]) -> None:
+def test_contracts_are_published_compared_and_republished(now: dict[str, Any]) -> None:
     first = run()
     assert (first.exit_code, "Other than published: raw/customers" in first.output) == (1, True)
     assert run("--write").exit_code == 0
@@ -55,7 +55,7 @@ def test_contracts_are_published_compared_and_published_again_with_a_new_version
     assert (run("--write").exit_code, run().exit_code) == (0, 0)
 
 
-def test_what_is_read_and_not_offered_is_refused_whatever_the_version(now: dict[str, Any]) -> None:
+def test_column_read_but_not_offered_is_refused(now: dict[str, Any]) -> None:
     assert run("--write").exit_code == 0
     now["cleansed/payments"] |= {"version": "3"}
     del now["cleansed/payments"]["columns"]["method"]
@@ -64,7 +64,7 @@ def test_what_is_read_and_not_offered_is_refused_whatever_the_version(now: dict[
     assert "cleansed/payments has no column method; dbt source lake.payments needs it" in refused.output
 
 
-def test_a_table_that_is_gone_is_told_and_does_not_stand_in_the_way(now: dict[str, Any]) -> None:
+def test_removed_table_is_reported_and_does_not_block(now: dict[str, Any]) -> None:
     assert run("--write").exit_code == 0
     del now["checks/results"]
     stale = run()
@@ -72,7 +72,7 @@ def test_a_table_that_is_gone_is_told_and_does_not_stand_in_the_way(now: dict[st
     assert (run("--write").exit_code, run().exit_code) == (0, 0)
 
 
-def test_a_table_that_is_gone_and_is_read_stands_in_the_way(now: dict[str, Any]) -> None:
+def test_removed_table_with_readers_blocks(now: dict[str, Any]) -> None:
     assert run("--write").exit_code == 0
     del now["cleansed/payments"]
     refused = run("--write")

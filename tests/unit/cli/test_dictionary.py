@@ -20,12 +20,12 @@ _DIM_DATE = "model.orders_lakehouse.dim_date"
 _LINK = re.compile(r"\]\(([^)]+)\)")
 
 
-def test_the_pages_of_the_docs_are_those_of_the_contracts_and_of_dbt() -> None:
+def test_docs_pages_equal_contracts_and_dbt() -> None:
     stored = {path.name: path.read_text() for path in dictionary.PAGES.iterdir()}
     assert stored == dictionary_pages.pages(), "run `make docs`"
 
 
-def test_every_column_of_every_table_and_mart_stands_in_the_page_of_its_layer() -> None:
+def test_every_column_is_on_the_page_of_its_layer() -> None:
     expected = {(table.layer, f"{table.name}.{column}") for table in tables.TABLES for column in table.columns}
     for node in models.manifest()["nodes"].values():
         if node["resource_type"] == "model" and node["schema"] == "marts":
@@ -54,7 +54,7 @@ def test_every_link_leads_to_a_table_a_column_or_a_file() -> None:
         assert str(PROJECT) not in page
 
 
-def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> None:
+def test_column_entry_has_meaning_origin_and_readers() -> None:
     pages = dictionary_pages.pages()
     row = next(line for line in pages["cleansed.md"].splitlines() if 'id="order_items.quantity"' in line)
     assert row == (
@@ -69,7 +69,7 @@ def test_a_column_says_what_it_is_where_it_comes_from_and_where_it_goes() -> Non
     assert "| cleansed.customers: [email](cleansed.md#customers.email) |" in row
 
 
-def test_a_mart_says_its_primary_key_its_indexes_and_what_it_refers_to() -> None:
+def test_mart_entry_has_primary_key_indexes_and_references() -> None:
     page = dictionary_pages.pages()["marts.md"]
     facts = {
         name: text.partition("| Column |")[0] for name, _, text in (part.partition("\n") for part in page.split("## "))
@@ -80,7 +80,7 @@ def test_a_mart_says_its_primary_key_its_indexes_and_what_it_refers_to() -> None
     assert f"{reference}(marts.md#dim_payment_methods.payment_method_key)" in facts["fct_orders"]
 
 
-def test_what_is_made_of_personal_data_is_personal_and_nothing_else_is() -> None:
+def test_columns_made_of_personal_data_are_personal() -> None:
     columns = {f"{entry.path}.{column.name}": column for entry in entries() for column in entry.columns}
     made = {name: [one for one in column.origins if one in columns] for name, column in columns.items()}
     differing = [
@@ -103,14 +103,14 @@ def test_every_decimal_has_a_unit() -> None:
 
 
 @pytest.mark.parametrize(("key", "said"), [("description", "description"), ("data_type", "type")])
-def test_a_column_of_a_mart_that_says_nothing_is_refused(key: str, said: str) -> None:
+def test_column_of_a_mart_that_says_nothing_is_refused(key: str, said: str) -> None:
     parsed = copy.deepcopy(dict(models.manifest()))
     parsed["nodes"][_DIM_DATE]["columns"]["month"][key] = ""
     with pytest.raises(DictionaryError, match=rf"marts\.dim_date\.month has no {said}.*marts/dim_date\.yml"):
         entries(parsed)
 
 
-def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Contract):
         """Says nothing."""
 
@@ -123,7 +123,7 @@ def test_a_column_of_a_table_that_says_nothing_is_refused(monkeypatch: pytest.Mo
         entries()
 
 
-def test_the_terminal_shows_all_tables_or_the_columns_of_one(
+def test_terminal_shows_all_tables_or_the_columns_of_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")

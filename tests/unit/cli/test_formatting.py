@@ -40,12 +40,12 @@ def test_values_are_exact_and_nulls_are_seen(capsys: pytest.CaptureFixture[str])
     ]
 
 
-def test_what_a_terminal_would_obey_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pl.DataFrame({"text": ["\x1b[31mred\x1b[0m", "two\nlines", "[bold]markup[/]", "\u202eright to left"]})
     assert shown(rows, capsys)[2:] == [r"\x1b[31mred\x1b[0m", r"two\nlines", "[bold]markup[/]", r"\u202eright to left"]
 
 
-def test_a_few_wide_rows_are_shown_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_wide_rows_are_shown_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pl.DataFrame({"short": [1, None], "long": ["x" * 100, "y"]})
     assert shown(rows, capsys) == [
         "row 1",
@@ -58,7 +58,7 @@ def test_a_few_wide_rows_are_shown_one_below_the_other(capsys: pytest.CaptureFix
     ]
 
 
-def test_of_many_wide_rows_the_columns_that_fit_are_shown_and_the_others_named(
+def test_wide_rows_show_fitting_columns_and_name_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = pl.DataFrame({"number": range(4), "text": ["x" * 100] * 4, "third": ["y" * 32] * 4, "fourth": [1] * 4})
@@ -69,7 +69,7 @@ def test_of_many_wide_rows_the_columns_that_fit_are_shown_and_the_others_named(
     assert max(map(len, lines)) <= 80
 
 
-def test_a_wider_terminal_shows_more(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wider_terminal_shows_more(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     rows = pl.DataFrame({"long": ["x" * 100] * 4, "fourth": [1] * 4})
     assert shown(rows, capsys)[2] == "x" * 100 + "       1"
@@ -79,7 +79,7 @@ def test_no_rows_show_their_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(pl.DataFrame(schema={"a": pl.Int64, "b": pl.String}), capsys)[0] == "a  b"
 
 
-def test_the_command_is_called_by_its_name_where_that_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_is_called_by_name_if_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "bin" / "lakehouse"
     script.parent.mkdir()
     script.write_text("#!/bin/sh\n")

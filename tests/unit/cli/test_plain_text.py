@@ -18,13 +18,13 @@ OBEYED = "\x1b\x07\x9b\x7f\u202e\u2066"
 
 
 @given(st.text())
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+def test_no_control_character_is_left(text: str) -> None:
     assert safe(text).isprintable() or not any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in safe(text))
     assert not set(OBEYED) & set(safe(text))
     assert safe_lines(text).count("\n") == text.count("\n")
 
 
-def test_what_is_escaped_can_be_read() -> None:
+def test_escaped_text_can_be_decoded() -> None:
     assert safe("a\x1b[31m\tb\n\u202ec é") == r"a\x1b[31m\tb\n\u202ec é"
 
 
@@ -38,7 +38,7 @@ def test_json_means_the_same(text: str, ascii_only: bool) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("words", [["status"], ["status", "--help"], ["sql", "select '✓ é' as a"]])
-def test_a_terminal_that_has_no_tick_shows_a_plain_sign(words: list[str], encoding: str, tmp_path: Path) -> None:
+def test_terminal_that_has_no_tick_shows_a_plain_sign(words: list[str], encoding: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [str(Path(sys.executable).with_name("lakehouse")), *words],
         env={
@@ -85,7 +85,7 @@ CELLS: list[str | None] = [
 
 
 @given(st.lists(st.one_of(st.none(), st.text(alphabet="'=+-@\t\r\n,\" a"), st.sampled_from(CELLS)), min_size=1))
-def test_a_formula_is_guarded_and_the_guard_can_be_taken_off(cells: list[str | None]) -> None:
+def test_formula_is_guarded_and_the_guard_can_be_taken_off(cells: list[str | None]) -> None:
     rows = pl.DataFrame({"cell": cells, "amount": -1}, schema={"cell": pl.String, "amount": pl.Int64})
     path = Path(os.environ["LAKEHOUSE_HOME"]).parent / f"formulas-{os.getpid()}" / "orders.csv"
     _write(rows, path, "csv")
@@ -98,7 +98,7 @@ def test_a_formula_is_guarded_and_the_guard_can_be_taken_off(cells: list[str | N
     assert plain.to_list() == cells
 
 
-def test_what_is_written_is_private_whatever_was_there(tmp_path: Path) -> None:
+def test_written_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "to fix" / "orders.csv"
     path.parent.mkdir()
     path.write_text("older")

@@ -17,9 +17,7 @@ VARIABLES = {"PGHOST": "h1,h2", "PGPORT": "5432,5433", "PGUSER": "u", "PGDATABAS
         ("service=one", {"PGPASSWORD": "p/w"}, "service=one"),
     ],
 )
-def test_a_connection_is_given_without_secrets_in_arguments(
-    more: str, variables: dict[str, str], arguments: str
-) -> None:
+def test_connection_is_given_without_secrets_in_arguments(more: str, variables: dict[str, str], arguments: str) -> None:
     found, named = connection(parse_url(f"postgresql://u:p%2Fw@h1:5432,h2:5433/d?{more}") or {})
     assert found == variables
     assert bool(named) is bool(arguments)

@@ -41,25 +41,25 @@ FILES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_passes(query: str) -> None:
+def test_query_passes(query: str) -> None:
     check(query)
 
 
 @pytest.mark.parametrize("query", CHANGES)
-def test_what_is_no_query_is_refused(query: str) -> None:
+def test_statement_that_is_no_query_is_refused(query: str) -> None:
     with pytest.raises(QueryError, match="read here, not changed; expected one query"):
         check(query)
 
 
 @pytest.mark.parametrize("query", FILES)
-def test_a_file_is_not_read(query: str, tmp_path: Path) -> None:
+def test_file_is_not_read(query: str, tmp_path: Path) -> None:
     path = tmp_path / "secret.csv"
     path.write_text("a\n1\n")
     with pytest.raises(QueryError, match="reads a file"):
         check(query.format(path))
 
 
-def test_the_engine_has_no_other_way_to_a_file(tmp_path: Path) -> None:
+def test_engine_has_no_other_way_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
     query = f"select * from '{tmp_path}/secret.csv'"
     check(query)
@@ -77,6 +77,6 @@ def test_the_engine_has_no_other_way_to_a_file(tmp_path: Path) -> None:
         ("(" * 5000, "expected one query"),
     ],
 )
-def test_a_text_that_is_not_one_query_is_refused(query: str, said: str) -> None:
+def test_text_that_is_not_one_query_is_refused(query: str, said: str) -> None:
     with pytest.raises(QueryError, match=said):
         check(query)

@@ -28,7 +28,7 @@ def on(*numbers: int) -> set[date]:
         ((1, 2, 20), (), (10, 12), [(1, 20), (1, 2), (20, 20)]),
     ],
 )
-def test_a_bad_date_keeps_no_other_back(
+def test_bad_date_delays_no_other(
     monkeypatch: pytest.MonkeyPatch,
     asked: tuple[int, ...],
     bad: tuple[int, ...],

@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 21, 14, 0, tzinfo=UTC)
     ("instant", "said"),
     [("2026-11-21 00:05", "00:05"), ("2026-11-20 23:59", "11-20"), ("2025-12-31 23:59", "2025-12")],
 )
-def test_an_instant_is_as_short_as_its_age_allows(instant: str, said: str) -> None:
+def test_instant_is_as_short_as_its_age_allows(instant: str, said: str) -> None:
     assert when(at(instant), NOW) == said
 
 
@@ -62,18 +62,18 @@ OTHER = ("cleansed/payments", "no_row_lost", 1, False, "ERROR")
         ([("cleansed/orders", "orders_contract", None, False, "ERROR")], "FAILED orders_contract"),
     ],
 )
-def test_the_worst_check_is_an_error_before_a_warning_and_many_dates_before_few(
+def test_worst_check_is_error_first_then_most_dates(
     rows: list[tuple[str, str, int | None, bool, str]], expected: str
 ) -> None:
     assert worst_check(results(*rows), "cleansed/orders") == expected
 
 
-def test_nothing_is_said_where_nothing_was_checked() -> None:
+def test_summary_is_silent_without_checks() -> None:
     assert worst_check(results(), "cleansed/orders") == ""
     assert TableStatus("cleansed/orders", 1).worst_check == ""
 
 
-def test_dates_that_are_asked_for_in_vain_are_shown_below_the_tables(
+def test_dates_requested_in_vain_are_shown_below_the_tables(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")

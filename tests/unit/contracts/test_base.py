@@ -233,9 +233,7 @@ def _broken_rows() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("table", "reason", "change"), _broken_rows())
-def test_a_row_that_breaks_one_rule_is_rejected_for_that_reason_alone(
-    table: Table, reason: str, change: dict[str, Any]
-) -> None:
+def test_row_breaking_one_rule_has_only_that_reason(table: Table, reason: str, change: dict[str, Any]) -> None:
     (broken,) = {one.outcome: one for one in rules_of(table.model) if one.reason == reason}.values()
     good, bad = split(nw.from_native(judged(table, change).lazy()), table)
     if broken.outcome == "reject":
@@ -251,7 +249,7 @@ def test_a_row_that_breaks_one_rule_is_rejected_for_that_reason_alone(
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_every_rule_of_a_cleansed_contract_is_broken_by_a_row_of_this_module(table: Table) -> None:
+def test_every_cleansed_rule_has_a_broken_example(table: Table) -> None:
     for compiled in rules_of(table.model):
         changes = BROKEN[table.path].get(compiled.reason)
         assert changes, f"no row here breaks the rule {compiled.reason} of {table.path}"
@@ -269,7 +267,7 @@ def test_rows_on_the_edge_of_a_rule_are_valid(table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", CURATED, ids=lambda table: table.name)
-def test_a_valid_curated_row_holds_its_contract(table: Table) -> None:
+def test_valid_curated_row_holds_its_contract(table: Table) -> None:
     assert _broken_by_pandera(table, rows(table, {})) == [set()]
     assert _broken_by_rules(table, rows(table, {})) == [set()]
 
@@ -307,9 +305,7 @@ def test_raw_takes_a_row_of_nothing_but_lineage(table: Table) -> None:
 @pytest.mark.parametrize("table", JUDGED, ids=lambda table: table.path)
 @settings(max_examples=15)
 @given(data=st.data())
-def test_the_compiled_rules_and_pandera_reach_the_same_verdict_on_every_rule_of_every_row(
-    table: Table, data: st.DataObject
-) -> None:
+def test_compiled_rules_and_pandera_give_the_same_verdicts(table: Table, data: st.DataObject) -> None:
     frame = rows(table, *data.draw(any_rows(table)))
     assert _broken_by_rules(table, frame) == _broken_by_pandera(table, frame)
 
@@ -435,7 +431,7 @@ def test_every_kind_of_check_reads_as_pandera_reads_it(given_rows: list[dict[str
     ],
     ids=lambda field: next(iter(field)),
 )
-def test_a_check_without_an_expression_is_refused_by_name(field: dict[str, Any]) -> None:
+def test_check_without_an_expression_is_refused_by_name(field: dict[str, Any]) -> None:
     class Refused(Contract):
         size: pl.Int64 = pa.Field(**field)
 
@@ -443,7 +439,7 @@ def test_a_check_without_an_expression_is_refused_by_name(field: dict[str, Any])
         rules_of(Refused)
 
 
-def test_a_check_written_as_a_function_is_refused_by_name() -> None:
+def test_check_written_as_a_function_is_refused_by_name() -> None:
     class Refused(Contract):
         size: pl.Int64
 
@@ -455,7 +451,7 @@ def test_a_check_written_as_a_function_is_refused_by_name() -> None:
         rules_of(Refused)
 
 
-def test_a_check_over_several_columns_that_is_no_rule_is_refused() -> None:
+def test_check_over_several_columns_that_is_no_rule_is_refused() -> None:
     class Refused(Contract):
         size: pl.Int64
 
@@ -467,7 +463,7 @@ def test_a_check_over_several_columns_that_is_no_rule_is_refused() -> None:
         rules_of(Refused)
 
 
-def test_a_column_beside_the_contract_is_an_error() -> None:
+def test_column_beside_the_contract_is_an_error() -> None:
     orders = {table.name: table for table in CLEANSED}["orders"]
     with pytest.raises(pandera.errors.SchemaErrors, match="surplus"):
         orders.model.validate(rows(orders, {}).with_columns(surplus=1), lazy=True)
@@ -476,7 +472,7 @@ def test_a_column_beside_the_contract_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("column", "dtype"), [("versions", pl.Int32), ("updated_at", pl.Datetime("us", None)), ("status", pl.Categorical)]
 )
-def test_a_column_of_another_type_is_an_error(column: str, dtype: pl.DataType) -> None:
+def test_column_of_another_type_is_an_error(column: str, dtype: pl.DataType) -> None:
     orders = {table.name: table for table in CLEANSED}["orders"]
     frame = rows(orders, {})
     other = frame[column].dt.replace_time_zone(None) if column == "updated_at" else frame[column].cast(dtype)
@@ -484,7 +480,7 @@ def test_a_column_of_another_type_is_an_error(column: str, dtype: pl.DataType) -
         orders.model.validate(frame.with_columns(other), lazy=True)
 
 
-def test_the_columns_of_a_contract_come_before_those_of_its_bases() -> None:
+def test_columns_of_a_contract_come_before_those_of_its_bases() -> None:
     payments = {table.name: table for table in CLEANSED}["payments"]
     assert list(polars_schema(payments.model).items()) == [
         ("payment_id", pl.String),
@@ -507,7 +503,7 @@ def test_the_columns_of_a_contract_come_before_those_of_its_bases() -> None:
     ]
 
 
-def test_a_rule_is_inherited_once_and_can_be_replaced() -> None:
+def test_rule_is_inherited_once_and_can_be_replaced() -> None:
     class Base(Contract):
         size: pl.Int64 = pa.Field(nullable=True)
 
@@ -528,7 +524,7 @@ def test_a_rule_is_inherited_once_and_can_be_replaced() -> None:
     assert _broken_by_rules(table, frame) == _broken_by_pandera(table, frame) == [{0}, set()]
 
 
-def test_a_quarantine_row_names_the_version_of_the_contract_that_rejected_it() -> None:
+def test_quarantined_row_names_the_rejecting_contract_version() -> None:
     class Second(Contract):
         class Config:
             metadata = {"version": "2"}  # noqa: RUF012 (Pandera's own form)
@@ -546,7 +542,7 @@ def test_every_reason_stands_for_one_demand() -> None:
         assert all(reason.endswith("_missing") for reason in shared), (table.path, shared)
 
 
-def test_a_contract_says_where_its_columns_are_declared() -> None:
+def test_contract_says_where_its_columns_are_declared() -> None:
     for module, column, text in (
         (payments, "amount", "    amount: "),
         (cleansed, "captured_on", "    captured_on: "),

@@ -23,20 +23,20 @@ def now() -> dict[str, Any]:
     return copy.deepcopy(BEFORE)
 
 
-def test_the_contracts_are_compatible_with_those_that_were_published() -> None:
+def test_contracts_are_compatible_with_the_published_ones() -> None:
     assert [
         str(finding) for finding in incompatible(published(), documents(TABLES), columns_read_by_dbt(), TABLES)
     ] == []
 
 
-def test_the_published_contracts_are_those_of_the_program() -> None:
+def test_published_contracts_are_those_of_the_program() -> None:
     before, now = published(), documents(TABLES)
     stale = [path for path in {*before, *now} if before.get(path) != now.get(path)]
     assert stale == [], "publish them: lakehouse contracts --write"
 
 
 class TestBreakingChanges:
-    def test_what_is_added_breaks_nobody(self, now: dict[str, Any]) -> None:
+    def test_additions_break_no_reader(self, now: dict[str, Any]) -> None:
         now[ORDERS]["columns"]["channel"] = {**now[ORDERS]["columns"]["shipped_at"], "type": "String"}
         now[ORDERS]["columns"]["status"] |= {"description": "Other words", "personal": True}
         now["curated/weekly_sales"] = now["curated/daily_sales"]
@@ -60,7 +60,7 @@ class TestBreakingChanges:
             (["codes", "currency", "ZZZ"], "2 decimals", "code ZZZ of currency was not listed, is 2 decimals"),
         ],
     )
-    def test_what_readers_rely_on_needs_a_new_version(
+    def test_changes_readers_rely_on_need_a_new_version(
         self, now: dict[str, Any], path: list[str], value: Any, told: str
     ) -> None:
         *parents, last = path
@@ -77,13 +77,11 @@ class TestBreakingChanges:
         now[ORDERS]["version"] = NEXT
         assert breaking_changes(BEFORE, now) == []
 
-    def test_a_column_that_is_renamed_is_gone(self, now: dict[str, Any]) -> None:
+    def test_column_that_is_renamed_is_gone(self, now: dict[str, Any]) -> None:
         now[ORDERS]["columns"]["state"] = now[ORDERS]["columns"].pop("status")
         assert [change.what for change in breaking_changes(BEFORE, now)] == ["column status"]
 
-    def test_a_rule_that_comes_goes_or_changes_needs_a_new_version_and_breaks_no_reader(
-        self, now: dict[str, Any]
-    ) -> None:
+    def test_changed_rule_needs_a_version_and_breaks_no_reader(self, now: dict[str, Any]) -> None:
         rules = now[ORDERS]["rules"]
         rules |= {"status_not_in_list": "status is one of paid", "customer_id_missing": "customer_id is present"}
         del rules["ordered_at_in_future"]
@@ -95,7 +93,7 @@ class TestBreakingChanges:
         ]
         assert (found[1].now, found[2].before, found[2].now) == ("no rule", "no rule", "customer_id is present")
 
-    def test_a_version_that_goes_back_is_told(self, now: dict[str, Any]) -> None:
+    def test_version_that_goes_back_is_reported(self, now: dict[str, Any]) -> None:
         before = {**BEFORE, ORDERS: {**BEFORE[ORDERS], "version": "10"}}
         now[ORDERS]["version"] = "9"
         assert [str(change) for change in breaking_changes(before, now)] == [
@@ -104,7 +102,7 @@ class TestBreakingChanges:
 
 
 class TestBrokenConsumers:
-    def test_a_column_that_is_gone_is_told_with_all_who_read_it(self, now: dict[str, Any]) -> None:
+    def test_removed_column_is_reported_with_all_readers(self, now: dict[str, Any]) -> None:
         # That of cleansed/products is another one, though it has the name.
         del now[ORDERS]["columns"]["currency"]
         now[ORDERS]["version"] = NEXT
@@ -113,22 +111,20 @@ class TestBrokenConsumers:
             "and curated/order_lines need it"
         ]
 
-    def test_a_column_that_takes_another_name_downstream_is_needed_too(self, now: dict[str, Any]) -> None:
+    def test_column_renamed_downstream_is_needed(self, now: dict[str, Any]) -> None:
         del now["cleansed/customers"]["columns"]["full_name"]
         assert [str(finding) for finding in broken_consumers(BEFORE, now, {}, TABLES)] == [
             "cleansed/customers has no column full_name; curated/order_lines needs it"
         ]
 
-    def test_whoever_drops_the_column_as_well_needs_it_no_more(self, now: dict[str, Any]) -> None:
+    def test_reader_that_drops_the_column_does_not_need_it(self, now: dict[str, Any]) -> None:
         del now[ORDERS]["columns"]["shipped_at"]
         assert broken_consumers(BEFORE, now, {}, TABLES) == []
         for path in ("quarantine/orders", "raw/orders"):
             del now[path]["columns"]["shipped_at"]
         assert broken_consumers(BEFORE, now, {}, TABLES) == []
 
-    def test_a_new_column_that_nobody_upstream_has_is_told_with_where_it_may_come_from(
-        self, now: dict[str, Any]
-    ) -> None:
+    def test_new_column_without_origin_is_reported_with_candidates(self, now: dict[str, Any]) -> None:
         for path in ("cleansed/payments", "curated/daily_sales"):
             now[path]["columns"]["fee"] = BEFORE["cleansed/payments"]["columns"]["amount"]
         assert [str(finding) for finding in broken_consumers(BEFORE, now, {}, TABLES)] == [
@@ -136,14 +132,14 @@ class TestBrokenConsumers:
             "curated/order_lines has no column fee; curated/daily_sales needs it",
         ]
 
-    def test_a_table_that_is_gone_offers_nothing(self, now: dict[str, Any]) -> None:
+    def test_table_that_is_gone_offers_nothing(self, now: dict[str, Any]) -> None:
         del now["curated/order_lines"]
         found = broken_consumers(BEFORE, now, {"a report": {"curated/order_lines": ["currency"]}}, TABLES)
         assert {finding.table for finding in found} == {"curated/order_lines"}
         assert found[0].consumers == ("a report", "curated/daily_sales", "curated/customer_profile")
         assert incompatible(BEFORE, now, {}, TABLES) == broken_consumers(BEFORE, now, {}, TABLES)
 
-    def test_a_table_that_is_gone_and_that_nobody_reads_breaks_nothing(self, now: dict[str, Any]) -> None:
+    def test_removed_table_without_readers_breaks_nothing(self, now: dict[str, Any]) -> None:
         del now["curated/daily_sales"]
         assert incompatible(BEFORE, now, columns_read_by_dbt(), TABLES) == []
 

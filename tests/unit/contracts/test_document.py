@@ -16,7 +16,7 @@ def test_every_table_is_described_with_all_its_columns() -> None:
     assert json.loads(json.dumps(described)) == described
 
 
-def test_a_contract_says_its_types_units_and_rules() -> None:
+def test_contract_says_its_types_units_and_rules() -> None:
     lines = document(ORDER_ITEMS)
     assert lines["columns"]["total_price"] == {
         "type": "Decimal(precision=18, scale=4)",
@@ -37,7 +37,7 @@ def test_columns_beside_the_contract_are_described_too() -> None:
     assert [column for column in columns if not column["description"]] == []
 
 
-def test_what_is_demanded_is_told_by_column() -> None:
+def test_demands_are_listed_by_column() -> None:
     orders = demands(ORDERS)
     assert orders["status"] == {
         "status_missing": "present",
@@ -48,14 +48,14 @@ def test_what_is_demanded_is_told_by_column() -> None:
     assert orders[None]["ordered_at_in_future"] == "ordered_at is at most one day after updated_at."
 
 
-def test_a_contract_says_what_becomes_of_a_row_that_breaks_a_rule() -> None:
+def test_contract_page_says_what_happens_to_broken_rows() -> None:
     rules = document(ORDERS)["rules"]
     assert rules["status_not_in_list"].endswith("cancelled, returned")
     assert rules["shipped_at_out_of_range"].endswith("infinity is not. (else shipped_at null, and a warning)")
     assert rules["shipped_before_ordered"] == "shipped_at is not before ordered_at. (else a warning)"
 
 
-def test_a_contract_lists_the_codes_that_it_takes_with_what_decides() -> None:
+def test_contract_page_lists_accepted_codes_and_their_source() -> None:
     codes = document(ORDERS)["codes"]["currency"]
     assert codes["JPY"] == "0 decimals"
     assert codes["HRK"] == "2 decimals from 1994-05-30 to 2023-01-14"

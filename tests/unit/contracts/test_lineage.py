@@ -31,16 +31,16 @@ def test_every_origin_is_a_column_of_a_table_upstream(table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.path)
-def test_what_is_computed_is_a_column(table: Table) -> None:
+def test_computed_names_are_columns(table: Table) -> None:
     assert [column for column in table.computed if column not in table.columns] == []
 
 
-def test_a_column_comes_from_the_first_table_that_has_its_name() -> None:
+def test_column_comes_from_the_first_table_that_has_its_name() -> None:
     lines = origins(ORDER_LINES)
     assert lines["unit_price"] == (Origin(ORDER_ITEMS, "unit_price"),)
     assert lines["currency"] == (Origin(ORDERS, "currency"),)
     assert lines["category"] == (Origin(PRODUCTS, "category"),)
 
 
-def test_a_column_that_takes_another_name_keeps_its_origin() -> None:
+def test_column_that_takes_another_name_keeps_its_origin() -> None:
     assert origins(ORDER_LINES)["order_status"] == (Origin(ORDERS, "status"),)

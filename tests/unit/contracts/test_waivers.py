@@ -28,7 +28,7 @@ def entry(**changes: str | None) -> str:
     return "\n".join(["[[waiver]]", *(f"{name} = {value}" for name, value in fields.items() if value is not None), ""])
 
 
-def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
+def test_waiver_ends_with_its_date_in_the_time_zone() -> None:
     (found,) = parse(entry(), "waivers.toml", calendar_in("Europe/Berlin").begins_at, CLEANSED, WAIVABLE)
     assert (found.table, found.rule, found.key) == ("order_items", "discount_negative", "o / 1 / 3")
     assert (found.reason, found.owner, found.granted) == ("Goodwill", "shop", date(2026, 3, 1))
@@ -60,7 +60,7 @@ def test_a_waiver_is_read_and_ends_with_its_date_in_the_time_zone() -> None:
         ({"owners": '"shop"'}, "found owners; expected table, rule"),
     ],
 )
-def test_what_cannot_be_granted_is_refused_with_its_place(changes: dict[str, Any], said: str) -> None:
+def test_invalid_waiver_is_refused_with_its_place(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(WaiversError) as raised:
         parse(
             "\n".join(["# ours\n", entry(key='"o / 2"'), entry(**changes)]),
@@ -75,7 +75,7 @@ def test_what_cannot_be_granted_is_refused_with_its_place(changes: dict[str, Any
     assert said in problem
 
 
-def test_every_problem_is_told_at_once_and_duplicates_by_both_places() -> None:
+def test_every_problem_is_listed_and_duplicates_by_both_places() -> None:
     with pytest.raises(WaiversError) as raised:
         parse(entry() + entry(reason='"Again"', owner=None), "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)
     assert str(raised.value).splitlines()[1:] == [
@@ -98,24 +98,24 @@ def test_another_file_is_refused(text: str, said: str) -> None:
     assert said in str(raised.value)
 
 
-def test_it_is_decided_for_every_rule_whether_it_can_be_waived() -> None:
+def test_every_rule_is_declared_waivable_or_not() -> None:
     reasons = {rule.reason for table in CLEANSED for rule in rules_of(table.model)}
     assert reasons >= WAIVABLE
     assert {reason for reason in reasons if why_not_waivable(reason, WAIVABLE) is None} == WAIVABLE
 
 
-def test_a_rule_that_nobody_has_declared_cannot_be_waived() -> None:
+def test_undeclared_rule_cannot_be_waived() -> None:
     assert why_not_waivable("weight_not_positive", WAIVABLE) == "its table does not declare it as waivable"
 
 
-def test_the_example_of_the_project_is_one() -> None:
+def test_example_of_the_project_is_valid() -> None:
     text = (PROJECT / "waivers.toml").read_text()
     assert parse(text, "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE) == ()
     example = text.partition("#\n")[2].replace("# ", "")
     assert len(parse(example, "waivers.toml", _BEGINS_AT, CLEANSED, WAIVABLE)) == 1
 
 
-def test_the_page_names_what_can_be_waived() -> None:
+def test_page_lists_waivable_rules() -> None:
     page = (PROJECT / "docs" / "quarantine.md").read_text()
     for table in CLEANSED:
         waivable = dict.fromkeys(rule.reason for rule in rules_of(table.model) if rule.reason in WAIVABLE)

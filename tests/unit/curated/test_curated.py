@@ -37,7 +37,7 @@ def _lines(
     return collected(order_lines(lazily(rows(ORDER_ITEMS, *items)), lazily(rows(ORDERS, *orders)), customer, product))
 
 
-def test_a_line_has_its_order_product_and_customer(lazily: Lazily) -> None:
+def test_line_has_its_order_product_and_customer(lazily: Lazily) -> None:
     assert _lines([{}], [{}], [{}], [{}], lazily).equals(rows(ORDER_LINES, {}))
 
 
@@ -50,7 +50,7 @@ def test_without_customer_and_product_the_line_stands_alone(lazily: Lazily) -> N
     assert guest.select("customer_id", "customer_name", "product_name").rows() == [(None, None, "Tea")]
 
 
-def test_deleted_lines_and_lines_of_deleted_or_absent_orders_are_left_out(lazily: Lazily) -> None:
+def test_deleted_lines_and_lines_without_order_are_left_out(lazily: Lazily) -> None:
     items = [
         {"line_number": 1},
         {"line_number": 2, "is_deleted": True},
@@ -61,20 +61,20 @@ def test_deleted_lines_and_lines_of_deleted_or_absent_orders_are_left_out(lazily
     assert found["line_number"].to_list() == [1]
 
 
-def test_a_deleted_product_is_still_what_was_sold(lazily: Lazily) -> None:
+def test_deleted_product_is_still_what_was_sold(lazily: Lazily) -> None:
     gone = {"updated_at": at("2020-03-02 09:00"), "is_deleted": True, "product_name": "Tea, discontinued"}
     found = _lines([{}], [{}], [{}], [{"updated_at": at("2020-01-01 00:00"), "product_name": "Tea"}, gone], lazily)
     assert found["product_name"].to_list() == ["Tea, discontinued"]
 
 
-def test_every_line_of_an_order_has_the_customer_and_its_own_product(lazily: Lazily) -> None:
+def test_every_line_has_the_customer_and_its_own_product(lazily: Lazily) -> None:
     items = [{"line_number": 1, "product_id": "p1"}, {"line_number": 2, "product_id": "p2"}]
     products = [{"product_id": "p1", "product_name": "Tea"}, {"product_id": "p2", "product_name": "Milk"}]
     found = _lines(items, [{}], [{}], products, lazily).sort("line_number")
     assert found.select("customer_name", "product_name").rows() == [("Ada Lovelace", "Tea"), ("Ada Lovelace", "Milk")]
 
 
-def test_an_order_that_still_stands_at_the_date_it_left_does_not_double_its_lines() -> None:
+def test_moved_order_at_its_old_date_does_not_double_lines() -> None:
     left = {"order_date": on("2020-03-01")}
     found = _lines([{}, left], [{}, {**left, "ordered_at": at("2020-03-01 10:00")}])
     assert found.height == 2
@@ -125,7 +125,7 @@ def _as_of(versions: Sequence[dict[str, Any]], key: str | None, instant: datetim
         max_size=6,
     ),
 )
-def test_every_line_has_the_versions_that_were_valid_when_it_was_ordered(
+def test_every_line_has_the_versions_valid_when_ordered(
     customers: list[tuple[str, int, int, bool]],
     products: list[tuple[str, int, int, bool]],
     orders: list[tuple[int, str | None, list[str]]],
@@ -224,7 +224,7 @@ def test_daily_sales_are_the_sums_of_their_lines(sold: list[Row], orders: dict[s
     assert found.equals(rows(DAILY_SALES, *expected))
 
 
-def test_a_day_whose_orders_all_came_back_has_no_net(lazily: Lazily) -> None:
+def test_day_whose_orders_all_came_back_has_no_net(lazily: Lazily) -> None:
     lines = rows(ORDER_LINES, {"order_status": "returned"}, {"order_id": "o2", "order_status": "cancelled"})
     (found,) = collected(daily_sales(lazily(lines))).to_dicts()
     assert (found["orders"], found["gross"]) == (2, Decimal("13.00"))
@@ -233,7 +233,7 @@ def test_a_day_whose_orders_all_came_back_has_no_net(lazily: Lazily) -> None:
 
 @settings(max_examples=60)
 @given(sold=_sold, orders=_orders)
-def test_a_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, Row]) -> None:
+def test_profile_sums_what_a_customer_kept(sold: list[Row], orders: dict[str, Row]) -> None:
     lines = _order_lines(sold, orders)
     kept = [
         line
@@ -324,7 +324,7 @@ def test_purchases_follow_the_dates_that_changed(
         (4000, 1, "dormant"),
     ],
 )
-def test_a_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, orders: int, segment: str) -> None:
+def test_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, orders: int, segment: str) -> None:
     lines = rows(ORDER_LINES, *({"order_id": f"o{number}"} for number in range(orders)))
     found = collected(customer_profile(purchases(lazily(lines)), DAY + timedelta(days=days)))
     assert found.select("orders", "recency_days", "segment").rows() == [(orders, days, segment)]
@@ -337,13 +337,13 @@ def test_a_segment_follows_from_recency_and_orders(lazily: Lazily, days: int, or
         (CUSTOMER_PROFILE, lambda lines: customer_profile(purchases(lines), date(2020, 1, 1))),
     ],
 )
-def test_nothing_comes_of_nothing_and_has_the_right_types(table: Table, derive: Callable[[Any], Any]) -> None:
+def test_empty_input_makes_empty_tables_of_right_types(table: Table, derive: Callable[[Any], Any]) -> None:
     found = collected(derive(on_polars(rows(ORDER_LINES))))
     assert found.is_empty()
     assert found.schema == table.schema
 
 
-def test_no_lines_come_of_no_items_and_have_the_right_types(lazily: Lazily) -> None:
+def test_no_items_make_no_lines_of_right_types(lazily: Lazily) -> None:
     found = _lines([], [], [], [], lazily)
     assert found.is_empty()
     assert found.schema == ORDER_LINES.schema

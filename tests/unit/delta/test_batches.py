@@ -17,7 +17,7 @@ FIRST, LAST = on("2020-01-01"), on("2020-02-10")
     rows=st.dictionaries(st.dates(FIRST, LAST), st.integers(0, 50)),
     limit=st.integers(1, 100),
 )
-def test_portions_cover_a_range_once_and_hold_no_more_than_they_may(rows: dict[date, int], limit: int) -> None:
+def test_batches_cover_a_range_once_within_their_limit(rows: dict[date, int], limit: int) -> None:
     found = batch_spans(rows, FIRST, LAST, limit)
     assert [day for span in found for day in days(*span)] == days(FIRST, LAST)
     for first, last in found:

@@ -35,25 +35,25 @@ def _parts(lake: Lake, run_id: str, first: date = DAY, last: date = DAY, hours: 
     return [(*part.dates, part.lake.versions.get(DAILY_SALES.path)) for part in parts]
 
 
-def test_a_run_is_judged_by_its_own_commit_however_many_have_followed(lake: Lake) -> None:
+def test_run_is_judged_by_its_own_commit_despite_later_ones(lake: Lake) -> None:
     assert _parts(lake, "one") == [(DAY, DAY, 1)]
     assert dates_changed_by(lake, DAILY_SALES, "one", datetime.now(UTC) - timedelta(hours=1)) == {DAY}
     assert _parts(lake, "other") == [(DAY, DAY, 6)]
     assert _parts(lake, "nobody") == [(DAY, DAY, None)]
 
 
-def test_what_was_committed_before_a_run_started_is_not_read(lake: Lake) -> None:
+def test_commits_before_the_run_are_not_read(lake: Lake) -> None:
     assert _parts(lake, "one", hours=-1) == [(DAY, DAY, None)]
 
 
-def test_the_portions_of_a_run_are_one_part_while_nobody_else_writes(lake: Lake) -> None:
+def test_batches_of_a_run_are_one_part_without_other_writers(lake: Lake) -> None:
     for number in range(4):
         # Two are worked on at once, so they end in any order.
         _replace(lake, "portions", DAY + (number ^ 1) * timedelta(days=1))
     assert _parts(lake, "portions", DAY, DAY + timedelta(days=3)) == [(DAY, DAY + timedelta(days=3), 10)]
 
 
-def test_what_another_run_wrote_in_between_divides_a_run(lake: Lake) -> None:
+def test_write_of_another_run_divides_a_run(lake: Lake) -> None:
     days = [DAY + number * timedelta(days=1) for number in range(4)]
     _replace(lake, "divided", days[0])
     _replace(lake, "divided", days[1])

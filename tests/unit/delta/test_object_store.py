@@ -33,7 +33,7 @@ def told(location: str = LAKE) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("location", ["/srv/lake/raw/orders", "relative"])
-def test_a_directory_needs_nothing(location: str) -> None:
+def test_directory_needs_nothing(location: str) -> None:
     assert options(location) is None
 
 
@@ -57,9 +57,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ({}, "us-east-1"),
     ],
 )
-def test_the_region_is_the_one_that_is_named(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str
-) -> None:
+def test_region_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert told()["AWS_REGION"] == expected
@@ -78,7 +76,7 @@ def test_the_region_is_the_one_that_is_named(
         ),
     ],
 )
-def test_an_endpoint_may_be_unencrypted_only_where_it_says_so(
+def test_endpoint_may_be_unencrypted_only_where_it_says_so(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], endpoint: str, http: str
 ) -> None:
     for name, value in given.items():
@@ -86,7 +84,7 @@ def test_an_endpoint_may_be_unencrypted_only_where_it_says_so(
     assert (told()["AWS_ENDPOINT_URL"], told()["AWS_ALLOW_HTTP"]) == (endpoint, http)
 
 
-def test_a_profile_has_keys_region_and_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_profile_has_keys_region_and_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     profiles(
         monkeypatch,
         tmp_path,
@@ -120,7 +118,7 @@ def test_keys_that_expire_are_renewed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert first != second
 
 
-def test_without_credentials_it_is_said_where_they_are_looked_for() -> None:
+def test_missing_credentials_error_says_where_they_belong() -> None:
     with pytest.raises(LakeError, match="found no credentials for S3; expected AWS_PROFILE, or AWS_ACCESS_KEY_ID"):
         told()
 
@@ -164,7 +162,7 @@ def test_encryption_is_what_the_settings_say(monkeypatch: pytest.MonkeyPatch, gi
     assert {name: value for name, value in told().items() if name in names} == given
 
 
-def test_the_secret_is_not_in_what_is_told_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_text_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     assert object_store.identity() == "access key AKID (from env)"

@@ -30,7 +30,7 @@ def _products(*versions: Mapping[str, Any]) -> Both:
     return collected(good), collected(bad)
 
 
-def test_a_customer_is_typed_and_trimmed_and_keeps_its_key() -> None:
+def test_customer_is_typed_and_trimmed_and_keeps_its_key() -> None:
     good, bad = _customers(
         {
             "customer_id": " C1 ",
@@ -51,7 +51,7 @@ def test_a_customer_is_typed_and_trimmed_and_keeps_its_key() -> None:
     assert good.equals(rows(CUSTOMERS, expected))
 
 
-def test_a_product_is_typed_and_trimmed_and_keeps_its_key() -> None:
+def test_product_is_typed_and_trimmed_and_keeps_its_key() -> None:
     good, bad = _products({"product_id": " P1", "product_name": " ", "currency": " eur", "unit_price": "3.5000"})
     assert bad.is_empty()
     expected = {"product_id": " P1", "product_name": None, "unit_price": Decimal("3.50"), "currency": "EUR"}
@@ -78,14 +78,14 @@ def test_every_version_is_judged_alone_and_counts_once() -> None:
         (None, "Europe/Berlin", None),
     ],
 )
-def test_the_date_of_registration_is_cut_in_the_time_zone_of_the_lake(
+def test_registration_date_is_in_the_time_zone_of_the_lake(
     registered_at: str | None, timezone: str, expected: date | None
 ) -> None:
     good, _ = _customers({"registered_at": registered_at and at(registered_at)}, timezone=timezone)
     assert good["registration_date"].to_list() == [expected]
 
 
-def test_a_customer_may_be_born_on_the_day_of_registration_where_the_shop_is() -> None:
+def test_customer_may_be_born_on_the_local_registration_date() -> None:
     born_today = {"date_of_birth": on("2019-05-02"), "registered_at": at("2019-05-01 22:30")}
     good, _ = _customers(born_today, timezone="Europe/Berlin")
     assert good.select("date_of_birth", "warnings").rows() == [(on("2019-05-02"), None)]
@@ -113,7 +113,7 @@ def test_a_customer_may_be_born_on_the_day_of_registration_where_the_shop_is() -
         ),
     ],
 )
-def test_a_customer_with_a_wrong_attribute_keeps_the_others(
+def test_customer_with_a_wrong_attribute_keeps_the_others(
     change: dict[str, Any], kept: dict[str, Any], warnings: str | None
 ) -> None:
     good, bad = _customers(change)
@@ -122,7 +122,7 @@ def test_a_customer_with_a_wrong_attribute_keeps_the_others(
 
 
 @pytest.mark.parametrize("change", [{"customer_id": None}, {"customer_id": " "}])
-def test_a_customer_without_its_key_is_quarantined_as_it_came(change: dict[str, Any]) -> None:
+def test_customer_without_its_key_is_quarantined_as_it_came(change: dict[str, Any]) -> None:
     good, bad = _customers(change)
     assert good.is_empty()
     assert bad["reasons"].to_list() == ["customer_id_missing"]
@@ -144,7 +144,7 @@ def test_a_customer_without_its_key_is_quarantined_as_it_came(change: dict[str, 
         ({"currency": "HRK"}, {"currency": "HRK"}, None),
     ],
 )
-def test_a_product_without_a_price_that_can_be_used_keeps_its_name(
+def test_product_without_usable_price_keeps_its_name(
     change: dict[str, Any], kept: dict[str, Any], warnings: str | None
 ) -> None:
     good, bad = _products(change)
@@ -153,14 +153,14 @@ def test_a_product_without_a_price_that_can_be_used_keeps_its_name(
     assert good.equals(rows(PRODUCTS, {**change, **price, **kept, "warnings": warnings}))
 
 
-def test_a_product_without_its_key_is_quarantined_as_it_came() -> None:
+def test_product_without_its_key_is_quarantined_as_it_came() -> None:
     good, bad = _products({"product_id": "\t"})
     assert good.is_empty()
     assert bad["reasons"].to_list() == ["product_id_missing"]
     assert bad.select(RAW_PRODUCTS.columns).equals(rows(RAW_PRODUCTS, {"product_id": "\t"}))
 
 
-def test_versions_that_differ_and_came_at_once_with_one_clock_are_quarantined() -> None:
+def test_different_versions_at_one_clock_are_quarantined() -> None:
     later = {"updated_at": at("2020-03-02 12:30")}
     good, bad = _customers({"city": "Paris"}, {"city": "Rome"}, {**later, "city": "Rome"})
     assert good["city"].to_list() == ["Rome"]
@@ -180,7 +180,7 @@ def test_deleted_versions_are_marked_and_not_judged() -> None:
     assert good.select("is_deleted", "unit_price").rows() == [(True, None)]
 
 
-def test_what_is_waived_is_kept_and_does_not_warn() -> None:
+def test_waived_value_is_kept_without_warning() -> None:
     waiver = Waiver(
         "customers",
         "country_code_not_iso_3166",

@@ -44,7 +44,7 @@ Both = tuple[pl.DataFrame, pl.DataFrame]
         (None, "2020-03-05", UTC, None, "2020-03-05"),
     ],
 )
-def test_an_order_counts_at_its_business_date_where_that_is_a_partition_else_at_its_capture_date(
+def test_order_counts_at_business_date_else_at_capture_date(
     ordered_at: str | None, captured_on: str, calendar: Calendar, business_date: str | None, order_date: str
 ) -> None:
     order = rows(RAW_ORDERS, {"ordered_at": ordered_at and at(ordered_at), "captured_on": on(captured_on)})
@@ -59,7 +59,7 @@ def _orders(*versions: Change, first: date = DAY, last: date = DAY, calendar: Ca
     return collected(good), collected(bad)
 
 
-def test_an_order_is_typed_trimmed_and_keeps_its_keys_as_they_are() -> None:
+def test_order_is_typed_and_trimmed_but_keeps_its_keys() -> None:
     good, bad = _orders({"order_id": " O1 ", "customer_id": " c1 ", "status": " paid ", "currency": " eur "})
     assert bad.is_empty()
     assert good.select("order_id", "customer_id", "status", "currency").rows() == [(" O1 ", " c1 ", "paid", "EUR")]
@@ -67,12 +67,12 @@ def test_an_order_is_typed_trimmed_and_keeps_its_keys_as_they_are() -> None:
     assert good.equals(rows(ORDERS, {"order_id": " O1 ", "customer_id": " c1 ", "warnings": warnings}))
 
 
-def test_a_blank_customer_is_a_guest() -> None:
+def test_blank_customer_is_a_guest() -> None:
     good, _ = _orders({"customer_id": "  "})
     assert good["customer_id"].to_list() == [None]
 
 
-def test_only_orders_of_the_range_are_derived_first_and_last_included() -> None:
+def test_only_orders_of_the_inclusive_range_are_derived() -> None:
     later = {"updated_at": at("2020-03-09"), "captured_at": at("2020-03-09"), "captured_on": on("2020-03-09")}
     versions = [
         *({"order_id": f"o{day}", "ordered_at": at(f"2020-03-0{day} 10:00"), **later} for day in range(1, 6)),
@@ -96,13 +96,13 @@ def _moved() -> list[Change]:
     ]
 
 
-def test_an_order_that_moved_leaves_its_old_date() -> None:
+def test_order_that_moved_leaves_its_old_date() -> None:
     good, bad = _orders(*_moved())
     assert good.is_empty()
     assert bad.is_empty()
 
 
-def test_an_order_that_moved_counts_with_all_its_versions_at_its_new_date() -> None:
+def test_moved_order_counts_all_versions_at_its_new_date() -> None:
     good, bad = _orders(*_moved(), first=on("2020-03-04"), last=on("2020-03-04"))
     assert bad.is_empty()
     assert good.select("status", "order_date", "versions").rows() == [("paid", on("2020-03-04"), 2)]
@@ -124,33 +124,33 @@ def test_an_order_that_moved_counts_with_all_its_versions_at_its_new_date() -> N
         ({"updated_at": at("2020-03-03 13:00:00.000001")}, "updated_at_in_future"),
     ],
 )
-def test_a_wrong_order_is_quarantined_at_a_date_that_exists(change: Change, reasons: str) -> None:
+def test_wrong_order_is_quarantined_at_a_date_that_exists(change: Change, reasons: str) -> None:
     good, bad = _orders(change)
     assert good.is_empty()
     assert bad.select("order_date", "reasons", "versions").rows() == [(DAY, reasons, 1)]
     assert bad.select(RAW_ORDERS.columns).equals(rows(RAW_ORDERS, change))
 
 
-def test_an_invalid_version_takes_the_place_of_the_valid_one_before_it() -> None:
+def test_invalid_version_replaces_the_valid_one_before_it() -> None:
     good, bad = _orders({}, {"status": "lost", "updated_at": at("2020-03-02 12:30")})
     assert good.is_empty()
     assert bad.select("reasons", "versions").rows() == [("status_not_in_list", 2)]
 
 
-def test_a_corrected_order_comes_out_of_quarantine() -> None:
+def test_corrected_order_comes_out_of_quarantine() -> None:
     good, bad = _orders({"status": "lost"}, {"status": "paid", "updated_at": at("2020-03-02 12:30")})
     assert bad.is_empty()
     assert good.select("status", "versions").rows() == [("paid", 2)]
 
 
 @pytest.mark.parametrize("change", [{}, {"status": "lost"}, {"ordered_at": None}, {"currency": None}])
-def test_a_deleted_order_is_a_tombstone_whatever_else_is_wrong_with_it(change: Change) -> None:
+def test_deleted_order_is_a_tombstone_despite_other_faults(change: Change) -> None:
     good, bad = _orders({**change, "deleted_at": at("2020-03-02 12:00")})
     assert bad.is_empty()
     assert good.select("is_deleted", "order_date").rows() == [(True, DAY)]
 
 
-def test_an_order_that_was_restored_is_no_tombstone() -> None:
+def test_order_that_was_restored_is_no_tombstone() -> None:
     good, _ = _orders({"deleted_at": at("2020-03-02 12:00")}, {"updated_at": at("2020-03-02 12:30")})
     assert good.select("is_deleted", "versions").rows() == [(False, 2)]
 
@@ -179,7 +179,7 @@ _order_versions = st.lists(
 
 @settings(max_examples=15)
 @given(versions=_order_versions)
-def test_dates_derived_one_by_one_are_the_range_derived_at_once_and_no_version_is_lost(versions: list[Change]) -> None:
+def test_dates_one_by_one_equal_the_range_and_lose_no_version(versions: list[Change]) -> None:
     days = [on("2020-03-01") + timedelta(days=more) for more in range(6)]
     good, bad = _orders(*versions, first=days[0], last=days[-1])
     assert good["versions"].sum() + bad["versions"].sum() == len(versions)
@@ -189,7 +189,7 @@ def test_dates_derived_one_by_one_are_the_range_derived_at_once_and_no_version_i
         assert whole.sort("order_id").equals(pl.concat(parts).sort("order_id"))
 
 
-def test_the_state_of_an_order_is_valid_deleted_or_quarantined(lazily: Lazily) -> None:
+def test_state_of_an_order_is_valid_deleted_or_quarantined(lazily: Lazily) -> None:
     cleansed = rows(ORDERS, {"order_id": "standing"}, {"order_id": "gone", "is_deleted": True})
     quarantined = pl.DataFrame(
         [
@@ -212,7 +212,7 @@ def test_the_state_of_an_order_is_valid_deleted_or_quarantined(lazily: Lazily) -
     ]
 
 
-def test_of_an_order_that_stands_at_two_dates_the_newest_version_counts(lazily: Lazily) -> None:
+def test_newest_version_of_an_order_at_two_dates_counts(lazily: Lazily) -> None:
     newest = {"order_date": on("2020-03-01"), "updated_at": at("2020-03-02 12:01"), "is_deleted": True}
     cleansed = rows(ORDERS, {}, newest, {"order_date": on("2020-03-09"), "updated_at": at("2020-03-02 11:59")})
     nothing = pl.DataFrame(schema=QUARANTINE_OF["orders"].schema)
@@ -255,13 +255,13 @@ def _payments(*versions: Change, first: date = DAY, last: date = DAY) -> Both:
 class TestChildren:
     """Lines and payments alike."""
 
-    def test_a_child_counts_at_the_date_of_its_order(self, children: Callable[..., Both]) -> None:
+    def test_child_counts_at_the_date_of_its_order(self, children: Callable[..., Both]) -> None:
         late = {"captured_on": on("2020-03-31"), "updated_at": at("2020-03-31 00:00")}
         good, bad = children({**late, "captured_at": at("2020-03-31 01:00")})
         assert bad.is_empty()
         assert good.select("order_id", "order_date", "captured_on").rows() == [("o1", DAY, on("2020-03-31"))]
 
-    def test_a_child_of_an_order_of_another_date_is_not_derived(self, children: Callable[..., Both]) -> None:
+    def test_child_of_an_order_of_another_date_is_not_derived(self, children: Callable[..., Both]) -> None:
         good, bad = children({"order_id": "later"}, {"order_id": "not among the states"})
         assert good.is_empty()
         assert bad.is_empty()
@@ -269,27 +269,27 @@ class TestChildren:
         assert good["order_date"].to_list() == [on("2020-03-04")]
 
     @pytest.mark.parametrize(("order_id", "reasons"), [("bad", "order_quarantined"), ("lost", "order_unknown")])
-    def test_a_child_of_a_wrong_order_is_quarantined(
+    def test_child_of_a_wrong_order_is_quarantined(
         self, children: Callable[..., Both], order_id: str, reasons: str
     ) -> None:
         good, bad = children({"order_id": order_id})
         assert good.is_empty()
         assert bad.select("order_id", "order_date", "reasons").rows() == [(order_id, DAY, reasons)]
 
-    def test_a_child_of_an_unknown_order_counts_at_its_capture_date(self, children: Callable[..., Both]) -> None:
+    def test_child_of_an_unknown_order_counts_at_its_capture_date(self, children: Callable[..., Both]) -> None:
         orphan = {"order_id": "lost", "captured_on": on("2020-03-04")}
         assert [part.height for part in children(orphan)] == [0, 0]
         _, bad = children(orphan, first=on("2020-03-04"), last=on("2020-03-04"))
         assert bad["order_date"].to_list() == [on("2020-03-04")]
 
-    def test_a_child_without_an_order_is_quarantined_at_its_capture_date(self, children: Callable[..., Both]) -> None:
+    def test_child_without_order_is_quarantined_at_its_capture_date(self, children: Callable[..., Both]) -> None:
         good, bad = children({"order_id": None})
         assert good.is_empty()
         assert bad["order_date"].to_list() == [DAY]
         assert "order_unknown" in bad["reasons"].item().split(", ")
 
     @pytest.mark.parametrize("wrong", [{}, {"unit_price": "NaN", "amount": "NaN"}])
-    def test_a_child_of_a_deleted_order_is_a_tombstone(self, children: Callable[..., Both], wrong: Change) -> None:
+    def test_child_of_a_deleted_order_is_a_tombstone(self, children: Callable[..., Both], wrong: Change) -> None:
         known = set(RAW_ORDER_ITEMS.columns if children is _items else RAW_PAYMENTS.columns)
         good, bad = children({"order_id": "gone", **{name: text for name, text in wrong.items() if name in known}})
         assert bad.is_empty()
@@ -298,7 +298,7 @@ class TestChildren:
     @pytest.mark.parametrize(
         ("order_id", "state"), [("o1", "valid"), ("bad", "quarantined"), ("lost", "unknown"), ("gone", "deleted")]
     )
-    def test_a_deleted_child_is_a_tombstone_whatever_became_of_its_order(
+    def test_deleted_child_is_a_tombstone_for_any_order_state(
         self, children: Callable[..., Both], order_id: str, state: str
     ) -> None:
         good, bad = children({"order_id": order_id, "deleted_at": at("2020-03-02 12:00")})
@@ -310,19 +310,19 @@ class TestChildren:
         assert good.select("versions", "updated_at").rows() == [(3, at("2020-03-02 12:30"))]
 
 
-def test_an_order_known_under_another_spelling_is_not_the_order() -> None:
+def test_order_known_under_another_spelling_is_not_the_order() -> None:
     for order_id in ("O1", " o1"):
         assert [part.height for part in _items({"order_id": order_id})] == [0, 0]
 
 
-def test_a_payment_that_names_another_order_now_counts_there_with_all_its_versions() -> None:
+def test_payment_moved_to_another_order_counts_there_whole() -> None:
     versions = [{"order_id": "o1"}, {"order_id": "later", "updated_at": at("2020-03-02 12:30")}]
     assert [part.height for part in _payments(*versions)] == [0, 0]
     good, _ = _payments(*versions, first=on("2020-03-04"), last=on("2020-03-04"))
     assert good.select("order_id", "versions").rows() == [("later", 2)]
 
 
-def test_a_payment_is_typed_and_trimmed() -> None:
+def test_payment_is_typed_and_trimmed() -> None:
     good, bad = _payments({"method": " card", "status": "captured ", "currency": "eur", "amount": "6.5000"})
     assert bad.is_empty()
     assert good.select("method", "status", "currency", "amount").rows() == [
@@ -345,7 +345,7 @@ def test_a_payment_is_typed_and_trimmed() -> None:
         ({"status": None, "currency": "EURO"}, "currency_not_iso_4217, status_missing"),
     ],
 )
-def test_a_wrong_payment_is_quarantined(change: Change, reasons: str) -> None:
+def test_wrong_payment_is_quarantined(change: Change, reasons: str) -> None:
     good, bad = _payments(change)
     assert good.is_empty()
     assert bad["reasons"].to_list() == [reasons]
@@ -367,7 +367,7 @@ def test_a_wrong_payment_is_quarantined(change: Change, reasons: str) -> None:
         ({"order_id": "dinar", "unit_price": "1.235", "quantity": "1", "discount": "0.001"}, "1.234"),
     ],
 )
-def test_a_line_has_its_total(change: Change, total_price: str) -> None:
+def test_line_has_its_total(change: Change, total_price: str) -> None:
     good, bad = _items(change)
     assert bad.is_empty()
     assert good["total_price"].to_list() == [Decimal(total_price)]
@@ -397,45 +397,45 @@ def test_a_line_has_its_total(change: Change, total_price: str) -> None:
         ({"order_id": None}, "order_id_missing, order_unknown"),
     ],
 )
-def test_a_wrong_line_is_quarantined(change: Change, reasons: str) -> None:
+def test_wrong_line_is_quarantined(change: Change, reasons: str) -> None:
     good, bad = _items(change)
     assert good.is_empty()
     assert bad["reasons"].to_list() == [reasons]
     assert bad.select(RAW_ORDER_ITEMS.columns).equals(rows(RAW_ORDER_ITEMS, change))
 
 
-def test_a_line_with_an_absurd_discount_is_quarantined_alone() -> None:
+def test_line_with_an_absurd_discount_is_quarantined_alone() -> None:
     good, bad = _items({}, {"line_number": 2, "discount": "1000000000000000.00"})
     assert good.height == bad.height == 1
 
 
 @pytest.mark.parametrize("table_order", [("o1", "later"), ("later", "o1")])
-def test_a_child_that_came_back_with_its_order_is_valid_again(table_order: tuple[str, str]) -> None:
+def test_child_that_came_back_with_its_order_is_valid_again(table_order: tuple[str, str]) -> None:
     good, bad = _items(*({"order_id": order_id} for order_id in table_order), last=on("2020-03-04"))
     assert bad.is_empty()
     assert sorted(good.select("order_id", "order_date").rows()) == [("later", on("2020-03-04")), ("o1", DAY)]
 
 
-def test_a_line_that_the_source_offers_twice_at_once_is_quarantined_and_not_chosen() -> None:
+def test_line_offered_twice_at_once_is_quarantined() -> None:
     good, bad = _items({"quantity": "2"}, {"quantity": "3"})
     assert good.is_empty()
     assert bad.select("reasons", "versions").rows() == [("key_not_unique", 2)]
 
 
-def test_a_line_that_the_source_offers_twice_alike_is_one_line() -> None:
+def test_line_that_the_source_offers_twice_alike_is_one_line() -> None:
     good, bad = _items({}, {})
     assert bad.is_empty()
     assert good.select("versions", "candidates").rows() == [(2, 1)]
 
 
-def test_a_key_is_one_again_once_it_is_captured_once() -> None:
+def test_key_is_one_again_once_it_is_captured_once() -> None:
     later = {"captured_at": at("2020-03-02 14:00"), "quantity": "3"}
     good, bad = _items({"quantity": "2"}, {"quantity": "3"}, later)
     assert bad.is_empty()
     assert good.select("quantity", "versions").rows() == [(Decimal(3), 3)]
 
 
-def test_of_two_versions_captured_at_once_the_last_of_the_sequence_counts() -> None:
+def test_last_in_sequence_counts_among_versions_captured_at_once() -> None:
     good, bad = _items({"quantity": "3", "sequence": 2}, {"quantity": "2", "sequence": 1})
     assert bad.is_empty()
     assert good["quantity"].to_list() == [Decimal(3)]
@@ -455,13 +455,13 @@ def test_of_two_versions_captured_at_once_the_last_of_the_sequence_counts() -> N
         ({"shipped_at": at("2020-03-02 11:00")}, {"shipped_at": at("2020-03-02 11:00")}, None),
     ],
 )
-def test_an_order_with_a_wrong_attribute_stands_and_warns(change: Change, kept: Change, warnings: str | None) -> None:
+def test_order_with_a_wrong_attribute_stands_and_warns(change: Change, kept: Change, warnings: str | None) -> None:
     good, bad = _orders(change)
     assert bad.is_empty()
     assert good.equals(rows(ORDERS, {**change, **kept, "warnings": warnings}))
 
 
-def test_a_payment_in_another_currency_than_its_order_stands_and_warns() -> None:
+def test_payment_in_another_currency_stands_and_warns() -> None:
     good, bad = _payments(
         {"order_id": "yen"}, {"payment_id": "y2", "order_id": "yen", "currency": "JPY", "amount": "7"}
     )
@@ -473,7 +473,7 @@ def test_a_payment_in_another_currency_than_its_order_stands_and_warns() -> None
 
 
 @pytest.mark.parametrize("amount", ["NaN", "6.12345", "1e400", None])
-def test_a_tombstone_has_null_where_its_number_fits_no_column(amount: str | None) -> None:
+def test_tombstone_has_null_where_its_number_fits_no_column(amount: str | None) -> None:
     good, bad = _payments({"amount": amount, "deleted_at": at("2020-03-02 12:00")})
     assert bad.is_empty()
     assert good["amount"].to_list() == [None]

@@ -39,13 +39,13 @@ def test_each_step_that_failed_tells_its_cause(instance: dg.DagsterInstance) -> 
     ]
 
 
-def test_a_long_error_is_cut(instance: dg.DagsterInstance) -> None:
+def test_long_error_is_cut(instance: dg.DagsterInstance) -> None:
     said = failure_in_words(instance, failed(instance, "x" * 2_000))
     assert len(said) == 600
     assert said.endswith("...")
 
 
-def test_a_check_that_stopped_the_run_is_named(instance: dg.DagsterInstance) -> None:
+def test_check_that_stopped_the_run_is_named(instance: dg.DagsterInstance) -> None:
     check = dg.AssetCheckSpec("no_row_lost", asset=dg.AssetKey(["cleansed", "orders"]), blocking=True)
 
     @dg.asset(key=["cleansed", "orders"], check_specs=[check])
@@ -60,7 +60,7 @@ def test_a_check_that_stopped_the_run_is_named(instance: dg.DagsterInstance) -> 
     )
 
 
-def test_a_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
+def test_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
     run = instance.create_run_for_job(dg.GraphDefinition("nothing").to_job(), status=dg.DagsterRunStatus.STARTED)
     assert failure_in_words(instance, run.run_id) == "the run ended without a message"
     instance.report_run_failed(run, "The process that executed this run is gone.")

@@ -38,13 +38,13 @@ def event(id_: int, type_: str, partition: str | None = "2017-01-01", asset: str
     return NewestEvent(asset, partition, type_, id_)
 
 
-def test_the_newest_materialization_and_observation_of_each_date_stay() -> None:
+def test_newest_events_of_each_date_stay() -> None:
     dates = [event(1, MATERIALIZED), event(2, MATERIALIZED, "2017-01-02")]
     assert needed_events([*dates, event(3, OBSERVED), event(4, MATERIALIZED, None)]) == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTED)
-def test_an_attempt_stays_until_a_materialization_follows(attempt: str) -> None:
+def test_attempt_stays_until_a_materialization_follows(attempt: str) -> None:
     later = event(9, attempt, "2017-01-09")
     assert needed_events([event(1, MATERIALIZED), event(2, attempt), later]) == {1, 2, 9}
     assert needed_events([event(2, MATERIALIZED), event(1, attempt), later]) == {2, 9}
@@ -56,7 +56,7 @@ def test_another_asset_or_date_does_not_count() -> None:
     assert needed_events([*events, event(4, PLANNED, "2017-01-02")]) == {1, 2, 3, 4}
 
 
-def test_the_newest_attempt_of_an_asset_stays() -> None:
+def test_newest_attempt_of_an_asset_stays() -> None:
     assert needed_events([event(1, PLANNED), event(2, MATERIALIZED)]) == {1, 2}
 
 
@@ -78,13 +78,13 @@ def test_artifacts_go_with_a_build_that_succeeded(home: Path) -> None:
     assert parsed.exists()
 
 
-def test_the_last_builds_that_failed_stay(home: Path) -> None:
+def test_last_builds_that_failed_stay(home: Path) -> None:
     builds = [_build(home, f"facts-5cf4c3a-{number}", age=100 - number) for number in range(KEPT_FAILURES + 2)]
     tidy_after_dbt(builds[-1], failed=True)
     assert [build.exists() for build in builds] == [False, False, *[True] * KEPT_FAILURES]
 
 
-def test_all_artifacts_stay_where_a_setting_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_artifacts_stay_if_configured(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_DBT_ARTIFACTS", "all")
     settings.cache_clear()
     old = [_build(home, f"facts-{RUN[:7]}-{number}", age=90_000) for number in range(KEPT_FAILURES + 2)]
@@ -95,12 +95,12 @@ def test_all_artifacts_stay_where_a_setting_says_so(home: Path, monkeypatch: pyt
     assert list(leftover_files({RUN}, {RUN})) == [gone]
 
 
-def test_nothing_is_left_over_in_a_home_that_is_not_there(home: Path) -> None:
+def test_missing_home_has_no_leftovers(home: Path) -> None:
     assert list(leftover_files({RUN}, {RUN})) == []
     assert list(home.iterdir()) == []
 
 
-def test_folders_of_dbt_servers_that_were_killed_a_day_ago(home: Path) -> None:
+def test_folders_of_dbt_servers_killed_a_day_ago_are_leftovers(home: Path) -> None:
     folders = []
     for name, age in (("old", 90_000), ("young", 0)):
         folder = home / "tmp" / f"{FOLDER_PREFIX}{name}"

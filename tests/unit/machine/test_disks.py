@@ -28,7 +28,7 @@ def test_room_is_judged_by_the_disk_and_by_the_largest_table(
     assert (found and found.severity) == severity
 
 
-def test_places_on_one_disk_are_told_once(tmp_path: Path) -> None:
+def test_places_on_one_disk_are_reported_once(tmp_path: Path) -> None:
     (found,) = disks({"LAKEHOUSE_HOME": tmp_path, "the lake": tmp_path / "not" / "there"})
     assert (found.used_for, found.path) == ("LAKEHOUSE_HOME, the lake", tmp_path)
     assert 0 < found.free < found.total

@@ -27,11 +27,11 @@ def given(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name != PYTEST}
 
 
-def test_dbt_gets_the_session_and_libpq_and_nobody_elses_secrets() -> None:
+def test_dbt_gets_session_and_libpq_but_no_other_secrets() -> None:
     assert environment.for_dbt(os.environ) == {**SESSION, **LIBPQ, **DBT}
 
 
-def test_a_server_gets_the_session_alone() -> None:
+def test_server_gets_the_session_alone() -> None:
     assert environment.for_postgres_server() == SESSION
 
 
@@ -39,7 +39,7 @@ def test_dagster_gets_all_but_the_options_of_dbt() -> None:
     assert given(environment.for_dagster()) == {**SECRETS, **LIBPQ, **SESSION}
 
 
-def test_psql_gets_the_connection_beside_the_persons_own_variables_or_in_their_place() -> None:
+def test_psql_gets_the_connection_over_own_variables() -> None:
     connection = {"PGHOST": "here"}
     found = given(environment.for_psql(connection, alone=False))
     assert found == {**SECRETS, **LIBPQ, **SESSION, **DBT, **connection}
@@ -47,6 +47,6 @@ def test_psql_gets_the_connection_beside_the_persons_own_variables_or_in_their_p
     assert found == {**SECRETS, **SESSION, **DBT, **connection}
 
 
-def test_a_run_forgets_the_options_of_dbt() -> None:
+def test_run_forgets_the_options_of_dbt() -> None:
     environment.forget_dbt_options()
     assert given(os.environ) == {**SECRETS, **LIBPQ, **SESSION}

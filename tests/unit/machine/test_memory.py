@@ -19,7 +19,7 @@ def test_half_of_the_machine_is_what_a_run_may_use(monkeypatch: pytest.MonkeyPat
     assert memory.memory_limit() == memory.machine_memory() // 2
 
 
-def test_a_container_may_have_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_may_have_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "_LIMITS", (limit, tmp_path / "is not there"))
     of_machine = memory.machine_memory()
@@ -51,7 +51,7 @@ class TestShares:
         assert held == 0
         assert most <= 4
 
-    def test_who_needs_all_waits_until_the_others_are_done_and_nobody_overtakes(self) -> None:
+    def test_request_for_all_memory_waits_and_is_not_overtaken(self) -> None:
         shares, order = Shares(4), []
         waits, ended = threading.Event(), threading.Event()
 
@@ -72,7 +72,7 @@ class TestShares:
         small.join(10)
         assert order == ["large", "small"]
 
-    def test_what_fails_gives_back_what_it_had(self) -> None:
+    def test_failed_user_returns_its_share(self) -> None:
         shares = Shares(1)
         with pytest.raises(ValueError, match="failed"), shares.reserved(1):
             raise ValueError("failed")

@@ -16,13 +16,13 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_new_home_is_private_and_parents_that_exist_keep_their_modes(tmp_path: Path) -> None:
+def test_new_home_is_private_and_existing_parents_keep_modes(tmp_path: Path) -> None:
     tmp_path.chmod(0o751)
     home = make_home(tmp_path / "one" / "two")
     assert [mode(path) for path in (tmp_path, home.parent, home)] == [0o751, 0o700, 0o700]
 
 
-def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
+def test_home_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     for name in ("lake", "dagster", "dbt", "logs"):
         (tmp_path / name).mkdir()
@@ -31,7 +31,7 @@ def test_a_home_of_an_earlier_version_is_closed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("found", [0o1777, 0o755])
-def test_a_folder_that_others_use_keeps_its_mode(tmp_path: Path, found: int) -> None:
+def test_folder_that_others_use_keeps_its_mode(tmp_path: Path, found: int) -> None:
     (tmp_path / ("lake" if found & 0o1000 else "somebody's")).mkdir()
     tmp_path.chmod(found)
     make_home(tmp_path)
@@ -39,7 +39,7 @@ def test_a_folder_that_others_use_keeps_its_mode(tmp_path: Path, found: int) -> 
     tmp_path.chmod(0o700)
 
 
-def test_what_a_command_writes_is_private(tmp_path: Path) -> None:
+def test_files_written_by_commands_are_private(tmp_path: Path) -> None:
     script = "import os, sys; sys.argv = ['lakehouse', 'url', 'lake']; from orders_lakehouse.cli.main import main\n"
     script += "try: main()\nexcept SystemExit: open('written', 'w').close(); os.mkdir('made')"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -62,7 +62,7 @@ def versions(*shown: tuple[int, str]) -> pl.DataFrame:
         ([(3, "a"), (5, "b"), (7, "a"), (9, "c")], [(3, "a"), (7, "a"), (9, "c")], [(5, 7), (7, 9)]),
     ],
 )
-def test_dates_are_touched_while_a_member_is_valid_that_one_side_lacks(
+def test_dates_of_a_member_missing_on_one_side_are_affected(
     before: list[tuple[int, str]], now: list[tuple[int, str]], spans: list[tuple[int | None, int | None]]
 ) -> None:
     found = affected_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC"))
@@ -74,7 +74,7 @@ _HISTORIES = st.lists(st.tuples(st.integers(1, 9), st.sampled_from("ab")), max_s
 
 @settings(max_examples=200)
 @given(before=_HISTORIES, now=_HISTORIES)
-def test_a_date_with_another_member_is_touched_and_no_date_without(
+def test_only_dates_with_a_changed_member_are_affected(
     before: list[tuple[int, str]], now: list[tuple[int, str]]
 ) -> None:
     spans = affected_spans(versions(*before), versions(*now), customers.ENTITY, calendar_in("UTC")).rows()
@@ -109,7 +109,7 @@ def test_dates_are_those_of_the_time_zone() -> None:
     assert found.rows() == [("c1", date(2017, 1, 6), None)]
 
 
-def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
+def test_all_rows_of_a_recreated_table_are_new(tmp_path: Path) -> None:
     lake, calendar = Lake(str(tmp_path / "lake"), "UTC"), Calendar(date(2017, 1, 1), "UTC")
     for table in (RAW_ORDERS, RAW_ORDER_ITEMS, RAW_PAYMENTS):
         lake.open(table)
@@ -129,7 +129,7 @@ def test_of_a_table_that_was_made_anew_all_rows_are_new(tmp_path: Path) -> None:
     assert affected_dates(lake, marks, calendar) == [rows.on("2020-03-02")]
 
 
-def test_members_that_were_told_apart_otherwise_touch_the_dates_that_name_them(tmp_path: Path) -> None:
+def test_differently_split_members_affect_dates_naming_them(tmp_path: Path) -> None:
     """Each version was a member once: the keys of those that are none any more stand in facts."""
     lake, calendar = Lake(str(tmp_path / "lake"), "UTC"), Calendar(date(2017, 1, 1), "UTC")
     lake.append(CUSTOMERS, versions((3, "a"), (5, "a"), (7, "b")))

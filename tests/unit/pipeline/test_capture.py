@@ -27,7 +27,7 @@ def lines(*keys: tuple[str | None, int | None, int]) -> pl.DataFrame:
 
 
 @given(st.lists(KEYS))
-def test_keys_that_repeat_are_told_on_each_of_their_dates(keys: list[tuple[str | None, int | None, int]]) -> None:
+def test_repeated_keys_are_reported_on_each_of_their_dates(keys: list[tuple[str | None, int | None, int]]) -> None:
     whole = [(order_id, number, days) for order_id, number, days in keys if order_id and number is not None]
     counts = Counter((order_id, number) for order_id, number, _ in whole)
     expected = {
@@ -40,7 +40,7 @@ def test_keys_that_repeat_are_told_on_each_of_their_dates(keys: list[tuple[str |
     assert len(found) == len(expected)
 
 
-def test_a_verdict_names_the_first_keys_of_its_date_and_how_many_there_are() -> None:
+def test_verdict_names_first_keys_of_its_date_and_their_number() -> None:
     orders = rows(RAW_ORDERS, *({"order_id": f"o{number}"} for number in (*range(7), *range(7), 0)))
     (verdict,) = each_key_once(repeated_keys(RAW_ORDERS, orders)).to_dicts()
     assert verdict == {

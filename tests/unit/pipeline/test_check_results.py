@@ -39,16 +39,16 @@ def hours(rows: pl.DataFrame) -> list[int]:
     ],
 )
 @pytest.mark.parametrize("day", [date(2017, 1, 1), None])
-def test_what_is_in_force_and_since_when_stays(passed: list[bool], left: list[int], day: date | None) -> None:
+def test_results_in_force_and_their_start_stay(passed: list[bool], left: list[int], day: date | None) -> None:
     assert hours(without_superseded(evaluations(*passed, day=day), NEVER)) == left
 
 
-def test_what_is_young_stays() -> None:
+def test_young_results_stay() -> None:
     assert hours(without_superseded(evaluations(True, True, True, True), HOURS[2])) == [2, 3]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.lists(st.booleans(), max_size=12), st.sampled_from(HOURS))
-def test_nothing_is_said_otherwise_without_them(one: list[bool], two: list[bool], before: datetime) -> None:
+def test_answers_are_the_same_without_pruned_results(one: list[bool], two: list[bool], before: datetime) -> None:
     rows = pl.concat([evaluations(*one), evaluations(*two, day=None)])
     left = without_superseded(rows, before)
     assert in_force(left).equals(in_force(rows))

@@ -39,12 +39,12 @@ def test_near_dates_are_one_range_and_far_ones_are_not() -> None:
     ]
 
 
-def test_a_year_is_one_range() -> None:
+def test_year_is_one_range() -> None:
     _, asked = DateQueue().note(days(START, date(2017, 12, 31)), {}, NOON).request(NOON, "sensor")
     assert [(run.first, run.last) for run in asked] == [(START, date(2017, 12, 31))]
 
 
-def test_what_is_noted_while_a_run_works_waits_for_the_next() -> None:
+def test_dates_noted_during_a_run_wait_for_the_next() -> None:
     state, (run,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     state = state.note([START], {}, NOON)
     state, asked = state.request(NOON, "sensor")
@@ -66,14 +66,14 @@ def test_bad_dates_run_alone_and_later_and_the_others_at_once() -> None:
     assert (alone.first, alone.last, alone.attempt) == (bad, bad, 1)
 
 
-def test_a_change_of_a_bad_date_is_its_turn() -> None:
+def test_change_of_a_bad_date_makes_it_run() -> None:
     state, (run,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     state = state.settle({run.run_key: Ended.FAILED}, {run.run_key: [START]}, NOON).note([START], {}, NOON)
     _, asked = state.request(NOON, "sensor")
     assert [(one.first, one.attempt) for one in asked] == [(START, 0)]
 
 
-def test_a_date_that_waits_keeps_its_turn_however_often_it_changes() -> None:
+def test_waiting_date_keeps_its_turn_despite_changes() -> None:
     state = DateQueue().note([START], {}, NOON).note([START], {}, NOON + timedelta(hours=1))
     assert state.waiting[START].not_before == NOON
 
@@ -83,12 +83,12 @@ def test_pauses_double_up_to_six_hours(attempt: int, seconds: int) -> None:
     assert pause(attempt) == timedelta(seconds=seconds)
 
 
-def test_a_cursor_that_was_never_written_is_none() -> None:
+def test_unwritten_cursor_is_empty() -> None:
     assert DateQueue.from_json(None) is None
     assert DateQueue.from_json("") is None
 
 
-def test_who_has_lost_its_cursor_uses_no_run_key_again() -> None:
+def test_lost_cursor_reuses_no_run_key() -> None:
     """Dagster skips a request with a used one, and the dates would wait for a run that ended long ago."""
     _, (before,) = DateQueue().note([START], {}, NOON).request(NOON, "sensor")
     later = NOON + timedelta(seconds=5)
@@ -106,14 +106,14 @@ def failed_runs(state: DateQueue, times: int, error: str = "no shop", now: datet
     return state
 
 
-def test_from_the_third_failed_run_in_a_row_on_dates_are_asked_for_in_vain() -> None:
+def test_third_failed_run_in_a_row_counts_as_in_vain() -> None:
     noted = DateQueue().note([START, START + DAY], {}, NOON)
     assert failed_runs(noted, 2).repeated_failures() == []
     failure = Failure(3, NOON, "run 2", "no shop")
     assert failed_runs(noted, 3).repeated_failures() == [((START, START + DAY), failure)]
 
 
-def test_what_is_new_of_a_date_does_not_make_its_failures_forgotten() -> None:
+def test_new_change_of_a_date_keeps_its_failures() -> None:
     """The shop's running date changes all the time, and gets its turn at once each time."""
     state = DateQueue()
     for number in range(4):
@@ -156,7 +156,7 @@ def test_dates_with_different_errors_are_told_apart() -> None:
     assert (other.attempts, other.since) == (3, later)
 
 
-def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
+def test_older_cursor_without_failures_can_be_read() -> None:
     written = (
         '{"asked": [["sensor:1:0", "2017-03-01", "2017-03-02", 2, "2017-06-01T12:00:00+00:00"]], "count": 1, '
         '"marks": {"raw/orders": ["id", 3]}, "waiting": [["2017-01-01", "2017-01-02", 4, "2017-06-01T12:00:00+00:00", '
@@ -173,7 +173,7 @@ def test_a_cursor_of_before_failures_were_remembered_can_be_read() -> None:
     assert state.failures[date(2017, 3, 2)] == Failure(1, NOON, "run", "no shop")
 
 
-def test_a_program_of_before_can_read_a_cursor_with_failures() -> None:
+def test_older_program_can_read_a_cursor_with_failures() -> None:
     state = failed_runs(DateQueue().note([START], {}, NOON), 3)
     written = json.loads(state.to_json())
     assert set(written) == {"asked", "count", "failures", "marks", "waiting"}

@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_told_what_is_asked_for_how_often_since_when_and_what_to_do() -> None:
+def test_report_says_what_is_requested_since_when_and_next_step() -> None:
     assert repeated_failures(SENSOR, STATE) == [ONE]
     assert ONE.in_words == (
         "2017-03-01 to 2017-03-02: 4 runs of derive_dates_job have failed since 2017-06-01 12:00 UTC"
@@ -45,11 +45,11 @@ def test_it_is_told_what_is_asked_for_how_often_since_when_and_what_to_do() -> N
     )
 
 
-def test_a_failure_now_and_then_is_not_in_vain() -> None:
+def test_occasional_failure_is_not_in_vain() -> None:
     assert repeated_failures(SENSOR, DateQueue(failures={FIRST: Failure(2, SINCE, None, "killed")})) == []
 
 
-def test_what_a_sensor_has_noted_is_there_for_who_looks_until_it_gets_through(home: Path) -> None:
+def test_sensor_notes_are_readable_until_a_run_succeeds(home: Path) -> None:
     assert saved_failures() == []
     other = RepeatedFailure("shop_changes_sensor", "capture_changes_job", FIRST, FIRST, 9, SINCE, None, "nowhere")
     save_failures(SENSOR, [ONE])
@@ -61,7 +61,7 @@ def test_what_a_sensor_has_noted_is_there_for_who_looks_until_it_gets_through(ho
     assert [path.name for path in (home / "sensors").iterdir()] == ["shop_changes_sensor.json"]
 
 
-def test_what_is_noted_already_is_not_written_again(home: Path) -> None:
+def test_known_note_is_not_written_again(home: Path) -> None:
     save_failures(SENSOR, [ONE])
     (file,) = (home / "sensors").iterdir()
     before = file.stat().st_mtime_ns, file.stat().st_ino
@@ -69,7 +69,7 @@ def test_what_is_noted_already_is_not_written_again(home: Path) -> None:
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
 
 
-def test_tables_that_are_refused_are_read_from_the_marks_of_either_sensor() -> None:
+def test_refused_tables_are_read_from_marks_of_either_sensor() -> None:
     mark = {"refused": {"since": SINCE.isoformat(), "error": "permission denied"}}
     # A table that is followed, one of an older cursor, and a version of a table of the lake.
     marks = {"orders": {"since": None, "dates": {}}, "products": {"followed": False}, "raw/orders": ["id", 3]}
@@ -79,7 +79,7 @@ def test_tables_that_are_refused_are_read_from_the_marks_of_either_sensor() -> N
     assert refused.in_words == "payments is not followed since 2017-06-01 12:00 UTC: permission denied"
 
 
-def test_refused_tables_are_there_for_who_looks_beside_what_is_in_vain(home: Path) -> None:
+def test_refused_tables_are_readable_beside_requests_in_vain(home: Path) -> None:
     refused = RefusedTable("payments", SINCE, "permission denied")
     save_failures(SENSOR, [ONE])
     save_refused("shop_changes_sensor", [refused])

@@ -29,16 +29,16 @@ def held(standing: tuple[int, ...], gone: tuple[int, ...], limit: float = 0.05) 
     return [(day.day, *rest) for day, *rest in found.select("date", "gone", "keys", "of_table").rows()]
 
 
-def test_a_few_rows_go_and_a_share_of_the_table_stands() -> None:
+def test_few_rows_are_deleted_and_a_large_share_is_held() -> None:
     assert held((100, 100), (5, 1)) == []
     assert held((100, 100), (5, 6)) == [(1, 11, 200, True), (2, 11, 200, True)]
 
 
-def test_a_date_is_held_alone() -> None:
+def test_date_is_held_alone() -> None:
     assert held((1000, 20, 19), (0, 2, 19)) == [(2, 2, 20, False)]
 
 
-def test_a_small_table_has_no_share_but_does_not_become_empty() -> None:
+def test_small_table_has_no_share_limit_but_is_never_emptied() -> None:
     assert held((10,), (9,)) == []
     assert held((10,), (10,)) == [(1, 10, 10, True)]
     assert held((1,), (1,)) == []
@@ -48,7 +48,7 @@ COUNTS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1,
 
 
 @given(counts=COUNTS, limit=st.floats(0, 1))
-def test_no_more_goes_than_is_allowed(counts: list[tuple[int, int]], limit: float) -> None:
+def test_no_more_than_the_limit_is_deleted(counts: list[tuple[int, int]], limit: float) -> None:
     standing = tuple(max(pair) for pair in counts)
     gone = tuple(min(pair) for pair in counts)
     found = held(standing, gone, limit)
@@ -64,7 +64,7 @@ def test_no_more_goes_than_is_allowed(counts: list[tuple[int, int]], limit: floa
 
 
 @given(counts=COUNTS)
-def test_everything_goes_that_is_allowed_to(counts: list[tuple[int, int]]) -> None:
+def test_everything_within_the_limit_is_deleted(counts: list[tuple[int, int]]) -> None:
     assert held(tuple(max(pair) for pair in counts), tuple(min(pair) for pair in counts), 1) == []
 
 
@@ -74,7 +74,7 @@ INSTANTS = st.integers(-20 * 24, 40 * 24).map(lambda hours: SEEN + timedelta(hou
 @given(
     versions=st.lists(st.tuples(INSTANTS, st.integers(1, 200)), min_size=1, max_size=5, unique_by=lambda one: one[1]),
 )
-def test_what_follows_a_version_wins_whatever_the_clocks(versions: list[tuple[datetime, int]]) -> None:
+def test_following_version_wins_for_any_clocks(versions: list[tuple[datetime, int]]) -> None:
     """A tombstone ends the version that counted, and no rule rejects its clock."""
     known = rows(
         RAW_ORDERS,

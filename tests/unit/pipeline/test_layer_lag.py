@@ -46,7 +46,7 @@ def seen(instant: datetime, **more: Any) -> dict[str, Any]:
     return {"captured_at": instant, **more}
 
 
-def test_an_order_that_left_its_date_and_still_stands_there_is_late(lake: Lake) -> None:
+def test_moved_order_that_still_stands_at_its_old_date_is_late(lake: Lake) -> None:
     captured(lake, [seen(LONG_AGO), seen(LATELY)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LATELY, order_date=SECOND)], [seen(LONG_AGO, order_date=SECOND)])
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}, {"order_date": SECOND}))
@@ -54,7 +54,7 @@ def test_an_order_that_left_its_date_and_still_stands_there_is_late(lake: Lake) 
 
 
 @pytest.mark.parametrize("tombstone", [True, False])
-def test_a_line_that_went_alone_is_as_late_as_that(lake: Lake, tombstone: bool) -> None:
+def test_line_that_went_alone_is_as_late_as_that(lake: Lake, tombstone: bool) -> None:
     captured(lake, [seen(LONG_AGO)], [seen(LONG_AGO), seen(LATELY)])
     # Deleted; or in quarantine.
     cleansed(lake, [seen(LONG_AGO)], [seen(LATELY, is_deleted=True)] if tombstone else [])
@@ -62,7 +62,7 @@ def test_a_line_that_went_alone_is_as_late_as_that(lake: Lake, tombstone: bool) 
     assert waiting(lake) == LayerLag([FIRST], LATELY)
 
 
-def test_what_has_waited_longest_counts(lake: Lake) -> None:
+def test_longest_waiting_row_counts(lake: Lake) -> None:
     for number, instant in enumerate((LATELY, NOW)):
         key = {"order_id": f"o{number}"}
         captured(lake, [seen(instant, **key)], [seen(LONG_AGO, **key)])
@@ -71,12 +71,12 @@ def test_what_has_waited_longest_counts(lake: Lake) -> None:
     assert waiting(lake) == LayerLag([FIRST, SECOND], LATELY)
 
 
-def test_what_nobody_knows_of_is_late_since_its_date(lake: Lake) -> None:
+def test_unknown_row_is_late_since_its_date(lake: Lake) -> None:
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}))
     assert waiting(lake) == LayerLag([FIRST], at("2020-03-02"))
 
 
-def test_a_line_that_changed_is_late_since_then_and_one_that_stands_twice_since_ever(lake: Lake) -> None:
+def test_changed_line_is_late_since_then_and_double_one_always(lake: Lake) -> None:
     captured(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LATELY, status="shipped")], [seen(LONG_AGO)])
     lake.append(ORDER_LINES, rows(ORDER_LINES, {}))
@@ -88,7 +88,7 @@ def test_a_line_that_changed_is_late_since_then_and_one_that_stands_twice_since_
     assert waiting(lake) == LayerLag([FIRST, THIRD], LONG_AGO)
 
 
-def test_a_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None:
+def test_layer_that_catches_up_during_the_look_is_not_late(lake: Lake) -> None:
     captured(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
     cleansed(lake, [seen(LONG_AGO)], [seen(LONG_AGO)])
     before = curated_totals(lake, *LINES)

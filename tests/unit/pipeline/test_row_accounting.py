@@ -18,7 +18,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"), "UTC")
 
 
-def test_a_row_that_moved_stands_for_no_versions_of_others_nor_of_its_own(lake: Lake) -> None:
+def test_moved_row_accounts_for_no_versions_at_its_old_date(lake: Lake) -> None:
     lake.append(RAW_ORDERS, rows(RAW_ORDERS, *({"captured_at": instant} for instant in (FIRST, SECOND))))
     # On the date that it left, and, with all of its versions, on the one where it counts.
     lake.append(ORDERS, rows(ORDERS, {}, {"order_date": on("2020-03-03"), "versions": 2}))
@@ -31,7 +31,7 @@ def test_a_row_that_moved_stands_for_no_versions_of_others_nor_of_its_own(lake: 
     assert found.rows() == [("o1", THIRD), ("o2", THIRD)]
 
 
-def test_a_dimension_has_a_row_for_each_version(lake: Lake) -> None:
+def test_dimension_has_a_row_for_each_version(lake: Lake) -> None:
     instants = (FIRST, SECOND, THIRD)
     lake.append(RAW_CUSTOMERS, rows(RAW_CUSTOMERS, *({"captured_at": instant} for instant in instants)))
     lake.append(CUSTOMERS, rows(CUSTOMERS, {}))

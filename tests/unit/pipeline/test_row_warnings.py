@@ -43,7 +43,7 @@ def test_each_warning_of_a_row_counts_on_its_date(tmp_path: Path) -> None:
     ]
 
 
-def test_a_code_warns_on_dates_on_which_it_was_not_valid(tmp_path: Path) -> None:
+def test_code_warns_on_dates_on_which_it_was_not_valid(tmp_path: Path) -> None:
     found = _warnings(
         tmp_path,
         ORDERS,
@@ -60,13 +60,13 @@ def test_a_code_warns_on_dates_on_which_it_was_not_valid(tmp_path: Path) -> None
     ]
 
 
-def test_a_country_that_is_no_more_warns_at_the_date_of_its_capture(tmp_path: Path) -> None:
+def test_former_country_warns_at_its_capture_date(tmp_path: Path) -> None:
     found = _warnings(tmp_path, CUSTOMERS, {"customer_id": "old", "country_code": "DD"}, {"country_code": "DE"})
     assert found == [(on("2020-03-02"), "country_code DD outside of its dates", 1, ["old"])]
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_rows_without_a_warning_say_nothing(tmp_path: Path, table: Table) -> None:
+def test_rows_without_warning_are_silent(tmp_path: Path, table: Table) -> None:
     assert _warnings(tmp_path, table, {}) == []
 
 
@@ -76,7 +76,7 @@ def test_many_rows_are_counted_and_some_named(tmp_path: Path) -> None:
     assert (count, sample) == (8, ["o0", "o1", "o2", "o3", "o4"])
 
 
-def test_the_check_says_what_and_where_to_look(tmp_path: Path) -> None:
+def test_check_says_what_and_where_to_look(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "UTC")
     stored = nw.from_native(rows(ORDERS, {"warnings": "shipped_before_ordered"}).lazy())
     lake.replace_dates([ORDERS], FIRST, LAST, lambda _: [stored])

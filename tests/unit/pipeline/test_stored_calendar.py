@@ -59,7 +59,7 @@ def daylight_for_ever() -> Calendar:
     return moved(calendar_in(ZONE), on("2026-11-02"), on("2027-03-14"), timedelta(hours=-1))
 
 
-def test_a_lake_gets_the_midnights_of_the_machine_that_writes_first(lake: Lake) -> None:
+def test_lake_gets_the_midnights_of_the_first_writer(lake: Lake) -> None:
     assert find(lake, CALENDAR) is None
     calendar = calendar_of(lake)
     assert calendar.midnights.equals(calendar_in(ZONE).midnights)
@@ -71,26 +71,26 @@ def test_a_lake_gets_the_midnights_of_the_machine_that_writes_first(lake: Lake) 
     assert kept["is_holiday"].null_count() == kept.height
 
 
-def test_a_calendar_is_written_once_whoever_asks(lake: Lake) -> None:
+def test_calendar_is_written_once(lake: Lake) -> None:
     calendars = [calendar_of(Lake(lake.url, ZONE)) for _ in range(2)]
     assert calendars[0] is calendars[1]
     assert lake.open(CALENDAR).version() == 1
 
 
-def test_of_those_who_ask_at_once_one_writes(lake: Lake) -> None:
+def test_one_of_concurrent_callers_writes_the_calendar(lake: Lake) -> None:
     with ThreadPoolExecutor(4) as threads:
         heights = list(threads.map(lambda _: stored(lake).height, range(4)))
     assert set(heights) == {(LAST - FIRST).days + 1}
     assert stored(lake)["date"].is_unique().all()
 
 
-def test_what_a_lake_has_decides_and_not_the_data_of_the_machine(lake: Lake) -> None:
+def test_stored_calendar_decides_over_machine_data(lake: Lake) -> None:
     keep(lake, daylight_for_ever())
     assert calendar_of(lake).date_of(at("2026-11-21 07:30")) == on("2026-11-21")
     assert calendar_in(ZONE).date_of(at("2026-11-21 07:30")) == on("2026-11-20")
 
 
-def test_what_was_captured_while_the_calendar_changed_is_captured_again(lake: Lake) -> None:
+def test_rows_captured_during_a_calendar_change_are_recaptured(lake: Lake) -> None:
     keep(lake, daylight_for_ever())
     calendar = calendar_of(lake)
     # Holidays move no date.
@@ -101,7 +101,7 @@ def test_what_was_captured_while_the_calendar_changed_is_captured_again(lake: La
         require_same(lake, calendar)
 
 
-def test_a_lake_that_stands_still_keeps_its_calendar(lake: Lake) -> None:
+def test_lake_that_stands_still_keeps_its_calendar(lake: Lake) -> None:
     keep(lake, daylight_for_ever())
     still = lake.snapshot()
     before = calendar_of(still)
@@ -111,13 +111,13 @@ def test_a_lake_that_stands_still_keeps_its_calendar(lake: Lake) -> None:
     assert still.versions == {CALENDAR.path: 1}
 
 
-def test_a_lake_that_stood_still_before_there_was_a_calendar_reads_the_one_that_was_written(lake: Lake) -> None:
+def test_frozen_lake_of_before_reads_the_calendar_written_since(lake: Lake) -> None:
     still = lake.snapshot()
     still.open(CALENDAR)
     assert calendar_of(still).midnights.equals(calendar_of(lake).midnights)
 
 
-def test_a_lake_in_utc_needs_no_midnights(tmp_path: Path) -> None:
+def test_lake_in_utc_needs_no_midnights(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"), "UTC")
     assert calendar_of(lake).is_utc
     assert find(lake, CALENDAR) is None
@@ -131,7 +131,7 @@ def test_a_lake_in_utc_needs_no_midnights(tmp_path: Path) -> None:
         pl.col("date") < on("2000-01-01"),
     ],
 )
-def test_a_calendar_that_is_not_whole_is_refused(lake: Lake, change: pl.Expr) -> None:
+def test_calendar_that_is_not_whole_is_refused(lake: Lake, change: pl.Expr) -> None:
     days = stored(lake).filter(change)
     lake.replace_all(CALENDAR, lambda _: nw.from_native(days.lazy()))
     with pytest.raises(LakeError, match=f"raw/calendar is not whole: found {days.height} rows, expected one for each"):
@@ -164,23 +164,21 @@ class TestHolidays:
             ("US", "2017-07-05", None),
         ],
     )
-    def test_a_holiday_has_its_name(
+    def test_holiday_has_its_name(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch, country: str, day: str, name: str | None
     ) -> None:
         monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", country)
         assert days_with_holidays(lake, on(day), on(day)).rows() == [(on(day), name is not None, name, country)]
         assert country_of(lake) == country
 
-    def test_a_country_without_known_holidays_is_refused_with_those_that_are_known(
+    def test_country_without_holidays_is_refused_with_known_ones(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "XX")
         with pytest.raises(HolidaysError, match=r"(?s)LAKEHOUSE_HOLIDAYS_COUNTRY='XX'.*DE, "):
             days_with_holidays(lake, date(2017, 1, 1), date(2017, 1, 2))
 
-    def test_a_year_that_comes_into_reach_is_added_and_changes_none_that_is_there(
-        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_new_year_is_added_and_changes_no_other(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         days_with_holidays(lake, on("2017-01-01"), on("2018-12-31"))
         told = pl.when(pl.col("date") == on("2017-07-04")).then(pl.lit("As it was")).otherwise("holiday_name")
         before = stored(lake).with_columns(holiday_name=told)
@@ -201,7 +199,7 @@ class TestHolidays:
         assert stored(lake).filter(known).equals(before.filter(known))
         assert stored(lake)["begins_at"].equals(before["begins_at"])
 
-    def test_a_lake_in_utc_has_holidays(self, tmp_path: Path) -> None:
+    def test_lake_in_utc_has_holidays(self, tmp_path: Path) -> None:
         lake = Lake(str(tmp_path / "lake"), "UTC")
         assert days_with_holidays(lake, on("2017-07-04"), on("2017-07-04")).rows() == [
             (on("2017-07-04"), True, "Independence Day", "US")
@@ -247,9 +245,7 @@ class TestApply:
         derived(lake)
         return placed
 
-    def test_the_dates_of_the_rows_that_move_are_named_until_they_are_derived(
-        self, lake: Lake, placed: dict[str, datetime]
-    ) -> None:
+    def test_dates_of_moving_rows_are_named_until_derived(self, lake: Lake, placed: dict[str, datetime]) -> None:
         assert dates_to_run(lake) == []
         changes = apply_installed(lake)
         assert changes.midnights["date"].to_list() == [on("2026-11-02") + timedelta(days=more) for more in range(133)]
@@ -271,7 +267,7 @@ class TestApply:
         assert stands_on == {key: calendar.date_of(when) for key, when in placed.items() if "quarantine" not in key}
 
     @pytest.mark.parametrize("begins_early", [True, False])
-    def test_an_order_that_enters_or_leaves_the_partitions_is_named(
+    def test_order_that_enters_or_leaves_the_partitions_is_named(
         self, lake: Lake, monkeypatch: pytest.MonkeyPatch, begins_early: bool
     ) -> None:
         monkeypatch.setenv("LAKEHOUSE_START_DATE", "2026-11-21")
@@ -287,7 +283,7 @@ class TestApply:
         assert row_accounting.row_count(lake, ORDERS) == (not begins_early)
         assert dates_to_run(lake) == []
 
-    def test_what_is_installed_already_changes_nothing(self, lake: Lake, placed: dict[str, datetime]) -> None:
+    def test_applying_installed_data_changes_nothing(self, lake: Lake, placed: dict[str, datetime]) -> None:
         apply_installed(lake)
         entries = rows_of(lake.scan(KEY_DATES))
         changes = apply_installed(lake)
@@ -295,9 +291,7 @@ class TestApply:
         assert rows_of(lake.scan(KEY_DATES)).equals(entries)
         assert entries.height == 2 * len(placed) - 2
 
-    def test_an_apply_that_broke_off_is_made_up_for_by_the_next_one(
-        self, lake: Lake, placed: dict[str, datetime]
-    ) -> None:
+    def test_interrupted_apply_is_finished_by_the_next(self, lake: Lake, placed: dict[str, datetime]) -> None:
         before = dates_to_run(lake)
         keep(lake, calendar_in(ZONE))
         apply_installed(lake)
@@ -305,9 +299,7 @@ class TestApply:
         assert calendar_in(ZONE).date_of(placed["moves"]) in set(entries["order_date"])
         assert dates_to_run(lake) != before
 
-    def test_the_country_of_the_settings_is_applied_to_the_years_that_are_there(
-        self, lake: Lake, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_configured_country_is_applied_to_existing_years(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         days_with_holidays(lake, on("2017-01-01"), on("2017-12-31"))
         monkeypatch.setenv("LAKEHOUSE_HOLIDAYS_COUNTRY", "CA")
         settings.cache_clear()
@@ -319,7 +311,7 @@ class TestApply:
         assert country_of(lake) == "CA"
         assert stored(lake)["is_holiday"].null_count() == stored(lake).height - 365
 
-    def test_a_calendar_differs_from_itself_in_nothing(self, lake: Lake) -> None:
+    def test_calendar_differs_from_itself_in_nothing(self, lake: Lake) -> None:
         days_with_holidays(lake, on("2017-01-01"), on("2017-12-31"))
         changes = compare(stored(lake), stored(lake))
         assert (changes.midnights.height, changes.holidays.height) == (0, 0)

@@ -24,19 +24,19 @@ def _lake(folder: Path, **customer: str | None) -> Lake:
     return lake
 
 
-def test_a_value_that_was_left_out_comes_back_once_its_rule_is_waived(tmp_path: Path) -> None:
+def test_omitted_value_returns_once_its_rule_is_waived(tmp_path: Path) -> None:
     lake = _lake(tmp_path, country_code=None, warnings=RULE)
     assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == [DAY]
     assert [standing.state for standing in waiver_statuses(lake, [_waiver("c1")], DAY)] == [State.TO_REPLAY]
 
 
-def test_a_value_that_stands_by_a_waiver_goes_once_that_is_withdrawn(tmp_path: Path) -> None:
+def test_value_kept_by_a_waiver_goes_once_it_is_withdrawn(tmp_path: Path) -> None:
     lake = _lake(tmp_path, country_code="XX")
     assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == []
     assert [standing.state for standing in waiver_statuses(lake, [_waiver("c1")], DAY)] == [State.IN_FORCE]
     assert dates_to_judge_again(lake, CUSTOMERS, []) == [DAY]
 
 
-def test_a_row_without_the_warning_has_nothing_to_wait_for(tmp_path: Path) -> None:
+def test_row_without_the_warning_does_not_wait(tmp_path: Path) -> None:
     lake = _lake(tmp_path, warnings="email_malformed")
     assert dates_to_judge_again(lake, CUSTOMERS, [_waiver("c1")]) == []

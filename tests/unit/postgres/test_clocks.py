@@ -18,14 +18,14 @@ DAY = timedelta(days=1)
         (90_000, "error", "its clock is 25.0 h ahead of this machine's"),
     ],
 )
-def test_a_difference_is_told_and_beyond_the_limit_an_error(
+def test_clock_difference_warns_and_beyond_limit_is_an_error(
     seconds: int, severity: str | None, found: str | None
 ) -> None:
     told = finding_of_skew("shop", timedelta(seconds=seconds), "So what.", DAY)
     assert (told and told.severity, told and told.found) == (severity, found)
 
 
-def test_without_a_limit_it_is_a_warning() -> None:
+def test_clock_difference_without_limit_is_a_warning() -> None:
     told = finding_of_skew("warehouse", 2 * DAY, "So what.")
     assert told is not None
     assert told.severity == "warning"

@@ -59,7 +59,7 @@ def change_of(base: Build) -> Build:
 
 
 class TestBase:
-    def test_a_base_is_kept_with_what_its_checks_said_and_the_older_ones_go(
+    def test_base_is_kept_with_its_checks_and_older_ones_go(
         self, tmp_path: Path, answers: Answers, dropped: list[str]
     ) -> None:
         (tmp_path / "base-fedcba9876").mkdir()
@@ -82,7 +82,7 @@ class TestBase:
             ("[]", "ImportError: no dagster", "its last words:\nImportError: no dagster"),
         ],
     )
-    def test_a_base_of_which_a_step_failed_is_none_and_is_not_kept(
+    def test_base_with_a_failed_step_is_not_kept(
         self, tmp_path: Path, answers: Answers, stdout: str, stderr: str, said: str
     ) -> None:
         answers(stdout, stderr, status=1)
@@ -91,7 +91,7 @@ class TestBase:
                 base_of(tmp_path)
         assert not list(tmp_path.glob("base-*/built.json"))
 
-    def test_another_shop_other_dates_or_other_packages_make_another_base(
+    def test_other_shop_dates_or_packages_need_another_base(
         self, tmp_path: Path, answers: Answers, dropped: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         files = ["orders_lakehouse/sample_shop/edge_cases.sql", "pr_checks/shop.py", "requirements.txt"]
@@ -122,13 +122,13 @@ class TestChange:
         answers(backfill())
         return base_of(tmp_path)
 
-    def test_what_its_runs_told_is_put_together(self, answers: Answers, base: Build) -> None:
+    def test_reports_of_its_runs_are_merged(self, answers: Answers, base: Build) -> None:
         upkeep = {**HELD, "success": False, "checks": [], "errors": {"keeps_up": "no shop"}}
         answers(json.dumps({"runs": [HELD, upkeep], "declared": DECLARED}))
         found = change_of(base)
         assert (found.ran, len(found.checks), found.errors) == (True, 1, {"keeps_up": "no shop"})
 
-    def test_a_run_that_fails_without_a_word_has_failed(self, answers: Answers, base: Build) -> None:
+    def test_run_failing_without_message_has_failed(self, answers: Answers, base: Build) -> None:
         answers(json.dumps({"runs": [{**HELD, "success": False, "checks": []}], "declared": []}))
         found = change_of(base)
         assert found.errors.keys() == {"run"}
@@ -141,14 +141,12 @@ class TestChange:
             ("", "it ended with status -9 and no word"),
         ],
     )
-    def test_a_run_that_breaks_off_has_made_nothing(
-        self, answers: Answers, base: Build, stderr: str, said: str
-    ) -> None:
+    def test_run_that_breaks_off_has_made_nothing(self, answers: Answers, base: Build, stderr: str, said: str) -> None:
         answers(stderr=stderr, status=-9)
         found = change_of(base)
         assert (found.ran, found.errors) == (False, {"run": said})
 
-    def test_a_project_that_dbt_cannot_read_makes_nothing(self, base: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_project_unreadable_to_dbt_makes_nothing(self, base: Build, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreadable(_: Build) -> None:
             raise BuildError("no such macro")
 
@@ -166,7 +164,7 @@ class TestChange:
         (["cleansed", "curated", "warehouse", "marts"], {"raw/orders"}, 1),
     ],
 )
-def test_what_is_made_anew_begins_without_what_stood_there_and_what_was_found_of_it(
+def test_rebuilt_tables_begin_without_rows_and_check_results(
     tmp_path: Path, made: list[str], tables: set[str], assets: int
 ) -> None:
     before, after = tmp_path / "before", tmp_path / "after"

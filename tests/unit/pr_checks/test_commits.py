@@ -20,7 +20,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_change_begins_where_it_left_its_base_whatever_the_base_became(repository: Path) -> None:
+def test_change_begins_where_it_left_its_base(repository: Path) -> None:
     began = git(repository, "rev-parse", "main")
     git(repository, "checkout", "main")
     (repository / "third.txt").write_text("")
@@ -33,7 +33,7 @@ def test_a_change_begins_where_it_left_its_base_whatever_the_base_became(reposit
     assert found.label == found.change[:10]
 
 
-def test_what_is_not_committed_belongs_to_the_change_and_what_git_does_not_know_does_not(
+def test_uncommitted_files_belong_to_the_change_untracked_do_not(
     repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (repository / "first.txt").write_text("otherwise")
@@ -51,7 +51,7 @@ def test_what_is_not_committed_belongs_to_the_change_and_what_git_does_not_know_
     }
 
 
-def test_a_base_that_is_not_there_is_an_error_that_says_what_to_do(repository: Path) -> None:
+def test_missing_base_is_an_error_with_next_step(repository: Path) -> None:
     with pytest.raises(CommitError, match=r"no common history of 'nowhere'.*fetch it first"):
         sides(repository, "nowhere")
     git(repository, "checkout", "--orphan", "stranger")

@@ -13,7 +13,7 @@ def rows(**columns: list[object]) -> pl.DataFrame:
     return pl.DataFrame({"id": ["a", "b", "c"], "amount": [1, 2, 3], "note": ["x", None, "z"], **columns})
 
 
-def test_the_same_rows_are_the_same_whoever_wrote_them() -> None:
+def test_same_rows_are_the_same_whoever_wrote_them() -> None:
     found = compare("t", BEFORE, rows(run_id=["now"] * 3).reverse(), ["id"])
     assert found.same
     assert (found.before, found.after, found.changed, found.totals) == (3, 3, 0, {})
@@ -28,14 +28,14 @@ def test_rows_are_told_apart_by_key_and_cells_by_column() -> None:
     assert found.totals == {"amount": ("6", "9")}
 
 
-def test_where_the_key_is_none_rows_are_compared_as_a_whole() -> None:
+def test_rows_without_unique_key_are_compared_whole() -> None:
     twice = rows(id=["a", "a", "b"])
     found = compare("t", twice, rows(id=["a", "a", "b"], amount=[1, 4, 3]), ["id"])
     assert found.key == ("id", "amount", "note")
     assert (found.added["amount"].to_list(), found.removed["amount"].to_list(), found.changed) == ([4], [2], 0)
 
 
-def test_a_row_too_many_is_one_row() -> None:
+def test_row_too_many_is_one_row() -> None:
     alone = pl.DataFrame({"id": ["a"]})
     found = compare("t", alone, pl.concat([alone, alone, alone]), ["id"])
     assert (found.added.height, found.removed.height) == (2, 0)
@@ -48,7 +48,7 @@ def test_columns_that_come_go_or_change_their_type_are_named() -> None:
     assert found.cells.filter(key="c").rows() == [("c", "amount", "3", "3.5")]
 
 
-def test_a_table_that_a_side_lacks_is_all_new_or_all_gone() -> None:
+def test_table_that_a_side_lacks_is_all_new_or_all_gone() -> None:
     nothing = pl.DataFrame()
     found = compare("t", nothing, BEFORE, ["id"])
     assert (found.key, found.before, found.after, found.added.height) == (("id",), 0, 3, 3)
@@ -61,7 +61,7 @@ def test_a_table_that_a_side_lacks_is_all_new_or_all_gone() -> None:
     assert (others.added.height, others.removed.height) == (1, 3)
 
 
-def test_the_rows_of_a_quarantine_that_a_side_lacks_change_sides() -> None:
+def test_rows_of_a_quarantine_that_a_side_lacks_change_sides() -> None:
     rejected = pl.DataFrame({"id": ["a"], "updated_at": ["1st"], "reasons": ["late"]})
     for key in (["id", "updated_at"], []):
         new = compare("quarantine/refunds", pl.DataFrame(), rejected, key)
@@ -70,7 +70,7 @@ def test_the_rows_of_a_quarantine_that_a_side_lacks_change_sides() -> None:
         assert moved([gone])["side"].to_list() == ["passes now"]
 
 
-def test_a_sum_of_small_integers_is_the_whole_sum() -> None:
+def test_sum_of_small_integers_is_the_whole_sum() -> None:
     many = pl.DataFrame({"id": ["a", "b"], "quantity": [2**31 - 1, 5]}, {"id": pl.String, "quantity": pl.Int32})
     found = compare("t", many.with_columns(quantity=pl.lit(1, pl.Int32)), many, ["id"])
     assert found.totals == {"quantity": ("2", "2147483652")}
@@ -84,7 +84,7 @@ FRAMES = st.lists(
 
 
 @given(FRAMES, FRAMES)
-def test_the_numbers_add_up(before: pl.DataFrame, after: pl.DataFrame) -> None:
+def test_numbers_add_up(before: pl.DataFrame, after: pl.DataFrame) -> None:
     found = compare("t", before, after, ["id"])
     assert found.before + found.added.height - found.removed.height == found.after
     assert found.same == before.sort("id").equals(after.sort("id"))

@@ -26,7 +26,7 @@ from pr_checks.impact import LAYERS, changed_models, from_first, reached_layers
         ("requirements.txt", LAYERS),
     ],
 )
-def test_what_imports_a_file_is_made_anew_and_all_that_follows(file: str, made: tuple[str, ...]) -> None:
+def test_importers_of_a_file_and_later_tables_are_rebuilt(file: str, made: tuple[str, ...]) -> None:
     assert from_first(reached_layers([file])) == made
 
 

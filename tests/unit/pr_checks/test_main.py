@@ -45,7 +45,7 @@ def end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> End:
     ("found", "status"),
     [(NOTHING, 0), (replace(NOTHING, breaks=["a break"]), 1), (replace(NOTHING, errors={"facts": "failed"}), 1)],
 )
-def test_a_verdict_is_reported_and_is_the_status(
+def test_verdict_is_reported_and_is_the_status(
     end: End, tmp_path: Path, capsys: pytest.CaptureFixture[str], found: Findings, status: int
 ) -> None:
     assert end(found) == status
@@ -61,7 +61,7 @@ def test_a_verdict_is_reported_and_is_the_status(
         (click.ClickException("odd"), "Error: odd\n"),
     ],
 )
-def test_what_is_no_verdict_has_a_status_of_its_own(
+def test_outcome_without_verdict_has_its_own_status(
     end: End, tmp_path: Path, capsys: pytest.CaptureFixture[str], raised: BaseException, said: str
 ) -> None:
     assert end(raised) == 2
@@ -69,7 +69,7 @@ def test_what_is_no_verdict_has_a_status_of_its_own(
     assert not (tmp_path / "reports").exists()
 
 
-def test_what_cannot_be_understood_is_no_verdict_and_help_is_no_failure(end: End) -> None:
+def test_unknown_option_is_no_verdict_and_help_no_failure(end: End) -> None:
     assert end(NOTHING, "--nonsense") == 2
     assert end(NOTHING, "--help") == 0
 

@@ -12,7 +12,7 @@ from pr_checks.report import markdown
 from tests.support.findings import CHECK, HOLDS, JUDGED, LINES, NOTHING
 
 
-def test_of_a_change_that_changes_nothing_there_is_little_to_say() -> None:
+def test_change_without_effect_has_a_short_report() -> None:
     said = markdown(NOTHING)
     assert NOTHING.holds
     assert "**✅ 1 check: none fails. No table differs.**" in said
@@ -23,7 +23,7 @@ def test_of_a_change_that_changes_nothing_there_is_little_to_say() -> None:
         assert absent not in said
 
 
-def test_other_data_is_told_and_no_failure() -> None:
+def test_changed_data_is_reported_and_no_failure() -> None:
     after = pl.DataFrame({"order_id": ["o1", "o3"], "total_price": [1, 5]}).with_columns(
         total_price=pl.when(order_id="o1").then(7).otherwise("total_price")
     )
@@ -42,7 +42,7 @@ def test_other_data_is_told_and_no_failure() -> None:
     assert "| `total_price` | 3 | 12 |" in said
 
 
-def test_a_failed_check_says_where_what_and_since_when() -> None:
+def test_failed_check_reports_place_finding_and_age() -> None:
     fails = {**HOLDS, "passed": False}
     found = {"asset": "cleansed/orders", "check_name": "orders_contract", "passed": False, "severity": "ERROR"}
     judged = pl.DataFrame(
@@ -70,7 +70,7 @@ def test_a_failed_check_says_where_what_and_since_when() -> None:
     assert "0 hold, 1 warn, 0 fail." in markdown(warned)
 
 
-def test_a_step_that_failed_and_a_contract_that_breaks_are_failures() -> None:
+def test_failed_step_and_broken_contract_are_failures() -> None:
     failed = replace(NOTHING, errors={"facts": "dbt failed:\nno such column"}, checks=[], made=("cleansed",))
     assert not failed.holds
     assert "- step `facts`: dbt failed: no such column" in markdown(failed)
@@ -93,7 +93,7 @@ def test_rows_that_change_sides_are_counted_by_reason() -> None:
     assert "| passes now | `orders` | `odd` | 1 | b |" in markdown(replace(NOTHING, tables=[found]))
 
 
-def test_a_check_that_is_gone_or_never_ran_is_told_whatever_was_made() -> None:
+def test_removed_or_unrun_check_is_reported() -> None:
     known = [
         CHECK,
         ("cleansed/orders", "stands_once"),
@@ -110,7 +110,7 @@ def test_a_check_that_is_gone_or_never_ran_is_told_whatever_was_made() -> None:
     assert "Without a result: `cleansed/orders` stands_once, `raw/orders` agrees_with_shop, `raw/orders` raw_m" in anew
 
 
-def test_of_a_change_that_could_not_be_made_nothing_is_said_of_its_data() -> None:
+def test_change_that_failed_to_build_has_no_data_report() -> None:
     said = markdown(
         replace(
             NOTHING,
@@ -141,7 +141,7 @@ def test_of_a_change_that_could_not_be_made_nothing_is_said_of_its_data() -> Non
         assert absent not in said
 
 
-def test_a_table_that_a_failure_kept_from_being_made_is_not_said_to_have_lost_its_rows() -> None:
+def test_table_not_built_after_a_failure_is_not_called_empty() -> None:
     rejected = pl.DataFrame({"order_id": ["a"], "reasons": ["late"]})
     tables = [
         compare("curated/order_lines", LINES, LINES, ["order_id"]),
@@ -158,7 +158,7 @@ def test_a_table_that_a_failure_kept_from_being_made_is_not_said_to_have_lost_it
     assert "| passes now | `orders` | `late` | 1 | a |" in meant
 
 
-def test_of_many_files_that_git_does_not_know_some_are_named() -> None:
+def test_some_of_many_untracked_files_are_named() -> None:
     said = markdown(replace(NOTHING, untracked=[f"{number}.csv" for number in range(900)]))
     assert "left out: 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 895 more.\n" in said
 
@@ -199,7 +199,7 @@ def test_contracts_are_compared_in_words() -> None:
         ({"type": "Int64", "description": "Number"}, "type String → Int64; description Key → Number"),
     ],
 )
-def test_of_a_column_in_a_contract_what_differs_is_told_alone(facets: dict[str, object], told: str) -> None:
+def test_changed_column_of_a_contract_shows_only_differences(facets: dict[str, object], told: str) -> None:
     column = {"type": "String", "nullable": True, "description": "Key", "unit": None, "personal": False}
     table = {"version": "1", "key": [], "partitioned_by": None, "rules": {}}
     before, after = ({**table, "columns": {"order_id": of}} for of in (column, {**column, **facets}))

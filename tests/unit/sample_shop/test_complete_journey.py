@@ -45,7 +45,7 @@ def test_lines_are_numbered_in_their_basket_by_product() -> None:
     assert numbered == [(1, 1, 9), (1, 2, 10), (2, 1, 4), (2, 2, 30)]
 
 
-def test_an_order_item_has_the_types_of_the_table_and_the_time_of_the_sale() -> None:
+def test_order_item_has_table_types_and_the_time_of_the_sale() -> None:
     items = order_items(sale_lines(transactions((5, 8, 3, 4.0, 0.6, 0.25, 0.1))))
     expected = pl.DataFrame(
         {
@@ -62,7 +62,7 @@ def test_an_order_item_has_the_types_of_the_table_and_the_time_of_the_sale() -> 
     assert_frame_equal(items, expected)
 
 
-def test_the_undivided_amount_is_the_price_of_a_line_without_quantity() -> None:
+def test_whole_amount_is_the_price_of_a_line_without_quantity() -> None:
     items = order_items(sale_lines(transactions((1, 1, 0, 2.61, 0.86, 1.0, 0.0), (2, 1, 0, 0.0, 0.0, 2.0, 0.0))))
     assert items["unit_price"].to_list() == [Decimal("3.4700"), Decimal("0.0000")]
     assert items["discount"].to_list() == [Decimal("1.86"), Decimal("2.00")]
@@ -88,7 +88,7 @@ def test_integers_become_decimals_exactly(units: int, scale: int) -> None:
     assert made == Decimal(units).scaleb(-scale)
 
 
-def test_a_basket_is_worth_its_valid_lines() -> None:
+def test_basket_is_worth_its_valid_lines() -> None:
     lines = sale_lines(
         transactions(
             (1, 1, 2, 5.0, 1.0, 0.5, 0.0),  # 4.50
@@ -134,16 +134,14 @@ def test_products_are_named_by_type_and_size(priced: pl.DataFrame) -> None:
     assert names == {"1": "BUNS 6 CT", "2": None, "3": "BAGS", "9": "ROLLS", "100": "ROLLS 12 OZ"}
 
 
-def test_products_cost_the_median_of_their_lines_else_of_their_category_else_of_all(priced: pl.DataFrame) -> None:
+def test_product_price_is_median_of_lines_or_category_or_all(priced: pl.DataFrame) -> None:
     prices = dict(priced.select("product_id", "unit_price").iter_rows())
     of_lines, other = Decimal("1.03"), Decimal("3.00")  # (1.00 + 1.05) / 2 = 1.025, half up
     of_products = Decimal("2.01")  # (1.025 + 3.00) / 2 = 2.0125
     assert prices == {"1": of_products, "2": of_products, "3": of_products, "9": other, "100": of_lines}
 
 
-def test_products_were_last_changed_before_the_year_and_the_same_at_every_build(
-    catalogue: pl.DataFrame, priced: pl.DataFrame
-) -> None:
+def test_product_changes_lie_before_the_year_and_are_stable(catalogue: pl.DataFrame, priced: pl.DataFrame) -> None:
     changed = priced["updated_at"]
     assert changed.is_between(datetime(2016, 7, 1, tzinfo=UTC), datetime(2017, 1, 1, tzinfo=UTC), closed="left").all()
     assert changed.n_unique() == priced.height

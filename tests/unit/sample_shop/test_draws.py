@@ -19,7 +19,7 @@ def splitmix64(key: int, salt: int) -> int:
 
 
 @given(st.integers(0, 2**63 - 1), st.text())
-def test_a_draw_is_splitmix64_salted_with_its_purpose(key: int, purpose: str) -> None:
+def test_draw_is_splitmix64_salted_with_its_purpose(key: int, purpose: str) -> None:
     salt = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "big")
     drawn = pl.select(draw(pl.lit(key), purpose)).item()
     assert drawn == (splitmix64(key, salt) >> 11) / 2**53

@@ -40,7 +40,7 @@ def shop_payments(events: pl.DataFrame) -> pl.DataFrame:
     return payments(events)
 
 
-def test_two_builds_are_identical_whatever_the_order_of_the_baskets(sold: pl.DataFrame, events: pl.DataFrame) -> None:
+def test_two_builds_are_identical_for_any_order_of_baskets(sold: pl.DataFrame, events: pl.DataFrame) -> None:
     again = order_events(sold.reverse())
     assert_frame_equal(orders(again), orders(events), check_row_order=False)
     assert_frame_equal(payments(again), payments(events))
@@ -52,7 +52,7 @@ def test_every_status_occurs(shop_orders: pl.DataFrame, shop_payments: pl.DataFr
     assert set(shop_payments["method"]) == {"card", "paypal", "voucher", "transfer", "cash", "other"}
 
 
-def test_about_two_percent_are_cancelled_and_one_and_a_half_returned(sold: pl.DataFrame) -> None:
+def test_shares_of_cancelled_and_returned_orders_are_as_stated(sold: pl.DataFrame) -> None:
     much_later = order_events(sold, snapshot_at=SNAPSHOT_AT + timedelta(days=60))
     counts = dict(much_later["status"].value_counts().iter_rows())
     assert set(counts) == {"delivered", "cancelled", "returned"}
@@ -66,16 +66,14 @@ def test_nothing_is_later_than_the_snapshot(shop_orders: pl.DataFrame, shop_paym
         assert max(instant for instant in latest if instant) <= SNAPSHOT_AT
 
 
-def test_what_happened_by_an_earlier_snapshot_is_what_the_later_one_knows_of_it(
-    sold: pl.DataFrame, events: pl.DataFrame
-) -> None:
+def test_later_snapshot_agrees_with_an_earlier_one(sold: pl.DataFrame, events: pl.DataFrame) -> None:
     earlier_at = SNAPSHOT_AT - timedelta(days=5)
     instants = ("paid_at", "shipped_at", "delivered_at", "returned_at", "cancelled_at")
     cut = [pl.when(pl.col(name) <= earlier_at).then(pl.col(name)).alias(name) for name in instants]
     assert_frame_equal(order_events(sold, earlier_at).select(instants), events.select(cut))
 
 
-def test_the_events_of_an_order_are_in_order(events: pl.DataFrame) -> None:
+def test_events_of_an_order_are_in_order(events: pl.DataFrame) -> None:
     steps = ("ordered_at", "paid_at", "shipped_at", "delivered_at", "returned_at")
     for before, after in pairwise(steps):
         happened = events.filter(pl.col(after).is_not_null())
@@ -86,7 +84,7 @@ def test_the_events_of_an_order_are_in_order(events: pl.DataFrame) -> None:
     assert (cancelled["cancelled_at"] > cancelled.select(pl.max_horizontal("ordered_at", "paid_at")).to_series()).all()
 
 
-def test_the_status_agrees_with_the_times(shop_orders: pl.DataFrame) -> None:
+def test_status_agrees_with_the_times(shop_orders: pl.DataFrame) -> None:
     shipped = shop_orders["shipped_at"].is_not_null()
     delivered = shop_orders["delivered_at"].is_not_null()
     status = shop_orders["status"]
@@ -94,7 +92,7 @@ def test_the_status_agrees_with_the_times(shop_orders: pl.DataFrame) -> None:
     assert (delivered == status.is_in(["delivered", "returned"])).all()
 
 
-def test_the_change_clock_is_the_time_of_the_last_event(shop_orders: pl.DataFrame) -> None:
+def test_change_clock_is_the_time_of_the_last_event(shop_orders: pl.DataFrame) -> None:
     clock_of = {"placed": "ordered_at", "shipped": "shipped_at", "delivered": "delivered_at"}
     for status, column in clock_of.items():
         those = shop_orders.filter(pl.col("status") == status)
@@ -142,7 +140,7 @@ def test_payments_of_an_order_are_in_order(shop_orders: pl.DataFrame, shop_payme
     assert shop_payments["paid_at"].is_not_null().eq(shop_payments["status"].is_in(["captured", "refunded"])).all()
 
 
-def test_an_order_is_just_placed_before_anybody_could_pay() -> None:
+def test_order_is_just_placed_before_anybody_could_pay() -> None:
     at = datetime(2017, 6, 1, tzinfo=UTC)
     baskets = pl.DataFrame({"basket_id": [1], "household_id": [2], "ordered_at": [at], "amount_cents": [999]})
     order = orders(order_events(baskets.cast({"ordered_at": TIMESTAMP}), snapshot_at=at)).row(0, named=True)

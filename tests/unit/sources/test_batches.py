@@ -64,7 +64,7 @@ def test_batches_hold_every_row_once_and_no_more_than_they_may(
     assert all(ends < begins for (_, ends), (begins, _) in zip(source.read_dates, source.read_dates[1:], strict=False))
 
 
-def test_the_first_rows_tell_how_many_dates_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_rows_tell_how_many_dates_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_FIRST_ROWS", PIECE_ROWS)
     source = Source({day: [1_000] * PIECE_ROWS for day in days(FIRST, FIRST + timedelta(days=9))})
     assert [len(dates_of(batch)) for batch in source.batches(1_000, 30_000)] == [3, 3, 3, 1]
@@ -72,12 +72,12 @@ def test_the_first_rows_tell_how_many_dates_are_read_together(monkeypatch: pytes
     assert [(last - first).days for first, last in source.read_dates] == [0, 1, 2, 2, 21]
 
 
-def test_ordinary_dates_come_in_as_few_batches_as_their_rows_allow() -> None:
+def test_ordinary_dates_come_in_the_fewest_batches() -> None:
     source = Source({day: [10] * PIECE_ROWS for day in days(FIRST, FIRST + timedelta(days=9))})
     assert [len(dates_of(batch)) for batch in source.batches(PIECE_ROWS * 4, 1_000_000)] == [4, 4, 2]
 
 
-def test_where_there_are_no_rows_nothing_is_read() -> None:
+def test_dates_without_rows_are_not_read() -> None:
     source = Source({})
     assert source.batches(10, 1_000) == []
     assert source.read_dates == []
@@ -85,6 +85,6 @@ def test_where_there_are_no_rows_nothing_is_read() -> None:
 
 @pytest.mark.usefixtures("clean_settings")
 @pytest.mark.parametrize(("gigabytes", "size"), [("1", 37_500_000), ("2.7", 250_000_000), ("64", 500_000_000)])
-def test_a_batch_is_as_large_as_the_memory_allows(gigabytes: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_is_as_large_as_the_memory_allows(gigabytes: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKEHOUSE_MEMORY_GB", gigabytes)
     assert batch_bytes() == size

@@ -31,18 +31,18 @@ def _weeks(*numbers: int) -> dict[date, int]:
     return {DAY - week * WEEK: number for week, number in enumerate(numbers, start=1)}
 
 
-def test_a_date_without_any_sales_is_the_most_unusual_of_all() -> None:
+def test_date_without_any_sales_is_the_most_unusual_of_all() -> None:
     beside = _beside(_weeks(100, 110, 90, 100))
     assert beside.select("measure", "value").rows() == [("net", 0), ("orders", 0)]
     assert (beside["score"] < -9).all()
 
 
 @pytest.mark.parametrize("weeks", [0, 3])
-def test_few_weekdays_say_nothing(weeks: int) -> None:
+def test_few_weekdays_are_not_judged(weeks: int) -> None:
     assert _beside({**_weeks(*[100] * weeks), DAY: 5}).is_empty()
 
 
-def test_other_weekdays_and_what_is_longer_ago_are_not_asked() -> None:
+def test_other_weekdays_and_older_dates_are_ignored() -> None:
     others = {DAY - timedelta(days=days): 5 for days in range(1, 80) if days % 7}
     long_ago = {DAY - weeks * WEEK: 5 for weeks in (9, 10)}
     beside = _beside({**others, **long_ago, **_weeks(*[100] * 8), DAY: 100}).filter(measure="orders")
@@ -50,9 +50,7 @@ def test_other_weekdays_and_what_is_longer_ago_are_not_asked() -> None:
 
 
 @pytest.mark.parametrize(("usual", "orders", "score"), [(100, 104, 0.4), (100, 100, 0), (0, 0, 0), (0, 3, 3)])
-def test_weekdays_that_were_all_alike_do_not_make_the_least_change_an_alarm(
-    usual: int, orders: int, score: float
-) -> None:
+def test_identical_weekdays_do_not_make_small_changes_alarms(usual: int, orders: int, score: float) -> None:
     beside = _beside({**_weeks(*[usual] * 8), DAY: orders}).filter(measure="orders")
     assert beside["score"].to_list() == [pytest.approx(score)]
 
@@ -93,7 +91,7 @@ def _shifts(of_date: Mapping[str, int], before: Mapping[str, int]) -> pl.DataFra
     return collected(mix_shifts(on_polars(frame), DAY, DAY)).sort("value")
 
 
-def test_the_index_of_two_values() -> None:
+def test_index_of_two_values() -> None:
     shifts = _shifts({"card": 400, "cash": 600}, {"card": 5_000, "cash": 5_000})
     assert shifts["shift"].to_list() == [
         pytest.approx((0.4 - 0.5) * math.log(0.4 / 0.5), rel=0.02),
@@ -101,13 +99,13 @@ def test_the_index_of_two_values() -> None:
     ]
 
 
-def test_a_value_that_is_new_and_one_that_is_gone_are_shifts() -> None:
+def test_new_and_missing_values_are_shifts() -> None:
     shifts = _shifts({"a": 500, "new": 500}, {"a": 5_000, "gone": 5_000})
     assert [shift > 1 for shift in shifts["shift"]] == [False, True, True]
 
 
 @pytest.mark.parametrize(("of_date", "before"), [(199, 10_000), (10_000, 199)])
-def test_a_few_rows_say_nothing(of_date: int, before: int) -> None:
+def test_few_rows_are_not_judged(of_date: int, before: int) -> None:
     assert _shifts({"a": of_date}, {"b": before}).is_empty()
 
 
@@ -124,7 +122,7 @@ _MIX = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2_000))
 
 @settings(max_examples=40)
 @given(_MIX, _MIX)
-def test_the_index_is_that_of_plain_arithmetic(of_date: dict[str, int], before: dict[str, int]) -> None:
+def test_index_is_that_of_plain_arithmetic(of_date: dict[str, int], before: dict[str, int]) -> None:
     found = _shifts(of_date, before)
     total, total_before = sum(of_date.values()), sum(before.values())
     if min(total, total_before) < 200:

@@ -61,13 +61,13 @@ def test_text_is_cleaned(
 
 
 @pytest.mark.parametrize("clean", [c.trimmed, c.upper, c.lower, c.key_or_null])
-def test_a_cleaned_column_keeps_its_name(clean: Callable[[str], nw.Expr], lazily: Lazily) -> None:
+def test_cleaned_column_keeps_its_name(clean: Callable[[str], nw.Expr], lazily: Lazily) -> None:
     assert lazily(pl.DataFrame({"x": ["a"]})).select(clean("x")).collect_schema().names() == ["x"]
 
 
 @given(st.lists(st.text(), min_size=1))
 @settings(max_examples=40)
-def test_trimming_does_the_same_twice_as_once_and_leaves_no_blank(texts: list[str]) -> None:
+def test_trimming_is_idempotent_and_leaves_no_blank(texts: list[str]) -> None:
     once = _cleaned(on_polars, texts, pl.String, c.trimmed("x"))
     assert _cleaned(on_polars, once, pl.String, c.trimmed("x")) == once
     assert "" not in once
@@ -131,7 +131,7 @@ def _unit(kind: tuple[int, int]) -> Decimal:
         (None, (18, 2), None),
     ],
 )
-def test_a_number_that_arrived_as_text_is_read_exactly_or_told_apart(
+def test_number_as_text_is_read_exactly_or_marked(
     lazily: Lazily, text: str | None, kind: tuple[int, int], expected: str | None
 ) -> None:
     assert _read(lazily, [text], kind) == [expected]
@@ -157,9 +157,7 @@ _ROUND = st.tuples(st.integers(-(10**17), 10**17), st.integers(0, 4)).map(lambda
     st.sampled_from([MONEY, PRICE, QUANTITY]),
 )
 @settings(max_examples=150)
-def test_every_number_as_postgres_prints_it_is_read_exactly_or_told_apart(
-    texts: list[str], kind: tuple[int, int]
-) -> None:
+def test_number_as_postgres_prints_it_is_read_exactly_or_marked(texts: list[str], kind: tuple[int, int]) -> None:
     expected = [_exactly(text, kind) for text in texts]
     assert [_plain(one) for one in _read(on_polars, [*texts], kind)] == [_plain(one) for one in expected]
 
@@ -172,7 +170,7 @@ def _plain(number: str) -> str:
 @pytest.mark.parametrize(
     ("found", "expected"), [("UK", "GB"), (" uk ", "GB"), ("el", "GR"), ("gb", "GB"), ("UKR", "UKR"), ("", None)]
 )
-def test_an_alias_of_a_code_becomes_the_code(lazily: Lazily, found: str, expected: str | None) -> None:
+def test_alias_of_a_code_becomes_the_code(lazily: Lazily, found: str, expected: str | None) -> None:
     written = collected(lazily(pl.DataFrame({"x": [found]})).with_columns(c.upper("x")))["x"].to_list()
     assert _cleaned(lazily, [*written, None], pl.String, c.without_alias("x", COUNTRY_ALIASES)) == [expected, None]
 
@@ -216,7 +214,7 @@ def _dates(instants: list[datetime | None], timezone: str) -> list[date | None]:
         ("2019-12-31T18:15:00+00:00", "Asia/Kathmandu", "2020-01-01"),
     ],
 )
-def test_an_instant_has_the_date_of_the_clock_on_the_wall(instant: str, timezone: str, expected: str) -> None:
+def test_instant_has_the_date_of_the_clock_on_the_wall(instant: str, timezone: str, expected: str) -> None:
     assert _dates([at(instant), None], timezone) == [on(expected), None]
 
 
@@ -243,14 +241,14 @@ def test_every_instant_has_the_date_that_the_calendar_gives_it(
     assert dated["made"].to_list() == [*map(calendar.date_of, instants), None]
 
 
-def test_dates_do_not_depend_on_the_order_of_instants_within_a_day() -> None:
+def test_dates_do_not_depend_on_the_order_of_instants() -> None:
     midnight = datetime(2020, 3, 29, tzinfo=ZoneInfo("Europe/Berlin"))
     hours = [midnight.astimezone(UTC) + timedelta(hours=hour) for hour in range(23)]
     assert set(_dates([*hours], "Europe/Berlin")) == {date(2020, 3, 29)}
     assert _dates([hours[-1] + timedelta(hours=1)], "Europe/Berlin") == [date(2020, 3, 30)]
 
 
-def test_an_integer_that_does_not_fit_32_bits_is_null(lazily: Lazily) -> None:
+def test_integer_that_does_not_fit_32_bits_is_null(lazily: Lazily) -> None:
     values = [0, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**63 - 1, None]
     assert _cleaned(lazily, values, pl.Int64, c.integer("x")) == [0, 2**31 - 1, None, -(2**31), None, None, None]
     assert collected(on_polars(pl.DataFrame({"x": [1]})).select(c.integer("x"))).schema == {"x": pl.Int32}

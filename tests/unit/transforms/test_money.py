@@ -66,7 +66,7 @@ def _line(quantity: str, unit_price: str, discount: str, currency: str | None = 
         (("1", "1.235", "0", "no currency"), "1.24"),
     ],
 )
-def test_a_total_is_rounded_half_away_from_zero_to_the_minor_unit(
+def test_total_is_rounded_half_away_from_zero_to_minor_unit(
     lazily: Lazily, line: tuple[Any, ...], expected: str
 ) -> None:
     assert _totals(lazily, [_line(*line)]) == [Decimal(expected)]
@@ -81,7 +81,7 @@ def test_a_total_is_rounded_half_away_from_zero_to_the_minor_unit(
         (("1", "0", "98999999999999.00"), "-98999999999999.00"),
     ],
 )
-def test_a_total_is_exact_up_to_the_largest_that_fits(line: tuple[Any, ...], expected: str) -> None:
+def test_total_is_exact_up_to_the_largest_that_fits(line: tuple[Any, ...], expected: str) -> None:
     assert _totals(on_polars, [_line(*line)]) == [Decimal(expected)]
 
 
@@ -100,7 +100,7 @@ def _exactly(quantity: Decimal, unit_price: Decimal, discount: Decimal, currency
 @given(st.lists(st.tuples(_QUANTITIES, _PRICES, _DISCOUNTS, _CURRENCIES), min_size=1, max_size=100))
 @example([_line("2", "0.0025", "0"), _line("-2", "0.0025", "0"), _line("-1", "0.5", "0", "JPY")])
 @settings(max_examples=150)
-def test_every_total_that_fits_is_that_of_exact_decimals_and_every_other_is_null(lines: list[Any]) -> None:
+def test_total_equals_exact_decimals_or_is_null(lines: list[Any]) -> None:
     for line, found in zip(lines, _totals(on_polars, [*lines]), strict=True):
         quantity, unit_price, discount, _ = line
         gross = abs(quantity * unit_price)
@@ -112,7 +112,7 @@ def test_every_total_that_fits_is_that_of_exact_decimals_and_every_other_is_null
 
 
 @pytest.mark.parametrize("absent", [0, 1, 2])
-def test_a_total_without_one_of_its_parts_is_null(lazily: Lazily, absent: int) -> None:
+def test_total_without_one_of_its_parts_is_null(lazily: Lazily, absent: int) -> None:
     parts: list[Any] = [Decimal(1), Decimal("1.0000"), Decimal("0.00"), "EUR"]
     parts[absent] = None
     assert _totals(lazily, [(parts[0], parts[1], parts[2], parts[3])]) == [None]
@@ -132,6 +132,6 @@ def test_a_total_without_one_of_its_parts_is_null(lazily: Lazily, absent: int) -
         _line("1", "1", "0.00001"),
     ],
 )
-def test_a_line_that_cannot_be_real_is_null_and_leaves_its_neighbours_alone(absurd: Line) -> None:
+def test_impossible_line_is_null_and_leaves_its_neighbours(absurd: Line) -> None:
     sane = _line("3", "2.5000", "0.50")
     assert _totals(on_polars, [sane, absurd, sane]) == [Decimal("7.00"), None, Decimal("7.00")]

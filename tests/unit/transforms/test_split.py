@@ -78,14 +78,14 @@ def test_no_rows_split_into_no_rows(table: Table) -> None:
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_a_tombstone_is_not_judged(table: Table) -> None:
+def test_tombstone_is_not_judged(table: Table) -> None:
     nothing = {name: None for name in table.columns if name not in ("is_deleted", "versions")}
     good, bad = _both(judged(table, {**nothing, "is_deleted": True}), table)
     assert good.height == 1
     assert bad.is_empty()
 
 
-def test_a_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
+def test_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
     as_it_came = rows(RAW_ORDERS, {"status": " lost ", "currency": " eur", "customer_id": " "})
     cleaned = (
         keeping_original(lazily(as_it_came), ORDERS)
@@ -110,7 +110,7 @@ def test_a_rejected_row_is_shown_as_it_came(lazily: Lazily) -> None:
 
 
 @pytest.mark.parametrize("table", CLEANSED, ids=lambda table: table.name)
-def test_keeping_the_original_changes_nothing_that_was_there(table: Table, lazily: Lazily) -> None:
+def test_keeping_the_original_changes_no_existing_column(table: Table, lazily: Lazily) -> None:
     raw = rows(RAW_OF[table.name], VALID[RAW_OF[table.name].path])
     kept = collected(keeping_original(lazily(raw), table))
     assert kept.select(raw.columns).equals(raw)
@@ -139,7 +139,7 @@ BOTH = (_waiver("discount_negative"), _waiver("total_price_negative"))
         ({}, (*BOTH[:1], _waiver("total_price_negative", table="payments")), "total_price_negative"),
     ],
 )
-def test_a_waived_rule_is_no_reason_for_its_row_captured_in_time(
+def test_waived_rule_is_no_reason_for_its_row_captured_in_time(
     row: dict[str, Any], waivers: tuple[Waiver, ...], reasons: str | None, lazily: Lazily
 ) -> None:
     good, bad = split(lazily(judged(ORDER_ITEMS, {**NEGATIVE, **row})), ORDER_ITEMS, waivers)

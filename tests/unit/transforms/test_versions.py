@@ -109,9 +109,7 @@ def _sorted(frame: pl.DataFrame) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("key", [("key", "line"), ("key",)])
 @settings(max_examples=80)
 @given(versions=_versions)
-def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
-    key: tuple[str, ...], versions: list[Version]
-) -> None:
+def test_newest_version_is_current_and_all_are_counted(key: tuple[str, ...], versions: list[Version]) -> None:
     current = collected(current_versions(on_polars(_frame(versions)), key))
     expected = pl.DataFrame(
         _newest(versions, key), schema={**_SCHEMA, "versions": pl.Int64, "candidates": pl.Int64}, orient="row"
@@ -122,13 +120,13 @@ def test_the_newest_version_of_each_row_is_current_and_all_are_counted(
 
 @settings(max_examples=40)
 @given(versions=_versions, data=st.data())
-def test_the_current_version_does_not_depend_on_the_order_of_rows(versions: list[Version], data: st.DataObject) -> None:
+def test_current_version_does_not_depend_on_row_order(versions: list[Version], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(versions))
     first, second = (collected(current_versions(on_polars(_frame(v)), ["key", "line"])) for v in (versions, shuffled))
     assert _sorted(first) == _sorted(second)
 
 
-def test_the_latest_change_clock_wins_and_not_the_latest_capture(lazily: Lazily) -> None:
+def test_latest_change_clock_wins_and_not_the_latest_capture(lazily: Lazily) -> None:
     versions = [
         _version("2020-01-02 00:00", captured_at="2020-01-03 00:00", text="new"),
         _version("2020-01-01 00:00", captured_at="2020-01-09 00:00", text="old, captured late"),
@@ -146,7 +144,7 @@ def test_at_equal_clocks_the_last_captured_wins(lazily: Lazily) -> None:
     assert current.select("text", "versions").rows() == [("a later truth", 2)]
 
 
-def test_a_version_that_stands_twice_counts_twice_and_is_current_once(lazily: Lazily) -> None:
+def test_repeated_version_counts_twice_and_is_current_once(lazily: Lazily) -> None:
     current = collected(current_versions(lazily(_frame([_version("2020-01-01 00:00")] * 3)), ["key", "line"]))
     assert current["versions"].to_list() == [3]
 
@@ -157,7 +155,7 @@ def test_without_versions_nothing_is_current(lazily: Lazily) -> None:
     assert current.schema["versions"] == pl.Int64
 
 
-def test_a_clock_that_was_corrected_gives_way_to_the_correction() -> None:
+def test_clock_that_was_corrected_gives_way_to_the_correction() -> None:
     versions = [
         _version("2099-01-01 00:00", captured_at="2020-01-02 00:00", text="clock ran ahead"),
         _version("2020-01-03 00:00", captured_at="2020-01-03 01:00", text="corrected"),
@@ -171,7 +169,7 @@ _known = _versions.map(lambda found: [v for v in found if v["key"] is not None a
 
 @settings(max_examples=100)
 @given(versions=_versions)
-def test_at_every_instant_a_known_row_has_one_member_that_shows_the_version_in_force(versions: list[Version]) -> None:
+def test_known_row_has_one_member_at_every_instant(versions: list[Version]) -> None:
     intervals = collected(valid_intervals(on_polars(_frame(versions)), "key", _ATTRIBUTES)).to_dicts()
     known = [v for v in versions if v["key"] is not None and v["updated_at"] is not None]
     assert {row["key"] for row in intervals} == {version["key"] for version in known}
@@ -215,7 +213,7 @@ def _shown(row: Version) -> tuple[Any, ...]:
 @pytest.mark.xfail(
     strict=True, reason="a deletion is not judged, so one whose clock ran far ahead stays the last version until then"
 )
-def test_a_deletion_whose_clock_ran_ahead_gives_way_to_the_row_that_came_back() -> None:
+def test_deletion_with_fast_clock_yields_to_the_returned_row() -> None:
     versions = [
         _version("2020-01-01 00:00", captured_at="2020-01-01 01:00", text="standing"),
         _version("2099-01-01 00:00", captured_at="2020-01-02 00:00", text="deleted, clock ran ahead"),
@@ -235,7 +233,7 @@ def test_intervals_do_not_depend_on_the_order_of_rows(versions: list[Version], d
     assert _sorted(first) == _sorted(second)
 
 
-def test_the_first_version_is_valid_from_the_beginning_and_the_last_until_further_notice(lazily: Lazily) -> None:
+def test_first_version_begins_open_and_last_ends_open(lazily: Lazily) -> None:
     versions = [_version(f"2020-01-0{day} 00:00", number=day) for day in (3, 1, 2)]
     intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES)).sort("number")
     assert intervals.select("number", "valid_from", "valid_to").rows() == [
@@ -245,7 +243,7 @@ def test_the_first_version_is_valid_from_the_beginning_and_the_last_until_furthe
     ]
 
 
-def test_of_two_versions_with_one_clock_the_last_captured_is_ever_valid(lazily: Lazily) -> None:
+def test_last_captured_of_two_versions_at_one_clock_is_valid(lazily: Lazily) -> None:
     versions = [
         _version("2020-01-01 00:00", captured_at="2020-01-02 00:00", text="z, captured first"),
         _version("2020-01-01 00:00", captured_at="2020-01-03 00:00", text="captured last"),
@@ -258,7 +256,7 @@ def test_of_two_versions_with_one_clock_the_last_captured_is_ever_valid(lazily: 
     ]
 
 
-def test_versions_that_change_nothing_but_their_clock_are_one_member(lazily: Lazily) -> None:
+def test_versions_with_only_another_clock_are_one_member(lazily: Lazily) -> None:
     versions = [
         _version("2020-01-01 00:00", text=None),
         _version("2020-01-02 00:00", text=None, line=2),
@@ -275,7 +273,7 @@ def test_versions_that_change_nothing_but_their_clock_are_one_member(lazily: Laz
     ]
 
 
-def test_a_version_without_key_or_clock_is_no_member(lazily: Lazily) -> None:
+def test_version_without_key_or_clock_is_no_member(lazily: Lazily) -> None:
     versions = [_version("2020-01-01 00:00"), _version(None, text="y"), _version("2020-01-02 00:00", key=None)]
     intervals = collected(valid_intervals(lazily(_frame(versions)), "key", _ATTRIBUTES))
     assert intervals.select("key", "text", "valid_from", "valid_to").rows() == [("a", "x", None, None)]
@@ -283,7 +281,7 @@ def test_a_version_without_key_or_clock_is_no_member(lazily: Lazily) -> None:
 
 @settings(max_examples=80)
 @given(versions=_versions)
-def test_of_each_row_one_version_is_the_last(versions: list[Version]) -> None:
+def test_each_row_has_one_last_version(versions: list[Version]) -> None:
     groups: dict[str | None, list[Version]] = defaultdict(list)
     for version in versions:
         groups[version["key"]].append(version)

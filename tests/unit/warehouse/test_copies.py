@@ -24,7 +24,7 @@ COPY = {copy.name: copy for copy in COPIES}
     [(CUSTOMERS, lambda versions: cleanse_customers(versions, calendar_in("UTC"))), (PRODUCTS, cleanse_products)],
     ids=["customers", "products"],
 )
-def test_a_copy_takes_deleted_rows_whatever_they_lack(table: Table, cleanse: Callable[..., Any]) -> None:
+def test_copy_takes_deleted_rows_whatever_they_lack(table: Table, cleanse: Callable[..., Any]) -> None:
     """Raw says what may be missing; a deleted row of it is cleansed without being judged."""
     raw = RAW_OF[table.name]
     nullable = [name for name, column in raw.model.to_schema().columns.items() if column.nullable]
@@ -38,7 +38,7 @@ def test_a_copy_takes_deleted_rows_whatever_they_lack(table: Table, cleanse: Cal
     assert demanded == set(COPY[table.name].types) - missing
 
 
-def test_a_copy_without_deleted_rows_demands_what_the_contract_does() -> None:
+def test_copy_without_deleted_rows_demands_like_its_contract() -> None:
     demanded = {name for name, kind in COPY["order_lines"].columns.items() if kind.endswith("NOT NULL")}
     required = {name for name, column in ORDER_LINES.model.to_schema().columns.items() if not column.nullable}
     assert demanded == required & set(COPY["order_lines"].types)

@@ -76,13 +76,13 @@ def _read_by(node_id: str) -> dict[str, set[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("node_id", MODELS, ids=lambda node_id: node_id.rpartition(".")[2])
-def test_a_column_is_made_of_what_its_sql_reads(node_id: str) -> None:
+def test_column_is_made_of_what_its_sql_reads(node_id: str) -> None:
     for column, read in _read_by(node_id).items():
         said = {(node_of(PARSED, source)["name"], other) for source, other in origins(PARSED, node_id)[column]}
         assert read <= said, f"{node_id}: {column} reads {read - said}; name them in the yml, as `from`"
 
 
-def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
+def test_columns_read_by_sql_are_found_in_expressions_and_macros() -> None:
     payments = "stg_lake__payments"
     orders = _read_by("model.orders_lakehouse.fct_orders")
     of_order = ("stg_lake__orders", "currency")
@@ -95,14 +95,14 @@ def test_what_sql_reads_is_found_through_its_expressions_and_macros() -> None:
     }
 
 
-def test_without_what_dbt_has_parsed_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_manifest_error_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "DBT_PROJECT", tmp_path / "dbt_project")
     with pytest.raises(models.ManifestError, match=r"found no dbt_project/target/manifest.json; .* run `make install`"):
         models.manifest.__wrapped__()
 
 
 @pytest.mark.parametrize("table", [customers.ENTITY, products.ENTITY], ids=lambda table: table.name)
-def test_members_differ_by_the_same_attributes_in_the_lake_and_in_its_dimension(table: Entity) -> None:
+def test_members_differ_by_same_attributes_in_lake_and_mart(table: Entity) -> None:
     """And by nothing else: the dimension shows these, and whatever it has beside is made of key and clock."""
     dimension, staging = f"model.orders_lakehouse.dim_{table.name}", f"model.orders_lakehouse.stg_lake__{table.name}"
     named: list[list[str]] = []
@@ -117,7 +117,7 @@ def test_members_differ_by_the_same_attributes_in_the_lake_and_in_its_dimension(
     assert shown - {*table.key, "updated_at"} == set(attributes)
 
 
-def test_what_the_tests_demand_is_told_in_words() -> None:
+def test_demands_of_tests_are_put_in_words() -> None:
     assert demands(PARSED, FACT) == {
         "order_status": {
             "accepted_values": "one of placed, paid, shipped, delivered, cancelled, returned (on the dates of a run)"
@@ -136,12 +136,12 @@ def test_what_the_tests_demand_is_told_in_words() -> None:
     assert demands(PARSED, CUSTOMERS)["customer_id"] == {"unique": "in no two rows (where `is_current`)"}
 
 
-def test_keys_are_what_is_unique_over_all_rows() -> None:
+def test_keys_are_columns_unique_over_all_rows() -> None:
     assert document(PARSED, CUSTOMERS)["keys"] == [["customer_key"], ["customer_id", "valid_from"]]
     assert document(PARSED, FACT)["keys"] == [["order_id", "line_number"]]
 
 
-def test_primary_keys_indexes_and_references_are_those_that_are_declared() -> None:
+def test_primary_keys_indexes_and_references_are_as_declared() -> None:
     told = {
         node_id.rpartition(".")[2]: [
             document(PARSED, node_id)[what] for what in ("primary_key", "indexes", "references")
@@ -180,7 +180,7 @@ def test_primary_keys_indexes_and_references_are_those_that_are_declared() -> No
             assert model == "fct_orders" or told[model][0] == [column]
 
 
-def test_a_column_says_its_type_unit_and_whom_it_names() -> None:
+def test_column_names_type_unit_and_reference() -> None:
     assert document(PARSED, FACT)["columns"]["discount"] == {
         "type": "numeric(18,4)",
         "nullable": False,
@@ -201,19 +201,19 @@ def test_a_column_says_its_type_unit_and_whom_it_names() -> None:
     ],
     ids=["two have the name", "no such column", "not upstream"],
 )
-def test_an_origin_that_is_missing_or_not_there_is_refused(parsed: dict[str, Any], meta: Any, said: str) -> None:
+def test_origin_that_is_missing_or_not_there_is_refused(parsed: dict[str, Any], meta: Any, said: str) -> None:
     parsed["nodes"][FACT]["columns"]["customer_id"]["meta"] = meta
     with pytest.raises(ValueError, match=said):
         origins(parsed, FACT)
 
 
-def test_a_column_that_nothing_upstream_has_is_refused(parsed: dict[str, Any]) -> None:
+def test_column_without_upstream_origin_is_refused(parsed: dict[str, Any]) -> None:
     del parsed["nodes"][CUSTOMERS]["columns"]["valid_from"]["meta"]["from"]
     with pytest.raises(ValueError, match=r"dim_customers\.valid_from: found no column of that name upstream"):
         origins(parsed, CUSTOMERS)
 
 
-def test_a_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
+def test_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
     test = next(node for node in parsed["nodes"].values() if node.get("attached_node") == FACT)
     test["test_metadata"]["name"] = "looks_nice"
     with pytest.raises(NotImplementedError, match="'looks_nice' of fct_order_lines has no words"):
@@ -221,7 +221,7 @@ def test_a_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("decimals", [0, 3, 4])
-def test_the_warehouse_rounds_each_currency_as_the_lake_does(decimals: int) -> None:
+def test_warehouse_rounds_each_currency_as_the_lake_does(decimals: int) -> None:
     sql = (DBT_PROJECT / "macros" / "minor_units.sql").read_text()
     (listed,) = re.findall(rf"in \(([^)]*)\) then {decimals}\b", sql)
     assert re.findall(r"'(\w+)'", listed) == currencies_with(decimals)

@@ -117,7 +117,7 @@ def test_both_engines_make_the_same_tables(
 
 
 @pytest.mark.parametrize("timezone", ZONES)
-def test_an_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, on_spark: None) -> None:  # noqa: ARG001
+def test_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, on_spark: None) -> None:  # noqa: ARG001
     # Zone data that nobody has.
     calendar = moved(calendar_in(timezone), on("2011-12-28"), on("2012-01-02"), timedelta(hours=-3))
     edges = [calendar.begins_at(on("2011-12-20") + timedelta(days=more)) for more in range(20)]
@@ -129,7 +129,7 @@ def test_an_instant_has_the_date_of_the_calendar_on_the_cluster(timezone: str, o
     assert dated["made"].to_list() == calendar.dates_of(values["x"]).to_list()
 
 
-def test_a_byte_that_is_no_text_is_found_there_too(lake: Lake) -> None:
+def test_invalid_utf8_is_found_on_the_cluster(lake: Lake) -> None:
     orders = [
         {"order_id": "fine \ufffd \\xeb"},
         {"order_id": f"{BAD_BYTE}eb"},
@@ -161,7 +161,7 @@ def test_neighbours_of_a_written_date_survive(lake: Lake) -> None:
     assert after.filter(untouched).sort("path").equals(before.filter(untouched).sort("path"))
 
 
-def test_what_comes_out_as_it_stands_is_not_written(lake: Lake) -> None:
+def test_unchanged_dates_are_not_written(lake: Lake) -> None:
     for _ in range(2):
         (done,) = lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[2], lambda _: [there(sales(*DAYS[:2]))])
     assert done.changed.is_empty()
@@ -171,7 +171,7 @@ def test_what_comes_out_as_it_stands_is_not_written(lake: Lake) -> None:
     assert stored(lake, DAILY_SALES).is_empty()
 
 
-def test_a_null_that_moves_to_another_column_is_a_change(lake: Lake) -> None:
+def test_null_that_moves_to_another_column_is_a_change(lake: Lake) -> None:
     def orders(**fields: object) -> Frame:
         return there(rows(ORDERS, {"order_date": DAYS[0], **fields}))
 
@@ -180,7 +180,7 @@ def test_a_null_that_moves_to_another_column_is_a_change(lake: Lake) -> None:
     assert done.changed.to_list() == DAYS[:1]
 
 
-def test_a_table_without_dates_is_replaced_whole(lake: Lake) -> None:
+def test_table_without_dates_is_replaced_whole(lake: Lake) -> None:
     for customer in ("c1", "c2"):
         done = lake.replace_all(
             CUSTOMER_PROFILE, lambda _, name=customer: there(rows(CUSTOMER_PROFILE, {"customer_id": name}))
@@ -196,7 +196,7 @@ def test_rows_of_other_dates_are_refused(lake: Lake) -> None:
     assert stored(lake, DAILY_SALES)["orders"].to_list() == [1, 1]
 
 
-def test_rows_that_do_not_fit_the_contract_are_refused_before_anything_is_computed(lake: Lake) -> None:
+def test_unfit_rows_are_refused_before_spark_computes(lake: Lake) -> None:
     wrong = sales(DAYS[0]).with_columns(pl.col("orders").cast(pl.String)).drop("units")
     said = r"orders: expected Int64, found String; units: expected Decimal\(precision=38, scale=6\), found nothing"
     with pytest.raises(LakeError, match=said):
@@ -204,7 +204,7 @@ def test_rows_that_do_not_fit_the_contract_are_refused_before_anything_is_comput
     assert lake.open(DAILY_SALES).version() == 0
 
 
-def test_who_was_overtaken_derives_again(lake: Lake) -> None:
+def test_overtaken_writer_derives_again(lake: Lake) -> None:
     alone, tries = Lake(lake.url, "UTC"), []
 
     def derive(_: Lake) -> list[Frame]:
@@ -221,7 +221,7 @@ def test_who_was_overtaken_derives_again(lake: Lake) -> None:
     assert stored(lake, DAILY_SALES)["orders"].to_list() == [2]
 
 
-def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
+def test_job_that_ends_before_its_commit_leaves_nothing(
     tmp_path: Path,
     on_spark: None,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
@@ -248,7 +248,7 @@ def test_a_job_that_fails_or_is_killed_before_its_commit_leaves_nothing(
     assert {*orphans} == staged(lake, DAILY_SALES) - before
 
 
-def test_a_commit_whose_answer_is_lost_stands(
+def test_commit_whose_answer_is_lost_stands(
     tmp_path: Path,
     on_spark: None,  # noqa: ARG001
     monkeypatch: pytest.MonkeyPatch,
@@ -297,7 +297,7 @@ def elsewhere(
     spark_session.forget()
 
 
-def test_nobody_answers(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
     elsewhere("sc://127.0.0.1:9/;token=s3cr3t")
     lake = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK)
     with pytest.raises(
@@ -319,9 +319,7 @@ def test_two_steps_of_a_run_at_once_share_the_cluster(terminal: Terminal, spark_
     assert looked_at.wrong_marts() == {}
 
 
-def test_a_server_that_was_started_anew_is_used_after_one_failure(
-    tmp_path: Path, elsewhere: Callable[[str], None]
-) -> None:
+def test_restarted_server_is_used_after_one_failure(tmp_path: Path, elsewhere: Callable[[str], None]) -> None:
     lake = Lake(str(tmp_path / "lake"), "UTC", engine=SPARK)
 
     def derive() -> None:
@@ -338,7 +336,7 @@ def test_a_server_that_was_started_anew_is_used_after_one_failure(
 
 
 @pytest.mark.usefixtures("on_spark")
-def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
+def test_unsupported_operation_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="cannot read Delta tables"), spark_session.explain_cluster_errors():
         session().read.format("no_such_format").load(str(tmp_path)).collect()
     halves = there(sales(DAYS[0])).select(nw.col("orders").cast(nw.Float64) / 2)
@@ -346,13 +344,13 @@ def test_what_the_cluster_cannot_do_is_said(tmp_path: Path) -> None:
         rows_of(halves)
 
 
-def test_the_client_is_not_installed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_client_is_reported(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyspark.errors", None)
     with pytest.raises(ClusterError, match=r"client of Spark is not installed .* expected the extra of this name"):
         lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda source: [source.scan(DAILY_SALES)])
 
 
-def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callable[[str], None]) -> None:
+def test_cluster_without_storage_access_is_reported(bucket: str, elsewhere: Callable[[str], None]) -> None:
     lake = Lake(bucket, "UTC", engine=SPARK)
     # It was started without AWS_ALLOW_HTTP.
     with spark_server() as url:
@@ -372,5 +370,5 @@ def test_a_cluster_that_cannot_reach_the_storage(bucket: str, elsewhere: Callabl
     ],
 )
 @pytest.mark.usefixtures("on_spark")
-def test_what_servers_say_is_understood(said: str, expected: type[ExpectedError] | None) -> None:
+def test_server_errors_are_recognized(said: str, expected: type[ExpectedError] | None) -> None:
     assert type(spark_session._explanation(said)) is (expected or type(None))
