@@ -28,6 +28,7 @@ from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.instance.pruning import Pruned, prune_history, shrink_files
 from orders_lakehouse.runtime import stored_history
 from orders_lakehouse.settings import settings
+from tests.support.ui_history import LATEST, OF_AN_ASSET
 
 pytestmark = pytest.mark.slow
 
@@ -67,28 +68,6 @@ defs = dg.Definitions(
 )
 
 HERE = LoadableTargetOrigin(python_file=__file__, attribute="defs")
-OF_AN_ASSET = """
-query ($key: AssetKeyInput!, $partitions: [String!]) {
-  assetNodeOrError(assetKey: $key) {
-    __typename
-    ... on AssetNode {
-      partitionStats { numMaterialized numFailed numPartitions }
-      assetPartitionStatuses {
-        ... on TimePartitionStatuses { ranges { status startKey endKey } }
-      }
-      latestMaterializationByPartition(partitions: $partitions) {
-        runId partition runOrError { __typename } metadataEntries { label }
-      }
-      assetChecksOrError {
-        ... on AssetChecks {
-          checks { name executionForLatestMaterialization { status evaluation { success metadataEntries { label } } } }
-        }
-      }
-    }
-  }
-}
-"""
-LATEST = "query ($keys: [AssetKeyInput!]!) { assetsLatestInfo(assetKeys: $keys) { latestRun { status } } }"
 
 
 ANY_STORAGE = pytest.mark.parametrize("instance", ["sqlite", "sqlite of Dagster", "postgres"], indirect=True)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,11 @@ from tests.support.late_changes import SHOP
 from tests.support.protocol import assert_plain
 from tests.support.rows import VALID, at, on, rows
 from tests.support.spark import spark_server
+from tests.support.spark_sales import DAYS, sales, there
 from tests.support.terminal import Terminal
 
 # One server for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
-
-DAYS = [on("2020-03-01") + timedelta(days=number) for number in range(6)]
 
 
 @pytest.fixture
@@ -57,15 +56,6 @@ def on_spark(spark_endpoint: str, monkeypatch: pytest.MonkeyPatch, clean_setting
 def lake(request: pytest.FixtureRequest, tmp_path: Path, on_spark: None) -> Lake:  # noqa: ARG001
     where = str(tmp_path / "lake") if request.param == "disk" else request.getfixturevalue("bucket")
     return Lake(where, "UTC", engine=SPARK)
-
-
-def sales(*days: date, orders: int = 1) -> pl.DataFrame:
-    return rows(DAILY_SALES, *({"order_date": day, "orders": orders} for day in days))
-
-
-def there(frame: pl.DataFrame) -> Frame:
-    """Rows that the cluster has."""
-    return nw.from_native(session().createDataFrame(frame.to_arrow()))
 
 
 def stored(lake: Lake, table: Table) -> pl.DataFrame:
@@ -274,7 +264,7 @@ import narwhals as nw
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.delta.engines import spark as cluster
 from orders_lakehouse.delta.tables import Lake
-from tests.integration.delta.engines.test_spark import DAYS, sales, there
+from tests.support.spark_sales import DAYS, sales, there
 cluster._commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 lake = Lake(sys.argv[1], "UTC", engine=cluster.SPARK)
 lake.replace_dates([DAILY_SALES], DAYS[0], DAYS[0], lambda _: [there(sales(DAYS[0], orders=5))])
