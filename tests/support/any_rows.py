@@ -78,3 +78,6 @@ def any_rows(table: Table) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Rows of a table, each column on both sides of what its rules allow."""
     row = st.fixed_dictionaries({name: _values(table, name) for name in table.columns})
     return st.lists(row, min_size=1, max_size=12)
+
+
+LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)

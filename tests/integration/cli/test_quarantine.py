@@ -21,20 +21,12 @@ from orders_lakehouse.instance.outcome import CheckOutcome, Outcome
 from orders_lakehouse.pipeline.check_results import record
 from orders_lakehouse.pipeline.waivers import configured_waivers, dates_to_judge_again
 from orders_lakehouse.tables import CHECK_RESULTS, KEY_DATES, QUARANTINE_OF, RAW_OF
-from tests.support.rows import VALID, at, on, rows
+from tests.support.printed import write
+from tests.support.rows import VALID, at, on
 from tests.support.terminal import Command
 
 SECRETS = ("Ada Lovelace", "nobody at nowhere")
 VERDICT = {"order_date": on("2020-03-01"), "contract_version": "1", "versions": 1}
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"), "UTC")
-
-
-def write(lake: Lake, table: Table, *values: dict[str, Any]) -> None:
-    write_deltalake(lake.open(table), rows(table, *values), mode="append")
 
 
 def reject(lake: Lake, table: Table, *values: dict[str, Any]) -> None:

@@ -26,11 +26,6 @@ CREATE TABLE marts.fct_order_lines (date_id int);
 """
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"), "UTC")
-
-
 class TestStatus:
     def test_empty_lake_stays_empty(self, command: Command, tmp_path: Path) -> None:
         status, output, errors = command("status")

@@ -17,12 +17,11 @@ from orders_lakehouse.contracts.base import Contract, contract_version, declared
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.entities import payments
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
-from tests.support.any_rows import any_rows, judged
+from tests.support.any_rows import LATER, any_rows, judged
 from tests.support.frames import collected
 from tests.support.judging import split
 from tests.support.rows import rows
 from tests.support.verdicts import broken_by_pandera, broken_by_rules
-from tests.unit.contracts.test_rules import LATER
 
 JUDGED = (*CLEANSED, *CURATED)
 

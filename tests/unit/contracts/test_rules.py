@@ -12,13 +12,11 @@ from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import BAD_BYTE
 from orders_lakehouse.tables import CLEANSED, CURATED
-from tests.support.any_rows import as_read, judged
+from tests.support.any_rows import LATER, as_read, judged
 from tests.support.frames import collected
 from tests.support.judging import split
 from tests.support.rows import VALID, at, on, rows
 from tests.support.verdicts import broken_by_pandera, broken_by_rules, verdicts_of
-
-LATER = VALID["cleansed/orders"]["captured_at"] + timedelta(hours=24, microseconds=1)
 
 # A byte that was no UTF-8, as it is captured.
 BAD = f"{BAD_BYTE}eb"
