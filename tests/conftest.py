@@ -116,9 +116,7 @@ def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
 
     with spark_server({**environment(s3_endpoint), "AWS_ALLOW_HTTP": "true"}) as url:
         yield url
-        # Sessions say goodbye to their server.
-        for session in spark_session._sessions.values():
-            session.stop()
+        spark_session.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)

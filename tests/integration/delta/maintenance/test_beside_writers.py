@@ -43,7 +43,7 @@ class TestBesideOthers:
     @pytest.mark.parametrize("lake", LONG_ON_S3, indirect=True)
     def test_dates_lost_to_another_writer_are_tried_again(self, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
         captured_twice(lake)
-        claiming, calls = commits.claiming, [0]
+        claiming, calls = commits.claiming_commit, [0]
 
         def interrupted(handle: DeltaTable, what: str, *arguments: Any) -> Any:
             if what == "compacted" and calls[0] < 1:
@@ -51,7 +51,7 @@ class TestBesideOthers:
                 learn(lake, an_order(100, DAYS[0]))
             return claiming(handle, what, *arguments)
 
-        monkeypatch.setattr(commits, "claiming", interrupted)
+        monkeypatch.setattr(commits, "claiming_commit", interrupted)
         done = maintain_table(lake, RAW_ORDERS, KEEP)
         assert done is not None
         assert (calls, done.left, done.after.files) == ([1], 0, len(DAYS))
@@ -94,13 +94,13 @@ class TestBesideOthers:
             with pytest.raises(CommitFailedError):
                 by_hand.optimize.compact()
         else:
-            claiming = commits.claiming
+            claiming = commits.claiming_commit
 
             def interrupted(*arguments: Any) -> Any:
                 by_hand.optimize.compact()
                 return claiming(*arguments)
 
-            monkeypatch.setattr(commits, "claiming", interrupted)
+            monkeypatch.setattr(commits, "claiming_commit", interrupted)
             done = maintain_table(lake, RAW_ORDERS, KEEP)
             assert done is not None
             assert (done.compacted, done.left) == (0, 0)
