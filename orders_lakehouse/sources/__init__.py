@@ -1,1 +1,1 @@
-"""How rows arrive: one file for each kind of source."""
+"""Sources of rows: a file or a folder for each kind of source."""

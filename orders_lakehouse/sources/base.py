@@ -1,7 +1,6 @@
-"""What a source is: it says what has news, and hands over row versions in batches that count themselves.
+"""The protocol of a source: it reports which dates have news, and yields row versions in batches with their counts.
 
-Every function raises DatabaseError where a source is not as raw needs it, and DatabaseUnavailableError where it cannot
-be reached.
+Every function raises DatabaseError if a source does not fit raw, and DatabaseUnavailableError if it cannot be reached.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,24 +15,24 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.findings import Looked
 
-# A transaction that took long commits rows with an older clock: so far back rows are counted again at each look.
+# Time before the last look for which rows are counted again: a long transaction commits rows with an older clock.
 OVERLAP = timedelta(hours=1)
-# What a source remembers of its tables between two looks, by their names; REFUSED says of one that it was refused.
+# State that a source keeps for each of its tables between two looks, by name of the table.
 Marks = Mapping[str, Mapping[str, Any]]
-# By capture date: rows, and the sum of their clocks in microseconds.
+# Rows and the sum of their change clocks in microseconds, by capture date.
 Clocks = Mapping[date, tuple[int, int]]
-# Under which name the mark of a table says since when, and why, its source refuses to have it looked at.
+# Key in the mark of a table that says since when, and why, the source refuses to read it.
 REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class RefusedTable:
-    """A table of a source that a sensor cannot look at; it follows the others.
+    """A table of a source that a sensor cannot read; the sensor still follows the others.
 
     Attributes:
-        table: Its name.
-        since: When that was met first, by the source's clock.
-        error: Why it was refused the last time.
+        table: Name of the table.
+        since: Instant of the first refusal, by the source's clock.
+        error: Message of the last refusal.
     """
 
     table: str
@@ -42,7 +41,7 @@ class RefusedTable:
 
     @property
     def in_words(self) -> str:
-        """Which table is not followed, since when, and why."""
+        """Return which table is not followed, since when, and why."""
         return f"{self.table} is not followed since {self.since:%Y-%m-%d %H:%M} UTC: {self.error}"
 
 
@@ -53,7 +52,7 @@ class Window:
     Attributes:
         first: First capture date.
         last: Last capture date.
-        calendar: First partition, whose window is open to the left, and when dates begin.
+        calendar: Calendar, with the first partition, whose window also takes all earlier changes.
     """
 
     first: date
@@ -66,8 +65,8 @@ class Shape:
     """The columns of a table of a source.
 
     Attributes:
-        types: Column that this user may read to its type as the source writes it, such as `numeric(12,2)`.
-        seen_at: The source's now() when they were seen.
+        types: Type of each readable column as the source writes it, such as `numeric(12,2)`, by column.
+        seen_at: The source's now() when they were read.
     """
 
     types: Mapping[str, str]
@@ -76,13 +75,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a source as raw holds them, without `run_id`, and the counts that the source itself gives.
+    """Rows of a source in the columns of raw, with counts by the source itself.
 
     Attributes:
-        rows: Columns of the raw table but `run_id`.
-        extras: What the source has beside them, row by row, under its names; a type that raw has no like of is text.
-        counted: Rows of the whole window by date, counted by the source in the same snapshot: date, rows.
-        shape: The columns of its table in the same snapshot.
+        rows: Columns of the raw table except `run_id`.
+        extras: Further columns of the source for the same rows, under its names; types that raw does not have are text.
+        counted: Rows of the whole window, counted by the source in the same snapshot: date, rows.
+        shape: Columns of the source's table in the same snapshot.
     """
 
     rows: pl.DataFrame
@@ -92,7 +91,7 @@ class Batch:
 
     @property
     def in_window(self) -> int:
-        """Rows in the whole window."""
+        """Return the number of rows in the whole window."""
         return int(self.counted["rows"].sum())
 
 
@@ -101,9 +100,9 @@ class Newer:
     """Rows of a table that changed after an instant.
 
     Attributes:
-        rows: How many.
-        first: The first of their clocks; None for none.
-        last: The last of their clocks; None for none.
+        rows: Number of rows.
+        first: Earliest change clock; None without rows.
+        last: Latest change clock; None without rows.
     """
 
     rows: int
@@ -112,31 +111,31 @@ class Newer:
 
 
 class Source(Protocol):
-    """Where rows of some entities come from. Several sources may have rows of one entity."""
+    """A place that rows of some entities come from. Several sources may have rows of one entity."""
 
     @property
     def namespace(self) -> str:
-        """Within which its keys are one row's; also its name in messages and in the column `namespace` of raw."""
+        """Return the range in which its keys are unique; also its name in messages and in column `namespace` of raw."""
 
     @property
     def entities(self) -> Sequence[Entity]:
-        """The entities that it has rows of."""
+        """Return the entities of which the source has rows."""
 
     def now(self) -> datetime:
-        """Its own clock."""
+        """Return the instant of the source's own clock."""
 
     def changed_dates(
         self, marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Calendar
     ) -> tuple[list[date], Marks]:
-        """Capture dates that have news.
+        """Return the capture dates that have news.
 
         Args:
-            marks: What the last look returned; empty for the first one.
-            in_raw: Rows and clocks of a raw table by capture date; what the first look compares with.
-            calendar: First partition, and when dates begin.
+            marks: Marks that the last look returned; empty for the first look.
+            in_raw: Returns rows and clocks of a raw table by capture date; the first look compares with them.
+            calendar: Calendar of the lake, with the first partition.
 
         Returns:
-            Dates in order, and the marks for the next look. A table that is refused keeps nobody else waiting.
+            Dates in order, and the marks for the next look. A refused table does not hold up the others.
         """
 
     def read_versions(self, table: Table, window: Window) -> Iterator[Batch]:
@@ -147,33 +146,33 @@ class Source(Protocol):
             window: Capture dates.
 
         Yields:
-            Batches of bounded size; at least one, empty when nothing changed.
+            Batches of bounded size; a single empty one if nothing changed.
         """
 
     def newer(self, known: Callable[[Table, datetime], datetime | None]) -> tuple[dict[str, Newer], dict[str, str]]:
-        """What changed after the newest change that is known.
+        """Return the rows that changed after the newest known change.
 
         Args:
-            known: The newest change of a raw table that is known, until the source's now; None for none.
+            known: Returns the newest known change of a raw table until the source's now; None without any.
 
         Returns:
-            By name of the table, what is newer; and why a table could not be looked at.
+            Newer rows by name of the table; and error messages of tables that could not be read, by name.
         """
 
     def first_and_last_change(self) -> tuple[datetime, datetime] | None:
-        """The first and the last instant at which anything changed, or happened by its own date; None without rows."""
+        """Return the first and the last instant of all change clocks and own dates of rows; None without rows."""
 
     def changed_after(self, entity: Entity, begins: datetime, ends: datetime) -> tuple[int, datetime | None]:
-        """How many rows of an entity happened from one instant to another and changed later, and the last change.
+        """Count the rows dated in an interval that changed after it; return their number and the last change.
 
         Args:
             entity: An entity that is dated by its own date.
-            begins: The first instant.
-            ends: The instant after the last one.
+            begins: First instant of the interval.
+            ends: First instant after the interval.
         """
 
     def clocks_of(self, entity: Entity, keys: Sequence[str]) -> dict[str, datetime]:
-        """The change clocks of those of some rows that the source has, by key as text.
+        """Return the change clocks of rows by key as text; keys that the source lacks are left out.
 
         Args:
             entity: An entity with a key of one column.
@@ -181,16 +180,16 @@ class Source(Protocol):
         """
 
     def totals(self, entity: Entity, total: SourceTotal, decimals: Sequence[int]) -> Iterator[pl.DataFrame]:
-        """An amount of every row as the source works it out.
+        """Yield an amount of every row as the source computes it.
 
         Args:
             entity: The entity.
             total: The amount.
-            decimals: To how many decimals it is rounded.
+            decimals: Numbers of decimals to round to.
 
         Yields:
             The key (numbers as 64 bits), updated_at, and `to_<decimals>` as text for each number of decimals.
         """
 
     def look(self) -> Looked:
-        """Whether its tables can be read, what its clock says, and what makes looks at it slow."""
+        """Report whether its tables can be read, whether its clock is right, and what makes reading slow."""

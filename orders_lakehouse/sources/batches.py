@@ -1,4 +1,4 @@
-"""Rows of a source in batches of bounded size, by their number and by their bytes. Nothing here knows a database."""
+"""Group rows of a source into batches of bounded size, by rows and by bytes. No function here knows a database."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
@@ -8,18 +8,18 @@ import polars as pl
 from orders_lakehouse.delta.batches import batch_spans
 from orders_lakehouse.machine.memory import share
 
-# More bytes in a batch are no faster.
+# Most bytes of a batch; larger batches are no faster.
 _MOST_BYTES = 500_000_000
-# What a batch takes while it is captured, as often as its bytes: what it is compared with, and what is written.
+# Factor for the memory of a batch while it is captured: stored rows to compare with, and rows to write.
 _COPIES = 2
-# Rows that are read first, where the dates have as few: how wide rows are is known from then on.
+# Number of rows that are read first, if dates have so few; they tell how wide rows are.
 _FIRST_ROWS = 10_000
-# The part of a batch that dates are to fill: rows that are a little wider than those before still go with their date.
+# Share of a batch that dates are planned to fill, so that rows a little wider than before still fit with their date.
 _FILLED = 0.8
 
 
 def batch_bytes() -> int:
-    """Bytes of a batch at most, by the memory that the settings allow; it ends with the piece that reaches them."""
+    """Return the bytes at which a batch ends, by the memory that the settings allow."""
     return min(_MOST_BYTES, share() // _COPIES)
 
 
@@ -30,20 +30,20 @@ def in_batches(
     most_rows: int,
     most_bytes: int,
 ) -> Iterator[pl.DataFrame]:
-    """Read a range of dates, date after date, so that a batch touches few of them and no two batches the same.
+    """Read a range of dates in order, in batches of few dates each.
 
-    A date beyond the bounds comes in several batches. How wide rows are is known from those that were read before:
-    where they get wider, batches end by their bytes, and only the next dates are read in smaller stretches.
+    A date is split over several batches only if it exceeds the bounds. The width of rows is estimated from rows that
+    were read before. If rows get wider, a batch ends by its bytes, and fewer of the following dates are read at once.
 
     Args:
-        counted: Rows by date, of dates in the range.
+        counted: Rows by date, for dates in the range.
         dates: First and last date.
-        read: Reads the rows of a first to a last date, piece by piece.
-        most_rows: Rows of a batch; the piece that reaches them is its last.
-        most_bytes: Bytes of a batch, alike.
+        read: Reads the rows from a first to a last date, piece by piece.
+        most_rows: Number of rows at which a batch ends; the piece that reaches it is its last.
+        most_bytes: Number of bytes at which a batch ends, likewise.
 
     Yields:
-        Batches; none where there are no rows.
+        Batches; none if there are no rows.
     """
     begin, last = dates
     left, pending = dict(counted), _Pending(most_rows, most_bytes)
@@ -77,14 +77,14 @@ class _Pending:
         self._bytes = self.rows = 0
 
     def is_full_with(self, piece: pl.DataFrame) -> bool:
-        """Add a piece; whether there are enough."""
+        """Add a piece, and return whether the batch is full."""
         self._pieces.append(piece)
         self.rows += piece.height
         self._bytes += _bytes_of(piece)
         return self.rows >= self._most_rows or self._bytes >= self._most_bytes
 
     def taken(self) -> pl.DataFrame:
-        """The pieces as one, which are not kept."""
+        """Return all pieces as one frame, and start the next batch."""
         whole = pl.concat(self._pieces)
         self._pieces = []
         self._bytes = self.rows = 0

@@ -1,4 +1,4 @@
-"""Every source, and which of them have rows of an entity."""
+"""The registry of sources."""
 
 from collections.abc import Sequence
 
@@ -10,5 +10,5 @@ SOURCES: tuple[Source, ...] = (PostgresSource(),)
 
 
 def sources_of(entity: Entity) -> Sequence[Source]:
-    """The sources that have rows of an entity."""
+    """Return the sources that have rows of an entity."""
     return [source for source in SOURCES if entity in source.entities]

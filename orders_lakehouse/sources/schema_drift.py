@@ -1,7 +1,7 @@
-"""The shape of the shop beside what the contracts expect: columns that came or went, types that are others.
+"""Schema drift: columns of the shop that are new, missing, or of another type than the contracts expect.
 
-Whatever the shop has is captured. A column of the contract that is gone, or that raw cannot hold any more, is an error
-where it is read (`sources/postgres/versions.py`). Whatever else is not as expected is worth knowing, and stands here.
+All columns of the shop are captured. If a column of the contract is missing, or raw cannot hold its type,
+`sources/postgres/versions.py` raises an error. This module reports all other differences.
 """
 
 import re
@@ -24,14 +24,14 @@ from orders_lakehouse.tables import SOURCE_COLUMNS
 
 @dataclass(frozen=True)
 class Drift:
-    """A column of the shop that is not as the contract of its raw table expects.
+    """A column of the shop that differs from the contract of its raw table.
 
     Attributes:
         column: Its name in the shop.
-        found: Its type there, or that it is gone.
-        expected: What the contract expects.
-        since: When it was first seen to be so, by the shop's clock.
-        to_do: What became of it, and what to do.
+        found: Its type there, or "gone".
+        expected: The type that the contract expects, or "no such column".
+        since: Instant at which the difference was first seen, by the shop's clock.
+        to_do: How it is captured, and the next step.
     """
 
     column: str
@@ -41,24 +41,24 @@ class Drift:
     to_do: str
 
 
-def record_shape(lake: Lake, table: Table, shape: Shape, beside: Mapping[str, str], run_id: str) -> pl.DataFrame:
-    """Note what has changed in the shape of a table of the shop since it was last looked at.
+def record_shape(lake: Lake, table: Table, shape: Shape, extra_columns: Mapping[str, str], run_id: str) -> pl.DataFrame:
+    """Record the changes in the columns of a table of the shop since the last capture.
 
     Args:
         lake: The lake.
         table: The raw table.
         shape: Columns of the shop's table.
-        beside: Column of raw that holds each of them that the contract does not have, by its name in the shop.
-        run_id: Run that looks.
+        extra_columns: Column of raw for each column that the contract does not have, by its name in the shop.
+        run_id: Run that captures the table.
 
     Returns:
-        All rows of `raw/source_columns` of the table, the oldest first.
+        All rows of `raw/source_columns` for the table, the oldest first.
     """
     version = contract_version(table.model)
     known = rows_of(lake.scan(SOURCE_COLUMNS).filter(nw.col("table_name") == table.name)).sort("seen_at")
     last = known.filter(pl.col("contract_version") == version).unique("column_name", keep="last", maintain_order=True)
     now = pl.DataFrame(
-        [(name, type_, beside.get(name, name)) for name, type_ in shape.types.items()],
+        [(name, type_, extra_columns.get(name, name)) for name, type_ in shape.types.items()],
         schema=dict.fromkeys(("column_name", "source_type", "raw_column"), pl.String),
         orient="row",
     )
@@ -67,58 +67,58 @@ def record_shape(lake: Lake, table: Table, shape: Shape, beside: Mapping[str, st
         now.join(last, on=now.columns, how="anti", nulls_equal=True),
         gone.select("column_name", pl.lit(None, pl.String).alias("source_type"), "raw_column"),
     ]
-    told = {"table_name": table.name, "contract_version": version, "seen_at": shape.seen_at, "run_id": run_id}
-    noted = pl.concat(changed).select(
-        pl.lit(told[name], dtype).alias(name) if name in told else pl.col(name)
+    constants = {"table_name": table.name, "contract_version": version, "seen_at": shape.seen_at, "run_id": run_id}
+    recorded = pl.concat(changed).select(
+        pl.lit(constants[name], dtype).alias(name) if name in constants else pl.col(name)
         for name, dtype in SOURCE_COLUMNS.schema.items()
     )
-    lake.append(SOURCE_COLUMNS, noted)
-    return pl.concat([known, noted])
+    lake.append(SOURCE_COLUMNS, recorded)
+    return pl.concat([known, recorded])
 
 
 def drifts(table: Table, seen: pl.DataFrame) -> list[Drift]:
-    """What is not as the contract of a raw table expects.
+    """Return the differences between the shop and the contract of a raw table.
 
-    It expects its columns and no others, in the types that they had when its version was captured first: to raise the
-    version accepts the types as they are.
+    Expected are exactly the contract's columns, with the types of the first capture under its version. So raising the
+    version accepts the present types.
 
     Args:
         table: The raw table.
         seen: Its rows of `raw/source_columns`, the oldest first.
 
     Returns:
-        One entry for each column, in the order of their names.
+        One entry for each differing column, ordered by name.
     """
     version = contract_version(table.model)
     of_version = seen.filter(pl.col("contract_version") == version)
-    found = []
+    drifted = []
     for (name,), rows in of_version.group_by("column_name", maintain_order=True):
         first, now, raw_column = rows["source_type"][0], rows["source_type"][-1], rows["raw_column"][-1]
         since = _since(seen.filter(pl.col("column_name") == name))
-        beside = name not in table.schema or name in LINEAGE
-        if beside and now is not None:
-            to_do = _to_use(table, str(name), now, raw_column)
-            found.append(Drift(str(name), now, "no such column", since, to_do))
-        elif now is None and _at_first(rows, of_version):
-            found.append(Drift(str(name), "gone", first, since, _to_accept_that_it_is_gone(table, raw_column)))
+        is_extra = name not in table.schema or name in LINEAGE
+        if is_extra and now is not None:
+            to_do = _how_to_use(table, str(name), now, raw_column)
+            drifted.append(Drift(str(name), now, "no such column", since, to_do))
+        elif now is None and _existed_at_first(rows, of_version):
+            drifted.append(Drift(str(name), "gone", first, since, _how_to_accept_missing(table, raw_column)))
         elif now is not None and now != first:
-            found.append(Drift(str(name), now, first, since, _to_accept(table, str(name))))
-    return sorted(found, key=lambda drift: drift.column)
+            drifted.append(Drift(str(name), now, first, since, _how_to_accept_type(table, str(name))))
+    return sorted(drifted, key=lambda drift: drift.column)
 
 
-def _at_first(rows: pl.DataFrame, of_version: pl.DataFrame) -> bool:
-    """Whether a column was there when the version of the contract was captured first."""
+def _existed_at_first(rows: pl.DataFrame, of_version: pl.DataFrame) -> bool:
+    """Return whether a column existed at the first capture under the version of the contract."""
     return bool(rows["seen_at"][0] == of_version["seen_at"][0])
 
 
 def _since(rows: pl.DataFrame) -> datetime:
-    """Since when a column has had the type that it has."""
-    stretch = rows["source_type"].rle_id()
-    since: datetime = rows["seen_at"].filter(stretch == stretch[-1])[0]
+    """Return the instant since which a column has had its present type."""
+    type_number = rows["source_type"].rle_id()
+    since: datetime = rows["seen_at"].filter(type_number == type_number[-1])[0]
     return since
 
 
-def _to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
+def _how_to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
     contract = f"{table.model.__name__} ({declared_at(table.model)})"
     if raw_column != column:
         return (
@@ -127,20 +127,20 @@ def _to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
         )
     dtype = raw_type(type_)
     annotation = "Instant" if isinstance(dtype, pl.Datetime) else f"pl.{dtype}"
-    # As text, 1.5 and 1.50 would be two versions of a row.
+    # Without NUMBER, 1.5 and 1.50 would be two versions of a row.
     number = ", metadata=NUMBER" if re.fullmatch(r"numeric(\(.*\))?", type_) else ""
     line = f'{column}: {annotation} = pa.Field(nullable=True, description="..."{number})'
     return f"captured; to use it, add `{line}` to {contract} and raise its version"
 
 
-def _to_accept(table: Table, column: str) -> str:
+def _how_to_accept_type(table: Table, column: str) -> str:
     return (
         f"captured, and what does not fit the cleansed table goes to quarantine; to accept it, raise the version of "
         f"{table.model.__name__} ({declared_at(table.model, column)})"
     )
 
 
-def _to_accept_that_it_is_gone(table: Table, raw_column: str) -> str:
+def _how_to_accept_missing(table: Table, raw_column: str) -> str:
     return (
         f"{table.path} keeps its column {raw_column}, with nulls from then on; to accept it, raise the version of "
         f"{table.model.__name__} ({declared_at(table.model)})"

@@ -1,6 +1,6 @@
-"""The columns of the shop's tables by Postgres's own catalog: their types, and which of them this user may read.
+"""The columns of the shop's tables from Postgres's catalog: their types, and whether this user may read them.
 
-information_schema knows no materialized views, and hides the columns on which the user has no right at all.
+information_schema does not serve, because it lacks materialized views and columns on which the user has no rights.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "shop"
 
-# The types read as information_schema.columns writes them, because raw/source_columns has stored them that way.
+# Query for columns and rights. Types have the names of information_schema.columns, as raw/source_columns stores them.
 _COLUMNS = """
     SELECT
         c.relname::text, a.attname::text,
@@ -57,12 +57,12 @@ class Column:
     """A column of the shop.
 
     Attributes:
-        type: Its type as information_schema calls it.
+        type: Its type as information_schema names it.
         written: Its type as Postgres writes it.
         may_use_schema: Whether this user has USAGE on its schema.
         is_granted: Whether this user has SELECT on it.
         is_not_null: Whether it is declared NOT NULL.
-        is_foreign: Whether its table is a foreign one, of which Postgres believes NOT NULL and never checks it.
+        is_foreign: Whether its table is foreign; Postgres never checks NOT NULL there.
     """
 
     type: str
@@ -74,7 +74,7 @@ class Column:
 
     @property
     def is_readable(self) -> bool:
-        """Whether this user may read it."""
+        """Return whether this user may read it."""
         return self.may_use_schema and self.is_granted
 
 
@@ -82,50 +82,50 @@ def columns_of(cursor: "Cursor", tables: Iterable[Table]) -> dict[str, dict[str,
     """Return all columns of tables of the shop, also those that this user may not read.
 
     Args:
-        cursor: Of a connection to the shop.
+        cursor: Cursor of a connection to the shop.
         tables: Raw tables to look for.
 
     Returns:
         Columns in the shop's order, by the name of the table; tables that do not exist have none.
     """
-    found: dict[str, dict[str, Column]] = {table.name: {} for table in tables}
-    names = ", ".join(f"'{name}'" for name in found)
+    by_table: dict[str, dict[str, Column]] = {table.name: {} for table in tables}
+    names = ", ".join(f"'{name}'" for name in by_table)
     cursor.execute(_COLUMNS.format(schema=SCHEMA, tables=names))
-    for table, column, *about in cursor.fetchall():
-        found[table][column] = Column(*about)
-    return found
+    for table, column, *attributes in cursor.fetchall():
+        by_table[table][column] = Column(*attributes)
+    return by_table
 
 
 def readable(columns: Mapping[str, Column]) -> dict[str, Column]:
-    """The columns that this user may read."""
+    """Return the columns that this user may read."""
     return {name: column for name, column in columns.items() if column.is_readable}
 
 
 def is_left_out(table: Table, columns: Mapping[str, Column]) -> bool:
-    """Whether the shop does without a table that it may lack."""
+    """Return whether the shop lacks an optional table."""
     return not columns and entity_of(table).is_optional
 
 
 def contract_columns(table: Table) -> list[str]:
-    """The columns of the shop's table that the contract of a raw table needs."""
+    """Return the columns of the shop's table that the contract of a raw table needs."""
     return [name for name in table.columns if name not in LINEAGE]
 
 
 def grant(table: Table, columns: Collection[str], user: str) -> str:
-    """The statement that lets a user read columns of a table of the shop."""
+    """Return the statement that lets a user read columns of a table of the shop."""
     return f"GRANT SELECT ({', '.join(columns)}) ON {SCHEMA}.{table.name} TO {user};"
 
 
 def require_readable(cursor: "Cursor", table: Table, columns: Mapping[str, Column]) -> None:
-    """Check that the shop has a table, and that this user may read each column of the contract that it has.
+    """Check that the shop has a table, and that this user may read its columns of the contract.
 
     Args:
-        cursor: Of a connection to the shop.
+        cursor: Cursor of a connection to the shop.
         table: The raw table.
         columns: Columns of the shop's table.
 
     Raises:
-        DatabaseError: There is no such table, or a right is missing; the message has the statements that grant it.
+        DatabaseError: The table does not exist, or a right is missing; the message has the statements that grant it.
     """
     if not columns:
         raise DatabaseError(

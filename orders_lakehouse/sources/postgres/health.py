@@ -1,4 +1,4 @@
-"""Whether the shop can be read, table by table, what its clock says, and where an index is missing."""
+"""Check whether each table of the shop can be read, whether its clock is right, and where an index is missing."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from orders_lakehouse.tables import RAW
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-# A table of so many rows is looked through quickly without an index.
+# Number of rows up to which a table is read fast enough without an index.
 _MANY_ROWS = 20_000
 _MEANS = (
     "A capture goes by the shop's clock, and which dates there are by this machine's, so that instants of the two do "
@@ -25,7 +25,7 @@ _MEANS = (
 
 
 def look_at_shop() -> Looked:
-    """Ask the shop for its tables, its clock, and the newest change of each table.
+    """Check the shop's tables and clock, and how the newest change of each table is found.
 
     Raises:
         DatabaseError: The shop refuses the user or the database's name.
@@ -50,13 +50,13 @@ def look_at_shop() -> Looked:
                 continue
             findings += [slow] if slow else []
     readable = len(tables) - sum(finding.severity == ERROR for finding in findings)
-    said = f"it answers, {readable} of {len(tables)} tables can be read"
+    summary = f"it answers, {readable} of {len(tables)} tables can be read"
     clock = "its clock is right" if skew is None else "its clock is another one"
-    return Looked(f"{said}, {clock}", [*findings, *([skew] if skew else [])])
+    return Looked(f"{summary}, {clock}", [*findings, *([skew] if skew else [])])
 
 
 def _finding_of_index(cursor: "Cursor", table: Table) -> Finding | None:
-    """That the newest change of a table is found by reading all of it."""
+    """Return a finding if Postgres reads many rows to find the newest change of a table; else None."""
     before = rows_read_without_index(cursor)
     value_of(cursor, f'SELECT max(updated_at) FROM {SCHEMA}."{table.name}"')
     read = rows_read_without_index(cursor) - before

@@ -1,4 +1,4 @@
-"""Questions to the shop's Postgres that an index of each table answers."""
+"""Queries to the shop's Postgres that an index on each table answers."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,12 +14,12 @@ from orders_lakehouse.tables import RAW
 
 
 def newer(known: Callable[[Table, datetime], datetime | None]) -> tuple[dict[str, Newer], dict[str, str]]:
-    """What changed after the newest change that is known; see `Source.newer`.
+    """Return the rows that changed after the newest known change; see `Source.newer`.
 
-    A clock ahead of the shop's own now() does not count until its time has come: it would hide what is not captured,
-    and make late what has just been changed.
+    A clock ahead of the shop's own now() does not count until its time has come. Otherwise it would hide rows that are
+    not captured, and report a new change as late.
     """
-    found: dict[str, Newer] = {}
+    newer_rows: dict[str, Newer] = {}
     refused: dict[str, str] = {}
     with connect("shop") as connection, connection.cursor() as cursor:
         now: datetime = value_of(cursor, "SELECT now()")
@@ -36,21 +36,21 @@ def newer(known: Callable[[Table, datetime], datetime | None]) -> tuple[dict[str
                         f"SELECT count(*), greatest(min(updated_at), '0001-01-01'), max(updated_at) "
                         f'FROM {SCHEMA}."{table.name}" WHERE {until} AND {after}'
                     )
-                    found[table.name] = Newer(*cursor.fetchall()[0])
+                    newer_rows[table.name] = Newer(*cursor.fetchall()[0])
             except ExpectedError as error:
                 refused[table.name] = str(error)
-    return found, refused
+    return newer_rows, refused
 
 
 def first_and_last_change() -> tuple[datetime, datetime] | None:
-    """The first and the last instant at which anything changed, or happened by its own date; None in an empty shop."""
+    """Return the first and the last instant of all change clocks and own dates of rows; None in an empty shop."""
     ends: list[datetime] = []
     with connect("shop") as connection, connection.cursor() as cursor:
         offered = columns_of(cursor, RAW)
         for entity in (entity for entity in ENTITIES if not is_left_out(entity.raw, offered[entity.name])):
             require_readable(cursor, entity.raw, offered[entity.name])
             for clock in ["updated_at", *([entity.clock] if entity.clock else [])]:
-                # Infinity is no date, and nothing is captured after today.
+                # The bounds exclude infinity and the future, because nothing is captured after today.
                 both = (f"least(greatest({end}({clock}), '0001-01-01'), now())" for end in ("min", "max"))
                 cursor.execute(
                     f'SELECT {", ".join(both)} FROM {SCHEMA}."{entity.name}" HAVING max({clock}) IS NOT NULL'
@@ -60,7 +60,7 @@ def first_and_last_change() -> tuple[datetime, datetime] | None:
 
 
 def changed_after(entity: Entity, begins: datetime, ends: datetime) -> tuple[int, datetime | None]:
-    """How many rows happened from one instant to another and changed later, and the last change."""
+    """Count the rows dated in an interval that changed after it; return their number and the last change."""
     with connect("shop") as connection, connection.cursor() as cursor:
         require_readable(cursor, entity.raw, columns_of(cursor, [entity.raw])[entity.name])
         cursor.execute(
@@ -73,7 +73,7 @@ def changed_after(entity: Entity, begins: datetime, ends: datetime) -> tuple[int
 
 
 def clocks_of(entity: Entity, keys: Sequence[str]) -> dict[str, datetime]:
-    """The change clocks of those of some rows that the shop has, by key as text."""
+    """Return the change clocks of rows by key as text; keys that the shop lacks are left out."""
     key = f'"{entity.key[0]}"::text'
     with connect("shop") as connection, connection.cursor() as cursor:
         require_readable(cursor, entity.raw, columns_of(cursor, [entity.raw])[entity.name])
@@ -86,7 +86,7 @@ def clocks_of(entity: Entity, keys: Sequence[str]) -> dict[str, datetime]:
 
 
 def now() -> datetime:
-    """What the clock of the shop says."""
+    """Return the instant of the shop's clock."""
     with connect("shop") as connection, connection.cursor() as cursor:
-        found: datetime = value_of(cursor, "SELECT now()")
-        return found
+        instant: datetime = value_of(cursor, "SELECT now()")
+        return instant

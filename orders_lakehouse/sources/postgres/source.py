@@ -1,4 +1,4 @@
-"""The shop's Postgres as a source: every entity, by the change clock of each row."""
+"""The shop's Postgres as a source: it has every entity, and each row has a change clock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,45 +18,45 @@ from orders_lakehouse.sources.postgres.columns import SCHEMA
 
 @dataclass(frozen=True)
 class PostgresSource:
-    """The database of SHOP_DATABASE_URL. What each function does is said by `Source`."""
+    """The database of SHOP_DATABASE_URL; `Source` describes each method."""
 
     namespace: str = SCHEMA
     entities: Sequence[Entity] = ENTITIES
 
     def now(self) -> datetime:
-        """What the clock of the database says."""
+        """Return the instant of the database's clock."""
         return lookups.now()
 
     def changed_dates(
         self, marks: Marks, in_raw: Callable[[Table], Clocks], calendar: Calendar
     ) -> tuple[list[date], Marks]:
-        """Capture dates that have news, by an index of each table."""
+        """Return the capture dates that have news, by an index on each table."""
         return changes.changed_dates(marks, in_raw, calendar)
 
     def read_versions(self, table: Table, window: Window) -> Iterator[Batch]:
-        """Row versions of a window, in one snapshot."""
+        """Yield row versions of a window, from one snapshot."""
         return versions.read_versions(table, window)
 
     def newer(self, known: Callable[[Table, datetime], datetime | None]) -> tuple[dict[str, Newer], dict[str, str]]:
-        """What changed after the newest change that is known."""
+        """Return the rows that changed after the newest known change."""
         return lookups.newer(known)
 
     def first_and_last_change(self) -> tuple[datetime, datetime] | None:
-        """The first and the last instant at which anything changed or happened."""
+        """Return the first and the last instant of all change clocks and own dates of rows."""
         return lookups.first_and_last_change()
 
     def changed_after(self, entity: Entity, begins: datetime, ends: datetime) -> tuple[int, datetime | None]:
-        """How many rows happened from one instant to another and changed later, and the last change."""
+        """Count the rows dated in an interval that changed after it; return their number and the last change."""
         return lookups.changed_after(entity, begins, ends)
 
     def clocks_of(self, entity: Entity, keys: Sequence[str]) -> dict[str, datetime]:
-        """The change clocks of those of some rows that the database has."""
+        """Return the change clocks of rows by key; keys that the database lacks are left out."""
         return lookups.clocks_of(entity, keys)
 
     def totals(self, entity: Entity, total: SourceTotal, decimals: Sequence[int]) -> Iterator[pl.DataFrame]:
-        """An amount of every row as the database works it out."""
+        """Yield an amount of every row as the database computes it."""
         return totals.totals(entity, total, decimals)
 
     def look(self) -> Looked:
-        """Whether its tables can be read, what its clock says, and where an index is missing."""
+        """Report whether its tables can be read, whether its clock is right, and where an index is missing."""
         return health.look_at_shop()

@@ -1,4 +1,4 @@
-"""Amounts as the shop's Postgres works them out."""
+"""Amounts as the shop's Postgres computes them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,8 +13,8 @@ from orders_lakehouse.sources.postgres.versions import as_bytes, clamped, codec_
 
 
 def totals(entity: Entity, total: SourceTotal, decimals: Sequence[int]) -> Iterator[pl.DataFrame]:
-    """An amount of every row as the shop works it out; see `Source.totals`."""
-    # Text, because a numeric of the shop may not be a number.
+    """Yield an amount of every row as the shop computes it; see `Source.totals`."""
+    # Amounts are read as text, because a numeric of the shop may be NaN or infinite.
     rounded = "".join(f", round({total.sql}, {digits})::text AS to_{digits}" for digits in decimals)
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
@@ -31,7 +31,7 @@ def totals(entity: Entity, total: SourceTotal, decimals: Sequence[int]) -> Itera
 
 
 def _key(raw: Table, column: str, *, in_bytes: bool) -> str:
-    """A column of a key as the shop is asked for it: a text in its own bytes where these may be none of UTF-8."""
+    """Return SQL for a column of a key; text is read as bytes if the server cannot convert it to UTF-8."""
     if raw.schema[column] != pl.String:
         return f'"{column}"::bigint AS "{column}"'
     text = f'"{column}"::text'

@@ -1,8 +1,8 @@
-"""The shop's Postgres: row versions whose change clock falls in a window of capture dates.
+"""Read row versions from the shop's Postgres whose change clock falls in a window of capture dates.
 
-Everything is read in one snapshot, in Arrow batches of bounded size. Columns are cast to what raw holds, nothing is
-rejected; a source whose shape does not fit is an error that names table, column, what was found and what to do. What
-the shop has beside the columns of the contract is read with them, as far as this user may read it.
+All rows come from one snapshot, in Arrow batches of bounded size. Columns are cast to the types of raw, and no row is
+rejected. If the source's columns do not fit, the error names table, column, found and expected type, and the next step.
+Further columns that this user may read are read, too.
 """
 
 import re
@@ -32,12 +32,13 @@ from orders_lakehouse.sources.postgres.columns import (
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-# Rows of a batch, which becomes one commit; there are two in memory, one that is read and one that is captured.
+# Rows of a batch, which becomes one commit. Two batches are in memory: one is read while the other is captured.
 BATCH_ROWS = 300_000
-# A clock further ahead of the source's now() is captured as of today, where a rule rejects it.
+# Largest lead of a change clock over the source's now(). A row beyond it is captured today, and a rule rejects it.
 TOLERANCE = timedelta(hours=AHEAD_HOURS)
 
-# What each type of raw accepts from the source, and how it is read. Keys are text in raw, integers in many shops.
+# Accepted types of the source for each type of raw, their description, and the SQL to read them. Keys are text in raw,
+# but integers in many shops.
 _TEXT = {"text", "character varying", "character", "citext", "uuid", "integer", "bigint", "smallint", "numeric"}
 _ACCEPTED: dict[str, tuple[set[str], str, str]] = {
     "text": (_TEXT | {"USER-DEFINED"}, "text or a type that prints as one (varchar, uuid, integer, enum)", "{c}::text"),
@@ -56,12 +57,12 @@ _KINDS: dict[pl.DataType, str] = {
     pl.Date(): "date",
     pl.Datetime("us", "UTC"): "instant",
 }
-# The encoding of a database, and how many bytes a character takes in it at most.
+# Query for the encoding of a database, and for the largest number of bytes of a character in it.
 _ENCODING = (
     "SELECT name || ' ' || pg_encoding_max_length(pg_char_to_encoding(name)) "
     "FROM current_setting('server_encoding') AS name"
 )
-# Postgres knows infinity and years that nothing else does; they become the ends of what a date can say.
+# Bounds for dates and instants. Postgres has infinity and years that other systems lack; they become these bounds.
 _EARLIEST, _LATEST = "0001-01-01", "9999-12-31"
 
 
@@ -76,14 +77,14 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         Batches of at most about `BATCH_ROWS` rows and `batch_bytes()`; at least one, empty when nothing changed.
 
     Raises:
-        DatabaseError: The table, a column or a type is not what raw needs.
+        DatabaseError: The table, a column or a type does not fit raw.
         DatabaseUnavailableError: The shop cannot be reached.
     """
     with connect("shop") as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         columns_in_shop = columns_of(cursor, [table])[table.name]
         if is_left_out(table, columns_in_shop):
-            yield _nothing(table, value_of(cursor, "SELECT now()"))
+            yield _empty_batch(table, value_of(cursor, "SELECT now()"))
             return
         require_readable(cursor, table, columns_in_shop)
         offered = readable(columns_in_shop)
@@ -98,8 +99,8 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         day = captured_on(window, now)
         cursor.execute(f"SELECT {day} AS date, count(*) AS rows FROM {source} WHERE {where} GROUP BY 1")
         counted = pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
-        beside = [_beside(number) for number in range(len(extras))]
-        schema = pl.Schema({**_read_schema(table), **dict(zip(beside, extras.values(), strict=True))})
+        aliases = [_extra_alias(number) for number in range(len(extras))]
+        schema = pl.Schema({**_read_schema(table), **dict(zip(aliases, extras.values(), strict=True))})
 
         def read(first: date, last: date) -> Iterator[pl.DataFrame]:
             where = _condition(Window(first, last, window.calendar), now)
@@ -109,21 +110,21 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
                 yield (frame if codec is None else decoded(frame, codec)).cast(schema)
 
         dates = (window.first, window.last)
-        found = in_batches(dict(counted.iter_rows()), dates, read, BATCH_ROWS, batch_bytes())
-        for rows in _in_advance(_at_least_one(found, schema)):
-            others = rows.select(beside).rename(dict(zip(beside, extras, strict=True)))
-            yield Batch(_as_raw(rows.drop(beside), window, now), others, counted, shape)
+        frames = in_batches(dict(counted.iter_rows()), dates, read, BATCH_ROWS, batch_bytes())
+        for rows in _in_advance(_at_least_one(frames, schema)):
+            extra_columns = rows.select(aliases).rename(dict(zip(aliases, extras, strict=True)))
+            yield Batch(_as_raw(rows.drop(aliases), window, now), extra_columns, counted, shape)
 
 
-def _nothing(table: Table, now: datetime) -> Batch:
-    """What there is of a table that the shop does without."""
+def _empty_batch(table: Table, now: datetime) -> Batch:
+    """Return an empty batch for an optional table that the shop lacks."""
     rows = pl.DataFrame(schema={name: dtype for name, dtype in table.schema.items() if name != "run_id"})
     counted = pl.DataFrame(schema={"date": pl.Date, "rows": pl.Int64})
     return Batch(rows, pl.DataFrame(), counted, Shape({}, now))
 
 
 def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same frames: while one is worked on, the next one is read."""
+    """Yield the same frames, and read the next one while the caller works on the current one."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="shop") as reader:
         following = reader.submit(next, frames, None)
         while (frame := following.result()) is not None:
@@ -132,7 +133,7 @@ def _in_advance(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _at_least_one(frames: Iterator[pl.DataFrame], schema: pl.Schema) -> Iterator[pl.DataFrame]:
-    """The same frames; an empty one where there are none."""
+    """Yield the same frames, or an empty one if there are none."""
     first = next(frames, None)
     yield pl.DataFrame(schema=schema) if first is None else first
     del first
@@ -144,10 +145,10 @@ def _read_schema(table: Table) -> dict[str, pl.DataType]:
 
 
 def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> None:
-    """A row without a change clock falls in no window; where the source allows one, it is an error, not a loss."""
+    """Refuse a table with rows without a change clock, because no window would find them."""
     if clock.is_not_null and not clock.is_foreign:
         return
-    # Postgres takes IS NULL for false where a foreign table declares NOT NULL.
+    # Postgres assumes that IS NULL is false if a foreign table declares NOT NULL; num_nulls() looks at the value.
     is_missing = "num_nulls(updated_at) = 1" if clock.is_not_null else "updated_at IS NULL"
     missing = int(value_of(cursor, f'SELECT count(*) FROM {SCHEMA}."{table.name}" WHERE {is_missing}'))
     if missing:
@@ -158,7 +159,7 @@ def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> Non
 
 
 def _condition(window: Window, now: datetime) -> str:
-    """The window as a condition on `updated_at`, cut at the source's own clock."""
+    """Return the window as an SQL condition on `updated_at`, limited by the source's own clock."""
     calendar = window.calendar
     latest = (now + TOLERANCE).isoformat()
     until = calendar.begins_at(window.last + timedelta(days=1)).isoformat()
@@ -172,12 +173,12 @@ def _condition(window: Window, now: datetime) -> str:
 
 
 def captured_on(window: Window, now: datetime) -> str:
-    """The capture date of a row of a window, as SQL for the shop.
+    """Return SQL for the capture date of a row in a window.
 
-    The shop looks for the clock among the midnights of the window, so that its own time zone data decides nothing.
+    The shop compares the clock with the midnights of the lake's calendar, so its own time zone data has no effect.
 
     Args:
-        window: Capture dates; the SQL holds for rows with these and for clocks that are too far ahead.
+        window: Capture dates. The SQL is valid for rows of these dates and for clocks that are too far ahead.
         now: The source's now().
     """
     calendar, latest = window.calendar, now + TOLERANCE
@@ -191,7 +192,7 @@ def captured_on(window: Window, now: datetime) -> str:
 
 
 def raw_type(written: str) -> pl.DataType:
-    """In which type raw holds a column of the shop of which the contract says nothing.
+    """Return the type in raw of a column that the contract does not have.
 
     Args:
         written: Type of the column as Postgres writes it.
@@ -201,18 +202,21 @@ def raw_type(written: str) -> pl.DataType:
     return next((dtype for dtype, kind in exact if type_ in _ACCEPTED[kind][0]), pl.String())
 
 
-def _beside(number: int) -> str:
-    """How a column beside the contract's is called while it is read: its own name may be one of raw's."""
-    return f"beside {number}"
+def _extra_alias(number: int) -> str:
+    """Return the alias of an extra column while it is read, because its own name may be one of raw's."""
+    return f"extra {number}"
 
 
 def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool) -> str:
-    """The columns of raw as the shop offers them, cast, and the others; an error that names all that do not fit.
+    """Return the select list for the columns of raw, cast, and for extra columns.
 
     Args:
         offered: Columns of the shop that this user may read.
         table: The raw table.
-        in_bytes: Whether text is read as the bytes that it is.
+        in_bytes: Whether text is read as bytes.
+
+    Raises:
+        DatabaseError: Columns do not fit; the message names all of them.
     """
     problems, expressions = [], []
     for name, dtype in _read_schema(table).items():
@@ -224,7 +228,7 @@ def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool)
             problems.append(f"column {name}: expected {expected}, found {found} (the contract's line: {line})")
         value = _read(name, kind)
         if kind == "text" and name in table.key:
-            # A view may offer a row without its key; it is captured under the blank one, which a rule rejects.
+            # A view may have rows without a key. They are captured with an empty key, which a rule rejects.
             value = f"coalesce({value}, '')"
         expressions.append(f'{_sent(value, kind, in_bytes=in_bytes)} AS "{name}"')
     if problems:
@@ -234,28 +238,28 @@ def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool)
             "version."
         )
     expressions += [
-        f'{_sent(_read(name, _KINDS[dtype]), _KINDS[dtype], in_bytes=in_bytes)} AS "{_beside(number)}"'
+        f'{_sent(_read(name, _KINDS[dtype]), _KINDS[dtype], in_bytes=in_bytes)} AS "{_extra_alias(number)}"'
         for number, (name, dtype) in enumerate(_extras(offered, table).items())
     ]
     return ", ".join(expressions)
 
 
 def _extras(offered: Mapping[str, Column], table: Table) -> dict[str, pl.DataType]:
-    """What the shop has beside the columns of raw, and in which types raw holds it."""
+    """Return the columns of the shop that raw does not have, with their types in raw."""
     return {name: raw_type(column.written) for name, column in offered.items() if name not in _read_schema(table)}
 
 
 def _read(name: str, kind: str) -> str:
-    """A column of the shop, cast to what raw holds."""
+    """Return SQL for a column of the shop, cast to the type of raw."""
     quoted = '"' + name.replace('"', '""') + '"'
     return clamped(quoted, kind) if kind in ("date", "instant") else _ACCEPTED[kind][2].format(c=quoted)
 
 
 def codec_of_bytes(cursor: "Cursor") -> str | None:
-    """Python's name of the encoding in which text is read as bytes, because the server cannot convert all of them.
+    """Return Python's name of the encoding if text must be read as bytes; None if the server can convert all text.
 
-    A database in SQL_ASCII knows no encoding and converts nothing; its text is UTF-8 as a rule. In most encodings of a
-    single byte some bytes mean nothing, and one of them would keep all rows from being read. None: the server converts.
+    A database in SQL_ASCII knows no encoding and converts nothing; its text is mostly UTF-8. In most single-byte
+    encodings some bytes have no meaning, and one such byte would make reading all rows fail.
     """
     encoding, longest = value_of(cursor, _ENCODING).split()
     if encoding == "SQL_ASCII":
@@ -268,17 +272,17 @@ def codec_of_bytes(cursor: "Cursor") -> str | None:
 
 
 def as_bytes(text: str) -> str:
-    """A text of such a database as the bytes that it is."""
+    """Return SQL for the unconverted bytes of a text."""
     return f"convert_to({text}, 'SQL_ASCII')"
 
 
 def _sent(value: str, kind: str, *, in_bytes: bool) -> str:
-    """A value as the shop sends it. A number's text is plain in every encoding."""
+    """Return SQL for a value as the shop sends it; numbers are sent as text, which is ASCII."""
     return as_bytes(value) if in_bytes and kind == "text" else value
 
 
 def clamped(column: str, kind: str) -> str:
-    """A date or an instant of the shop within what others can say."""
+    """Return SQL for a date or an instant of the shop, limited to the bounds above."""
     sql_type = "date" if kind == "date" else "timestamptz"
     earliest, latest = f"'{_EARLIEST}'::{sql_type}", f"'{_LATEST}'::{sql_type}"
     return f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END"
