@@ -70,8 +70,8 @@ class Copied:
 
     Attributes:
         without: Columns that dbt does not need.
-        counted: Column of keys. A second table lists each key with its number of rows, so that dbt does not have to
-            read every row of the copy to know the keys.
+        counted: Column of keys. A second table lists each key with its number of rows, so that dbt knows the keys
+            without reading the copy.
         required: Columns that are never null, in addition to those of the contract.
     """
 

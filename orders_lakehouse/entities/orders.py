@@ -116,8 +116,8 @@ def with_order_date(orders: Frame, calendar: Calendar) -> Frame:
 
     Returns:
         The rows with `business_date` (date of ordered_at; null without one) and `order_date`, the partition that they
-        count in: the business date where it is a partition at the time of capture (from the first one to the day after
-        the capture), else the capture date.
+        count in. It is the business date, if that lies between the first partition and the day after the capture;
+        otherwise it is the capture date.
     """
     dated = c.with_local_date(orders, "business_date", "ordered_at", calendar)
     business, captured = nw.col("business_date"), nw.col("captured_on")

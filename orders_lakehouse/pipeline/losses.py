@@ -1,7 +1,7 @@
 """Measure losses over a table: which rule rejects what share of the rows, and for which values.
 
-A share by date means little in a shop with a few orders a day, while a word unknown to the contract rejects rows on
-every date. So shares are taken of the last dates and of the whole table.
+A share by date means little in a shop with a few orders a day. A word unknown to the contract rejects rows on every
+date. So shares are taken of the last dates and of the whole table.
 """
 
 from collections.abc import Sequence

@@ -31,7 +31,7 @@ from orders_lakehouse.sources.registry import sources_of
 from orders_lakehouse.tables import entity_of
 from orders_lakehouse.transforms.versions import current_versions
 
-GONE, MISSED, OTHERWISE = "gone from the shop", "never captured", "otherwise than captured"
+GONE, MISSED, DIFFERENT = "gone from the shop", "never captured", "different from raw"
 RETURNED = "back in the shop"
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Number of lines listed for a date.
@@ -53,7 +53,7 @@ class Compared:
     Attributes:
         rows: Number of rows of the shop that were compared.
         differing: The key, as raw has it where raw has the row; date (the shop's capture date, or raw's if the shop
-            lacks the row); difference (GONE, RETURNED, MISSED or OTHERWISE); name (the key as text); went_back (whether
+            lacks the row); difference (GONE, RETURNED, MISSED or DIFFERENT); name (the key as text); went_back (whether
             the shop's clock is older than raw's); and updated_at, captured_on, captured_at of raw's current version,
             null where it has none.
         agreeing: date, rows: rows of the shop that are the same in raw.
@@ -211,7 +211,7 @@ def _compare_part(
         .then(None)
         .when(by_reconciliation & is_deleted)
         .then(pl.lit(RETURNED))
-        .otherwise(pl.lit(OTHERWISE))
+        .otherwise(pl.lit(DIFFERENT))
     )
     judged = both.with_columns(
         date=pl.coalesce("captured_on", f"captured_on{_IN_RAW}"), difference=difference, went_back=went_back

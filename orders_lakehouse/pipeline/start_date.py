@@ -1,7 +1,7 @@
 """Move the first partition of a lake, which its tables record, to an earlier date.
 
-Changes from before the first partition are captured on it. So when a lake begins earlier, the rows of that partition
-move to the dates of their own clocks, as if the lake had always begun there.
+Changes from before the first partition are captured on it. When a lake begins earlier, the rows of that partition
+move to the dates of their own clocks. The lake is then as if it had always begun there.
 """
 
 from dataclasses import dataclass, replace

@@ -196,8 +196,8 @@ def compare(before: pl.DataFrame, after: pl.DataFrame) -> Changes:
 def apply_installed(lake: Lake) -> Changes:
     """Replace the calendar by one from the data on this machine; `dates_to_run` returns the dates that it moves.
 
-    The index gets the entries of moved orders before the calendar is written, so that a crash leaves no order that its
-    date does not find. It gets them again afterwards, for rows that were captured meanwhile.
+    The index gets the entries of moved orders before the calendar is written. So a crash leaves no order that its date
+    does not find. It gets them again afterwards, for rows that were captured meanwhile.
 
     Raises:
         HolidaysError: The holidays of the country in the settings are not known.

@@ -202,9 +202,9 @@ def dates_to_judge_again(lake: Lake, table: Table, waivers: Sequence[Waiver]) ->
         waivers: The waivers in force.
 
     Returns:
-        In order: dates of stored rows that break a rule which is not waived for them (a waiver was withdrawn, or the
-        contract got stricter), or that lack a value which is waived now; dates of rows that a waiver names and that are
-        in neither table yet.
+        In order: dates of stored rows that break an unwaived rule (a waiver was withdrawn, or the contract got
+        stricter); of stored rows that lack a value which is waived now; and of rows that a waiver names and that are in
+        neither table yet.
     """
     dates: set[date] = set()
     if find(lake, table) is not None:

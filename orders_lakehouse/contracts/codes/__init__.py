@@ -74,8 +74,7 @@ CODE_LISTS: Mapping[str, tuple[Mapping[str, Code], Mapping[str, str]]] = {
     "currencies": (CURRENCIES, CURRENCY_ALIASES),
     "countries": (COUNTRIES, COUNTRY_ALIASES),
 }
-# Decimals of an amount whose currency has no defined number of decimals (the most that an amount can have), and of an
-# amount in most currencies.
+# Most decimals that an amount can have, for currencies without a defined number, and decimals of most currencies.
 MOST_MINOR_UNITS = 4
 USUAL_MINOR_UNITS = 2
 

@@ -1,7 +1,7 @@
 """Show in Dagster, after a run, the worst result of each check that is in force over all dates.
 
 Dagster shows the newest row of a check, and writes that row when a run is planned. So the result of a run that was
-planned earlier and ended later is hidden, a skipped step hides earlier results, and a dbt test knows only the dates of
+planned earlier and ended later is hidden. A skipped step hides earlier results, and a dbt test knows only the dates of
 its run. The results in force are in `checks/results`; where the newest row differs, it is corrected in Dagster.
 """
 

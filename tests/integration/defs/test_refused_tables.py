@@ -235,7 +235,7 @@ def test_command_prints_differences_then_uncompared_tables(restricted: Lakehouse
     restricted.shop(REVOKED)
     done = command_line(["reconcile"])
     assert done.returncode == 1
-    assert "raw/orders on 2017-01-02: 1 otherwise than captured (moves)" in done.stdout, done.stderr
+    assert "raw/orders on 2017-01-02: 1 different from raw (moves)" in done.stdout, done.stderr
     assert f"GRANT SELECT (amount) ON shop.payments TO {READER};" in done.stderr
 
     restricted.shop("UPDATE shop.orders SET status = 'paid' WHERE order_id = 'moves'")

@@ -10,7 +10,7 @@ from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.pipeline import reconciliation, tombstones
-from orders_lakehouse.pipeline.reconciliation import GONE, OTHERWISE, compare_with_shop
+from orders_lakehouse.pipeline.reconciliation import DIFFERENT, GONE, compare_with_shop
 from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.postgres import versions as reader
 from tests.support.daemon import Daemon
@@ -33,7 +33,7 @@ def test_large_table_is_compared_in_parts(
     )
     calendar, dates = Calendar(day(FIRST), "UTC"), days(day(FIRST), day(LAST))
     at_once = compare_with_shop(lakehouse.lake, RAW_ORDER_ITEMS, calendar, dates)
-    assert set(at_once.differing["difference"]) == {GONE, OTHERWISE}
+    assert set(at_once.differing["difference"]) == {GONE, DIFFERENT}
     monkeypatch.setattr(reconciliation, "_ROWS_AT_ONCE", 3)
     monkeypatch.setattr(tombstones, "row_limit", lambda: 2)
     monkeypatch.setattr(reader, "BATCH_ROWS", 4)

@@ -68,9 +68,9 @@ def test_shop_and_raw_agree_until_a_change_without_clock(built: Lakehouse) -> No
     }
     assert details(built, "orders") == {
         "2017-01-03": "1 gone from the shop (deleted)",
-        "2017-01-05": "1 otherwise than captured (gets an item)",
+        "2017-01-05": "1 different from raw (gets an item)",
     }
-    assert details(built, "order_items") == {"2017-01-02": "1 otherwise than captured (payer / 1)"}
+    assert details(built, "order_items") == {"2017-01-02": "1 different from raw (payer / 1)"}
     assert details(built, "payments") == {"2017-01-04": "1 never captured (y late)"}
 
     # To run the dates again captures what was missed; a row that is gone stands, until the shop has it again.
