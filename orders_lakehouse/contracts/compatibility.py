@@ -75,8 +75,8 @@ def breaking_changes(before: Documents, now: Documents) -> list[Change]:
     """Return changes that need a new version in contracts that do not have one.
 
     New columns and new tables are no such changes. A column that is gone or renamed, has another type or unit, or may
-    newly be null breaks readers; so does another key or partition. A new, removed or changed rule changes which rows pass,
-    and so does a new or removed code, or one with other decimals or dates. That needs a new version, too, but
+    newly be null breaks readers; so does another key or partition. A new, removed or changed rule changes which rows
+    pass, and so does a new or removed code, or one with other decimals or dates. That needs a new version, too, but
     breaks no reader. A column that may no longer be null is such a rule, `<column>_missing`. A table that is gone has
     no version to raise; `broken_consumers` returns its readers.
 

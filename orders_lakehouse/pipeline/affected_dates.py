@@ -1,8 +1,8 @@
 """Find the order dates that may change because of what the lake has captured since the last look.
 
 The dates are computed by the run that derives them, from the stored tables: nothing is handed over that a crash could
-lose. Tables by order date depend on raw through the order. They also depend on the versions of customers and products that
-are valid when the order is placed.
+lose. Tables by order date depend on raw through the order. They also depend on the versions of customers and products
+that are valid when the order is placed.
 """
 
 import logging
