@@ -30,7 +30,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.registry import SOURCES
 from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.copies import lake_schema
-from orders_lakehouse.warehouse.health import look_at_warehouse, named_by_copies
+from orders_lakehouse.warehouse.health import look_at_warehouse, remembered_by_copies
 
 # The comparison with the shop runs every night.
 _COMPARED = timedelta(days=2)
@@ -92,7 +92,7 @@ def _versions(here: Here) -> Looked:
 
 
 def _named_by_warehouse() -> Sequence[RememberedVersion]:
-    return () if _is_down("warehouse") else named_by_copies()
+    return () if _is_down("warehouse") else remembered_by_copies()
 
 
 def _named_by_dagster() -> Sequence[RememberedVersion]:

@@ -35,8 +35,8 @@ from orders_lakehouse.tables import (
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse import reset as warehouse_reset
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
-from orders_lakehouse.warehouse.ownership import beside
-from orders_lakehouse.warehouse.reset import Going
+from orders_lakehouse.warehouse.ownership import second_half_table
+from orders_lakehouse.warehouse.reset import ResetObject
 
 ALL = "all"
 
@@ -71,7 +71,9 @@ class _Chosen:
         """Schema and name of what goes in the warehouse; None: all that is ours."""
         if self.everything:
             return None
-        of_copies = {name for copy in self.copies for name in (copy.name, copy.keys, beside(copy.name)) if name}
+        of_copies = {
+            name for copy in self.copies for name in (copy.name, copy.keys, second_half_table(copy.name)) if name
+        }
         schema = settings().marts_schema
         return {(lake_schema(), name) for name in of_copies} | {(schema, name) for name in self.marts}
 
@@ -131,7 +133,7 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
     with dg.DagsterInstance.get() as instance:
         require_rest(instance)
         dates = lake_reset.known_dates(lake)
-        in_warehouse = [] if chosen.relations == set() else warehouse_reset.going(chosen.relations)
+        in_warehouse = [] if chosen.relations == set() else warehouse_reset.objects_to_reset(chosen.relations)
         _show(lake, chosen, in_warehouse)
         _ask(yes=yes)
         # The warehouse first: it may refuse, and then nothing has changed. A reset that is killed is run again.
@@ -203,7 +205,7 @@ def _names_of(layer: str) -> list[str]:
     return [str(models.node_of(parsed, node)["name"]) for node in models.models(parsed, layer)]
 
 
-def _show(lake: Lake, chosen: _Chosen, in_warehouse: Sequence[Going]) -> None:
+def _show(lake: Lake, chosen: _Chosen, in_warehouse: Sequence[ResetObject]) -> None:
     """Name what goes and what stays."""
     click.echo(f"This starts over, in {lake.url} and in the warehouse. What goes:")
     table = grid()

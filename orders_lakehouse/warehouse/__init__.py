@@ -1,1 +1,1 @@
-"""Postgres as the warehouse: what dbt reads is loaded from the lake into the schema `lake`."""
+"""Postgres as the warehouse: tables that dbt reads are loaded from the lake into the schema `lake`."""

@@ -1,4 +1,4 @@
-"""The calendar that `dim_date` is made of: every day of the shop's years, with the public holidays of a country."""
+"""The calendar for `dim_date` of dbt: every day of the shop's years, with the public holidays of a country."""
 
 import polars as pl
 

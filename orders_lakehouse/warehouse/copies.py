@@ -1,4 +1,4 @@
-"""Which lake tables the warehouse has copies of, and how they look there."""
+"""The lake tables of which the warehouse has copies, and the columns of the copies."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from orders_lakehouse.settings import settings
 
 
 def lake_schema() -> str:
-    """The schema of the copies."""
+    """Return the schema of the copies."""
     return settings().lake_schema
 
 
@@ -36,12 +36,12 @@ class Copy:
     Attributes:
         table: The lake table.
         without: Columns that dbt does not need.
-        counted: Column of keys that are listed, each with the number of its rows, in a table beside the copy: which
-            keys there are is known then without a look at every row.
-        required: Columns that are never null, beside those of which the contract says so.
+        counted: Column of keys that a second table lists with the number of their rows, so that the keys are known
+            without reading every row.
+        required: Columns that are never null, in addition to those that the contract declares so.
 
-    A tombstone is not judged by the contract, so a copy that holds tombstones demands of its rows only what every row
-    has, whatever the source says.
+    The contract does not judge tombstones. So in a copy with tombstones only the columns that the pipeline itself
+    writes are NOT NULL.
     """
 
     table: Table
@@ -51,27 +51,27 @@ class Copy:
 
     @property
     def name(self) -> str:
-        """Name of the table in the warehouse."""
+        """Return the name of the table in the warehouse."""
         return self.table.name
 
     @property
     def partition(self) -> str:
-        """Date column by which rows are replaced."""
+        """Return the date column by which rows are replaced."""
         return str(self.table.partitioned_by)
 
     @property
     def types(self) -> dict[str, str]:
-        """Column names and Postgres types."""
+        """Return Postgres types by column name."""
         return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}
 
     @property
     def holds_tombstones(self) -> bool:
-        """Whether deleted rows are copied, with their mark; a copy without the mark leaves them out."""
+        """Return whether deleted rows are copied, with `is_deleted`; a copy without this column leaves them out."""
         return "is_deleted" in self.types
 
     @property
     def columns(self) -> dict[str, str]:
-        """Column names, and types with what is known of nulls."""
+        """Return Postgres types by column name, with NOT NULL where it holds."""
         if self.holds_tombstones:
             required = _EVEN_OF_TOMBSTONES
         else:
@@ -81,11 +81,11 @@ class Copy:
 
     @property
     def keys(self) -> str | None:
-        """Name of the table that lists the counted keys: the column, and `rows`."""
+        """Return the name of the table that lists the counted keys, with the columns of the key and `rows`."""
         return f"{self.name}_by_{self.counted}" if self.counted else None
 
 
-# What the pipeline itself writes into every row.
+# Columns that the pipeline itself writes into every row.
 _EVEN_OF_TOMBSTONES = frozenset({"is_deleted", *CAPTURED})
 COPIES = tuple(
     Copy(table, copied.without, copied.counted, copied.required)

@@ -1,4 +1,4 @@
-"""What dbt reads of the lake: the columns that its sources name."""
+"""The columns of the lake that dbt reads, as its sources name them."""
 
 import yaml
 
@@ -9,10 +9,10 @@ _SOURCES = DBT_PROJECT / "models" / "staging" / "_lake__sources.yml"
 
 
 def columns_read_by_dbt() -> dict[str, dict[str, list[str]]]:
-    """The columns that dbt's sources name, of those that are copies of lake tables.
+    """Return the columns that dbt's sources name, for sources that are copies of lake tables.
 
     Returns:
-        Name of the source, such as `dbt source lake.orders`, to path of the lake table to its columns.
+        Columns by path of the lake table, by name of the source, such as `dbt source lake.orders`.
     """
     (lake,) = yaml.safe_load(_SOURCES.read_text())["sources"]
     named = {source["name"]: [column["name"] for column in source["columns"]] for source in lake["tables"]}

@@ -1,6 +1,6 @@
-"""What facts hold, by date. Their dates are integers, yyyymmdd, and become dates here.
+"""Read facts by date. Facts store dates as integers (yyyymmdd), and these functions return them as dates.
 
-Every function raises DatabaseUnavailableError when the warehouse cannot be reached.
+Every function raises DatabaseUnavailableError if the warehouse cannot be reached.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ _TOTAL = pl.Decimal(*MONEY_SUM)
 
 
 def unbuilt_dates(lake: Lake) -> set[date]:
-    """Dates at which a fact has another number of rows than its table; all that the lake has, before it is built."""
+    """Return dates on which a fact has another number of rows than its table; all dates before a fact is built."""
     return {day for curated, fact in FACTS for day in _unbuilt_dates(lake, curated.table, fact)}
 
 
@@ -31,16 +31,16 @@ def _unbuilt_dates(lake: Lake, table: Table, fact: Fact) -> set[date]:
     built = _of_fact(fact, query, pl.Schema({"lines": pl.Int64()}))
     if built is None:
         return {day for place in (*CLEANSED, *QUARANTINE) for day in _rows_by_date(lake, place)}
-    found: dict[date, int] = dict(built.iter_rows())
-    lines = _rows_by_date(lake, table)
-    return {day for day in {*found, *lines} if found.get(day, 0) != lines.get(day, 0)}
+    in_fact: dict[date, int] = dict(built.iter_rows())
+    in_lake = _rows_by_date(lake, table)
+    return {day for day in {*in_fact, *in_lake} if in_fact.get(day, 0) != in_lake.get(day, 0)}
 
 
 def fact_totals(fact: Fact, first: date, last: date) -> pl.DataFrame:
-    """Rows of a fact by date, from a first to a last one.
+    """Count the rows and sum the measure of a fact by date, from a first to a last date.
 
     Returns:
-        order_date, lines, total (of its measure); no row before the fact is built.
+        order_date, lines, total (of the measure); no row before the fact is built.
     """
     query = (
         f"SELECT date_id, count(*) AS lines, sum({fact.measure})::text AS total FROM {_name(fact)} "
@@ -51,10 +51,10 @@ def fact_totals(fact: Fact, first: date, last: date) -> pl.DataFrame:
 
 
 def fact_totals_by_state(fact: Fact) -> pl.DataFrame:
-    """Rows of a fact by date and state.
+    """Count the rows and sum the measure of a fact by date and state.
 
     Returns:
-        order_date, the state, lines, total (of its measure); no row before the fact is built.
+        order_date, the state, lines, total (of the measure); no row before the fact is built.
     """
     query = (
         f"SELECT date_id, {fact.state}, count(*) AS lines, sum({fact.measure})::text AS total "
@@ -65,10 +65,10 @@ def fact_totals_by_state(fact: Fact) -> pl.DataFrame:
 
 
 def fact_rows(table: Table, fact: Fact, dates: Collection[date]) -> pl.DataFrame:
-    """Rows of some dates of a fact.
+    """Return the rows of a fact on some dates.
 
     Returns:
-        order_date, the state, the key of the table that it is made of, its measure; no row before the fact is built.
+        order_date, the state, the key of its table, its measure; no row before the fact is built.
     """
     listed = ", ".join(f"{day:%Y%m%d}" for day in dates) or "0"
     columns = [fact.state, *table.key, fact.measure]
@@ -85,7 +85,7 @@ def _name(fact: Fact) -> str:
 
 
 def _of_fact(fact: Fact, query: str, schema: pl.Schema) -> pl.DataFrame | None:
-    """Rows of a query whose first column is date_id: order_date, and what the schema says; None without the fact."""
+    """Run a query whose first column is date_id; return order_date and the schema's columns; None without the fact."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
         if value_of(cursor, f"SELECT to_regclass('{_name(fact)}')::text") is None:
             return None

@@ -1,4 +1,4 @@
-"""Whether the warehouse can be used, what its clock says, and which versions of the lake its copies hold."""
+"""Check whether the warehouse works and its clock is right; list the versions of the lake that its copies hold."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _MEANS = "Since when a copy holds a version is told by its clock: a version that
 
 
 def look_at_warehouse() -> Looked:
-    """Ask the warehouse for its marts and its clock; no row is read.
+    """Check the warehouse's marts and clock; no row is read.
 
     Raises:
         DatabaseError: The warehouse refuses the user or the database's name.
@@ -31,8 +31,8 @@ def look_at_warehouse() -> Looked:
     return Looked(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
 
 
-def named_by_copies() -> Sequence[RememberedVersion]:
-    """The versions that the copies hold, and since when; none where nothing was loaded.
+def remembered_by_copies() -> Sequence[RememberedVersion]:
+    """Return the versions that the copies hold, and since when; none if nothing was loaded.
 
     Raises:
         DatabaseError: The warehouse refuses the user or the database's name.
@@ -43,10 +43,10 @@ def named_by_copies() -> Sequence[RememberedVersion]:
             return []
         cursor.execute(f"SELECT table_name, delta_id, delta_version, loaded_at FROM {lake_schema()}.{LOADED}")
         held = {name: (table_id, version, at) for name, table_id, version, at in cursor.fetchall()}
-    named = []
+    versions = []
     for copy in COPIES:
         if copy.name in held:
             table_id, version, at = held[copy.name]
             by = f"the warehouse's {lake_schema()}.{copy.name}"
-            named.append(RememberedVersion(by, at, copy.table.path, version, table_id, copy=copy.name))
-    return named
+            versions.append(RememberedVersion(by, at, copy.table.path, version, table_id, copy=copy.name))
+    return versions

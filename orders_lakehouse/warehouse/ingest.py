@@ -1,4 +1,4 @@
-"""Rows put into the warehouse; a value that its encoding does not have is named. Looked for once it was refused."""
+"""Write rows to the warehouse, and name the value that its encoding cannot hold, once the server has refused one."""
 
 import re
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from orders_lakehouse.postgres.connections import DatabaseError, connect, value_
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
-# SQLSTATE of a character that has no equivalent in the server's encoding, and of bytes that no encoding has in text.
+# SQLSTATE of a character without an equivalent in the server's encoding, and of bytes that no encoding has in text.
 _NOT_REPRESENTED = ("22P05", "22021")
-# The server tells the character by its bytes, in whatever language.
+# Bytes of the character in the server's message, which is the same in every language.
 _BYTES = re.compile(r"(?:0x[0-9a-f]{2}\s?)+")
 
 
 def ingest(cursor: "Cursor", target: str, rows: pl.DataFrame, key: Sequence[str], **how: Any) -> None:
-    """Put rows into a table of the warehouse.
+    """Write rows to a table of the warehouse.
 
     Args:
-        cursor: Of the warehouse.
+        cursor: Cursor of a connection to the warehouse.
         target: Name of the table.
         rows: The rows.
-        key: Columns of theirs by which a message names a row.
+        key: Columns with which a message names a row.
         how: Further arguments of ADBC's `adbc_ingest`.
 
     Raises:
@@ -42,11 +42,11 @@ def ingest(cursor: "Cursor", target: str, rows: pl.DataFrame, key: Sequence[str]
         raise DatabaseError(_explained(refused, rows, key, _full_name(target, **how))) from error
 
 
-def _character(said: str) -> str | None:
-    found = _BYTES.search(said)
-    if found is None:
+def _character(message: str) -> str | None:
+    match = _BYTES.search(message)
+    if match is None:
         return None
-    sequence = bytes(int(byte, 16) for byte in found[0].split())
+    sequence = bytes(int(byte, 16) for byte in match[0].split())
     return sequence.decode("utf-8", "replace")
 
 
@@ -60,7 +60,7 @@ def _explained(character: str, rows: pl.DataFrame, key: Sequence[str], target: s
     named = f"{character!r} ({', '.join(f'U+{ord(part):04X}' for part in character)})"
     texts = (name for name, dtype in rows.schema.items() if dtype == pl.String)
     holding = ((name, rows.filter(pl.col(name).str.contains(character, literal=True)).head(1)) for name in texts)
-    column, row = next(((name, found) for name, found in holding if found.height), (None, rows.head(0)))
+    column, row = next(((name, matches) for name, matches in holding if matches.height), (None, rows.head(0)))
     where = "some row: it"
     if column is not None:
         where = f"the row {KEY_SEPARATOR.join(str(row[name][0]) for name in key)}: its column {column}"

@@ -1,11 +1,11 @@
-"""Copies of lake tables in the warehouse's schema `lake`, for dbt.
+"""Load copies of lake tables into the warehouse's schema `lake`, for dbt.
 
-A copy remembers which version of its Delta table it holds, in the transaction that loads it. A load replaces what
-changed since that version, one load at a time for each table, so that it never puts older rows over newer ones, and a
-load that was interrupted is made up for by the next: of a date the rows that changed, or all of them where many did.
+The transaction that loads a copy also records the version of the Delta table. The next load replaces what changed since
+that version: on each date only the changed rows, or all rows if many changed. So it also makes up for an interrupted
+load. Loads of the same table run one at a time, so that older rows never replace newer ones.
 
-The copies are unlogged: after a crash of the server they are empty, and so is their memory: whatever is made from them
-loads them in full before it begins.
+The copies and the recorded versions are unlogged, so both are empty after a crash of the server. A build loads all
+copies in full before it begins then.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did.
+    """The outcome of a load.
 
     Attributes:
-        rows: Rows copied.
-        dates: Dates whose files were others; None when the whole table was replaced.
+        rows: Number of rows copied.
+        dates: Number of dates with changed files; None if the whole table was replaced.
         version: Version of the Delta table that the copy now holds.
     """
 
@@ -46,14 +46,14 @@ class Loaded:
 
 
 def load(lake: Lake, copy: Copy) -> Loaded:
-    """Bring a copy up to its Delta table's latest version.
+    """Bring a copy up to the latest version of its Delta table.
 
     Args:
         lake: The lake.
         copy: The copy to load.
 
     Returns:
-        What was done; no rows when the copy was up to date.
+        The outcome; no rows if the copy was up to date.
 
     Raises:
         DatabaseError: The warehouse refuses a statement.
@@ -61,7 +61,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
         _prepare(connection, cursor, copy)
-        # Opened under the lock: the version that this load writes is at least the one before.
+        # The table is opened under the lock, so that the recorded version never goes back.
         handle = lake.open(copy.table)
         since = _loaded_version(cursor, copy, handle)
         dates = None if since is None else dates_changed_since(lake, handle, copy.table, since)
@@ -73,7 +73,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         if copy.counted:
             count_keys(cursor, copy, copied.keys)
         if dates is None:
-            # An index that is made of all rows at once takes a third of the time.
+            # The index is made after all rows are copied, which takes a third of the time.
             cursor.execute(f"CREATE INDEX {index_of(copy)} ON {lake_schema()}.{copy.name} ({copy.partition})")
         cursor.execute(f"DELETE FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
         cursor.execute(
@@ -82,14 +82,14 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         )
         connection.commit()
         if dates is None:
-            # After the load: within it, the server would take the rows for new ones and do it once more by itself.
+            # ANALYZE runs after the commit: within the transaction, the server would not count it and repeat it later.
             cursor.execute(f"ANALYZE {lake_schema()}.{copy.name}")
             connection.commit()
         return Loaded(copied.rows, None if dates is None else len(dates), handle.version())
 
 
 def loaded_versions() -> dict[str, int]:
-    """Version of each Delta table that the warehouse holds."""
+    """Return the version of each Delta table that the warehouse holds, by name of the copy."""
     with connect("warehouse") as connection, connection.cursor() as cursor:
         return _loaded_versions(cursor)
 
@@ -102,16 +102,16 @@ def _loaded_versions(cursor: "Cursor") -> dict[str, int]:
 
 
 def lost_copies() -> list[Copy]:
-    """Return the copies that are empty for want of a load, as all are after a crash of the server.
+    """Return the copies that were never loaded, which are all copies after a crash of the server.
 
-    Whatever is made from the copies asks for this first: from an empty one, it would lose its rows. It may not write
-    where others have put something, either.
+    A build calls this first, because marts built from an empty copy would lose their rows. It also refuses to go on if
+    others have objects under our names.
 
     Returns:
-        None, as a rule.
+        Copies without a recorded version; usually none.
 
     Raises:
-        DatabaseError: The warehouse refuses a statement, or has something of others under one of our names.
+        DatabaseError: The warehouse refuses a statement, or an object of others has one of our names.
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
@@ -122,11 +122,10 @@ def lost_copies() -> list[Copy]:
 
 
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
-    """Make the table when it is not there, and wait for another load of the same table.
+    """Create the table of a copy if necessary, and wait for another load of the same table.
 
     Raises:
-        DatabaseError: Something of the warehouse's is not ours and has one of our names, or depends on a table that
-            has to be made anew.
+        DatabaseError: An object of others has one of our names, or depends on a table that has to be created again.
     """
     require_ours(cursor)
     schema = lake_schema()
@@ -136,13 +135,13 @@ def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
             "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
         )
         register(cursor, schema, LOADED)
-    made = {copy.name: copy.columns}
+    wanted = {copy.name: copy.columns}
     if copy.keys and copy.counted:
-        made[copy.keys] = {copy.counted: f"{copy.types[copy.counted]} NOT NULL", "rows": "bigint NOT NULL"}
-    if {name: _standing_columns(cursor, name) for name in made} != made:
+        wanted[copy.keys] = {copy.counted: f"{copy.types[copy.counted]} NOT NULL", "rows": "bigint NOT NULL"}
+    if {name: _existing_columns(cursor, name) for name in wanted} != wanted:
         cursor.execute(f"DELETE FROM {schema}.{LOADED} WHERE table_name = '{copy.name}'")
-        for name, columns in made.items():
-            if _standing_columns(cursor, name):
+        for name, columns in wanted.items():
+            if _existing_columns(cursor, name):
                 require_no_dependents(cursor, schema, name)
                 drop_views_of_ours_on(cursor, schema, name)
                 cursor.execute(f"DROP TABLE {schema}.{name}")
@@ -155,8 +154,8 @@ def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
     wait_for_turn(cursor, f"{schema}.{copy.name}")
 
 
-def _standing_columns(cursor: "Cursor", name: str) -> dict[str, str]:
-    """Columns and types of a table as it stands; empty when there is none."""
+def _existing_columns(cursor: "Cursor", name: str) -> dict[str, str]:
+    """Return types by column of an existing table; empty if there is none."""
     cursor.execute(
         "SELECT attname, format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END "
         f"FROM pg_attribute WHERE attrelid = to_regclass('{lake_schema()}.{name}') AND attnum > 0 AND NOT attisdropped "
@@ -167,7 +166,7 @@ def _standing_columns(cursor: "Cursor", name: str) -> dict[str, str]:
 
 def _loaded_version(cursor: "Cursor", copy: Copy, handle: DeltaTable) -> int | None:
     cursor.execute(f"SELECT delta_id, delta_version FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
-    found = cursor.fetchone()
-    if found is None or found[0] != str(handle.metadata().id) or found[1] > handle.version():
+    loaded = cursor.fetchone()
+    if loaded is None or loaded[0] != str(handle.metadata().id) or loaded[1] > handle.version():
         return None
-    return int(found[1])
+    return int(loaded[1])

@@ -1,7 +1,8 @@
-"""dbt's models as plain data, from the parsed manifest: what each holds and demands, what its columns are made of.
+"""dbt's models as plain data, from the parsed manifest: columns, tests, and the origins of columns.
 
-A node is called by dbt's unique id. A column that keeps its name on the way says nothing; for the others, and where
-several models upstream have the name, the yml says `meta: {from: [model.column, ...]}`. `[]` is a column made here.
+Nodes are identified by dbt's unique id. A column's origin is the upstream column of the same name. If there is none, or
+several models upstream have one, the yml names it: `meta: {from: [model.column, ...]}`. `[]` means that the model
+itself makes the column.
 """
 
 import json
@@ -18,11 +19,11 @@ from orders_lakehouse.warehouse.copies import COPIES
 Manifest = Mapping[str, Any]
 Node = Mapping[str, Any]
 
-# How dbt calls what failed, and what it left out because of that.
+# Statuses in dbt's results of nodes that failed, or were skipped because of a failure.
 _FAILED = ("error", "fail", "runtime error", "skipped")
-# Where this stands in a test's `where`, a fact is tested on the dates that a run replaces.
+# Value of a test's `where` that stands for the dates that a run replaces.
 _RUN_DATES = "__run_dates__"
-# What the tests demand: of a column, and of a model as a whole.
+# Descriptions of tests, by kind: tests of a column, and tests of a whole model.
 _OF_COLUMN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "not_null": lambda _: "present",
     "unique": lambda _: "in no two rows",
@@ -47,10 +48,10 @@ class ManifestError(ExpectedError):
 
 @cache
 def manifest() -> Manifest:
-    """Return what `dbt parse` made of the project; `make` keeps it fresh.
+    """Return the manifest that `dbt parse` has written; `make` keeps it up to date.
 
     Raises:
-        ManifestError: It is not there.
+        ManifestError: The file does not exist.
     """
     path = DBT_PROJECT / "target" / "manifest.json"
     try:
@@ -64,13 +65,13 @@ def manifest() -> Manifest:
 
 
 def node_of(parsed: Manifest, node_id: str) -> Node:
-    """A model or source."""
-    found: Node = (parsed["sources"] if node_id.startswith("source.") else parsed["nodes"])[node_id]
-    return found
+    """Return a model or source."""
+    node: Node = (parsed["sources"] if node_id.startswith("source.") else parsed["nodes"])[node_id]
+    return node
 
 
 def models(parsed: Manifest, layer: str) -> list[str]:
-    """The models of a layer, by name."""
+    """Return the ids of the models of a layer, in order."""
     return sorted(
         node_id
         for node_id, node in parsed["nodes"].items()
@@ -79,27 +80,30 @@ def models(parsed: Manifest, layer: str) -> list[str]:
 
 
 def layer_of(node: Node) -> str:
-    """The layer of a model, staging or marts, whatever its schema is called in the warehouse."""
+    """Return the layer of a model, staging or marts, which its schema in the warehouse need not be named after."""
     return str(node["fqn"][1])
 
 
 def is_by_date(node: Node) -> bool:
-    """Whether a run replaces dates of a model: facts."""
+    """Return whether a run replaces dates of a model, which is so for facts."""
     return "partitioned" in node["tags"]
 
 
 def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
-    """A model or source, as `contracts.document` tells of a lake table.
+    """Describe a model or source, as `contracts.document` describes a lake table.
 
     Args:
         parsed: The manifest.
         node_id: The node.
 
     Returns:
-        description, keys (each a list of columns that identify a row), primary_key (columns that the warehouse itself
-        keeps unique; empty without such a key), indexes (beside it, each a list of columns), references (column to the
-        `model.column` that it is one of), by_date (whether a run replaces dates), columns (by name: type as Postgres
-        calls it, nullable, description, unit, personal).
+        - description
+        - keys: lists of columns that identify a row
+        - primary_key: columns that the warehouse itself keeps unique; empty without such a key
+        - indexes: lists of columns of further indexes
+        - references: the `model.column` that holds all values of a column, by column
+        - by_date: whether a run replaces dates
+        - columns: type in Postgres, nullable, description, unit and personal, by name
     """
     node = node_of(parsed, node_id)
     required = {column for column, name, _ in _tests(parsed, node_id) if name == "not_null"}
@@ -137,19 +141,19 @@ def document(parsed: Manifest, node_id: str) -> dict[str, Any]:
 
 
 def demands(parsed: Manifest, node_id: str) -> dict[str | None, dict[str, str]]:
-    """What the tests of a model demand of its rows.
+    """Describe what the tests of a model demand of its rows.
 
     Args:
         parsed: The manifest.
         node_id: The model.
 
     Returns:
-        By column, test to demand ("one of card, cash"); what is demanded of the rows as a whole stands under None.
+        Descriptions ("one of card, cash") by test, by column; tests of the model as a whole are under None.
 
     Raises:
-        NotImplementedError: A test that has no words here.
+        NotImplementedError: This module has no description for a test.
     """
-    found: dict[str | None, dict[str, str]] = {}
+    by_column: dict[str | None, dict[str, str]] = {}
     for column, name, test in _tests(parsed, node_id):
         try:
             words = (_OF_COLUMN if column else _OF_MODEL)[name]
@@ -159,65 +163,67 @@ def demands(parsed: Manifest, node_id: str) -> dict[str | None, dict[str, str]]:
             ) from None
         given = test["config"]["where"]
         where = "" if given is None else " (on the dates of a run)" if given == _RUN_DATES else f" (where `{given}`)"
-        of_column = found.setdefault(column, {})
+        of_column = by_column.setdefault(column, {})
         demand = words(test["test_metadata"]["kwargs"]) + where
-        of_column[name] = f"{said}; {demand}" if (said := of_column.get(name)) else demand
-    return found
+        of_column[name] = f"{earlier}; {demand}" if (earlier := of_column.get(name)) else demand
+    return by_column
 
 
 def origins(parsed: Manifest, node_id: str) -> dict[str, tuple[tuple[str, str], ...]]:
-    """What each column of a model is made of.
+    """Return the origins of each column of a model.
 
     Args:
         parsed: The manifest.
         node_id: The model.
 
     Returns:
-        Column to nodes upstream and their columns; none for what is made here.
+        Pairs of an upstream node and its column, by column; none for columns that the model makes itself.
 
     Raises:
-        ValueError: A column's `from` names what is not upstream, or is needed and missing.
+        ValueError: A column's `from` names an unknown column, or is missing although it is needed.
     """
     node = node_of(parsed, node_id)
-    upstream = {node_of(parsed, one)["name"]: one for one in node["depends_on"]["nodes"]}
-    there = {f"{name}.{column}": (one, column) for name, one in upstream.items() for column in columns_of(parsed, one)}
-    found = {}
+    upstream = {node_of(parsed, id_)["name"]: id_ for id_ in node["depends_on"]["nodes"]}
+    available = {
+        f"{name}.{column}": (id_, column) for name, id_ in upstream.items() for column in columns_of(parsed, id_)
+    }
+    by_column = {}
     for column, described in node["columns"].items():
-        same_name = [name for name, (_, other) in there.items() if other == column]
+        same_name = [name for name, (_, upstream_column) in available.items() if upstream_column == column]
         named = described["meta"].get("from", same_name)
-        unknown = [name for name in named if name not in there]
+        unknown = [name for name in named if name not in available]
         if unknown or ("from" not in described["meta"] and len(named) != 1):
             raise ValueError(
                 f"{node['name']}.{column}: found {', '.join(unknown or named) or 'no column of that name'} upstream; "
                 f"expected `from` in its meta, with columns of {', '.join(upstream) or 'nothing'}"
             )
-        found[column] = tuple(there[name] for name in named)
-    return found
+        by_column[column] = tuple(available[name] for name in named)
+    return by_column
 
 
 def sources_of(parsed: Manifest, node_id: str) -> set[str]:
-    """Names of the sources that a model is made of, over all models upstream."""
+    """Return the names of the sources of a model, through all models upstream."""
     upstream = node_of(parsed, node_id)["depends_on"]["nodes"]
-    names = {node_of(parsed, one)["name"] for one in upstream if one.startswith("source.")}
-    return names.union(*(sources_of(parsed, one) for one in upstream if one.startswith("model.")))
+    names = {node_of(parsed, id_)["name"] for id_ in upstream if id_.startswith("source.")}
+    return names.union(*(sources_of(parsed, id_) for id_ in upstream if id_.startswith("model.")))
 
 
 def columns_of(parsed: Manifest, node_id: str) -> list[str]:
-    """Column names of a model, of a copy of a lake table, or of another source."""
+    """Return the column names of a model, of a copy of a lake table, or of another source."""
     node = node_of(parsed, node_id)
     copied = {copy.name: list(copy.types) for copy in COPIES} if node["resource_type"] == "source" else {}
     return copied.get(node["name"]) or list(node["columns"])
 
 
 def failed_dimensions(parsed: Manifest, results: Mapping[str, Any]) -> list[str]:
-    """Return the dimensions that a build could not make, where facts can do without all that failed.
+    """Return the dimensions that a build could not make, if facts can be built without all failed nodes.
 
     Args:
         parsed: The manifest.
-        results: What dbt wrote of the build, `run_results.json`.
+        results: dbt's results of the build, `run_results.json`.
 
     Returns:
-        Names; none where something else failed as well, or nothing did.
+        Names; none if nothing failed, or if other nodes failed, too.
     """
     failed = {result["unique_id"] for result in results["results"] if result["status"] in _FAILED}
     names = {node_of(parsed, node_of(parsed, node_id).get("attached_node") or node_id)["name"] for node_id in failed}
@@ -231,7 +237,7 @@ def _constrained(column: Mapping[str, Any], kind: str) -> bool:
 
 
 def _tests(parsed: Manifest, node_id: str) -> Iterator[tuple[str | None, str, Node]]:
-    """Column (None: the model), kind, and node of each test, in an order that does not hang on the parser's."""
+    """Yield column (None: the model), kind and node of each test, ordered by name."""
     attached = [node for node in parsed["nodes"].values() if node.get("attached_node") == node_id]
     for node in sorted(attached, key=lambda node: str(node["name"])):
         yield node["column_name"], node["test_metadata"]["name"], node

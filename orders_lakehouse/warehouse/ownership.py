@@ -1,8 +1,8 @@
-"""What is ours in the warehouse: the tables and views that the lakehouse made, by schema, name and oid.
+"""Objects of the warehouse that are ours: tables and views that the lakehouse made, by schema, name and oid.
 
-A warehouse is shared. A table that merely has one of our names is somebody else's, and is neither dropped nor altered
-nor written: whoever is about to write asks first (`require_ours`), and whoever makes a table says so (`register`; dbt's
-models say so by the macro `register_as_ours`).
+A warehouse is shared. A table of others that has one of our names is neither dropped nor altered nor written. So each
+writer first calls `require_ours`, and each table that is made is registered: by `register`, or by dbt's macro
+`register_as_ours`.
 """
 
 import logging
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The table that says what is ours, in the schema of the copies.
+# Name of the table that lists our objects, in the schema of the copies.
 OWNED = "lakehouse_objects"
-# What the loads remember, in the same schema, and its columns.
+# Name of the table with the loaded versions, in the same schema, and its columns.
 LOADED = "loaded"
 _LOADED_COLUMNS = {"table_name", "delta_id", "delta_version", "loaded_at"}
 _CALENDAR_COLUMNS = {"date", "is_holiday", "holiday_name"}
@@ -30,12 +30,12 @@ _CALENDAR_COLUMNS = {"date", "is_holiday", "holiday_name"}
 
 @dataclass(frozen=True)
 class _Object:
-    """A table or view that stands in the warehouse.
+    """A table or view in the warehouse.
 
     Attributes:
         schema: Its schema.
         name: Its name.
-        oid: By which Postgres knows it, whatever it is called.
+        oid: Its identity in Postgres, which a change of name keeps.
         kind: r (table), v (view), or another letter of pg_class.relkind.
         is_unlogged: Whether a crash empties it.
         columns: Its columns.
@@ -53,24 +53,24 @@ class _Object:
 
 
 def require_ours(cursor: "Cursor") -> None:
-    """Make sure that nothing that the lakehouse writes in the warehouse is somebody else's.
+    """Check that all objects under names of the lakehouse are ours, and create its schemas.
 
-    The first time, nothing is known to be ours. Then what an earlier version of the lakehouse made is taken over, by
-    what no one else would have made: see `_is_ours_by_its_looks`. The transaction is left open.
+    At the first call, no object is registered. Objects of an earlier version of the lakehouse are then recognised by
+    their columns (`_looks_like_ours`), and registered. The transaction is left open.
 
     Args:
-        cursor: Of a connection to the warehouse, in which nothing has been written yet.
+        cursor: Cursor of a connection to the warehouse that has written nothing yet.
 
     Raises:
-        DatabaseError: There are tables or views of others under our names; nothing has been written.
+        DatabaseError: Tables or views of others have our names; nothing has been written.
     """
-    # Two sessions that create the same schema at once collide, so this is one at a time.
+    # The lock is needed because two sessions that create the same schema at once collide.
     wait_for_turn(cursor, lake_schema())
-    standing = _standing(cursor)
+    existing = _existing_objects(cursor)
     known = _known(cursor)
     is_first = known is None
-    ours = {one for one in standing if _is_ours_by_its_looks(cursor, one, standing)} if known is None else known
-    others = [one for one in standing if (one if is_first else (one.schema, one.name, one.oid)) not in ours]
+    ours = {obj for obj in existing if _looks_like_ours(cursor, obj, existing)} if known is None else known
+    others = [obj for obj in existing if (obj if is_first else (obj.schema, obj.name, obj.oid)) not in ours]
     if others:
         raise _refusal(others, is_first=is_first)
     for schema in _names():
@@ -85,18 +85,18 @@ def require_ours(cursor: "Cursor") -> None:
             f"COMMENT ON TABLE {lake_schema()}.{OWNED} IS 'Tables and views that the orders lakehouse made, and may "
             "change and drop. It touches nothing else.'"
         )
-        for one in standing:
-            register(cursor, one.schema, one.name)
-        if standing:
+        for obj in existing:
+            register(cursor, obj.schema, obj.name)
+        if existing:
             log.warning(
                 "Took over %s tables and views that an earlier version of the lakehouse made: %s",
-                len(standing),
-                ", ".join(f"{one.schema}.{one.name}" for one in standing),
+                len(existing),
+                ", ".join(f"{obj.schema}.{obj.name}" for obj in existing),
             )
 
 
 def register(cursor: "Cursor", schema: str, name: str) -> None:
-    """Say of a table or view that it is ours, in the transaction that made it."""
+    """Register a table or view as ours, in the transaction that made it."""
     cursor.execute(
         f"INSERT INTO {lake_schema()}.{OWNED} VALUES ('{schema}', '{name}', '{schema}.{name}'::regclass) "
         "ON CONFLICT (schema_name, object_name) DO UPDATE SET object_id = excluded.object_id "
@@ -104,13 +104,13 @@ def register(cursor: "Cursor", schema: str, name: str) -> None:
     )
 
 
-def made_by_us(cursor: "Cursor") -> list[tuple[str, str, str]]:
-    """Return schema, name and kind (r: table, v: view) of all that is ours; call `require_ours` before."""
-    return [(one.schema, one.name, one.kind) for one in _standing(cursor)]
+def owned_objects(cursor: "Cursor") -> list[tuple[str, str, str]]:
+    """Return schema, name and kind (r: table, v: view) of all our objects; call `require_ours` before."""
+    return [(obj.schema, obj.name, obj.kind) for obj in _existing_objects(cursor)]
 
 
 def dependents_of_others(cursor: "Cursor", relation: str) -> list[str]:
-    """Return the views of others on a table or view of ours, and the constraints of others that refer to it."""
+    """Return the views of others on one of our tables or views, and constraints of others that refer to it."""
     cursor.execute(
         "SELECT conrelid::regclass || '.' || conname FROM pg_constraint AS c "
         f"LEFT JOIN {lake_schema()}.{OWNED} AS owned ON owned.object_id = c.conrelid "
@@ -120,10 +120,10 @@ def dependents_of_others(cursor: "Cursor", relation: str) -> list[str]:
 
 
 def require_no_dependents(cursor: "Cursor", schema: str, name: str) -> None:
-    """Refuse to drop a table that others have made something of.
+    """Refuse to drop a table that objects of others depend on.
 
     Raises:
-        DatabaseError: Views of others stand on it, or on a view of ours on it.
+        DatabaseError: Views of others read it, or read one of our views on it.
     """
     dependents = _dependents(cursor, f"{schema}.{name}")
     if dependents:
@@ -134,13 +134,13 @@ def require_no_dependents(cursor: "Cursor", schema: str, name: str) -> None:
 
 
 def drop_views_of_ours_on(cursor: "Cursor", schema: str, name: str) -> None:
-    """Drop dbt's staging views on a table, which dbt makes again; call `require_no_dependents` before."""
+    """Drop dbt's staging views on a table, because dbt makes them again; call `require_no_dependents` before."""
     for view in views_of_ours_on(cursor, f"{schema}.{name}"):
         cursor.execute(f"DROP VIEW {view}")
 
 
 def _make_schema(cursor: "Cursor", schema: str) -> None:
-    """Make a schema where there is none; where there is one, no right to make schemas is needed."""
+    """Create a schema if it does not exist; only then is the right to create schemas needed."""
     if value_of(cursor, f"SELECT to_regnamespace('{schema}')::text") is not None:
         return
     if not value_of(cursor, "SELECT has_database_privilege(current_database(), 'CREATE')"):
@@ -153,10 +153,10 @@ def _make_schema(cursor: "Cursor", schema: str) -> None:
 
 
 def _grant_usage(cursor: "Cursor", schema: str) -> None:
-    """Let the readers of the settings use a schema, where they may not yet.
+    """Grant the readers of the settings the use of a schema, if they lack it.
 
     Raises:
-        DatabaseError: There is no such role.
+        DatabaseError: A role does not exist.
     """
     readers = settings().readers.split(",") if settings().readers else []
     if not readers:
@@ -183,7 +183,7 @@ def _refusal(others: Sequence[_Object], *, is_first: bool) -> DatabaseError:
         settings().staging_schema: "LAKEHOUSE_STAGING_SCHEMA",
         settings().marts_schema: "LAKEHOUSE_MARTS_SCHEMA",
     }
-    to_set = ", ".join(sorted({variables[one.schema] for one in others}))
+    to_set = ", ".join(sorted({variables[obj.schema] for obj in others}))
     restored = (
         ""
         if is_first
@@ -198,8 +198,8 @@ def _refusal(others: Sequence[_Object], *, is_first: bool) -> DatabaseError:
 
 
 def _names() -> dict[str, list[str]]:
-    """Schema to the names of all that the lakehouse makes in it."""
-    of_copies = [name for copy in COPIES for name in (copy.name, copy.keys, beside(copy.name)) if name]
+    """Return the names of all objects that the lakehouse makes, by schema."""
+    of_copies = [name for copy in COPIES for name in (copy.name, copy.keys, second_half_table(copy.name)) if name]
     folders = {"staging": settings().staging_schema, "marts": settings().marts_schema}
     of_models = {
         schema: sorted(file.stem for file in (DBT_PROJECT / "models" / folder).glob("*.sql"))
@@ -208,14 +208,14 @@ def _names() -> dict[str, list[str]]:
     return {lake_schema(): [LOADED, "calendar", *of_copies], **of_models}
 
 
-def beside(name: str) -> str:
-    """Name of the table that takes the second half of a copy while it is loaded."""
+def second_half_table(name: str) -> str:
+    """Return the name of the table for the second half of a copy while it is loaded."""
     return f"{name}_beside"
 
 
-def _standing(cursor: "Cursor") -> list[_Object]:
-    """What stands under the names that the lakehouse uses, whosesoever it is."""
-    wanted = " OR ".join(
+def _existing_objects(cursor: "Cursor") -> list[_Object]:
+    """Return all objects under names that the lakehouse uses, whoever owns them."""
+    has_our_name = " OR ".join(
         f"(n.nspname = '{schema}' AND c.relname IN ({', '.join(repr(name) for name in names)}))"
         for schema, names in _names().items()
     )
@@ -224,7 +224,7 @@ def _standing(cursor: "Cursor") -> list[_Object]:
         "coalesce(string_agg(a.attname, ',' ORDER BY a.attnum), '') "
         "FROM pg_class AS c INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid "
         "LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
-        f"WHERE {wanted} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2"
+        f"WHERE {has_our_name} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2"
     )
     return [
         _Object(schema, name, oid, kind, is_unlogged, frozenset(filter(None, columns.split(","))))
@@ -233,33 +233,33 @@ def _standing(cursor: "Cursor") -> list[_Object]:
 
 
 def _known(cursor: "Cursor") -> set[tuple[str, str, int]] | None:
-    """What is known to be ours: schema, name, oid; None where nobody has written it down yet."""
+    """Return schema, name and oid of the registered objects; None if nothing was registered yet."""
     if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{OWNED}')::text") is None:
         return None
     cursor.execute(f"SELECT schema_name, object_name, object_id::bigint FROM {lake_schema()}.{OWNED}")
     return set(cursor.fetchall())
 
 
-def _is_ours_by_its_looks(cursor: "Cursor", one: _Object, standing: Sequence[_Object]) -> bool:
-    """Whether an earlier version of the lakehouse made something, which wrote nothing down.
+def _looks_like_ours(cursor: "Cursor", obj: _Object, existing: Sequence[_Object]) -> bool:
+    """Return whether an earlier version of the lakehouse made an object, which did not register it.
 
-    It had a table of what was loaded, unlogged copies with the columns of the lake's tables, views on these, and marts
-    whose columns all are columns of the model of that name, the key among them.
+    That version had a table of loaded versions, unlogged copies with the columns of the lake's tables, and views on the
+    copies. Its marts have only columns of the model of the same name, and the model's key among them.
     """
-    loaded = [other for other in standing if (other.schema, other.name) == (lake_schema(), LOADED)]
+    loaded = [other for other in existing if (other.schema, other.name) == (lake_schema(), LOADED)]
     if not loaded or not loaded[0].is_unlogged or loaded[0].columns != _LOADED_COLUMNS:
         return False
-    if one.schema == lake_schema():
-        if one.name in (LOADED, "calendar"):
-            return one.columns == (_LOADED_COLUMNS if one.name == LOADED else _CALENDAR_COLUMNS)
-        return one.kind == "r" and one.is_unlogged and one.columns >= _columns_of_copies()[one.name]
-    if one.schema == settings().staging_schema:
-        return one.kind == "v" and value_of(cursor, _READS_A_COPY.format(oid=one.oid, schema=lake_schema()))
-    known = list(models.columns_of(models.manifest(), f"model.orders_lakehouse.{one.name}"))
-    return one.kind == "r" and known[0] in one.columns and one.columns <= set(known)
+    if obj.schema == lake_schema():
+        if obj.name in (LOADED, "calendar"):
+            return obj.columns == (_LOADED_COLUMNS if obj.name == LOADED else _CALENDAR_COLUMNS)
+        return obj.kind == "r" and obj.is_unlogged and obj.columns >= _columns_of_copies()[obj.name]
+    if obj.schema == settings().staging_schema:
+        return obj.kind == "v" and value_of(cursor, _READS_A_COPY.format(oid=obj.oid, schema=lake_schema()))
+    known = list(models.columns_of(models.manifest(), f"model.orders_lakehouse.{obj.name}"))
+    return obj.kind == "r" and known[0] in obj.columns and obj.columns <= set(known)
 
 
-# Whether a view is made of a table in the schema of the copies.
+# Query whether a view reads a table in the schema of the copies.
 _READS_A_COPY = (
     "SELECT EXISTS (SELECT FROM pg_rewrite AS w INNER JOIN pg_depend AS d ON d.objid = w.oid "
     "AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass "
@@ -269,19 +269,19 @@ _READS_A_COPY = (
 
 
 def _columns_of_copies() -> Mapping[str, frozenset[str]]:
-    """Name of each table of a copy to columns that it has had in every version."""
-    found: dict[str, frozenset[str]] = {}
+    """Return columns that each table of a copy has had in every version, by name of the table."""
+    by_name: dict[str, frozenset[str]] = {}
     for copy in COPIES:
-        found[copy.name] = found[beside(copy.name)] = frozenset({copy.partition, *copy.table.key})
+        by_name[copy.name] = by_name[second_half_table(copy.name)] = frozenset({copy.partition, *copy.table.key})
         if copy.keys and copy.counted:
-            found[copy.keys] = frozenset({copy.counted, "rows"})
-    return found
+            by_name[copy.keys] = frozenset({copy.counted, "rows"})
+    return by_name
 
 
 def _dependents(cursor: "Cursor", table: str) -> list[str]:
-    """Views of others on a table, and on views of ours on it."""
+    """Return views of others that read a table, or one of our views on it."""
     ours = views_of_ours_on(cursor, table)
-    return sorted({view for one in (table, *ours) for view in _views_on(cursor, one, ours=False)})
+    return sorted({view for relation in (table, *ours) for view in _views_on(cursor, relation, ours=False)})
 
 
 def views_of_ours_on(cursor: "Cursor", relation: str) -> list[str]:
@@ -290,7 +290,7 @@ def views_of_ours_on(cursor: "Cursor", relation: str) -> list[str]:
 
 
 def _views_on(cursor: "Cursor", relation: str, *, ours: bool) -> list[str]:
-    """Views and materialized views that read a table or view: those of ours, or those of others."""
+    """Return views and materialized views that read a table or view: ours, or those of others."""
     cursor.execute(
         "SELECT DISTINCT w.ev_class::regclass::text FROM pg_depend AS d "
         "INNER JOIN pg_rewrite AS w ON d.objid = w.oid AND d.classid = 'pg_rewrite'::regclass "

@@ -1,6 +1,6 @@
-"""Starting over in the warehouse: what the lakehouse made is dropped, or emptied where others rely on it.
+"""Reset the warehouse: drop the objects of the lakehouse, or empty those that others rely on.
 
-Nothing of others goes along, neither a view nor a grant; what is not ours is not looked at.
+Views and grants of others stay, and objects of others are not read.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from orders_lakehouse.warehouse.ownership import (
     OWNED,
     dependents_of_others,
     drop_views_of_ours_on,
-    made_by_us,
+    owned_objects,
     require_ours,
     views_of_ours_on,
 )
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Going:
-    """A table or view of ours.
+class ResetObject:
+    """One of our tables or views, to be dropped or emptied.
 
     Attributes:
         schema: Its schema.
         name: Its name.
-        rows: How many rows it has; None of a view.
-        held_by: Views, constraints and roles of others that rely on it: it is emptied, and a view stays.
+        rows: Number of its rows; None for a view.
+        held_by: Views, constraints and roles of others that rely on it. With any, a table is only emptied, and a view
+            stays.
     """
 
     schema: str
@@ -42,60 +43,60 @@ class Going:
 
     @property
     def relation(self) -> str:
-        """Schema and name."""
+        """Return schema and name, with a dot between them."""
         return f"{self.schema}.{self.name}"
 
 
-def going(names: Collection[tuple[str, str]] | None) -> list[Going]:
-    """Return which tables and views of ours would go.
+def objects_to_reset(names: Collection[tuple[str, str]] | None) -> list[ResetObject]:
+    """Return our tables and views that a reset would drop or empty.
 
     Args:
         names: Schema and name of each; None: all.
 
     Raises:
-        DatabaseError: Something of others has one of our names.
+        DatabaseError: An object of others has one of our names.
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
         require_ours(cursor)
-        found = _going(cursor, names)
+        objects = _objects(cursor, names)
         connection.commit()
-    return found
+    return objects
 
 
-def reset(names: Collection[tuple[str, str]] | None, copies: Collection[Copy]) -> list[Going]:
-    """Drop or empty tables and views of ours, in one transaction.
+def reset(names: Collection[tuple[str, str]] | None, copies: Collection[Copy]) -> list[ResetObject]:
+    """Drop or empty our tables and views in one transaction.
 
     Args:
         names: Schema and name of each; None: all.
-        copies: The copies among them, which forget what they have loaded.
+        copies: The copies among them, whose recorded versions are removed.
 
     Raises:
-        DatabaseError: Something of others has one of our names, or stands in the way; nothing has changed.
+        DatabaseError: An object of others has one of our names, or prevents a drop; nothing has changed.
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
         require_ours(cursor)
-        found = _going(cursor, names)
+        objects = _objects(cursor, names)
         if value_of(cursor, f"SELECT to_regclass('{lake_schema()}.{LOADED}')::text") is not None and copies:
             listed = ", ".join(f"'{copy.name}'" for copy in copies)
             cursor.execute(f"DELETE FROM {lake_schema()}.{LOADED} WHERE table_name IN ({listed})")
-        # Views first, which stand on tables.
-        for one in sorted(found, key=lambda one: one.rows is not None):
-            _drop(cursor, one)
+        # Views are dropped first, because they depend on tables.
+        for obj in sorted(objects, key=lambda obj: obj.rows is not None):
+            _drop(cursor, obj)
         cursor.execute(
             f"DELETE FROM {lake_schema()}.{OWNED} WHERE to_regclass(format('%I.%I', schema_name, object_name)) IS NULL"
         )
         connection.commit()
-    return found
+    return objects
 
 
-def _going(cursor: "Cursor", names: Collection[tuple[str, str]] | None) -> list[Going]:
+def _objects(cursor: "Cursor", names: Collection[tuple[str, str]] | None) -> list[ResetObject]:
     ours: Sequence[tuple[str, str, str]] = [
-        (schema, name, kind) for schema, name, kind in made_by_us(cursor) if names is None or (schema, name) in names
+        (schema, name, kind) for schema, name, kind in owned_objects(cursor) if names is None or (schema, name) in names
     ]
     return [
-        Going(
+        ResetObject(
             schema,
             name,
             None if kind == "v" else int(value_of(cursor, f"SELECT count(*) FROM {schema}.{name}")),
@@ -106,13 +107,14 @@ def _going(cursor: "Cursor", names: Collection[tuple[str, str]] | None) -> list[
 
 
 def _held_by(cursor: "Cursor", relation: str) -> tuple[str, ...]:
-    """What of others relies on a table or view of ours, or on views of ours on it."""
-    granted = [role for one in (relation, *views_of_ours_on(cursor, relation)) for role in _granted(cursor, one)]
+    """Return objects and roles of others that rely on one of our tables or views, or on our views on it."""
+    relations = (relation, *views_of_ours_on(cursor, relation))
+    granted = [role for each in relations for role in _granted(cursor, each)]
     return tuple(dict.fromkeys([*dependents_of_others(cursor, relation), *granted]))
 
 
 def _granted(cursor: "Cursor", relation: str) -> list[str]:
-    """Roles that others have granted something on a table or a view, or on a column of it."""
+    """Return roles of others with rights on a table or a view, or on a column of it."""
     cursor.execute(
         "SELECT DISTINCT CASE WHEN granted.grantee = 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END "
         "FROM pg_class AS c CROSS JOIN LATERAL (SELECT grantee FROM aclexplode(c.relacl) UNION SELECT g.grantee "
@@ -123,15 +125,15 @@ def _granted(cursor: "Cursor", relation: str) -> list[str]:
     return [f"role {name}" for (name,) in cursor.fetchall() if name not in readers]
 
 
-def _drop(cursor: "Cursor", one: Going) -> None:
-    """Drop a table with the views of ours on it, or empty it; a view that others rely on stays."""
-    if value_of(cursor, f"SELECT to_regclass('{one.relation}')::text") is None:
+def _drop(cursor: "Cursor", obj: ResetObject) -> None:
+    """Drop a table with our views on it, or empty it; a view that others rely on stays."""
+    if value_of(cursor, f"SELECT to_regclass('{obj.relation}')::text") is None:
         return
-    if one.rows is None:
-        if not one.held_by:
-            cursor.execute(f"DROP VIEW {one.relation}")
-    elif one.held_by:
-        cursor.execute(f"TRUNCATE {one.relation}")
+    if obj.rows is None:
+        if not obj.held_by:
+            cursor.execute(f"DROP VIEW {obj.relation}")
+    elif obj.held_by:
+        cursor.execute(f"TRUNCATE {obj.relation}")
     else:
-        drop_views_of_ours_on(cursor, one.schema, one.name)
-        cursor.execute(f"DROP TABLE {one.relation}")
+        drop_views_of_ours_on(cursor, obj.schema, obj.name)
+        cursor.execute(f"DROP TABLE {obj.relation}")
