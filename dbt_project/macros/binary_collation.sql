@@ -1,4 +1,4 @@
-{#- A text to be compared byte by byte, where the collation of a database would have a say otherwise. -#}
+{#- A text that is compared byte by byte, regardless of the collation of the database. -#}
 {% macro binary_collation(text) -%}
     {{ return(adapter.dispatch('binary_collation')(text)) }}
 {%- endmacro %}

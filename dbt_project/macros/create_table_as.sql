@@ -1,6 +1,6 @@
 {#-
-    dbt keeps what an incremental model is about to add in a temporary table, and copies it from there. A view over the
-    same query does as well, and the rows are written once. Everything else is left to the adapter.
+    dbt writes the new rows of an incremental model to a temporary table, and copies them from there. A view over the
+    same query has the same result, and the rows are written only once. The adapter's own macro does everything else.
 -#}
 {% macro postgres__create_table_as(temporary, relation, sql) -%}
     {%- if temporary and config.get('materialized') == 'incremental' -%}
@@ -12,7 +12,10 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- The one above is found for Redshift too, whose adapter stands on that of Postgres, and before the adapter's own. -#}
+{#-
+    This macro calls dbt-redshift's own one. dbt-redshift is based on dbt-postgres, so dbt would choose the macro above
+    otherwise.
+-#}
 {% macro redshift__create_table_as(temporary, relation, sql) -%}
     {{ dbt.redshift__create_table_as(temporary, relation, sql) }}
 {%- endmacro %}

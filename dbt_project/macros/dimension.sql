@@ -1,36 +1,36 @@
 {#-
-    The materialization of a dimension. Its rows are replaced and not its table, so that views on it and grants stay,
-    and whoever reads it is not kept waiting: in one transaction, members that are gone are deleted, those that differ
-    are updated and new ones are inserted. Where nothing differs, nothing is written.
+    The materialization of a dimension. It replaces rows and keeps the table, so that views on it and grants stay, and
+    readers need not wait. One transaction deletes members that are gone, updates members that differ, and inserts new
+    ones. If nothing differs, nothing is written.
 
-    A dimension says `unique_key`, the column by which a member is the same.
+    A dimension configures `unique_key`, the column that identifies a member.
 -#}
 {% materialization dimension, adapter='postgres' -%}
-    {%- set standing = load_cached_relation(this) -%}
+    {%- set existing = load_cached_relation(this) -%}
     {%- set target = this.incorporate(type='table') -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {%- if standing is none -%}
+    {%- if existing is none -%}
         {%- call statement('main') -%}
             {{ get_create_table_as_sql(False, target, sql) }}
         {%- endcall -%}
         {%- do create_indexes(target) -%}
     {%- else -%}
-        {%- set made = make_temp_relation(target, '__made') -%}
-        {#- First, so that a build whose run was killed, and that waits, finds what is newer than it. -#}
+        {%- set new_table = make_temp_relation(target, '__new') -%}
+        {#- The lock comes first: a waiting build of a killed run then sees the rows of builds newer than itself. -#}
         {%- call statement('lock') -%}
             {{ keep_other_writers_out(target) }}
         {%- endcall -%}
-        {#- With the constraints of the contract, so that what breaks it changes nothing. -#}
+        {#- The new table has the constraints of the contract, so that invalid rows fail here and change nothing. -#}
         {%- call statement('make') -%}
-            {{ get_create_table_as_sql(True, made, sql) }}
+            {{ get_create_table_as_sql(True, new_table, sql) }}
         {%- endcall -%}
-        {%- do follow_columns(target, made) -%}
+        {%- do follow_columns(target, new_table) -%}
         {%- call statement('main') -%}
-            {{ replace_rows(target, made, config.require('unique_key')) }}
+            {{ replace_rows(target, new_table, config.require('unique_key')) }}
         {%- endcall -%}
         {%- call statement('tidy') -%}
-            drop table {{ made }}
+            drop table {{ new_table }}
         {%- endcall -%}
     {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -40,50 +40,50 @@
     {{ return({'relations': [target]}) }}
 {%- endmaterialization %}
 
-{#- Redshift is built by whoever owns it alone: there, dbt swaps tables as it always does. -#}
+{#- On Redshift, dbt swaps whole tables as usual. -#}
 {% materialization dimension, adapter='redshift' -%}
     {{ return(dbt.materialization_table_default()) }}
 {%- endmaterialization %}
 
-{#- The statements that give a table the rows of another one with the same columns, by a key. -#}
-{% macro replace_rows(target, made, key) -%}
-    {%- set columns = adapter.get_columns_in_relation(made) | map(attribute='quoted') | list -%}
+{#- The statements that make a table's rows equal to those of another table with the same columns, by a key. -#}
+{% macro replace_rows(target, new_table, key) -%}
+    {%- set columns = adapter.get_columns_in_relation(new_table) | map(attribute='quoted') | list -%}
     {%- set others = columns | reject('equalto', adapter.quote(key)) | list -%}
-    analyze {{ made }};
-    delete from {{ target }} as standing
-    where not exists (select 1 from {{ made }} as made where made.{{ key }} = standing.{{ key }});
-    update {{ target }} as standing
-    set {% for column in others %}{{ column }} = made.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
-    from {{ made }} as made
+    analyze {{ new_table }};
+    delete from {{ target }} as stored
+    where not exists (select 1 from {{ new_table }} as new_rows where new_rows.{{ key }} = stored.{{ key }});
+    update {{ target }} as stored
+    set {% for column in others %}{{ column }} = new_rows.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
+    from {{ new_table }} as new_rows
     where
-        made.{{ key }} = standing.{{ key }}
-        and (standing.{{ others | join(', standing.') }}) is distinct from (made.{{ others | join(', made.') }});
+        new_rows.{{ key }} = stored.{{ key }}
+        and (stored.{{ others | join(', stored.') }}) is distinct from (new_rows.{{ others | join(', new_rows.') }});
     insert into {{ target }} ({{ columns | join(', ') }})
-    select {{ columns | join(', ') }} from {{ made }} as made
-    where not exists (select 1 from {{ target }} as standing where made.{{ key }} = standing.{{ key }})
+    select {{ columns | join(', ') }} from {{ new_table }} as new_rows
+    where not exists (select 1 from {{ target }} as stored where new_rows.{{ key }} = stored.{{ key }})
 {%- endmacro %}
 
 {#-
-    Give a table that stands the columns of another one. New columns come at its end. What others have made of a column
-    that goes or gets another type, a view say, makes this fail with its name.
+    Give an existing table the columns of another one. New columns are added at the end. If an object of others, such as a
+    view, depends on a column that is dropped or changes its type, this fails and names the object.
 -#}
-{% macro follow_columns(target, made) -%}
-    {%- set standing, wanted = {}, {} -%}
+{% macro follow_columns(target, new_table) -%}
+    {%- set stored, wanted = {}, {} -%}
     {%- for column in adapter.get_columns_in_relation(target) -%}
-        {%- do standing.update({column.name: column.data_type}) -%}
+        {%- do stored.update({column.name: column.data_type}) -%}
     {%- endfor -%}
-    {%- for column in adapter.get_columns_in_relation(made) -%}
+    {%- for column in adapter.get_columns_in_relation(new_table) -%}
         {%- do wanted.update({column.name: column.data_type}) -%}
     {%- endfor -%}
     {%- set changes = [] -%}
     {%- for name, type in wanted.items() -%}
-        {%- if name not in standing -%}
+        {%- if name not in stored -%}
             {%- do changes.append('add column ' ~ adapter.quote(name) ~ ' ' ~ type) -%}
-        {%- elif standing[name] != type -%}
+        {%- elif stored[name] != type -%}
             {%- do changes.append('alter column ' ~ adapter.quote(name) ~ ' type ' ~ type) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- for name in standing if name not in wanted -%}
+    {%- for name in stored if name not in wanted -%}
         {%- do changes.append('drop column ' ~ adapter.quote(name)) -%}
     {%- endfor -%}
     {%- if changes -%}

@@ -1,12 +1,12 @@
 {#-
     The first row of each group, as a query over `relation`.
 
-    key       what makes a group, a list of columns.
-    order_by  what comes first within it, a list of expressions with `asc` or `desc`.
+    key       list of the columns that identify a group.
+    order_by  list of expressions with `asc` or `desc`; the first row in this order is returned.
     columns   the columns to return.
     where     condition on the rows; none takes all.
 
-    Postgres has a clause for it, which sorts once. Elsewhere the rows are numbered; a `*` brings the number along.
+    Postgres has a clause for this, which sorts once. Other databases number the rows; `*` then includes the number.
 -#}
 {% macro first_of_each(key, order_by, relation, columns=['*'], where=none) -%}
     {{ return(adapter.dispatch('first_of_each')(key, order_by, relation, columns, where)) }}
@@ -35,7 +35,7 @@
     where place = 1
 {%- endmacro %}
 
-{#- dbt-redshift stands on dbt-postgres, whose variants it would take before the default. -#}
+{#- dbt-redshift is based on dbt-postgres, so dbt would choose the Postgres macro before the default. -#}
 {% macro redshift__first_of_each(key, order_by, relation, columns, where) -%}
     {{ return(default__first_of_each(key, order_by, relation, columns, where)) }}
 {%- endmacro %}

@@ -1,7 +1,7 @@
 {#-
-    The pre-hook of a fact that stands: its columns get the types of its contract where an older version of the project
-    made them with others. What hangs on such a column, a view say, makes this fail with its name. dbt itself adds new
-    columns and leaves types as they are: rows would be rounded to the old ones without a word.
+    The pre-hook of an existing fact: numeric columns that an older version of the project made get the types of the
+    contract. If an object, such as a view, depends on such a column, this fails and names the object. dbt itself only
+    adds new columns, and rows would silently be rounded to the old types.
 -#}
 {% macro follow_types() -%}
     {{ return(adapter.dispatch('follow_types')()) }}
@@ -22,7 +22,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Redshift changes no numeric type in place: there, the facts are refreshed in full. -#}
+{#- Redshift cannot change a numeric type in place; facts are refreshed in full there. -#}
 {% macro redshift__follow_types() -%}
 {%- endmacro %}
 

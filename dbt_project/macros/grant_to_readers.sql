@@ -1,6 +1,6 @@
 {#-
-    The post-hook of a mart: the roles of LAKEHOUSE_READERS may read it. What others have granted besides stays: dbt's
-    own `grants` would take it away.
+    The post-hook of a mart that lets the roles of LAKEHOUSE_READERS read it. Other grants stay; dbt's own `grants` would
+    revoke them.
 -#}
 {% macro grant_to_readers(relation=none) -%}
     {{ return(adapter.dispatch('grant_to_readers')(relation or this)) }}

@@ -1,4 +1,4 @@
-{#- Hours from one moment to another, with fractions; to be cast by whoever asks. -#}
+{#- Hours from one instant to another, with fractions; the caller casts the type. -#}
 {% macro hours_between(start, end) -%}
     {{ return(adapter.dispatch('hours_between')(start, end)) }}
 {%- endmacro %}

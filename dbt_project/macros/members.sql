@@ -1,9 +1,9 @@
 {#-
-    What is done about the members of a dimension beside its build, by `dbt run-operation`: a dimension that cannot be
-    built gets the members that facts need, and once it is built again facts follow it.
+    Operations on the members of a dimension outside of its build, for `dbt run-operation`. If a dimension cannot be
+    built, it gets the members that facts need. Once it is built again, facts follow it.
 -#}
 
-{#- Of a dimension: its columns by their part, the list of keys that facts name, and the facts that name them. -#}
+{#- The columns of a dimension by their role, the list of keys that facts name, and these facts. -#}
 {% macro members_of(dimension) -%}
     {{- return({
         'dim_customers': {
@@ -24,8 +24,8 @@
 {%- endmacro %}
 
 {#-
-    Infer the members that a dimension lacks: those that facts name, and the unknown one. A dimension that was never built
-    is made, without rows. A member that stands is left as it is, so facts find what was known of it.
+    Add the inferred members that facts name and a dimension lacks, and the unknown member. A dimension that was never
+    built is created first. Existing members do not change, so facts find their known attributes.
 -#}
 {% macro infer_members(dimension) -%}
     {%- set of = members_of(dimension) -%}
@@ -64,14 +64,14 @@
             select null
         ) as named
         where not exists (
-            select 1 from {{ target }} as standing
-            where standing.{{ of.natural_key }} is not distinct from named.{{ of.natural_key }}
+            select 1 from {{ target }} as existing
+            where existing.{{ of.natural_key }} is not distinct from named.{{ of.natural_key }}
         )
     {%- endcall -%}
     {%- do adapter.commit() -%}
 {%- endmacro %}
 
-{#- Give every row of the facts the member that was valid at its moment, after a time in which the dimension was broken. -#}
+{#- After failed builds of a dimension, give every row of the facts the member that was valid at its instant. -#}
 {% macro follow_members(dimension) -%}
     {%- set of = members_of(dimension) -%}
     {%- for name, naming in of.facts.items() -%}

@@ -1,5 +1,6 @@
 {#-
-    Decimals of an amount in a currency: those of `orders_lakehouse/contracts/codes/currencies.csv`. A test compares both.
+    Number of decimals of an amount in a currency, as in `orders_lakehouse/contracts/codes/currencies.csv`; a test
+    compares both.
 -#}
 {% macro minor_units(currency) -%}
     case

@@ -1,19 +1,19 @@
 {#-
-    What dbt's own macros do otherwise on Redshift than these models need. dbt-redshift stands on dbt-postgres and takes
-    its variant of a macro where it has none of its own.
+    Replacements for dbt's own macros that do not fit these models on Redshift. dbt-redshift is based on dbt-postgres, and
+    uses its macros where it has none of its own.
 -#}
 
-{#- There are no indexes. -#}
+{#- Redshift has no indexes. -#}
 {% macro redshift__get_create_index_sql(relation, index_dict) -%}
     {{ return(none) }}
 {%- endmacro %}
 
-{#- `text` is short for varchar(256) there. -#}
+{#- On Redshift, `text` means varchar(256). -#}
 {% macro redshift__get_table_columns_and_constraints() -%}
     {{ return(table_columns_and_constraints() | replace(' text', ' varchar(max)')) }}
 {%- endmacro %}
 
-{#- A cast to `text` would cut what is longer, and two keys could get the same digest. -#}
+{#- dbt's macro casts to `text`, which cuts longer values, so that two keys could get the same digest. -#}
 {% macro redshift__hash(field) -%}
     md5({{ field }})
 {%- endmacro %}

@@ -1,6 +1,7 @@
 {#-
-    The post-hook of every model, in the transaction that made it: write down that the table or view is the lakehouse's
-    (`orders_lakehouse/warehouse/ownership.py`), which touches nothing that is not. Whoever makes a table elsewhere names it.
+    The post-hook of every model, in the transaction that made it: register the table or view as the lakehouse's
+    (`orders_lakehouse/warehouse/ownership.py`), which changes only registered objects. Other macros that make a table
+    pass it as an argument.
 -#}
 {% macro register_as_ours(relation=none) -%}
     {{ return(adapter.dispatch('register_as_ours')(relation or this)) }}

@@ -1,15 +1,15 @@
 {#-
-    Which dates a run is about. Everything that filters by the run's dates does so through `run_dates`: the
-    select of a fact, the delete before it, and the tests after it.
+    The dates of a run. The select of a fact, the delete before it, and the tests after it all filter through
+    `run_dates`.
 -#}
 
 {#-
-    A condition that holds for the run's dates, `from_date` to `to_date`. A fact that is built for the first
-    time, or refreshed in full, takes all dates whatever the variables say, because a table made from a part of
-    its dates would look complete; all but `blocked_dates`, which fail a check upstream.
+    A condition that holds for the run's dates, `from_date` to `to_date`. A fact that is built for the first time, or
+    refreshed in full, takes all dates whatever the variables say, because a table with some of its dates would look
+    complete. Only `blocked_dates`, which fail a check upstream, are left out.
 -#}
 {% macro run_dates(column, as_date_id=false) -%}
-    {#- In this order: a full refresh is compiled without a look at the warehouse. -#}
+    {#- should_full_refresh() comes first, because it needs no query to the warehouse. -#}
     {%- if should_full_refresh() or (model.resource_type != 'test' and not is_incremental()) -%}
         {%- set blocked = of_run('blocked_dates') -%}
         {%- set blocked = blocked.split(',') if blocked and blocked is string else blocked -%}
@@ -34,15 +34,16 @@
 {%- endmacro %}
 
 {#-
-    A variable of the run. From the environment, in capitals after `DBT_`, if it is there: with other `--vars` than the
-    last time dbt parses the whole project anew. It is looked at when SQL is made and not when the project is parsed.
+    A variable of the run. The environment comes first (`DBT_` and the name in capitals), because other `--vars` than last
+    time make dbt parse the whole project again. The variable is read when SQL is rendered, not when the project is
+    parsed.
 -#}
 {% macro of_run(variable) -%}
-    {%- set told = env_var('DBT_' ~ variable | upper, '') if execute else '' -%}
-    {{- return(told or var(variable)) -}}
+    {%- set from_environment = env_var('DBT_' ~ variable | upper, '') if execute else '' -%}
+    {{- return(from_environment or var(variable)) -}}
 {%- endmacro %}
 
-{#- The date in a variable. It becomes a part of SQL statements, so nothing but a date may stand in it. -#}
+{#- The date in a variable. It becomes part of SQL statements, so any other text is refused. -#}
 {% macro iso_date(variable) -%}
     {%- set value = of_run(variable) | string -%}
     {%- if not modules.re.fullmatch('\d{4}-\d{2}-\d{2}', value) -%}
@@ -52,9 +53,9 @@
 {%- endmacro %}
 
 {#-
-    The pre-hook of a fact. It runs in the transaction of the insert that follows, so no reader sees a date
-    empty, and a date whose orders have all moved away is emptied too, which no strategy by key would do. Readers go
-    on; another writer, such as a dbt whose run was killed, is waited for: the delete would not see its rows.
+    The pre-hook of a fact. It runs in the transaction of the following insert, so no reader sees an empty date. A date
+    whose orders have all moved away is emptied too; dbt's strategies by key would not do that. Readers need not wait.
+    The delete waits for another writer, such as the dbt of a killed run, because it would not see that writer's rows.
 -#}
 {% macro delete_run_dates() -%}
     {%- if is_incremental() -%}
@@ -64,8 +65,8 @@
 {%- endmacro %}
 
 {#-
-    Wait for other writers of a table, and have those that come later wait, until the transaction ends. Redshift knows
-    one kind of lock, for which readers wait too. Elsewhere the pool of one run at a time has to do.
+    Wait for other writers of a table, and make later ones wait until the transaction ends. Redshift has one kind of lock,
+    which readers wait for, too. On other databases only Dagster's pool keeps runs apart.
 -#}
 {% macro keep_other_writers_out(relation) -%}
     {{ return(adapter.dispatch('keep_other_writers_out')(relation)) }}
@@ -83,8 +84,8 @@
 {%- endmacro %}
 
 {#-
-    dbt renders a test's `where` before the project's macros are known. A test on a fact therefore says
-    `where: __run_dates__`, and the condition is put in here, where dbt asks for the relation under test.
+    dbt renders a test's `where` before it knows the project's macros. So a test on a fact has `where: __run_dates__`, and
+    this macro inserts the condition when dbt asks for the tested relation.
 -#}
 {% macro get_where_subquery(relation) -%}
     {%- set where = config.get('where', '') -%}

@@ -1,4 +1,4 @@
-{#- The pre-hook of every model: how long a statement waits for a lock before it fails, where the warehouse has that. -#}
+{#- The pre-hook of every model: set how long a statement waits for a lock, if the database has such a setting. -#}
 {% macro set_lock_timeout() -%}
     {{ return(adapter.dispatch('set_lock_timeout')()) }}
 {%- endmacro %}

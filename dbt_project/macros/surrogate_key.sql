@@ -1,4 +1,4 @@
-{#- A surrogate key: the digest of a text that stands for the member. -#}
+{#- A surrogate key: the digest of a text that identifies the member. -#}
 {% macro surrogate_key(text) -%}
     {{ dbt.hash(text) }}
 {%- endmacro %}

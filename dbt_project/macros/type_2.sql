@@ -1,4 +1,4 @@
-{#- Type 2 dimensions: how versions become intervals, and how a fact finds the one that was valid. -#}
+{#- Type 2 dimensions: versions become intervals of validity, and facts find the interval of their instant. -#}
 
 {% macro beginning_of_time() -%}
     timestamptz '1900-01-01 00:00:00+00'
@@ -9,9 +9,9 @@
 {%- endmacro %}
 
 {#-
-    The surrogate key of a version. It is a pure function of the natural key and the interval's start, so that
-    every rebuild gives a version the same key; and as the first version of a key starts at the beginning of
-    time, it has the key of the member that was inferred before its row was known. Facts need no repair then.
+    The surrogate key of a version. It depends only on the natural key and the start of the interval, so every rebuild
+    gives a version the same key. The first version starts at the beginning of time, so it has the same key as the member
+    that was inferred before its row was known. So facts need no repair.
 -#}
 {% macro type_2_key(natural_key, valid_from) -%}
     {%- set start = "to_char(" ~ valid_from ~ " at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')" -%}
@@ -26,12 +26,12 @@
     named         CTE of the natural keys that facts name. A key without a version becomes an inferred member;
                   a null, which matches no version, becomes the unknown member.
     natural_key   name of the natural key, in both.
-    attributes    columns of `versions` that the dimension shows. Versions that follow one another and are equal in
-                  these, a null being equal to a null, are one member, valid from the first of them on.
+    attributes    columns of `versions` that the dimension shows. Consecutive versions that are equal in these columns
+                  form one member, valid from the first of them on. A null equals a null.
 
-    Of versions with an equal clock the last captured one counts. Ordering by the attributes after that only
-    matters for two that were captured together: the rebuilt table must not depend on their physical order. A deleted
-    row may lack its key (null or blank) or its clock; such a version is no member.
+    If several versions have the same clock, the last captured one counts. Versions captured together are ordered by
+    their attributes, so that the result does not depend on their physical order. A deleted row may lack its key (null
+    or blank) or its clock; such a version is no member.
 -#}
 {% macro type_2_members(versions, named, natural_key, attributes) %}
     {%- set clock = "(partition by " ~ natural_key ~ " order by updated_at)" %}
@@ -84,7 +84,7 @@
     ) as intervals
 {% endmacro %}
 
-{#- Whether the member of a dimension was valid at a moment: from its start until just before the next one's. -#}
-{% macro valid_at(dimension, moment) -%}
-    {{ moment }} >= {{ dimension }}.valid_from and {{ moment }} < {{ dimension }}.valid_to
+{#- Whether a member of a dimension was valid at an instant: from its start until just before the next start. -#}
+{% macro valid_at(dimension, instant) -%}
+    {{ instant }} >= {{ dimension }}.valid_from and {{ instant }} < {{ dimension }}.valid_to
 {%- endmacro %}

@@ -1,4 +1,4 @@
-{#- The key of every dimension's unknown member: told at a glance from the digests that all other keys are. -#}
+{#- The key of the unknown member of every dimension. People can tell it from digests, which all other keys are. -#}
 {% macro unknown_key() -%}
     repeat('0', 32)
 {%- endmacro %}

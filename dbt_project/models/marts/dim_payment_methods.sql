@@ -1,7 +1,7 @@
 {{ config(unique_key='payment_method_key') }}
 
--- The list is that of the payments' contract: a method that is missing here fails fct_orders instead of passing
--- as unknown.
+-- The list is that of the payments' contract. A method that is missing here makes fct_orders fail, and does not pass as
+-- unknown.
 with
 
 methods as (

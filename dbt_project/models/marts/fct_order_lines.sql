@@ -36,7 +36,8 @@ products as (
 
 )
 
--- Left joins: a line that finds no member gets a null key, which the contract refuses. An inner join would lose it.
+-- The joins are left joins: a line without a member gets a null key, which the contract refuses. An inner join would
+-- lose the line.
 select
     -- grain
     lines.order_id,

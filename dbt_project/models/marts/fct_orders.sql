@@ -31,7 +31,7 @@ lines as (
 
 ),
 
--- Amounts are added and compared within the order's currency alone.
+-- Amounts are added and compared only in the currency of the order.
 payments as (
 
     select
@@ -62,7 +62,7 @@ paid as (
 
 ),
 
--- Ties are broken byte by byte, so that the collation of a warehouse has no say in the result.
+-- Ties are broken byte by byte, so that the result does not depend on the collation of a warehouse.
 main_methods as (
 
     {{
@@ -95,7 +95,8 @@ payment_methods as (
 
 )
 
--- Left joins: an order that finds no member gets a null key, which the contract refuses. An inner join would lose it.
+-- The joins are left joins: an order without a member gets a null key, which the contract refuses. An inner join would
+-- lose the order.
 select
     -- grain
     orders.order_id,

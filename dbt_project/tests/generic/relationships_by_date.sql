@@ -1,6 +1,6 @@
 {#-
-    Fails with the values that stand in no row of `to` on the run's dates, for facts that replace the same dates. Unlike
-    `relationships` it reads those dates of `to` alone.
+    Fails with the values that no row of `to` has on the run's dates, for facts that replace the same dates. Unlike
+    `relationships`, it reads only these dates of `to`.
 -#}
 {% test relationships_by_date(model, column_name, to, field) %}
 

@@ -1,6 +1,6 @@
 {#-
-    Fails with the dates that have another number of rows in a fact than in the model `staging`, whose
-    date is `order_date`. It finds a row that a join lost and a date that was not replaced or not emptied.
+    Fails with the dates on which a fact has another number of rows than the model `staging`, whose date is `order_date`.
+    It finds a row that a join lost, and a date that was not replaced or not emptied.
 -#}
 {% test same_rows_by_date(model, staging) %}
 

@@ -1,10 +1,10 @@
 {#-
-    Fails with the combinations of `columns` that stand in more than one row.
+    Fails with the combinations of `columns` that more than one row has.
 
-    counting      one of the columns, whose few numbers count within the others. Each becomes a bit of an integer, in a
-                  group for each order, say, and not for each of its lines: the sum of the bits is their union unless
-                  one is there twice. Groups of which that is not so, also because two numbers share a bit, are looked
-                  at row by row. On Postgres alone, where it is faster.
+    counting      one of the columns, with small numbers that count within the others, such as lines of an order. Rows
+                  are first grouped by the other columns, with one bit for each number. If the sum of the bits equals
+                  their union, no number is there twice. The remaining groups are compared row by row, also those in
+                  which two numbers only share a bit. This is used on Postgres, where it is faster.
 -#}
 {% test unique_combination(model, columns, counting=none) %}
 
