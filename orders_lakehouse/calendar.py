@@ -1,7 +1,7 @@
-"""How instants become dates: by the midnights of a calendar, which stands in the lake.
+"""Convert instants to dates by the midnights of a calendar, which is stored in the lake.
 
-Nothing here reads the lake. The time zone data of this machine (`installed_midnights`) is what a calendar is made of;
-it decides no date by itself.
+No function here reads the lake. A calendar is made once from the time zone data of a machine (`installed_midnights`);
+afterwards only the stored midnights decide.
 """
 
 from collections.abc import Sequence
@@ -14,33 +14,32 @@ from zoneinfo import TZPATH, ZoneInfo
 
 import polars as pl
 
-# The local dates of a calendar. An instant outside of them has the date that it has in UTC.
+# First and last local date of a calendar. An instant outside of them gets its date in UTC.
 FIRST, LAST = date(1900, 1, 1), date(2100, 12, 31)
 INSTANT = pl.Datetime("us", "UTC")
-# A local midnight that does not exist is looked for so far around the instant that it would be.
+# Range before and after the expected instant in which a skipped local midnight is searched.
 _AROUND = timedelta(days=2)
 
 
 @lru_cache(maxsize=1)
 def utc_midnights() -> pl.Series:
-    """The midnights of UTC, from `FIRST` to `LAST`."""
+    """Return the midnights of UTC from `FIRST` to `LAST`."""
     return pl.date_range(FIRST, LAST, eager=True).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 @dataclass(frozen=True, eq=False)
 class Calendar:
-    """First partition, and when each local date begins.
+    """The first partition, and the first instant of each local date.
 
-    A date lasts from its midnight to the next one. So an hour that the clock on the wall shows twice belongs to one
-    date, even where the second showing begins before midnight.
+    A date lasts from its midnight to the next one. So an hour that local clocks show twice belongs to one date.
 
     Attributes:
-        start: First partition; what changed before it is captured on it.
+        start: First partition; earlier changes are captured on it.
         timezone: IANA name.
-        given: The instants at which the dates from `FIRST` to `LAST` begin, in order; not needed for UTC.
+        given: First instants of the dates from `FIRST` to `LAST`, in order; not needed for UTC.
 
     Raises:
-        ValueError: The midnights of another zone than UTC are not given.
+        ValueError: The zone is not UTC, and the midnights are missing.
     """
 
     start: date
@@ -53,37 +52,37 @@ class Calendar:
 
     @property
     def midnights(self) -> pl.Series:
-        """The instants at which the dates from `FIRST` to `LAST` begin, in order."""
+        """Return the first instants of the dates from `FIRST` to `LAST`, in order."""
         return utc_midnights() if self.given is None else self.given
 
     @cached_property
     def is_utc(self) -> bool:
-        """Whether every date is the date in UTC."""
+        """Return whether every date is the date in UTC."""
         return self.midnights.equals(utc_midnights())
 
     def begins_at(self, day: date) -> datetime:
-        """The first instant of a date, in UTC; for a date that was left out, that of the one after it."""
+        """Return the first instant of a date, in UTC; a skipped date begins as the next one."""
         if not FIRST <= day <= LAST:
             return datetime.combine(day, time(), UTC)
         begin: datetime = self.midnights[(day - FIRST).days]
         return begin
 
     def midnights_between(self, first: date, last: date) -> Sequence[datetime]:
-        """The first instants of the dates from `first` to `last`, within the calendar."""
+        """Return the first instants of the dates from `first` to `last`, within the calendar."""
         begin, end = max(first, FIRST), min(last, LAST)
         return self.midnights.slice((begin - FIRST).days, max((end - begin).days + 1, 0)).to_list()
 
     def date_of(self, instant: datetime) -> date:
-        """The date of an instant."""
-        found: date = self.dates_of(pl.Series([instant], dtype=INSTANT)).item()
-        return found
+        """Return the date of an instant."""
+        day: date = self.dates_of(pl.Series([instant], dtype=INSTANT)).item()
+        return day
 
     def dates_of(self, instants: pl.Series) -> pl.Series:
-        """The dates of instants; null where there is none."""
+        """Return the dates of instants; nulls stay null."""
         instants = instants.cast(INSTANT)
         if self.is_utc:
             return instants.dt.date()
-        # How many dates have begun; none and all of them are outside of the calendar.
+        # Number of dates that have begun; with none or all of them, the instant is outside of the calendar.
         begun = self.midnights.search_sorted(instants, side="right").cast(pl.Int32)
         days_before = (FIRST - date(1970, 1, 1)).days - 1
         local = pl.when(begun.is_between(1, len(self.midnights) - 1)).then((begun + days_before).cast(pl.Date))
@@ -91,11 +90,11 @@ class Calendar:
 
     @cached_property
     def cuts(self) -> pl.DataFrame:
-        """The dates of instants by their date in UTC, for engines that join.
+        """Return the local dates within each date in UTC, for engines that join.
 
         Returns:
-            utc_date, local_date_0 (the local date as it begins), cut_1 and local_date_1 (when the next local date
-            begins, and that date), and as many more as any date in UTC needs; one row for each date in UTC.
+            One row for each date in UTC: utc_date, local_date_0 (local date at its start), cut_1 and local_date_1
+            (start of the next local date, and that date), and further pairs as any date in UTC needs them.
         """
         days = pl.date_range(*self.midnights.dt.date().gather([0, -1]), eager=True)
         starts = days.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -111,9 +110,9 @@ class Calendar:
 
 @lru_cache(maxsize=8)
 def installed_midnights(timezone: str) -> pl.Series:
-    """When each date from `FIRST` to `LAST` begins in a zone, by the time zone data of this machine.
+    """Return the first instant of each date from `FIRST` to `LAST` in a zone, by the time zone data of this machine.
 
-    A midnight that does not exist is the instant at which the clock goes past it; of two, it is the first.
+    If local clocks skip midnight, the date begins when they skip it; if they show it twice, at the first time.
 
     Args:
         timezone: IANA name.
@@ -130,7 +129,7 @@ def installed_midnights(timezone: str) -> pl.Series:
 
 
 def installed_zone_data(timezone: str) -> str:
-    """Version of the time zone data in which this machine finds a zone, such as 2025b; `unknown` where none is told."""
+    """Return the version of this machine's data for a zone, such as 2025b; `unknown` if the data has none."""
     for root in TZPATH:
         if Path(root, timezone).is_file():
             return _version_in(Path(root))
@@ -139,7 +138,7 @@ def installed_zone_data(timezone: str) -> str:
 
 
 def _version_in(root: Path) -> str:
-    # Linux has the first of the files, macOS the second.
+    # Linux has the first file, macOS the second.
     for name, prefix in (("tzdata.zi", "# version "), ("+VERSION", "")):
         if (root / name).is_file():
             with (root / name).open(encoding="utf-8") as file:
@@ -148,7 +147,7 @@ def _version_in(root: Path) -> str:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
-    """Microseconds since 1970."""
+    """Return the first instant of a date in microseconds since 1970."""
     local = datetime.combine(day, time(), zone)
     instant = local.astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) != local.replace(tzinfo=None):
@@ -157,7 +156,7 @@ def _midnight(day: date, zone: ZoneInfo) -> int:
 
 
 def _clock_passes(day: date, near: datetime, zone: ZoneInfo) -> datetime:
-    """The first second, near an instant, at which the clock on the wall shows a date or a later one."""
+    """Return the first second, near an instant, at which local clocks show a date or a later one."""
     before, after = near - _AROUND, near + _AROUND
     while after - before > timedelta(seconds=1):
         middle = before + (after - before) // timedelta(seconds=2) * timedelta(seconds=1)

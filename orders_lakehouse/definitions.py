@@ -3,8 +3,8 @@
 # ruff: noqa: E402 (imports below the first statement)
 import gc
 
-# Every process of a run imports this, and keeps it to its end: to look for garbage among it while it comes, and once
-# more when the process ends, would take a third of a small run's start.
+# Garbage collection is off during the imports. Every process of a run keeps the imported objects to its end, and
+# searching them for garbage takes a third of the start of a small run.
 gc.disable()
 
 import dagster as dg

@@ -1,17 +1,17 @@
-"""Failures whose message says all that there is to say: what was found, what was expected, what to do."""
+"""Errors whose messages are complete: what was found, what was expected, and the next step."""
 
 
 class ExpectedError(RuntimeError):
-    """Base of failures that are nobody's defect; shown without a traceback."""
+    """Base of failures that are no defect of the program; shown without a traceback."""
 
 
 class TransientError(ExpectedError):
-    """A failure that may pass by itself; worth another try."""
+    """A failure that may pass; trying again may help."""
 
 
 class DatabaseError(ExpectedError):
-    """A database does not do what is asked; trying again does not help."""
+    """A database refuses a request; trying again does not help."""
 
 
 class DatabaseUnavailableError(TransientError):
-    """A database cannot be reached at the moment; trying again may help."""
+    """A database is unavailable at the moment; trying again may help."""

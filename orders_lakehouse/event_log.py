@@ -1,4 +1,4 @@
-"""The name by which dagster.yaml of earlier homes finds the event log; new homes name `runtime.event_log`."""
+"""The event log under the name in dagster.yaml of earlier homes; new homes name `runtime.event_log`."""
 
 from orders_lakehouse.runtime.event_log import KeptSqliteEventLogStorage
 

@@ -1,4 +1,4 @@
-"""What `lakehouse doctor` finds: what was looked at, what is wrong with it, and what mends it."""
+"""Findings of `lakehouse doctor`: what was examined, what is wrong with it, and how to repair it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ WARNING: Severity = "warning"
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or may become so.
+    """A problem, or something that may become one.
 
     Attributes:
-        severity: An error is wrong already; a warning may become so, or is for people to judge.
-        what: What was looked at.
-        found: What was found of it.
-        expected: What was expected instead.
-        to_do: What mends it, in words.
-        commands: The same as commands, in order; they begin with `lakehouse` where they are commands of it.
+        severity: An error is a problem already; a warning may become one, or people must judge it.
+        what: The examined thing.
+        found: Its state.
+        expected: The state that was expected.
+        to_do: The repair, in words.
+        commands: The repair as shell commands, in order.
     """
 
     severity: Severity
@@ -31,13 +31,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What came of a look.
+class Examination:
+    """The outcome of an examination.
 
     Attributes:
-        said: What was looked at, and how it is, in a line.
-        findings: What is wrong with it.
+        summary: The examined thing and its state, in one line.
+        findings: Its problems.
     """
 
-    said: str
+    summary: str
     findings: Sequence[Finding] = ()

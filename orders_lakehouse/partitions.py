@@ -1,4 +1,4 @@
-"""The one daily partitions definition that every partitioned asset shares, and the dates of a run."""
+"""The daily partitions definition that all partitioned assets share, and the dates of a run."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -11,28 +11,28 @@ from orders_lakehouse.settings import settings
 
 
 class _Daily(dg.DailyPartitionsDefinition):
-    """Daily partitions that are listed once: Dagster lists them for each input of a step and each result of a check."""
+    """Daily partitions with a cached list, because Dagster lists them for each input and each check result."""
 
     def get_partition_keys(
         self, current_time: datetime | None = None, dynamic_partitions_store: Any = None
     ) -> Sequence[str]:
-        """All keys, in order: dates (ISO 8601)."""
+        """Return all keys in order: dates (ISO 8601)."""
         with dg.partition_loading_context(current_time, dynamic_partitions_store):
             return list(self._up_to(self.get_last_partition_key()))
 
-    @lru_cache(maxsize=4)  # noqa: B019 (there is one definition, and it stays)
-    def _up_to(self, last: str | None) -> tuple[str, ...]:  # noqa: ARG002 (what they are remembered by)
+    @lru_cache(maxsize=4)  # noqa: B019 (there is one definition, for the whole process)
+    def _up_to(self, last: str | None) -> tuple[str, ...]:  # noqa: ARG002 (key of the cache)
         return tuple(super().get_partition_keys())
 
 
-# One definition serves capture dates (raw) and business dates (everything after raw), so that a range can be asked
-# for across all layers. `end_offset=2` keeps today and tomorrow open: rows change today, and a clock that runs up to a
-# day ahead writes tomorrow. Dates are cut in the lake's time zone, so "today" begins at the shop's midnight.
+# Partitions for capture dates (raw) and business dates (all later layers), so that one run can cover all layers.
+# `end_offset=2` includes today and tomorrow, because rows change today, and a clock up to a day ahead writes tomorrow.
+# Dates follow the lake's time zone, so "today" begins at the shop's midnight.
 DAILY = _Daily(start_date=settings().start_date.isoformat(), timezone=settings().timezone, end_offset=2)
 
 
 def run_dates(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> tuple[date, date]:
-    """First and last date, inclusive, that this run is asked for; all partitions when it names none."""
+    """Return the first and last date of this run, inclusive; the whole range of partitions if it names none."""
     if context.has_partition_key_range:
         keys = context.partition_key_range
         return date.fromisoformat(keys.start), date.fromisoformat(keys.end)
@@ -42,5 +42,5 @@ def run_dates(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext)
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
-    """By which a run is asked for a range of dates."""
+    """Return the tags that request a run for a range of dates."""
     return {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}

@@ -1,4 +1,4 @@
-"""Types of settings: what a single value must look like. A value that does not is refused with what is expected."""
+"""Types of settings: rules for single values. A refused value gets a message that says what is expected."""
 
 import re
 from datetime import date
@@ -11,11 +11,11 @@ from pydantic import AfterValidator
 
 from orders_lakehouse.dates import YEARS, YEARS_IN_WORDS
 
-# Files among the time zones that name no place, and mean another thing on each machine.
+# Files among the time zones that are no zone of a place; their content differs between machines.
 _NO_PLACE = {"Factory", "localtime", "posixrules"}
-# The same zones counted with leap seconds, which no other clock here has: their midnights would be half a minute off.
+# Prefix of zones that count leap seconds. No other clock here does, so their midnights would be half a minute off.
 _WITH_LEAP_SECONDS = "right/"
-# What Postgres takes for the same name with and without quotes.
+# Names that mean the same in Postgres with and without quotes.
 _PLAIN_NAME = "[a-z_][a-z0-9_]{0,62}"
 
 
@@ -23,7 +23,7 @@ def _followed(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        # A user's folder that there is none of, or links in a circle.
+        # The home folder of an unknown user, or circular links.
         raise ValueError(f"no path that can be followed: {error}") from error
 
 
@@ -93,7 +93,7 @@ def _start_date(value: date) -> date:
 AbsolutePath = Annotated[Path, AfterValidator(_followed)]
 PathOrUrl = Annotated[str, AfterValidator(_path_or_url)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
-# Names that Postgres takes without quotes; of roles, several with commas between them.
+# Names that Postgres accepts without quotes: one schema, or several roles separated by commas.
 SchemaName = Annotated[str, AfterValidator(_schema_name)]
 RoleNames = Annotated[str, AfterValidator(_role_names)]
 GlueName = Annotated[str, AfterValidator(_glue_name)]

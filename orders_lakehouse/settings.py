@@ -1,8 +1,8 @@
-"""The environment, typed and read once. Nothing here opens a connection.
+"""The settings: variables of the environment, typed and read once. No function here opens a connection.
 
-Every variable the lakehouse reads is a field of `Settings`; a `.env` file in the project counts as
-environment. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
-What a single value must look like is declared in `setting_types`; what several demand together, here.
+Every variable that the lakehouse reads is a field of `Settings`. A `.env` file in the project counts as environment. An
+invalid value, or an unknown `LAKEHOUSE_` name, is an error. `setting_types` has the rules for single values; this
+module has those for several values together.
 """
 
 import os
@@ -33,16 +33,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
 _KMS = ("aws:kms", "aws:kms:dsse")
-# Of Spark Connect: where it is, and parameters after a slash.
+# URL of Spark Connect: host and port, and parameters after a slash.
 _SPARK_REMOTE = re.compile(r"(sc://[^/\s;?@#]+)(?:/|/;.*)?")
 
 
 class SettingsError(ValueError):
-    """The environment asks for something the lakehouse does not understand."""
+    """A variable of the environment has an invalid value or an unknown name."""
 
 
 class Settings(BaseSettings):
-    """What can be configured, with its default."""
+    """All settings with their defaults."""
 
     model_config = SettingsConfigDict(env_file=PROJECT / ".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _known_cluster(self) -> "Settings":
         if self.engine == "spark" and not _SPARK_REMOTE.fullmatch(self.spark_remote or ""):
-            # Not quoted: a token may stand anywhere in a URL that is written wrongly.
+            # The value is not shown, because an invalid URL may have a token anywhere.
             found = "something else" if self.spark_remote else "not set"
             raise ValueError(
                 f"LAKEHOUSE_ENGINE is spark, and SPARK_REMOTE is {found}; expected the URL of a Spark Connect "
@@ -289,7 +289,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _readable_path(self) -> "Settings":
-        # Polars looks for the files of a Delta table by their escaped names, and does not find them.
+        # Polars searches the files of a Delta table by their escaped names, and does not find them.
         if "://" not in self.lake_url and quote(self.lake_url) != self.lake_url:
             raise ValueError(
                 f"the lake would lie in {self.lake_url!r}, which has characters that Delta escapes (a space, an "
@@ -310,25 +310,25 @@ class Settings(BaseSettings):
     def _known_store(self) -> "Settings":
         scheme, separator, rest = self.lake_url.partition("://")
         if separator and (scheme != "s3" or not rest.strip("/")):
-            # Keys of S3 do not belong there, and some write them there.
+            # The message hides credentials, which some people write into the URL.
             found = re.sub(r"://[^/@]*@", "://***@", self.lake_url)
             raise ValueError(f"LAKE_URL is {found!r}; expected a directory or s3://bucket/prefix")
         return self
 
     @property
     def ui_host_names(self) -> list[str]:
-        """Names by which the UI may be called."""
+        """Return the names under which the UI may be called."""
         return [name.strip().strip("[]") for name in self.ui_hosts.split(",") if name.strip()]
 
     @property
     def spark_endpoint(self) -> str:
-        """Where the cluster is, without the parameters of its URL, of which a token may be one."""
-        found = _SPARK_REMOTE.fullmatch(self.spark_remote or "")
-        return found[1] if found else "a URL that cannot be read"
+        """Return the URL of the cluster without its parameters, because one of them may be a token."""
+        match = _SPARK_REMOTE.fullmatch(self.spark_remote or "")
+        return match[1] if match else "a URL that cannot be read"
 
     @property
     def lake_url(self) -> str:
-        """Root of the Delta tables, without a trailing slash; a branch deployment of Dagster+ has its own below it."""
+        """Return the root of the Delta tables, without a trailing slash; each branch of Dagster+ has its own."""
         if self.lake_url_given is None:
             root = str(self.home / "lake")
         elif "://" in self.lake_url_given:
@@ -341,21 +341,21 @@ class Settings(BaseSettings):
 
     @property
     def dagster_home(self) -> Path:
-        """Directory of Dagster's instance."""
-        # Dagster demands an absolute path.
+        """Return the directory of Dagster's instance."""
+        # Dagster requires an absolute path.
         return Path(os.environ.get("DAGSTER_HOME") or self.home / "dagster").absolute()
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings in force, read at the first call.
+    """Return the current settings, which are read at the first call.
 
     Raises:
-        SettingsError: A value or a name in the environment is not understood.
+        SettingsError: A value or a name in the environment is invalid.
     """
     _write_service_into_urls()
     try:
-        found = Settings()
+        current = Settings()
     except UnicodeDecodeError as error:
         raise SettingsError(f"the file .env cannot be read: {error}; expected UTF-8") from None
     except ValidationError as error:
@@ -370,13 +370,13 @@ def settings() -> Settings:
         )
         raise SettingsError(f"the environment cannot be read:\n{problems}") from None
     _export_aws_names()
-    return found
+    return current
 
 
 def _write_service_into_urls() -> None:
-    """Move PGSERVICE into the database URLs that are given, where it means the same, for this process and its children.
+    """Move PGSERVICE into the configured database URLs, for this process and its children.
 
-    In the environment, libpq would look for the service in each connection to the embedded server, too.
+    In the environment, libpq would also use the service for connections to the embedded server.
     """
     service = os.environ.pop("PGSERVICE", None)
     dotenv = Settings.model_config.get("env_file")
@@ -388,7 +388,7 @@ def _write_service_into_urls() -> None:
 
 
 def _export_aws_names() -> None:
-    """Put the `AWS_*` names of `.env` where whoever connects to S3 looks for them; the environment goes first."""
+    """Export the `AWS_*` names of `.env` to the environment, where clients of S3 look; existing values stay."""
     dotenv = Settings.model_config.get("env_file")
     for name, value in dotenv_values(str(dotenv)).items() if dotenv else ():
         if name.startswith("AWS_") and value:

@@ -1,6 +1,6 @@
-"""Every Delta table of the lake: those of entities, those that are curated, and those that the lakehouse keeps itself.
+"""All Delta tables of the lake: those of entities, curated tables, and tables for bookkeeping.
 
-Whoever works on all tables, or on one of a kind, finds them here; nobody asks for one of the shop's by its name.
+Other modules take tables from these groups, and never name a table of the shop.
 """
 
 from orders_lakehouse.contracts.bookkeeping import Calendar, CheckResults, KeyDates, SourceColumns
@@ -21,18 +21,18 @@ RAW_OF = {entity.name: entity.raw for entity in ENTITIES}
 QUARANTINE_OF = {entity.name: entity.quarantine for entity in ENTITIES}
 CURATED_OF = {curated.name: curated for curated in CURATED_TABLES}
 
-# The warehouse makes dimensions with members of these; facts do without their rows.
+# Tables from which the warehouse builds dimensions; facts can be built without their rows.
 DIMENSIONS = tuple(entity.cleansed for entity in ENTITIES if entity.is_dimension)
-# Entities whose rows count by business date: all of them, and those that have a date of their own.
+# Entities whose rows count by business date, and those among them that have their own date.
 DATED = tuple(entity for entity in ENTITIES if not entity.is_dimension)
 ROOTS = tuple(entity for entity in DATED if entity.parent is None)
-# The root that the shop lives by: its latest date is the shop's.
+# The main root: its latest date is the latest date of the shop.
 ROOT = ROOTS[0]
-# Tables that facts are made of, row by row, and tables of measures by date, the shop's daily numbers first.
+# Tables with a fact in the warehouse, and tables of measures by date, the shop's daily numbers first.
 FACTS: tuple[tuple[Curated, Fact], ...] = tuple((curated, curated.fact) for curated in CURATED_TABLES if curated.fact)
 VOLUMES = tuple((curated, curated.volume) for curated in CURATED_TABLES if curated.volume)
 
-# The index of raw: the capture dates that hold the versions of rows that count by business date.
+# The index of raw: capture dates of the versions of all rows that count by business date.
 KEY_DATES = Table(
     "raw",
     "key_dates",
@@ -55,18 +55,18 @@ CHECK_RESULTS = Table("checks", "results", CheckResults, ("asset", "check_name",
 
 TABLES = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, *CLEANSED, *QUARANTINE, *CURATED, CHECK_RESULTS)
 
-# Checks that tell people and hold nothing back, whatever their severity; of the others see `stops`.
+# Checks that only inform people and never stop a run, whatever their severity; `stops` decides about the others.
 NOT_BLOCKING = TELLING.union(
     (MIX_AS_USUAL.format(mix.column) for entity in ENTITIES for mix in entity.mixes),
     (MIX_AS_USUAL.format(mix.column) for curated in CURATED_TABLES for mix in curated.mixes),
     (AS_IN_SHOP.format(entity.total.column) for entity in ENTITIES if entity.total),
 )
 
-# Rules on what a value should be, which the marts do not depend on. Curated contracts demand some of it once more, and
-# are checked knowing which of their rows are made of a waived one.
+# Rules that can be waived, because the marts do not depend on them. Curated contracts repeat some of these rules; their
+# checks know which rows are made from a waived row.
 WAIVABLE = frozenset(rule for entity in ENTITIES for rule in entity.waivable)
 
-# The layers of a dimension's rows on their way to its members, which are built last.
+# Layers that rows of a dimension pass before its members are built.
 _LAYERS = ("raw", "cleansed", "warehouse")
 OF_DIMENSIONS = frozenset(
     path
@@ -76,12 +76,12 @@ OF_DIMENSIONS = frozenset(
 
 
 def entity_of(table: Table) -> Entity:
-    """The entity of a raw, cleansed or quarantine table."""
+    """Return the entity of a raw, cleansed or quarantine table."""
     return ENTITY_OF[table.name]
 
 
 def cumulated_over(table: Table) -> list[Table]:
-    """The tables that are kept up to date by the dates of a table that changed."""
+    """Return the cumulative tables that are updated from changed dates of a table."""
     return [
         curated.table
         for curated in CURATED_TABLES
@@ -90,14 +90,14 @@ def cumulated_over(table: Table) -> list[Table]:
 
 
 def dimension_of(table: Table) -> str:
-    """Name of the dimension that is made of a cleansed table."""
+    """Return the name of the dimension that is built from a cleansed table."""
     return f"dim_{table.name}"
 
 
 def stops(asset: str, check_name: str) -> bool:
-    """Whether a check that fails stops its run before the next stage is written.
+    """Return whether a failed check stops its run before the next stage is written.
 
-    A dimension infers the members whose rows it lacks, so none of its checks stops.
+    A dimension infers members whose rows it lacks, so its checks never stop a run.
 
     Args:
         asset: Checked table, layer/name.

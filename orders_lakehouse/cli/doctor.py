@@ -16,7 +16,7 @@ from orders_lakehouse.cli.doctor_areas import AREAS, DEEP_AREAS, Here
 from orders_lakehouse.cli.formatting import console, indented, program, show_json
 from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked, Severity
+from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding, Severity
 
 _MARK = {ERROR: MARKS[FAILED], WARNING: MARKS[WARNED]}
 _COMMAND = re.compile(r"\blakehouse (?=[a-z])")
@@ -54,7 +54,7 @@ def doctor(*, deep: bool = False, as_json: bool = False) -> bool:
     if as_json:
         show_json(
             {
-                "looked_at": [{"area": name, "said": of_area.said} for name, of_area in looked.items()],
+                "looked_at": [{"area": name, "said": of_area.summary} for name, of_area in looked.items()],
                 "findings": [{"area": name, **_as_called(finding)} for name, finding in found],
                 "errors": counts[ERROR],
                 "warnings": counts[WARNING],
@@ -65,7 +65,7 @@ def doctor(*, deep: bool = False, as_json: bool = False) -> bool:
     return not counts[ERROR]
 
 
-def _looked(look: Callable[[], Looked]) -> Looked:
+def _looked(look: Callable[[], Examination]) -> Examination:
     try:
         return look()
     except ExpectedError as error:
@@ -75,8 +75,8 @@ def _looked(look: Callable[[], Looked]) -> Looked:
         return _not_looked_at(f"{type(error).__name__}: {error}", to_do)
 
 
-def _not_looked_at(error: str, to_do: str) -> Looked:
-    return Looked("it cannot be looked at", [Finding(ERROR, "the look itself", error, "an answer", to_do)])
+def _not_looked_at(error: str, to_do: str) -> Examination:
+    return Examination("it cannot be looked at", [Finding(ERROR, "the look itself", error, "an answer", to_do)])
 
 
 def _as_called(finding: Finding) -> dict[str, object]:
@@ -88,13 +88,14 @@ def _called(command: str) -> str:
     return _COMMAND.sub(f"{program()} ", command, count=1) if command.startswith("lakehouse ") else command
 
 
-def _show(looked: Mapping[str, Looked], counts: Mapping[Severity, int]) -> None:
+def _show(looked: Mapping[str, Examination], counts: Mapping[Severity, int]) -> None:
     terminal = console()
     width = max(map(len, looked))
     for name, of_area in looked.items():
         worst = ERROR if any(one.severity == ERROR for one in of_area.findings) else WARNING
         terminal.print(
-            Text.from_markup(_MARK[worst] if of_area.findings else MARKS[OK]), Text(f"{name:<{width}} {of_area.said}")
+            Text.from_markup(_MARK[worst] if of_area.findings else MARKS[OK]),
+            Text(f"{name:<{width}} {of_area.summary}"),
         )
     for name, of_area in looked.items():
         for finding in of_area.findings:

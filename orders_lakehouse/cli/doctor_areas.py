@@ -17,7 +17,7 @@ from orders_lakehouse.delta.object_store import is_s3
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
+from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding
 from orders_lakehouse.instance.health import existing_instance, look_at_daemon, look_at_runs, named_by_dagster
 from orders_lakehouse.machine.disks import disks, finding_of_room
 from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations, in_force
@@ -30,7 +30,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.sources.registry import SOURCES
 from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.copies import lake_schema
-from orders_lakehouse.warehouse.health import look_at_warehouse, remembered_by_copies
+from orders_lakehouse.warehouse.health import examine_warehouse, remembered_by_copies
 
 # The comparison with the shop runs every night.
 _COMPARED = timedelta(days=2)
@@ -55,18 +55,18 @@ class Here:
         return evaluations(self.lake)
 
 
-Look = Callable[[Here], Looked]
+Look = Callable[[Here], Examination]
 
 
-def _lake(here: Here) -> Looked:
+def _lake(here: Here) -> Examination:
     return look_at_tables(here.lake, here.dates)
 
 
-def _contents(here: Here) -> Looked:
+def _contents(here: Here) -> Examination:
     return look_at_contents(here.lake, here.dates)
 
 
-def _versions(here: Here) -> Looked:
+def _versions(here: Here) -> Examination:
     """The lake beside what others remember of it. They are asked first: what is written meanwhile is there then."""
     asked: Mapping[str, Callable[[], Sequence[RememberedVersion]]] = {
         "derived tables": lambda: list(remembered_by_tables(here.lake)),
@@ -86,9 +86,9 @@ def _versions(here: Here) -> Looked:
     rows = [one for one in lost_rows(here.lake, counted_in_raw(here.results), here.dates) if one.what not in known]
     tables = len({one.path for one in named})
     if not named and not rows:
-        return Looked(f"nobody remembers one yet{without}")
+        return Examination(f"nobody remembers one yet{without}")
     well = "every version that others remember is there" if not findings and not rows else "some are gone"
-    return Looked(f"{len(named)} remembered of {tables} tables, {well}{without}", [*findings, *rows])
+    return Examination(f"{len(named)} remembered of {tables} tables, {well}{without}", [*findings, *rows])
 
 
 def _named_by_warehouse() -> Sequence[RememberedVersion]:
@@ -105,7 +105,7 @@ def _is_down(database: Database) -> bool:
     return is_embedded(database) and not embedded_server_runs(settings().home)
 
 
-def _database(database: Database, look: Callable[[], Looked], _: Here) -> Looked:
+def _database(database: Database, look: Callable[[], Examination], _: Here) -> Examination:
     if not _is_down(database):
         return look()
     finding = Finding(
@@ -116,10 +116,10 @@ def _database(database: Database, look: Callable[[], Looked], _: Here) -> Looked
         "Whatever needs it starts it; to look at it now, start it:",
         [f"lakehouse url {database}"],
     )
-    return Looked("not looked at", [finding])
+    return Examination("not looked at", [finding])
 
 
-def _disk(here: Here) -> Looked:
+def _disk(here: Here) -> Examination:
     lake, largest = here.lake, 0
     places = {"LAKEHOUSE_HOME": settings().home}
     if is_embedded("shop") or is_embedded("warehouse"):
@@ -135,15 +135,15 @@ def _disk(here: Here) -> Looked:
                 continue
     found = disks(places)
     judged = [finding_of_room(disk, largest if "the lake" in disk.used_for else 0) for disk in found]
-    return Looked("; ".join(disk.in_words for disk in found), [finding for finding in judged if finding])
+    return Examination("; ".join(disk.in_words for disk in found), [finding for finding in judged if finding])
 
 
-def _dagster(look: Callable[[dg.DagsterInstance], Looked], _: Here) -> Looked:
+def _dagster(look: Callable[[dg.DagsterInstance], Examination], _: Here) -> Examination:
     with existing_instance() as instance:
-        return Looked("nothing here yet: no run has made Dagster's home") if instance is None else look(instance)
+        return Examination("nothing here yet: no run has made Dagster's home") if instance is None else look(instance)
 
 
-def _sensors(_: Here) -> Looked:
+def _sensors(_: Here) -> Examination:
     findings = [
         Finding(
             ERROR,
@@ -159,10 +159,10 @@ def _sensors(_: Here) -> Looked:
         Finding(ERROR, f"shop.{one.table}", one.in_words, "a table that is followed", "As it says.")
         for one in saved_refused()
     ]
-    return Looked("what they ask for gets through" if not findings else "something is asked for in vain", findings)
+    return Examination("what they ask for gets through" if not findings else "something is asked for in vain", findings)
 
 
-def _checks(here: Here) -> Looked:
+def _checks(here: Here) -> Examination:
     results = in_force(here.results)
     broken = results.filter(~pl.col("passed"))
     # What is unusual is for people to judge.
@@ -181,19 +181,19 @@ def _checks(here: Here) -> Looked:
             )
     judged = results.select("asset", "check_name").n_unique() if results.height else 0
     if not judged:
-        return Looked("none has judged yet")
+        return Examination("none has judged yet")
     unusual = " but what is unusual (`lakehouse checks --failed`)" if broken.height else ""
-    return Looked(f"{judged} checks have judged, {'not all hold' if findings else f'all hold{unusual}'}", findings)
+    return Examination(f"{judged} checks have judged, {'not all hold' if findings else f'all hold{unusual}'}", findings)
 
 
-def _comparison(here: Here) -> Looked:
+def _comparison(here: Here) -> Examination:
     rows = here.results
     captured = rows.filter(pl.col("check_name") == RAW_MATCHES_SOURCE)
     last = rows.filter(pl.col("check_name") == "agrees_with_shop")["evaluated_at"].max()
     if captured.is_empty():
-        return Looked("nothing captured yet")
+        return Examination("nothing captured yet")
     if isinstance(last, datetime) and datetime.now(UTC) - last <= _COMPARED:
-        return Looked(f"raw was compared with the shop at {last:%Y-%m-%d %H:%M} UTC")
+        return Examination(f"raw was compared with the shop at {last:%Y-%m-%d %H:%M} UTC")
     since = f"last compared at {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "never compared"
     finding = Finding(
         WARNING,
@@ -203,7 +203,7 @@ def _comparison(here: Here) -> Looked:
         "Rows that were deleted in the shop, or changed without a new clock, are found by nothing else:",
         ["lakehouse reconcile"],
     )
-    return Looked(since, [finding])
+    return Examination(since, [finding])
 
 
 # What is looked at, in this order.
@@ -211,7 +211,7 @@ AREAS: Mapping[str, Look] = {
     "lake": _lake,
     "versions": _versions,
     **{source.namespace: partial(_database, "shop", source.look) for source in SOURCES},
-    "warehouse": partial(_database, "warehouse", look_at_warehouse),
+    "warehouse": partial(_database, "warehouse", examine_warehouse),
     "disk": _disk,
     "runs": partial(_dagster, look_at_runs),
     "daemon": partial(_dagster, look_at_daemon),

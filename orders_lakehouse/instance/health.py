@@ -13,7 +13,7 @@ import dagster as dg
 import yaml
 
 from orders_lakehouse.delta.lost_versions import RememberedVersion
-from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
+from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding
 from orders_lakehouse.instance.orphaned_runs import dead_runs
 from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
@@ -50,7 +50,7 @@ def _was_made(home: Path) -> bool:
     return bool(elsewhere) or (home / "history").exists()
 
 
-def look_at_runs(instance: dg.DagsterInstance) -> Looked:
+def look_at_runs(instance: dg.DagsterInstance) -> Examination:
     """Look for runs that are active only in Dagster's records, and for runs that wait too long."""
     findings = [_dead(run) for run in dead_runs(instance)]
     waiting = instance.get_run_records(
@@ -59,7 +59,7 @@ def look_at_runs(instance: dg.DagsterInstance) -> Looked:
     if waiting:
         findings.append(_waiting(waiting))
     active = len(instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
-    return Looked(f"{active} active, each with a live process" if not findings else f"{active} active", findings)
+    return Examination(f"{active} active, each with a live process" if not findings else f"{active} active", findings)
 
 
 def _dead(run: dg.DagsterRun) -> Finding:
@@ -95,19 +95,19 @@ def _waiting(records: Sequence[dg.RunRecord]) -> Finding:
     )
 
 
-def look_at_daemon(instance: dg.DagsterInstance) -> Looked:
+def look_at_daemon(instance: dg.DagsterInstance) -> Examination:
     """Look when the daemons gave their last sign. A daemon that has never run is not expected."""
     heartbeats = instance.get_daemon_heartbeats()
     required = [heartbeats[name] for name in sorted(instance.get_required_daemon_types()) if name in heartbeats]
     if not required:
-        return Looked("never started: runs come from the terminal only")
+        return Examination("never started: runs come from the terminal only")
     now = datetime.now(UTC)
     last_signs = {beat.daemon_type: datetime.fromtimestamp(beat.timestamp, UTC) for beat in required}
     silent = {name: at for name, at in last_signs.items() if now - at > _SILENT}
     last = max(last_signs.values())
     if len(silent) == len(last_signs):
         summary = f"not running, last sign at {last:%Y-%m-%d %H:%M} UTC"
-        return Looked(summary, [_not_running(last)] if _sensors_are_on(instance) else [])
+        return Examination(summary, [_not_running(last)] if _sensors_are_on(instance) else [])
     findings = [
         Finding(
             ERROR,
@@ -131,7 +131,7 @@ def look_at_daemon(instance: dg.DagsterInstance) -> Looked:
         for name, message in failing.items()
         if name not in silent
     ]
-    return Looked(f"running, last sign at {last:%H:%M:%S} UTC", findings)
+    return Examination(f"running, last sign at {last:%H:%M:%S} UTC", findings)
 
 
 def _not_running(last: datetime) -> Finding:

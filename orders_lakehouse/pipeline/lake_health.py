@@ -20,7 +20,7 @@ from orders_lakehouse.delta.storage_errors import explain_storage_errors
 from orders_lakehouse.delta.table_files import files_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
+from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding
 from orders_lakehouse.pipeline.check_results import counted_in_raw, evaluations
 from orders_lakehouse.pipeline.row_accounting import missing
 from orders_lakehouse.pipeline.stored_calendar import start_of
@@ -56,7 +56,7 @@ def _latest(dates: pl.Series) -> list[date]:
     return [last] if isinstance(last, date) else []
 
 
-def look_at_tables(lake: Lake, dates: Dates) -> Looked:
+def look_at_tables(lake: Lake, dates: Dates) -> Examination:
     """Compare each table's log with itself, with the files that exist, and with what this program expects.
 
     Args:
@@ -67,7 +67,7 @@ def look_at_tables(lake: Lake, dates: Dates) -> Looked:
     existing = [table for table in tables if table is not None]
     findings = [finding for table in existing for finding in table.findings]
     if not existing:
-        return Looked(f"no table in {lake.url} yet; `lakehouse backfill` makes them")
+        return Examination(f"no table in {lake.url} yet; `lakehouse backfill` makes them")
     older = [table for table in existing if table.older]
     if older:
         findings.append(
@@ -82,7 +82,7 @@ def look_at_tables(lake: Lake, dates: Dates) -> Looked:
         )
     files = sum(table.files for table in existing)
     summary = f"logs and {files:,} files agree" if not findings else "some have problems"
-    return Looked(f"{len(existing)} tables in {lake.url}, {summary}", findings)
+    return Examination(f"{len(existing)} tables in {lake.url}, {summary}", findings)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _file_finding(lake: Lake, table: Table, differing: Sequence[tuple[str, str]]
     )
 
 
-def look_at_contents(lake: Lake, dates: Dates) -> Looked:
+def look_at_contents(lake: Lake, dates: Dates) -> Examination:
     """Read every file of every table, and compare the versions of raw with those that cleansed tables account for.
 
     Args:
@@ -237,7 +237,7 @@ def look_at_contents(lake: Lake, dates: Dates) -> Looked:
     damaged = [_content(lake, table, dates) for table in existing]
     balances = [_balance(lake, table, dates) for table in CLEANSED if {table, RAW_OF[table.name]} <= set(existing)]
     findings = [finding for finding in (*damaged, *balances) if finding is not None]
-    return Looked(f"every file of {len(existing)} tables was read, {len(findings) or 'no'} problems", findings)
+    return Examination(f"every file of {len(existing)} tables was read, {len(findings) or 'no'} problems", findings)
 
 
 def _content(lake: Lake, table: Table, dates: Dates) -> Finding | None:

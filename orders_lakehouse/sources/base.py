@@ -13,7 +13,7 @@ import polars as pl
 from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.entities.base import Entity, SourceTotal
-from orders_lakehouse.findings import Looked
+from orders_lakehouse.findings import Examination
 
 # Time before the last look for which rows are counted again: a long transaction commits rows with an older clock.
 OVERLAP = timedelta(hours=1)
@@ -191,5 +191,5 @@ class Source(Protocol):
             The key (numbers as 64 bits), updated_at, and `to_<decimals>` as text for each number of decimals.
         """
 
-    def look(self) -> Looked:
+    def look(self) -> Examination:
         """Report whether its tables can be read, whether its clock is right, and what makes reading slow."""

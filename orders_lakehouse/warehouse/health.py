@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orders_lakehouse.delta.lost_versions import RememberedVersion
-from orders_lakehouse.findings import Looked
+from orders_lakehouse.findings import Examination
 from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
 from orders_lakehouse.postgres.connections import connect, value_of
 from orders_lakehouse.settings import settings
@@ -13,7 +13,7 @@ from orders_lakehouse.warehouse.ownership import LOADED
 _MEANS = "Since when a copy holds a version is told by its clock: a version that was lost may go unnoticed."
 
 
-def look_at_warehouse() -> Looked:
+def examine_warehouse() -> Examination:
     """Check the warehouse's marts and clock; no row is read.
 
     Raises:
@@ -28,7 +28,7 @@ def look_at_warehouse() -> Looked:
             f"AND relnamespace = to_regnamespace('{settings().marts_schema}')",
         )
     clock = "its clock is right" if skew is None else "its clock is another one"
-    return Looked(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
+    return Examination(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
 
 
 def remembered_by_copies() -> Sequence[RememberedVersion]:

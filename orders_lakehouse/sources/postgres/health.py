@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from orders_lakehouse.contracts.raw import AHEAD_HOURS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.errors import DatabaseError
-from orders_lakehouse.findings import ERROR, WARNING, Finding, Looked
+from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding
 from orders_lakehouse.postgres.clocks import finding_of_skew, skew_of
 from orders_lakehouse.postgres.connections import connect, read_alone, value_of
 from orders_lakehouse.sources.postgres.changes import WITHOUT_WORKERS, rows_read_without_index
@@ -24,7 +24,7 @@ _MEANS = (
 )
 
 
-def look_at_shop() -> Looked:
+def examine_shop() -> Examination:
     """Check the shop's tables and clock, and how the newest change of each table is found.
 
     Raises:
@@ -52,7 +52,7 @@ def look_at_shop() -> Looked:
     readable = len(tables) - sum(finding.severity == ERROR for finding in findings)
     summary = f"it answers, {readable} of {len(tables)} tables can be read"
     clock = "its clock is right" if skew is None else "its clock is another one"
-    return Looked(f"{summary}, {clock}", [*findings, *([skew] if skew else [])])
+    return Examination(f"{summary}, {clock}", [*findings, *([skew] if skew else [])])
 
 
 def _finding_of_index(cursor: "Cursor", table: Table) -> Finding | None:

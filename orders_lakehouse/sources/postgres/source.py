@@ -10,7 +10,7 @@ from orders_lakehouse.calendar import Calendar
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.entities.registry import ENTITIES
-from orders_lakehouse.findings import Looked
+from orders_lakehouse.findings import Examination
 from orders_lakehouse.sources.base import Batch, Clocks, Marks, Newer, Window
 from orders_lakehouse.sources.postgres import changes, health, lookups, totals, versions
 from orders_lakehouse.sources.postgres.columns import SCHEMA
@@ -57,6 +57,6 @@ class PostgresSource:
         """Yield an amount of every row as the database computes it."""
         return totals.totals(entity, total, decimals)
 
-    def look(self) -> Looked:
+    def look(self) -> Examination:
         """Report whether its tables can be read, whether its clock is right, and where an index is missing."""
-        return health.look_at_shop()
+        return health.examine_shop()

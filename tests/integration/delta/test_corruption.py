@@ -88,7 +88,7 @@ def with_shell(finding: Finding) -> None:
 
 def test_intact_lake_has_no_findings(lake: Lake) -> None:
     found = look_at_tables(lake, DATES)
-    assert (found.said, found.findings) == (f"2 tables in {lake.url}, logs and 8 files agree", [])
+    assert (found.summary, found.findings) == (f"2 tables in {lake.url}, logs and 8 files agree", [])
     assert remembered(lake) == []
     assert look_at_contents(lake, DATES).findings == []
 

@@ -90,7 +90,7 @@ def heard(instance: dg.DagsterInstance, **minutes_ago: float) -> list[Finding]:
 
 def test_no_daemon_is_expected_before_the_first_one(instance: dg.DagsterInstance) -> None:
     assert look_at_daemon(instance).findings == ()
-    assert look_at_daemon(instance).said.startswith("never started")
+    assert look_at_daemon(instance).summary.startswith("never started")
 
 
 def test_silent_daemon_is_a_warning_and_hanging_one_an_error(with_schedules: dg.DagsterInstance) -> None:

@@ -10,7 +10,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.findings import WARNING
 from orders_lakehouse.sources.base import Clocks
 from orders_lakehouse.sources.postgres.changes import changed_dates
-from orders_lakehouse.sources.postgres.health import look_at_shop
+from orders_lakehouse.sources.postgres.health import examine_shop
 from tests.support.lakehouse import Lakehouse
 from tests.support.rows import on
 
@@ -66,7 +66,7 @@ def test_looks_without_index_are_spaced_by_what_they_read(lakehouse: Lakehouse) 
     assert third == second
     assert _rows_read(lakehouse) == before
 
-    (finding,) = [one for one in look_at_shop().findings if one.what == "shop.orders"]
+    (finding,) = [one for one in examine_shop().findings if one.what == "shop.orders"]
     assert finding.severity == WARNING
     assert finding.found == "40,000 rows were read to find its newest change"
 
@@ -84,7 +84,7 @@ def test_looks_by_an_index_are_not_spaced_out(lakehouse: Lakehouse) -> None:
         assert dates == []
     assert "next look" not in marks["orders"]
     assert _rows_read(lakehouse) == before
-    assert look_at_shop().findings == []
+    assert examine_shop().findings == []
 
 
 def test_slow_look_is_not_repeated_at_once() -> None:
