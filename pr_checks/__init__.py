@@ -1,1 +1,1 @@
-"""What a change does to the data, before it is merged: `make pr-checks`."""
+"""Effects of a change on the data, before it is merged: `make pr-checks`."""

@@ -28,7 +28,7 @@ from pr_checks.report import Findings, markdown
 from pr_checks.shop import FIRST, LAST
 
 _HOME = PROJECT / ".lakehouse" / "pr-checks"
-# Beside what is compared: results of checks are told as checks.
+# Tables that are not compared, because the report has a section on checks.
 _NOT_COMPARED = {"checks/results"}
 _MARTS = """
     SELECT table_name, column_name, CASE WHEN data_type = 'numeric' THEN coalesce(numeric_scale, 6) END
@@ -39,19 +39,15 @@ _MARTS = """
 
 
 @click.command()
-@click.option(
-    "--base", default="main", show_default=True, help="Branch or commit that the change is to be merged into."
-)
-@click.option(
-    "--report", type=click.Path(path_type=Path), default=_HOME / "report.md", help="Where the report is written."
-)
-@click.option("--home", type=click.Path(path_type=Path), default=_HOME, help="Where both lakehouses are built.")
+@click.option("--base", default="main", show_default=True, help="Branch or commit that the change will be merged into.")
+@click.option("--report", type=click.Path(path_type=Path), default=_HOME / "report.md", help="File of the report.")
+@click.option("--home", type=click.Path(path_type=Path), default=_HOME, help="Folder of both lakehouses.")
 def pr_checks(base: str, report: Path, home: Path) -> int:
-    """Say which rows of which tables a change changes, and whether every check holds.
+    """Show which rows of which tables a change changes, and whether every check holds.
 
-    The base is built once for its commit, on a fortnight of the sample shop; the change starts as a copy of it, in
-    which only what the change reaches is made anew. Ends with status 1 when a check fails or a contract breaks what
-    needs it; other data is no failure. With status 2 nothing was judged.
+    The base is built once for its commit, on two weeks of the sample shop. The change starts as a copy of it, and only
+    the layers that it reaches are built again. Status 1: a check fails or a contract breaks its consumers; changed data
+    is no failure. Status 2: nothing was judged.
     """
     began = time.monotonic()
     both = sides(PROJECT, base)
@@ -63,13 +59,13 @@ def pr_checks(base: str, report: Path, home: Path) -> int:
             stop_embedded_server(home.resolve())
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(markdown(findings))
-    click.echo(f"\n{markdown(findings)}\n{time.monotonic() - began:.0f} s in all. The report: {report}")
+    click.echo(f"\n{markdown(findings)}\n{time.monotonic() - began:.0f} s in total. Report: {report}")
     return 0 if findings.holds else 1
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Wait until no other call works in the folder: its lakehouses and databases have the same names in each."""
+    """Wait for other calls in the same folder, because their lakehouses and databases have the same names."""
     with (home / "pr_checks.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,7 +101,7 @@ def _compare(both: Sides, home: Path) -> Findings:
         errors=change.errors,
         tables=[*_lake(base, change, documents), *_marts(base, change)] if change.ran else None,
         contracts=differences(*documents) if all(documents) else None,
-        breaks=[str(found) for found in incompatible(*documents, columns_read_by_dbt(), TABLES)]
+        breaks=[str(problem) for problem in incompatible(*documents, columns_read_by_dbt(), TABLES)]
         if all(documents)
         else [],
         models=models,
@@ -141,7 +137,7 @@ def _delta(side: Build, path: str) -> pl.DataFrame:
 
 
 def _key(path: str, document: dict[str, Any] | None) -> list[str]:
-    """What tells the rows of a lake table apart; where versions stand, their clock, too."""
+    """Return the columns that identify rows of a lake table; tables of versions include the clock."""
     if document is None:
         return []
     versions = path.startswith(("raw/", "cleansed/", "quarantine/"))
@@ -164,18 +160,18 @@ def _relations(side: Build) -> dict[str, pl.DataFrame]:
         columns: dict[str, dict[str, int | None]] = {}
         for name, column, scale in cursor.fetchall():
             columns.setdefault(name, {})[column] = scale
-        found = {}
+        tables = {}
         for name, scales in columns.items():
-            # Arrow has no type for a numeric of any precision; its text is exact.
+            # Arrow has no type for a numeric without a scale, so it is read as text, which is exact.
             listed = [f'"{column}"' + ("" if scale is None else "::text") for column, scale in scales.items()]
             cursor.execute(f'SELECT {", ".join(listed)} FROM marts."{name}"')
             exact = {column: pl.Decimal(38, scale) for column, scale in scales.items() if scale is not None}
-            found[name] = pl.DataFrame(cursor.fetch_arrow_table()).cast(exact)  # type: ignore[arg-type]
-    return found
+            tables[name] = pl.DataFrame(cursor.fetch_arrow_table()).cast(exact)  # type: ignore[arg-type]
+    return tables
 
 
 def _mart_keys(manifest: dict[str, Any]) -> dict[str, list[str]]:
-    """What dbt tests to be unique, by model."""
+    """Return the columns that dbt tests to be unique, by model."""
     keys: dict[str, list[str]] = {}
     for node in manifest["nodes"].values():
         test = node.get("test_metadata") or {}
@@ -186,7 +182,7 @@ def _mart_keys(manifest: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Entry point. Whatever is no verdict ends with status 2, an error in this program, too."""
+    """Run the command. Everything that is no verdict ends with status 2, including errors of this program."""
     status = 2
     try:
         status = pr_checks(standalone_mode=False)
@@ -194,7 +190,7 @@ def main() -> None:
         error.show()
     except ExpectedError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
-    except (Exception, click.Abort):  # noqa: BLE001 (nothing is hidden; Python would end with 1, which is a verdict)
+    except (Exception, click.Abort):  # noqa: BLE001 (the traceback is printed; Python would end with 1, which means a verdict)
         traceback.print_exc()
     sys.exit(status)
 

@@ -1,4 +1,4 @@
-"""A lakehouse of each side: the base is built once for its commit, the change starts as a copy of it."""
+"""Build a lakehouse for each side: the base once for its commit, the change as a copy of the base."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ from pr_checks.commits import unpack
 from pr_checks.impact import places
 from pr_checks.shop import load
 
-# What an environment says of other lakehouses; a comparison is the same everywhere.
+# Prefixes of environment variables that configure other lakehouses, so that a comparison is the same everywhere.
 _ELSEWHERE = ("LAKEHOUSE_", "LAKE_URL", "SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL", "AWS_", "DAGSTER_HOME", "DBT_")
 _JUDGED = ("asset", "check_name", "date", "passed", "severity", "expected", "found", "detail")
 _MANIFEST = Path("dbt_project", "target", "manifest.json")
-# Earlier commits list their tables beside the contracts.
+# Program that prints the contracts; earlier commits list their tables in the package of contracts.
 _CONTRACTS = """
 import json
 try:
@@ -40,7 +40,7 @@ except ImportError:
 from orders_lakehouse.contracts.document import document
 print(json.dumps({table.path: document(table) for table in TABLES}))
 """
-# What a run does not judge, it does not name; so a line says which checks there are.
+# Program that runs a backfill and then prints all checks, because a run names only those that it evaluates.
 _BACKFILL = """
 import json
 from orders_lakehouse.cli.main import main
@@ -54,7 +54,7 @@ except SystemExit:
 
 
 class BuildError(ExpectedError):
-    """The base cannot be built, or dbt cannot read the project of a side."""
+    """The base cannot be built, or dbt cannot parse the project of a side."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class Build:
     """A lakehouse of a commit.
 
     Attributes:
-        folder: Where its sources, its lake and Dagster's home are.
+        folder: Folder of its sources, its lake and Dagster's home.
         warehouse: Name of its database.
         socket: Directory of the server's socket.
-        ran: Whether it was made so far that it can be compared.
-        checks: What each check said: asset, check, passed, severity, failed_dates.
-        declared: Asset and name of every check that there is, whether or not it ran.
+        ran: Whether it was built far enough to be compared.
+        checks: Result of each check: asset, check, passed, severity, failed_dates.
+        declared: Asset and name of every declared check, whether or not it ran.
         errors: Messages of steps that failed for another reason than a check.
-        seconds: How long it took, by part.
+        seconds: Duration by part.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class Build:
 
     @property
     def source(self) -> Path:
-        """The files of its commit."""
+        """Files of its commit."""
         return self.folder / "source"
 
     @property
@@ -92,14 +92,14 @@ class Build:
         return self.folder / "lake"
 
     def url(self, database: str) -> str:
-        """URL of a database."""
+        """Return the URL of a database."""
         return f"postgresql://postgres@/{database}?host={quote(self.socket, safe='/')}"
 
     def environment(self) -> dict[str, str]:
-        """What its processes are told."""
-        told = {name: value for name, value in os.environ.items() if not name.startswith(_ELSEWHERE)}
+        """Return the environment of its processes."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_ELSEWHERE)}
         return {
-            **told,
+            **inherited,
             "PYTHONPATH": str(self.source),
             "LAKEHOUSE_HOME": str(self.folder),
             "LAKE_URL": str(self.lake),
@@ -121,16 +121,16 @@ class Build:
         )
 
     def contracts(self) -> dict[str, Any]:
-        """The contracts of its tables, as plain data; none where the commit cannot tell."""
-        done = self.python("-c", _CONTRACTS)
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+        """Return the contracts of its tables as plain data; empty if the commit cannot print them."""
+        result = self.python("-c", _CONTRACTS)
+        return dict(json.loads(result.stdout)) if result.returncode == 0 else {}
 
     def manifest(self) -> dict[str, Any]:
-        """Its dbt manifest."""
+        """Return its dbt manifest."""
         return dict(json.loads((self.source / _MANIFEST).read_text()))
 
     def judged(self) -> pl.DataFrame:
-        """What its checks found last: asset, check_name, date, passed, severity, expected, found, detail."""
+        """Return the last results of its checks: asset, check_name, date, passed, severity, expected, found, detail."""
         table = self.lake / "checks" / "results"
         if not table.exists():
             return pl.DataFrame(schema=CHECK_RESULTS.schema).select(*_JUDGED)
@@ -141,47 +141,47 @@ class Build:
 
 
 def base_build(home: Path, commit: str, dates: tuple[date, date], say: Callable[[str], None]) -> Build:
-    """The lakehouse of the base: everything, from the shop to the marts. It is kept for the next time.
+    """Build the lakehouse of the base, from the shop to the marts, and keep it for the next call.
 
     Raises:
-        BuildError: It cannot be built, or a step failed. A check may fail: the change is to be seen beside it.
+        BuildError: It cannot be built, or a step failed. Checks may fail: the change is compared with them.
     """
     socket = embedded_server(home)
-    name = f"{commit[:10]}-{beside_commit(PROJECT)}"
+    name = f"{commit[:10]}-{digest_of_inputs(PROJECT)}"
     build = Build(home / f"base-{name}", f"warehouse_{name}", socket)
     built = build.folder / "built.json"
     if built.exists():
-        say(f"The base {commit[:10]} stands already.")
+        say(f"The base {commit[:10]} has been built before.")
         return _with(build, json.loads(built.read_text()), {})
     for older in home.glob("base-*"):
         shutil.rmtree(older)
         _drop(build, f"warehouse_{older.name.removeprefix('base-')}")
     began = time.monotonic()
-    _anew(build, "shop")
+    _create(build, "shop")
     load(build.url("shop"))
     loaded = time.monotonic()
-    _anew(build, build.warehouse)
+    _create(build, build.warehouse)
     build.source.mkdir(parents=True)
     unpack(PROJECT, commit, build.source)
     _parse(build)
     parsed = time.monotonic()
     say(f"Building the base {commit[:10]}, {dates[0]} to {dates[1]} ...")
-    done = build.python("-c", _BACKFILL, "backfill", *(str(day) for day in dates), "--json")
+    result = build.python("-c", _BACKFILL, "backfill", *(str(day) for day in dates), "--json")
     seconds = {"shop": loaded - began, "dbt parse": parsed - loaded, "run": time.monotonic() - parsed}
-    if not done.stdout.startswith("{"):
-        raise BuildError(f"the base {commit[:10]} cannot be built; its last words:\n{done.stderr[-4000:]}")
-    backfill, _, declared = done.stdout.rstrip().rpartition("\n")
-    told = {"runs": json.loads(backfill)["runs"], "declared": json.loads(declared)}
-    found = _with(build, told, seconds)
-    if found.errors:
-        failed = "\n".join(f"  {step}: {message}" for step, message in found.errors.items())
-        raise BuildError(f"the base {commit[:10]} cannot be built; what failed:\n{failed}")
-    built.write_text(json.dumps(told))
-    return found
+    if not result.stdout.startswith("{"):
+        raise BuildError(f"the base {commit[:10]} cannot be built; its last output:\n{result.stderr[-4000:]}")
+    backfill, _, declared = result.stdout.rstrip().rpartition("\n")
+    outcome = {"runs": json.loads(backfill)["runs"], "declared": json.loads(declared)}
+    finished = _with(build, outcome, seconds)
+    if finished.errors:
+        failed = "\n".join(f"  {step}: {message}" for step, message in finished.errors.items())
+        raise BuildError(f"the base {commit[:10]} cannot be built; failed steps:\n{failed}")
+    built.write_text(json.dumps(outcome))
+    return finished
 
 
-def beside_commit(project: Path) -> str:
-    """Digest of what a base is made of beside its commit, and what the working tree has: shop, dates, packages."""
+def digest_of_inputs(project: Path) -> str:
+    """Return a digest of the inputs of a base other than its commit, from the working tree: shop, dates, packages."""
     shop = (
         file for file in (project / "orders_lakehouse" / "sample_shop").rglob("*") if "__pycache__" not in file.parts
     )
@@ -195,15 +195,15 @@ def beside_commit(project: Path) -> str:
 def change_build(
     base: Build, commit: str, dates: tuple[date, date], layers: Sequence[str], *, dbt: bool, say: Callable[[str], None]
 ) -> Build:
-    """The lakehouse of the change: a copy of the base, in which some layers are made anew and every check runs.
+    """Build the lakehouse of the change: copy the base, build some layers again, and run every check.
 
     Args:
-        base: What it starts as.
+        base: The lakehouse to copy.
         commit: The change.
         dates: First and last date.
-        layers: What to make anew.
+        layers: Layers to build again.
         dbt: Whether the change has another dbt project.
-        say: Told what is done.
+        say: Called with progress messages.
     """
     folder = base.folder.parent / "change"
     shutil.rmtree(folder, ignore_errors=True)
@@ -222,21 +222,21 @@ def change_build(
     except BuildError as error:
         return replace(build, errors={"dbt parse": str(error)}, seconds={"copy": copied - began})
     parsed = time.monotonic()
-    what = f"Making {', '.join(layers)} anew" if layers else "Making nothing anew"
+    what = f"Building {', '.join(layers)} again" if layers else "Building nothing again"
     say(f"{what}, and running every check ...")
-    done = build.python("-m", "pr_checks.run", *(str(day) for day in dates), *layers)
+    result = build.python("-m", "pr_checks.run", *(str(day) for day in dates), *layers)
     seconds = {"copy": copied - began, "dbt parse": parsed - copied, "run": time.monotonic() - parsed}
-    if done.returncode:
-        said = _last_words(done.stderr) or f"it ended with status {done.returncode} and no word"
-        return replace(build, errors={"run": said}, seconds=seconds)
-    return _with(build, json.loads(done.stdout), seconds)
+    if result.returncode:
+        message = _last_words(result.stderr) or f"it ended with status {result.returncode} and no message"
+        return replace(build, errors={"run": message}, seconds=seconds)
+    return _with(build, json.loads(result.stdout), seconds)
 
 
 def copy_lake(before: Path, after: Path, made: Sequence[str]) -> None:
-    """Copy a lake but for what is made anew, and but for what was found of that.
+    """Copy a lake without the layers that are built again and without their check results.
 
-    What stood there would hide what the change does not write any more: a capture adds what is missing, and nothing
-    removes a table that is declared no longer.
+    Old tables would hide what the change does not write any more: a capture only adds rows, and nothing removes a table
+    that is no longer declared.
     """
     left_out = {*places(made), *(["checks"] if "raw" in made else [])}
     for layer in before.iterdir():
@@ -248,8 +248,8 @@ def copy_lake(before: Path, after: Path, made: Sequence[str]) -> None:
 
 
 def copy_warehouse(base: Build, build: Build, made: Sequence[str]) -> None:
-    """Begin the database of a lakehouse as a copy of the base's, but for the schemas that are made anew."""
-    _anew(build, build.warehouse, template="template1" if "warehouse" in made else base.warehouse)
+    """Create the database of a lakehouse as a copy of the base's, without the schemas that are built again."""
+    _create(build, build.warehouse, template="template1" if "warehouse" in made else base.warehouse)
     if "marts" in made:
         with dbapi.connect(build.url(build.warehouse)) as connection, connection.cursor() as cursor:
             for schema in places(["marts"]):
@@ -257,20 +257,20 @@ def copy_warehouse(base: Build, build: Build, made: Sequence[str]) -> None:
             connection.commit()
 
 
-def _with(build: Build, told: dict[str, Any], seconds: dict[str, float]) -> Build:
-    """A lakehouse with what its runs told."""
+def _with(build: Build, outcome: dict[str, Any], seconds: dict[str, float]) -> Build:
+    """Return a lakehouse with the outcome of its runs."""
     errors: dict[str, str] = {}
-    for run in told["runs"]:
+    for run in outcome["runs"]:
         failing = any(not check["passed"] and check["severity"] == "ERROR" for check in run["checks"])
         errors |= run["errors"]
         if not (run["success"] or run["errors"] or failing):
             log = build.folder / "logs" / f"{run['run_id']}.log"
-            errors["run"] = f"it failed, and named neither a step nor a check; its log is {log}"
+            errors["run"] = f"it failed without naming a step or a check; its log is {log}"
     return replace(
         build,
         ran=True,
-        checks=[check for run in told["runs"] for check in run["checks"]],
-        declared=[(asset, name) for asset, name in told["declared"]],
+        checks=[check for run in outcome["runs"] for check in run["checks"]],
+        declared=[(asset, name) for asset, name in outcome["declared"]],
         errors=errors,
         seconds=seconds,
     )
@@ -281,7 +281,7 @@ def _drop(build: Build, database: str) -> None:
         cursor.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
 
-def _anew(build: Build, database: str, template: str = "template1") -> None:
+def _create(build: Build, database: str, template: str = "template1") -> None:
     _drop(build, database)
     with dbapi.connect(build.url("postgres"), autocommit=True) as connection, connection.cursor() as cursor:
         cursor.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
@@ -290,12 +290,12 @@ def _anew(build: Build, database: str, template: str = "template1") -> None:
 def _parse(build: Build) -> None:
     project = str(build.source / "dbt_project")
     options = ["--quiet", "--project-dir", project, "--profiles-dir", project]
-    done = build.python("-m", "dbt.cli.main", "parse", *options)
-    if done.returncode:
-        raise BuildError(f"dbt cannot read the project: {_last_words(done.stdout + done.stderr)}")
+    result = build.python("-m", "dbt.cli.main", "parse", *options)
+    if result.returncode:
+        raise BuildError(f"dbt cannot parse the project: {_last_words(result.stdout + result.stderr)}")
 
 
 def _last_words(text: str) -> str:
-    """What a program ended with; of a traceback, the exception alone."""
+    """Return the last lines of a program's output; only the exception of a traceback."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[-1:] if "Traceback (most recent call last):" in lines else lines[-8:])

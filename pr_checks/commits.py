@@ -1,4 +1,4 @@
-"""The two sides of a comparison, as git has them."""
+"""Find the two sides of a comparison in git."""
 
 import io
 import shutil
@@ -16,14 +16,14 @@ class CommitError(ExpectedError):
 
 @dataclass(frozen=True)
 class Sides:
-    """What is compared.
+    """The two sides of a comparison.
 
     Attributes:
         base: Commit where the change began, its whole hash.
-        change: Commit of the change; of what is not committed yet, one that no branch knows.
-        label: How a person calls the change.
+        change: Commit of the change; for uncommitted changes, a commit on no branch.
+        label: Name of the change for people.
         changed: Files that differ, relative to the repository.
-        untracked: Files that git does not know, and that are left out.
+        untracked: Files that are unknown to git and left out.
     """
 
     base: str
@@ -34,23 +34,23 @@ class Sides:
 
 
 def sides(repository: Path, base: str) -> Sides:
-    """Find where the change began, and what it is: the working tree with everything that git knows of.
+    """Find where the change began; the change is the working tree with all files that git knows.
 
     Args:
         repository: Its root.
-        base: Branch or commit that the change is to be merged into.
+        base: Branch or commit that the change will be merged into.
 
     Raises:
-        CommitError: `base` cannot be found, or shares no history with what is checked out.
+        CommitError: `base` cannot be found, or shares no history with the checkout.
     """
     try:
         began = _git(repository, "merge-base", base, "HEAD")
     except CommitError as error:
         raise CommitError(
-            f"found no common history of {base!r} and what is checked out ({error}); expected a branch or commit that "
-            "the change began at. Name one with BASE=..., and fetch it first: in CI, with its whole history."
+            f"found no common history of {base!r} and the checkout ({error}); expected a branch or commit at which the "
+            "change began. Name one with BASE=..., and fetch it first: in CI, with its whole history."
         ) from None
-    # A commit of what is not committed yet, whoever it is by; nothing is said when everything is.
+    # A stash commit holds uncommitted changes, with any author; without such changes git prints nothing.
     author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
     change = _git(repository, *author, "stash", "create") or _git(repository, "rev-parse", "HEAD")
     return Sides(
@@ -63,7 +63,7 @@ def sides(repository: Path, base: str) -> Sides:
 
 
 def unpack(repository: Path, commit: str, folder: Path) -> None:
-    """Put the files of a commit into a folder."""
+    """Extract the files of a commit into a folder."""
     packed = io.BytesIO(_run(repository, "archive", commit))
     with tarfile.open(fileobj=packed) as files:
         files.extractall(folder, filter="data")
@@ -77,7 +77,7 @@ def _run(repository: Path, *arguments: str) -> bytes:
     git = shutil.which("git")
     if git is None:
         raise CommitError("git is not installed")
-    done = subprocess.run([git, *arguments], cwd=repository, capture_output=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise CommitError(done.stderr.decode().strip() or f"git {arguments[0]} found nothing")
-    return done.stdout
+    result = subprocess.run([git, *arguments], cwd=repository, capture_output=True, check=False)  # noqa: S603
+    if result.returncode:
+        raise CommitError(result.stderr.decode().strip() or f"git {arguments[0]} found nothing")
+    return result.stdout

@@ -1,27 +1,27 @@
-"""What differs between the contracts of both sides, in words."""
+"""Describe the differences between the contracts of both sides."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orders_lakehouse.contracts.compatibility import Documents
 
-# Facets of a column that are said in words, where they hold and where they do not.
-_SAID = {"nullable": ("may be null", "not null"), "personal": ("personal", "not personal")}
+# Words for boolean properties of a column: if true, and if false.
+_WORDS = {"nullable": ("may be null", "not null"), "personal": ("personal", "not personal")}
 
 
 def differences(before: Documents, after: Documents) -> list[str]:
-    """What differs, a line each.
+    """Return the differences, a line for each.
 
     Args:
-        before: Contracts by table, as `contracts.document.documents` gives them.
+        before: Contracts by table, the result of `contracts.document.documents`.
         after: The same of the change.
     """
-    said = [f"`{path}` is new." for path in after if path not in before]
-    said += [f"`{path}` is gone." for path in before if path not in after]
+    lines = [f"`{path}` is new." for path in after if path not in before]
+    lines += [f"`{path}` is gone." for path in before if path not in after]
     for path in before:
         if path in after:
-            said += [f"`{path}`: {line}." for line in _of_table(before[path], after[path])]
-    return said
+            lines += [f"`{path}`: {line}." for line in _of_table(before[path], after[path])]
+    return lines
 
 
 def _of_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
@@ -35,22 +35,22 @@ def _of_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[s
 def _named(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for name in before:
         if name not in after:
-            yield f"{kind} `{name}` is gone ({_told(before[name])})"
+            yield f"{kind} `{name}` is gone ({_described(before[name])})"
         elif before[name] != after[name]:
             yield f"{kind} `{name}`: {_changed(before[name], after[name])}"
     for name in after:
         if name not in before:
-            yield f"{kind} `{name}` is new ({_told(after[name])})"
+            yield f"{kind} `{name}` is new ({_described(after[name])})"
 
 
-def _told(of: Any) -> str:
-    if isinstance(of, str):
-        return of
-    return f"{of['type']}, {'may be null' if of['nullable'] else 'not null'}: {of['description']}"
+def _described(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    return f"{part['type']}, {'may be null' if part['nullable'] else 'not null'}: {part['description']}"
 
 
 def _changed(before: Any, after: Any) -> str:
-    """What differs of a rule, which is a sentence, or of a column, facet by facet."""
+    """Describe the change of a rule, which is a sentence, or of a column, property by property."""
     if isinstance(before, str):
         return f"{before} → {after}"
     differing = [facet for facet in {**before, **after} if before.get(facet) != after.get(facet)]
@@ -58,6 +58,6 @@ def _changed(before: Any, after: Any) -> str:
 
 
 def _facet(name: str, was: Any, now: Any) -> str:
-    if name in _SAID:
-        return " → ".join(_SAID[name][not value] for value in (was, now))
+    if name in _WORDS:
+        return " → ".join(_WORDS[name][not value] for value in (was, now))
     return f"{name} {was or 'none'} → {now or 'none'}"

@@ -1,11 +1,11 @@
-"""What differs between two states of a table: rows by key, cells by column, totals, verdicts. Pure functions."""
+"""Compare two states of a table: rows by key, cells by column, totals, quarantine. Pure functions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
-# Who wrote a row, and when, says nothing of what it holds.
+# Columns that record who wrote a row, and when; they are not compared.
 LINEAGE = ("run_id", "captured_at", "seen_at")
 _CELLS = {"column": pl.String, "before": pl.String, "after": pl.String}
 
@@ -16,14 +16,14 @@ class Difference:
 
     Attributes:
         table: Layer and name.
-        key: Columns by which rows are told apart.
-        before: Rows of the base.
-        after: Rows of the change.
+        key: Columns that identify rows.
+        before: Number of rows of the base.
+        after: Number of rows of the change.
         added: Rows whose key is new, the table's columns.
         removed: Rows whose key is gone, the table's columns.
-        cells: key (text), column, before, after (text): a row for each cell of a row on both sides that differs.
-        columns: For each column that is new, gone, or of another type: its type before and after; None for neither.
-        totals: For each numeric column whose sum differs: before and after, as text.
+        cells: key (text), column, before, after (text): a row for each differing cell of a row on both sides.
+        columns: Type before and after of each column that is new, gone, or of another type; None where it is missing.
+        totals: Sums before and after, as text, of each numeric column whose sum differs.
     """
 
     table: str
@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def changed(self) -> int:
-        """Rows on both sides of which some cell differs."""
+        """Number of rows on both sides with a differing cell."""
         return self.cells["key"].n_unique()
 
     @property
@@ -52,10 +52,10 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
 
     Args:
         table: Layer and name.
-        before: Its rows in the base.
-        after: Its rows in the change.
-        key: Columns that tell its rows apart; where they do not, or a side lacks one of them, rows are compared as a
-            whole. A side without any column has no such table, and nothing to say of the key.
+        before: Rows of the base.
+        after: Rows of the change.
+        key: Columns that identify rows. If they do not, or a side lacks one of them, whole rows are compared. A side
+            without columns has no such table, and is not considered for the key.
     """
     before, after = (rows.drop(LINEAGE, strict=False) for rows in (before, after))
     key = [name for name in key if name not in LINEAGE]
@@ -65,37 +65,37 @@ def compare(table: str, before: pl.DataFrame, after: pl.DataFrame, key: Sequence
         for name in dict.fromkeys([*before.columns, *after.columns])
         if _type(before, name) != _type(after, name)
     }
-    # What has another type is compared by what it prints.
+    # Columns whose type changed are compared as text.
     retyped = [pl.col(name).cast(pl.String) for name in columns if name in shared]
     left, right = before.with_columns(retyped), after.with_columns(retyped)
-    standing = [rows for rows in (left, right) if rows.columns]
+    existing = [rows for rows in (left, right) if rows.columns]
     whole = shared or left.columns or right.columns
-    told_apart = tuple(key if all(_is_key(rows, key) for rows in standing) else whole)
-    gone, new = _without(left, right, told_apart), _without(right, left, told_apart)
+    identity = tuple(key if all(_is_key(rows, key) for rows in existing) else whole)
+    gone, new = _without(left, right, identity), _without(right, left, identity)
     return Difference(
         table,
-        told_apart,
+        identity,
         before.height,
         after.height,
         added=new,
         removed=gone,
-        cells=_cells(left, right, told_apart, [name for name in shared if name not in told_apart]),
+        cells=_cells(left, right, identity, [name for name in shared if name not in identity]),
         columns=columns,
         totals=_totals(before, after, [name for name in shared if name not in key and not name.endswith("_id")]),
     )
 
 
 def moved(tables: Iterable[Difference]) -> pl.DataFrame:
-    """Rows that came into quarantine or left it, by reason, and those that stay with other reasons.
+    """Return rows that entered or left quarantine, by reason, and those that stay with other reasons.
 
     Args:
         tables: Differences of all tables.
 
     Returns:
-        table, reason, key, side: `passes now`, `rejected now`, or of rows that are rejected on both sides
-        `no longer a reason`, `a reason, too`.
+        table, reason, key, side: `passes now` or `rejected now`; for rows rejected on both sides, `no longer a reason`
+        or `a reason, too`.
     """
-    found = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
+    frames = [pl.DataFrame(schema=dict.fromkeys(("table", "reason", "key", "side"), pl.String))]
     for table in tables:
         if not table.table.startswith("quarantine/"):
             continue
@@ -109,13 +109,13 @@ def moved(tables: Iterable[Difference]) -> pl.DataFrame:
             "a reason, too": reasons.select("key", reason=pl.col("after").list.set_difference("before")),
         }
         name = table.table.removeprefix("quarantine/")
-        found += [
+        frames += [
             rows.explode("reason")
             .drop_nulls("reason")
             .select(pl.lit(name).alias("table"), "reason", "key", pl.lit(side).alias("side"))
             for side, rows in sides.items()
         ]
-    return pl.concat(found)
+    return pl.concat(frames)
 
 
 def _type(rows: pl.DataFrame, name: str) -> str | None:
@@ -127,7 +127,7 @@ def _is_key(rows: pl.DataFrame, key: Sequence[str]) -> bool:
 
 
 def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Rows that the others lack; of rows that stand several times, as many as are too many."""
+    """Return rows that the others lack; of repeated rows, as many as are surplus."""
     if not set(key) <= {*rows.columns} & {*others.columns}:
         return rows
     numbered = [frame.with_columns(pl.int_range(pl.len()).over(key).alias("nth")) for frame in (rows, others)]
@@ -152,14 +152,14 @@ def _cells(before: pl.DataFrame, after: pl.DataFrame, key: Sequence[str], column
 
 def _totals(before: pl.DataFrame, after: pl.DataFrame, shared: Sequence[str]) -> dict[str, tuple[str, str]]:
     numeric = [name for name in shared if before.schema[name].is_numeric() and after.schema[name].is_numeric()]
-    # A sum of integers of 32 bits has 32 bits, too.
+    # Integers are widened first, because a sum of 32-bit integers has 32 bits.
     wide = pl.selectors.integer().cast(pl.Int64)
     sums = [rows.select(numeric).with_columns(wide).sum().row(0) if numeric else () for rows in (before, after)]
     return {name: (str(was), str(now)) for name, was, now in zip(numeric, *sums, strict=True) if was != now}
 
 
 def _rejected(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Keys (text) and reasons (list) of rows of a quarantine; of a side that has no such table, none."""
+    """Return keys (text) and reasons (list) of quarantined rows; none for a side without such a table."""
     if not {"reasons", *key} <= {*rows.columns}:
         return pl.DataFrame(schema={"key": pl.String, "reason": pl.List(pl.String)})
     return rows.select(

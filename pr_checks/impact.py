@@ -1,4 +1,4 @@
-"""What a change reaches: layers by the imports of their modules, dbt models by the manifests of both sides."""
+"""Find what a change reaches: layers by the imports of their modules, dbt models by the manifests of both sides."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -7,24 +7,24 @@ from typing import Any
 import grimp
 
 PACKAGE = "orders_lakehouse"
-# In the order of the flow. What a layer is made by begins in the module that declares it.
+# Layers in the order of the flow. The modules of a layer are those that its assets module imports, directly or not.
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "marts")
-# Groups of assets, folders of the lake and schemas of the warehouse, where they are not called as their layer is.
+# Asset groups, lake folders and warehouse schemas of layers for which these names differ.
 _PLACES = {"cleansed": ("cleansed", "quarantine"), "marts": ("staging", "marts")}
-# The shop is the same on both sides, whatever makes it.
+# Folders that do not reach the data. Both sides have the same shop, whatever its code is.
 _NOT_DATA = (f"{PACKAGE}/sample_shop/", f"{PACKAGE}/cli/")
 _WAIVERS = "waivers.toml"
 _EVERYTHING = ("requirements.txt", "requirements-dev.txt", "pyproject.toml")
 
 
 def reached_layers(changed: Iterable[str]) -> dict[str, list[str]]:
-    """Which layers are made otherwise because of some files.
+    """Return the layers that some files affect.
 
     Args:
         changed: Files, relative to the repository.
 
     Returns:
-        Layer to the files that reach it, in the order of the flow; what lies after a layer is not named with it.
+        Files that reach each layer, in the order of the flow; later layers are not included.
     """
     graph = grimp.build_graph(PACKAGE)
     modules = {layer: f"{PACKAGE}.defs.assets.{layer}" for layer in LAYERS}
@@ -46,11 +46,11 @@ def _layers_of(file: str, closures: Mapping[str, set[str]]) -> list[str]:
     if not file.startswith(f"{PACKAGE}/") or file.startswith(_NOT_DATA):
         return []
     if file.startswith(f"{PACKAGE}/curated/"):
-        # The list of all tables imports it everywhere; nothing before it is made of it.
+        # The list of all tables imports curated tables everywhere, but no earlier layer is made of them.
         return ["curated"]
     path = PurePosixPath(file)
     if path.suffix != ".py":
-        # Read by a program rather than imported: by which, nobody says.
+        # Other files are read rather than imported, so their readers are unknown.
         return [LAYERS[0]]
     parts = path.with_suffix("").parts
     module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -58,25 +58,25 @@ def _layers_of(file: str, closures: Mapping[str, set[str]]) -> list[str]:
 
 
 def from_first(reached: Iterable[str]) -> tuple[str, ...]:
-    """The layers to make again: the first that is reached, and all that follow from it."""
+    """Return the layers to build again: the first one that is reached, and all later ones."""
     first = min((LAYERS.index(layer) for layer in reached), default=len(LAYERS))
     return LAYERS[first:]
 
 
 def places(layers: Iterable[str]) -> tuple[str, ...]:
-    """Where some layers stand: the first part of the paths of their tables."""
+    """Return the first path parts of the tables of some layers."""
     return tuple(place for layer in layers for place in _PLACES.get(layer, (layer,)))
 
 
 def changed_models(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Which dbt models differ, and which follow from them.
+    """Return the dbt models that differ, and those that depend on them.
 
     Args:
         before: Manifest of the base.
         after: Manifest of the change.
 
     Returns:
-        Names of the models that are new, gone or otherwise; and of all models downstream of them.
+        Names of the models that are new, gone or different; and of all models downstream of these.
     """
     earlier, later = _models(before), _models(after)
     macros_differ = _macros(before) != _macros(after)
@@ -91,7 +91,7 @@ def changed_models(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
 
 
 def _models(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """By id, what makes a model what it is: its SQL, its contract, how it is materialized."""
+    """Return what defines a model, by id: its SQL, its contract, its materialization."""
     return {
         name: (
             node["checksum"]["checksum"],

@@ -1,4 +1,4 @@
-"""What a change does, as Markdown for its pull request. Pure functions."""
+"""Write the effects of a change as Markdown for its pull request. Pure functions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import polars as pl
 from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE
 from pr_checks.difference import Difference, moved
 
-# What a capture says of itself, and nobody says without one.
+# Checks that only a capture evaluates.
 _OF_A_CAPTURE = ("raw_matches_source", "schema_drift", KEY_STANDS_ONCE)
 _SAMPLE = 10
 _KEYS = 5
@@ -17,27 +17,27 @@ _KEYS = 5
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a report says.
+    """Content of a report.
 
     Attributes:
         base: Commit where the change began.
-        change: How the change is called.
+        change: Name of the change.
         dates: First and last date.
-        reached: Layers that the change reaches, and the files by which.
-        made: Layers that were made anew.
+        reached: Files that reach each layer.
+        made: Layers that were built again.
         untracked: Files that were left out.
-        declared_before: Asset and name of each check that the base has.
-        declared: The same of the change.
-        checks_before: What the checks of the base said: asset, check, passed, severity.
-        checks: The same of the change.
-        judged: What they found by date: asset, check_name, date, passed, severity, expected, found, detail.
-        errors: Steps of the change that failed for another reason than a check, and by what.
-        tables: Every table that both sides, or one, have; None when the change could not be made.
-        contracts: What differs in the contracts, in words; None when those of a side cannot be read.
-        breaks: What of it breaks a consumer or lacks a new version, in words.
-        models: dbt models that differ; None when that is not known.
-        following: dbt models that follow from them.
-        seconds: How long it took, by part.
+        declared_before: Asset and name of each check of the base.
+        declared: Asset and name of each check of the change.
+        checks_before: Results of the checks of the base: asset, check, passed, severity.
+        checks: Results of the checks of the change.
+        judged: Results of these by date: asset, check_name, date, passed, severity, expected, found, detail.
+        errors: Errors by step of the change, for steps that failed for another reason than a check.
+        tables: Every table of either side; None if the change could not be built.
+        contracts: Differences of the contracts, in words; None if those of a side cannot be read.
+        breaks: Differences that break a consumer or lack a new version, in words.
+        models: dbt models that differ; None if that is not known.
+        following: dbt models that depend on these.
+        seconds: Duration by part.
     """
 
     base: str
@@ -66,12 +66,12 @@ class Findings:
 
     @property
     def not_made(self) -> list[Difference]:
-        """Tables that are empty or missing, where what failed may have kept them from being made."""
+        """Tables without rows, if a failure may have prevented them."""
         return [table for table in self.tables or () if self._may_not_be_made(table)]
 
     @property
     def compared(self) -> list[Difference]:
-        """Tables of which both sides are known."""
+        """Tables with a known state on both sides."""
         return [table for table in self.tables or () if not self._may_not_be_made(table)]
 
     def _may_not_be_made(self, table: Difference) -> bool:
@@ -79,15 +79,15 @@ class Findings:
 
     @property
     def holds(self) -> bool:
-        """Whether every check holds, nothing broke, and no contract breaks its consumers. Data may differ."""
+        """Whether every check holds, nothing failed, and no contract breaks its consumers. Data may differ."""
         return not (self.failing or self.errors or self.breaks)
 
 
 def markdown(findings: Findings) -> str:
-    """The report."""
+    """Return the report."""
     sections = [
         _head(findings),
-        _trouble(findings),
+        _failures(findings),
         _checks(findings),
         _tables(findings),
         _quarantine(moved(findings.compared)),
@@ -109,7 +109,7 @@ def _head(findings: Findings) -> list[str]:
             f"{_count(len(findings.errors), 'step')} failed": len(findings.errors),
             f"{_count(len(findings.breaks), 'break')} of contracts": len(findings.breaks),
         }
-        verdict = "❌ " + ", ".join(said for said, count in parts.items() if count) + "."
+        verdict = "❌ " + ", ".join(text for text, count in parts.items() if count) + "."
     rows = sum(table.added.height + table.removed.height + table.changed for table in differing)
     if findings.tables is None:
         data = "Nothing was compared."
@@ -120,15 +120,15 @@ def _head(findings: Findings) -> list[str]:
         data = "No table differs."
     if findings.reached:
         files = [f"- **{layer}** by {_some([f'`{file}`' for file in of])}" for layer, of in findings.reached.items()]
-        made = f"Made anew: {', '.join(findings.made)}."
+        made = f"Built again: {', '.join(findings.made)}."
         if findings.tables is None:
-            made = "Nothing was made that could be compared."
+            made = "Nothing was built that could be compared."
         reached = ["The change reaches:", "", *files, "", made]
     else:
-        reached = ["No layer is reached by the files that differ: nothing was made anew."]
-    left_out = [f"Not known to git, and left out: {_some(findings.untracked)}."] if findings.untracked else []
+        reached = ["The changed files reach no layer: nothing was built again."]
+    left_out = [f"Unknown to git, and left out: {_some(findings.untracked)}."] if findings.untracked else []
     return [
-        "# What this change does to the data",
+        "# Effects of this change on the data",
         "",
         f"**{verdict} {data}**",
         "",
@@ -140,11 +140,11 @@ def _head(findings: Findings) -> list[str]:
     ]
 
 
-def _trouble(findings: Findings) -> list[str]:
+def _failures(findings: Findings) -> list[str]:
     if not findings.errors and not findings.breaks:
         return []
     steps = [f"- step `{step}`: {_plain(message)}" for step, message in findings.errors.items()]
-    return ["## What broke", "", *(f"- {said}" for said in findings.breaks), *steps]
+    return ["## Failures", "", *(f"- {text}" for text in findings.breaks), *steps]
 
 
 def _checks(findings: Findings) -> list[str]:
@@ -160,15 +160,15 @@ def _checks(findings: Findings) -> list[str]:
     if findings.tables is None:
         return lines
     gone = set(findings.declared_before) - set(findings.declared)
-    # Of what was not captured anew, nobody can say whether the capture was right.
+    # A capture that did not run cannot be checked.
     without = {
         (asset, name)
         for asset, name in set(findings.declared) - set(named)
         if name not in _OF_A_CAPTURE or "raw" in findings.made
     }
-    for said, checks in (("Gone", gone), ("Without a result", without)):
+    for label, checks in (("Gone", gone), ("Without a result", without)):
         if checks:
-            lines += ["", f"{said}: {_some(_named(sorted(checks)))}."]
+            lines += ["", f"{label}: {_some(_named(sorted(checks)))}."]
     return lines
 
 
@@ -176,15 +176,15 @@ def _failing(
     check: Mapping[str, Any], before: Mapping[tuple[str, str], Mapping[str, Any]], judged: pl.DataFrame
 ) -> Sequence[str]:
     subject = (check["asset"], check["check"])
-    found = judged.filter((pl.col("asset") == subject[0]) & (pl.col("check_name") == subject[1]) & ~pl.col("passed"))
-    first = found.head(1).to_dicts()[0] if found.height else {}
-    dates = found["date"].drop_nulls().unique().sort().to_list()
-    told = _some([str(day) for day in dates])
+    failures = judged.filter((pl.col("asset") == subject[0]) & (pl.col("check_name") == subject[1]) & ~pl.col("passed"))
+    first = failures.head(1).to_dicts()[0] if failures.height else {}
+    dates = failures["date"].drop_nulls().unique().sort().to_list()
+    listed = _some([str(day) for day in dates])
     earlier = before.get(subject)
     return (
         f"`{subject[0]}` {subject[1]}",
         "❌" if check["severity"] == "ERROR" else "⚠️",
-        told,
+        listed,
         _plain(first.get("expected")),
         _plain("; ".join(text for text in (first.get("found"), first.get("detail")) if text)),
         "not run" if earlier is None else "held" if earlier["passed"] else "failed, too",
@@ -198,10 +198,10 @@ def _tables(findings: Findings) -> list[str]:
     lines = ["## Tables", ""]
     if findings.not_made:
         named = ", ".join(f"`{table.table}`" for table in findings.not_made)
-        lines += [f"Without a row, because they were not made or because the change empties them: {named}.", ""]
+        lines += [f"Tables without rows, because they were not built or because the change empties them: {named}.", ""]
     if not differing:
         rows = sum(table.after for table in findings.compared)
-        return [*lines, f"{_count(len(findings.compared), 'table')} compared, {_count(rows, 'row')}: all the same."]
+        return [*lines, f"{_count(len(findings.compared), 'table')} compared, {_count(rows, 'row')}: no difference."]
     summary = [
         (
             f"`{table.table}`",
@@ -215,7 +215,7 @@ def _tables(findings: Findings) -> list[str]:
     ]
     lines += _table(("table", "rows before", "after", "added", "removed", "changed"), summary)
     same = len(findings.compared) - len(differing)
-    lines += ["", f"{_count(same, 'other table')} compared: the same."]
+    lines += ["", f"{_count(same, 'other table')} compared: no difference."]
     for table in differing:
         lines += ["", *_details(table)]
     return lines
@@ -239,9 +239,9 @@ def _details(table: Difference) -> list[str]:
         lines += [f"Changed: {by_column}.", ""]
         shown = table.cells.head(_SAMPLE).rows()
         lines += [*_table(("key", "column", "before", "after"), [tuple(map(_plain, row)) for row in shown]), ""]
-    for said, rows in (("Added", table.added), ("Removed", table.removed)):
+    for label, rows in (("Added", table.added), ("Removed", table.removed)):
         if rows.height:
-            lines += [f"{said}, of {rows.height:,}:", "", *_rows(rows), ""]
+            lines += [f"{label}, of {rows.height:,}:", "", *_rows(rows), ""]
     return [*lines, "</details>"]
 
 
@@ -272,7 +272,7 @@ def _models(findings: Findings) -> list[str]:
         return ["## dbt models", "", "No model differs."]
     named = ", ".join(f"`{name}`" for name in findings.models)
     following = ", ".join(f"`{name}`" for name in findings.following) or "none"
-    return ["## dbt models", "", f"Otherwise: {named}. Following from them: {following}."]
+    return ["## dbt models", "", f"Different: {named}. Dependent on these: {following}."]
 
 
 def _time(findings: Findings) -> list[str]:
@@ -280,11 +280,11 @@ def _time(findings: Findings) -> list[str]:
     return ["## Time", "", f"{sum(findings.seconds.values()):.0f} s: {parts}."]
 
 
-def _contracts(said: Sequence[str] | None) -> list[str]:
-    if said is None:
-        lines = ["Those of a side cannot be read: they were not compared."]
+def _contracts(texts: Sequence[str] | None) -> list[str]:
+    if texts is None:
+        lines = ["The contracts of one side cannot be read, so they were not compared."]
     else:
-        lines = [f"- {line}" for line in said] or ["No contract differs."]
+        lines = [f"- {line}" for line in texts] or ["No contract differs."]
     return ["## Contracts", "", *lines]
 
 
@@ -298,7 +298,7 @@ def _named(checks: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _some(named: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """Return the first names, and the number of further ones."""
     more = f" and {len(named) - _KEYS} more" if len(named) > _KEYS else ""
     return ", ".join(named[:_KEYS]) + more
 
@@ -308,5 +308,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _plain(value: object) -> str:
-    """Text that does not end a table's cell or line."""
+    """Return text that does not end a table's cell or line."""
     return "" if value is None else " ".join(str(value).replace("|", "\\|").split())

@@ -1,6 +1,6 @@
-"""Make some layers of a lakehouse anew, then run every check: `python -m pr_checks.run FIRST LAST [LAYER ...]`.
+"""Build some layers of a lakehouse again, then run every check: `python -m pr_checks.run FIRST LAST [LAYER ...]`.
 
-In a process of its own, with the package of the change on its path. What came of it goes to stdout, as JSON.
+The process has the package of the change on its path. It prints its outcome as JSON.
 """
 
 import json
@@ -16,12 +16,11 @@ from pr_checks.impact import places
 
 
 def selections(layers: tuple[str, ...]) -> list[dg.AssetSelection]:
-    """What to run, one after the other: the assets of some layers with their checks, then all others that can run.
+    """Return the selections to run in order: assets of some layers with their checks, then all other checks.
 
-    Upkeep comes after, as it does elsewhere: a fact that is built for the first time leaves out every date on which
-    something fails until then.
+    Upkeep runs at the end, as always: the first build of a fact leaves out every date on which something fails by then.
     """
-    # A table of raw judges its capture itself, which nobody else can.
+    # The check of a capture runs with its raw asset only.
     checks = dg.AssetSelection.checks(*(defs.asset_checks or ())) | dg.AssetSelection.checks_for_assets(
         *(asset for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) and asset.can_subset)
     )
@@ -32,7 +31,7 @@ def selections(layers: tuple[str, ...]) -> list[dg.AssetSelection]:
 
 
 def main() -> None:
-    """Run, and say what came of it: runs (as `lakehouse backfill --json` has them), declared (asset and check)."""
+    """Run, and print the outcome: runs (in the form of `lakehouse backfill --json`), declared (asset and check)."""
     first, last, *layers = sys.argv[1:]
     dates = date.fromisoformat(first), date.fromisoformat(last)
     outcomes = [run_selection(selected, *dates, lambda *_: None) for selected in selections(tuple(layers))]

@@ -1,4 +1,4 @@
-"""The shop that both sides read: a fortnight of some real households, and every case that a contract knows."""
+"""Load the shop that both sides read: two weeks of some real households, and every edge case of the contracts."""
 
 from datetime import date, datetime
 
@@ -9,9 +9,9 @@ from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
 from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 
-# Orders are placed for two weeks, and delivered within four more.
+# First and last capture date: orders are placed for two weeks, and delivered within four more.
 FIRST, LAST = date(2017, 1, 1), date(2017, 2, 14)
-_UNTIL = datetime(2017, 1, 15)  # noqa: DTZ001 (as the data set has it)
+_UNTIL = datetime(2017, 1, 15)  # noqa: DTZ001 (as in the data set)
 _HOUSEHOLDS = 400
 
 
@@ -23,7 +23,7 @@ def load(url: str) -> None:
     load_sample_shop(url, shop=build_shop(CompleteJourney(sold, products, journey.demographics)))
     with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.executescript(edge_cases())
-        # What a clock ahead of its time is captured as depends on the day.
+        # The capture date of a clock in the future depends on the day of the run.
         for table in ("customers", "products", "orders", "order_items", "payments"):
             cursor.execute(f"DELETE FROM shop.{table} WHERE updated_at > now()")
         connection.commit()

@@ -98,8 +98,8 @@ def test_change_that_reaches_no_data_changes_none(told: Told) -> None:
     status, report = told("words", {"README.md": [("# Orders lakehouse", "# The orders lakehouse")]})
     assert status == 0, report
     assert "none fails. No table differs.**" in report
-    assert "nothing was made anew" in report
-    assert "What broke" not in report
+    assert "nothing was built again" in report
+    assert "## Failures" not in report
 
 
 @pytest.mark.thorough
@@ -113,7 +113,7 @@ def test_other_rounding_changes_lines_and_fails_against_shop(told: Told) -> None
         },
     )
     assert status == 1
-    assert "Made anew: raw, cleansed" in report
+    assert "Built again: raw, cleansed" in report
     # A half cent of each of these lines, and of their orders, dates and customers; nothing else.
     assert "| `cleansed/order_items` | 8,827 | 8,828 | 1 | 0 | 44 |" in report
     assert "| `marts/fct_order_lines` | 8,824 | 8,825 | 1 | 0 | 44 |" in report
@@ -143,7 +143,7 @@ def test_removed_rule_lets_its_rejected_rows_pass(told: Told) -> None:
     assert "`cleansed/payments`: rule `amount_negative` is gone (amount is at least 0)." in report
     # The rows of a rule are none of its version any more.
     assert status == 1
-    assert "version" in report.partition("## What broke")[2].partition("## ")[0]
+    assert "version" in report.partition("## Failures")[2].partition("## ")[0]
 
 
 @pytest.mark.thorough
@@ -161,7 +161,7 @@ def test_renamed_column_that_dbt_reads_breaks_dbt(told: Told) -> None:
         },
     )
     assert status == 1
-    broke = report.partition("## What broke")[2].partition("\n## ")[0]
+    broke = report.partition("## Failures")[2].partition("\n## ")[0]
     assert "curated/order_lines" in broke
     assert "order_status" in broke
     assert "dbt" in broke

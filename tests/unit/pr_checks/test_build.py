@@ -12,7 +12,7 @@ import pytest
 
 from orders_lakehouse.tables import CHECK_RESULTS
 from pr_checks import build
-from pr_checks.build import Build, BuildError, base_build, beside_commit, change_build, copy_lake
+from pr_checks.build import Build, BuildError, base_build, change_build, copy_lake, digest_of_inputs
 
 DATES = date(2017, 1, 1), date(2017, 1, 2)
 COMMIT = "0123456789abcdef"
@@ -28,7 +28,7 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(build, "embedded_server", lambda _: "/socket")
     monkeypatch.setattr(build, "_drop", lambda _, database: names.append(database))
-    for name in ("load", "unpack", "_anew", "copy_warehouse", "_parse"):
+    for name in ("load", "unpack", "_create", "copy_warehouse", "_parse"):
         monkeypatch.setattr(build, name, lambda *_, **__: None)
     return names
 
@@ -78,8 +78,8 @@ class TestBase:
         ("stdout", "stderr", "said"),
         [
             (backfill(success=False, errors={"raw__orders": "no such column"}), "", "raw__orders: no such column"),
-            (backfill(success=False), "", "named neither a step nor a check; its log is .*r.log"),
-            ("[]", "ImportError: no dagster", "its last words:\nImportError: no dagster"),
+            (backfill(success=False), "", "without naming a step or a check; its log is .*r.log"),
+            ("[]", "ImportError: no dagster", "its last output:\nImportError: no dagster"),
         ],
     )
     def test_base_with_a_failed_step_is_not_kept(
@@ -99,18 +99,18 @@ class TestBase:
         for file in [*files, "orders_lakehouse/sample_shop/__pycache__/sample.pyc", "orders_lakehouse/cli/main.py"]:
             (project / file).parent.mkdir(parents=True, exist_ok=True)
             (project / file).write_text("1")
-        found = [beside_commit(project)]
+        found = [digest_of_inputs(project)]
         (project / "orders_lakehouse/sample_shop/__pycache__/sample.pyc").write_text("2")
         (project / "orders_lakehouse/cli/main.py").write_text("2")
-        assert beside_commit(project) == found[0]
+        assert digest_of_inputs(project) == found[0]
         for file in files:
             (project / file).write_text("2")
-            found.append(beside_commit(project))
+            found.append(digest_of_inputs(project))
         assert len(set(found)) == 4
 
         answers(backfill())
         first = base_of(tmp_path)
-        monkeypatch.setattr(build, "beside_commit", lambda _: "other")
+        monkeypatch.setattr(build, "digest_of_inputs", lambda _: "other")
         second = base_of(tmp_path)
         assert (second.folder != first.folder, first.folder.exists()) == (True, False)
         assert dropped == [first.warehouse]
@@ -138,7 +138,7 @@ class TestChange:
         ("stderr", "said"),
         [
             ("Traceback (most recent call last):\n  File\nImportError: no x", "ImportError: no x"),
-            ("", "it ended with status -9 and no word"),
+            ("", "it ended with status -9 and no message"),
         ],
     )
     def test_run_that_breaks_off_has_made_nothing(self, answers: Answers, base: Build, stderr: str, said: str) -> None:

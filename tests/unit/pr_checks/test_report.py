@@ -16,10 +16,10 @@ def test_change_without_effect_has_a_short_report() -> None:
     said = markdown(NOTHING)
     assert NOTHING.holds
     assert "**✅ 1 check: none fails. No table differs.**" in said
-    assert "1 table compared, 2 rows: all the same." in said
+    assert "1 table compared, 2 rows: no difference." in said
     assert "`fedcba9876` against `0123456789`, on the sample shop from 2017-01-01 to 2017-01-31." in said
-    assert "nothing was made anew" in said
-    for absent in ("What broke", "Quarantine", "<details>"):
+    assert "nothing was built again" in said
+    for absent in ("## Failures", "Quarantine", "<details>"):
         assert absent not in said
 
 
@@ -125,16 +125,16 @@ def test_change_that_failed_to_build_has_no_data_report() -> None:
         )
     )
     assert "**❌ 1 step failed. Nothing was compared.**" in said
-    assert "Nothing was made that could be compared." in said
+    assert "Nothing was built that could be compared." in said
     assert "- step `dbt parse`: no such macro" in said
-    assert "Those of a side cannot be read" in said
+    assert "The contracts of one side cannot be read" in said
     for absent in (
         "## Tables",
         "## Quarantine",
         "## dbt models",
         "the same",
         "No table",
-        "Made anew",
+        "Built again",
         "Gone",
         "Without",
     ):
@@ -150,8 +150,8 @@ def test_table_not_built_after_a_failure_is_not_called_empty() -> None:
     ]
     failed = markdown(replace(NOTHING, tables=tables, errors={"facts": "dbt failed"}))
     assert "❌ 1 step failed. No table differs." in failed
-    assert "not made or because the change empties them: `marts/fct_order_lines`, `quarantine/orders`." in failed
-    assert "1 table compared, 2 rows: all the same." in failed
+    assert "not built or because the change empties them: `marts/fct_order_lines`, `quarantine/orders`." in failed
+    assert "1 table compared, 2 rows: no difference." in failed
     assert "## Quarantine" not in failed
     meant = markdown(replace(NOTHING, tables=tables))
     assert "2 of 3 tables differ, in 3 rows." in meant
