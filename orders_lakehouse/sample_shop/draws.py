@@ -1,7 +1,7 @@
-"""Random-looking draws that depend on a key alone: what the sample shop makes up, it makes up the same every time.
+"""Draw pseudo-random values from a key, so that the sample shop is the same every time.
 
-Polars' own `hash` and `sample` may change from version to version, so a draw mixes an integer key with
-the draw's purpose by splitmix64 (Steele, Lea & Flood 2014), whose arithmetic is modulo 2**64 on any machine.
+Polars' own `hash` and `sample` may change between versions. So a draw mixes an integer key with the draw's purpose by
+splitmix64 (Steele, Lea & Flood 2014), whose arithmetic is modulo 2**64 on any machine.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import polars as pl
 
-_UNIT_BITS = 53  # as many as a float64 holds exactly
+_UNIT_BITS = 53  # the most that a float64 holds exactly
 
 
 def _u64(value: int) -> pl.Expr:
@@ -22,7 +22,7 @@ def draw(key: pl.Expr, purpose: str) -> pl.Expr:
 
     Args:
         key: non-negative integers; equal keys draw equal numbers.
-        purpose: what is drawn, in words; draws for two purposes are independent.
+        purpose: name of the draw; draws for two purposes are independent.
 
     Returns:
         A float64 expression.

@@ -1,8 +1,8 @@
-"""What becomes of an order after it was placed: made up, and the same at every build.
+"""Generate the events of each order after it was placed, the same at every build.
 
 An order is placed, paid within minutes (a bank transfer: within two days), shipped within a day and a half, and
-delivered one to six days later. About 2 % are cancelled, some of them because nobody ever paid; about 1.5 % are
-returned. What would happen after the snapshot has not happened: the last days' orders are still on their way.
+delivered one to six days later. About 2 % are cancelled, some of them because they were never paid; about 1.5 % are
+returned. Events after the snapshot are left out, so the orders of the last days are still on their way.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from orders_lakehouse.sample_shop.complete_journey import CURRENCY, NEVER, money
 from orders_lakehouse.sample_shop.draws import draw, draw_choice, draw_duration
 
 SNAPSHOT_AT = datetime(2018, 1, 2, tzinfo=UTC)
-"""The instant the shop was copied: no timestamp in it is later."""
+"""Instant of the snapshot: no timestamp in the shop is later."""
 
 _FATES = {"unpaid": 8, "cancelled": 12, "returned": 15, "kept": 965}
 _METHODS = {"card": 60, "paypal": 19, "transfer": 8, "voucher": 5, "cash": 5, "other": 3}
@@ -22,15 +22,15 @@ _EVENTS = ("paid_at", "shipped_at", "delivered_at", "returned_at", "cancelled_at
 
 
 def order_events(baskets: pl.DataFrame, snapshot_at: datetime = SNAPSHOT_AT) -> pl.DataFrame:
-    """Draw what happened to each order until the snapshot.
+    """Draw the events of each order until the snapshot.
 
     Args:
         baskets: basket_id, household_id, ordered_at, amount_cents.
-        snapshot_at: after which nothing has happened yet.
+        snapshot_at: Instant after which events are left out.
 
     Returns:
         The baskets with fate, method, status, and the instants paid_at, shipped_at, delivered_at, returned_at and
-        cancelled_at, null where that did not happen.
+        cancelled_at, null for events that did not happen.
     """
     key, fate = pl.col("basket_id"), pl.col("fate")
     hour, day = timedelta(hours=1), timedelta(days=1)
@@ -99,18 +99,18 @@ def payments(events: pl.DataFrame) -> pl.DataFrame:
     """Make the payments of the orders of `order_events`, as the table `shop.payments`.
 
     Returns:
-        One row per payment_id, by updated_at. `P<order_id>` is captured, or authorised while a transfer is awaited;
-        `P<order_id>-F` is an attempt that failed before it; `P<order_id>-R` gives back what was captured for an order
-        that was cancelled or returned. All have the order's amount; paid_at is null where no money moved.
+        One row per payment_id, by updated_at. `P<order_id>` is captured, or authorised while a transfer is expected;
+        `P<order_id>-F` is an earlier attempt that failed; `P<order_id>-R` refunds an order that was cancelled or
+        returned. All have the order's amount; paid_at is null if no money moved.
     """
     paid_at, ordered_at = pl.col("paid_at"), pl.col("ordered_at")
     paid = events.filter(paid_at.is_not_null())
-    awaited = events.filter(pl.col("status") == "placed", pl.col("fate") != "unpaid")
+    expected = events.filter(pl.col("status") == "placed", pl.col("fate") != "unpaid")
     fails_first = draw(pl.col("basket_id"), "first attempt fails") < _FAILS_FIRST
     failed = paid.filter(pl.col("method").is_in(["card", "paypal"]) & fails_first)
     failed_at = ordered_at + pl.duration(seconds=(paid_at - ordered_at).dt.total_seconds() // 2, time_unit="us")
-    given_back = paid.filter(pl.col("status").is_in(["cancelled", "returned"]))
-    given_back_at = pl.coalesce("cancelled_at", "returned_at")
+    refunded = paid.filter(pl.col("status").is_in(["cancelled", "returned"]))
+    refunded_at = pl.coalesce("cancelled_at", "returned_at")
 
     def rows(of: pl.DataFrame, suffix: str, status: str, moved_at: pl.Expr, changed_at: pl.Expr) -> pl.DataFrame:
         order_id = pl.col("basket_id").cast(pl.String)
@@ -129,8 +129,8 @@ def payments(events: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(
         [
             rows(failed, "-F", "failed", NEVER, failed_at),
-            rows(awaited, "", "authorised", NEVER, ordered_at),
+            rows(expected, "", "authorised", NEVER, ordered_at),
             rows(paid, "", "captured", paid_at, paid_at),
-            rows(given_back, "-R", "refunded", given_back_at, given_back_at),
+            rows(refunded, "-R", "refunded", refunded_at, refunded_at),
         ]
     ).sort("updated_at", "payment_id")
