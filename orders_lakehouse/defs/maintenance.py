@@ -119,7 +119,7 @@ def prune_everything(instance: dg.DagsterInstance, lake: Lake, *, dry_run: bool 
     """Remove what older runs have left.
 
     Returns:
-        What was removed, or would be removed; and the number of rows of `checks/results` among it.
+        Numbers of removed things, or of those that would be removed; and rows removed from `checks/results`.
 
     Raises:
         SharedHistoryError: Other projects use the instance, too.

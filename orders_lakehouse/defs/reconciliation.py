@@ -240,7 +240,7 @@ def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 @dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS, execution_timezone=settings().timezone)
 def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake]) -> dg.RunRequest:
-    """Derive the last dates that have orders again, every Sunday."""
+    """Every Sunday, derive the last dates with orders again."""
     last = lake.latest_date(ROOT.cleansed, default=settings().start_date)
     first = max(settings().start_date, last - timedelta(days=settings().repair_days - 1))
     return dg.RunRequest(tags=range_tags(first, last))

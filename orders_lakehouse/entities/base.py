@@ -116,7 +116,7 @@ class Entity:
         """Refuse a key whose first column does not find the versions of a row.
 
         Raises:
-            ValueError: The key of the parent stands in the key, and not first.
+            ValueError: The key contains the parent's key, but not as its first column.
         """
         if self.parent and self.parent.key[0] in self.key[1:]:
             raise ValueError(

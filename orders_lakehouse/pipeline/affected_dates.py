@@ -201,7 +201,7 @@ def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calenda
 
 
 def _dates_that_name(lake: Lake, naming: Entity, column: str, spans: pl.DataFrame, key: str) -> set[date]:
-    """Return dates within spans at which rows of an entity name the members of the spans in a column."""
+    """Return the dates at which rows of an entity name a member in a column, within the spans of that member."""
     names = _plan(lake.scan(naming.cleansed)).select("order_date", pl.col(column).alias(key))
     rows = names.join(spans.lazy().select(key).unique(), on=key, how="semi")
     named = (

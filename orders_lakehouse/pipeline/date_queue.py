@@ -273,7 +273,7 @@ def ranges(dates: Iterable[date], gap: timedelta, closed: Iterable[date]) -> lis
     Args:
         dates: The dates.
         gap: Largest distance between two dates that are joined; the dates between them belong to the range.
-        closed: Dates that no range includes in this way.
+        closed: Dates that no range may include between two joined dates.
     """
     barriers = set(closed)
     joined: list[Range] = []

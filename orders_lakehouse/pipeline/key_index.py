@@ -225,7 +225,7 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, locator: 
 
 
 def _states(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> tuple[Frame, Frame]:
-    """Return the states of the parents of some dates, and of unknown parents that rows captured on them name.
+    """Return the states of the parents of some dates, and of the unknown parents that rows captured then name.
 
     Returns:
         The columns of the parent's `states` (null where a parent is unknown); and key and the parent's key of the rows
@@ -300,7 +300,7 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
 
 
 def _without_parent(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> Frame:
-    """Return rows captured on some dates whose parent has never been captured: distinct key and parent's key.
+    """Return key and parent's key, distinct, of rows captured on some dates whose parent was never captured.
 
     The index does not decide this, because it may be ahead of raw.
     """
@@ -340,7 +340,7 @@ def _column(frame: Frame, name: str) -> Sequence[date]:
 
 
 def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tuple[Frame, list[date]]:
-    """Return rows that ever counted at more than one date, one of which is given; no other row can be on two dates.
+    """Return the rows that ever counted at one of some dates and at another date; only these can be on two dates.
 
     Args:
         lake: The lake.

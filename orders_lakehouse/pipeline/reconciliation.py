@@ -94,7 +94,7 @@ def compare_with_shop(lake: Lake, table: Table, calendar: Calendar, captured: Co
 
     Raw is read first, then the shop in one snapshot, so a row in raw that the shop lacks is gone. Rows that raw has as
     deleted are no difference. Changes since an hour before the newest clock in raw are left to the sensors. Rows
-    without a key are not distinguished; the last of them is gone when the shop has none any more.
+    without a key count as one row, which is gone once the shop has none.
 
     Args:
         lake: The lake.

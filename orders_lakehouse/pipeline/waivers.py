@@ -59,7 +59,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
     """Return the waivers in force, read at each call.
 
     Args:
-        lake: The lake, whose calendar dates their expiry.
+        lake: The lake, whose calendar decides when they expire.
 
     Raises:
         WaiversError: The configured file does not exist, or has bad entries; the message names the entries.
@@ -78,7 +78,7 @@ def configured_waivers(lake: Lake) -> tuple[Waiver, ...]:
 def excused(
     lake: Lake, table: Table, rows: pl.DataFrame, dates: tuple[date, date] | None, waivers: Sequence[Waiver]
 ) -> pl.DataFrame:
-    """Return stored rows that break only waived rules of their contract, waived for them or for a line within them.
+    """Return stored rows that break only waived rules, waived for the row itself or for a line that it is made of.
 
     Args:
         lake: The lake.
@@ -130,7 +130,7 @@ def _made_of_waived(
 
 
 def _row_by_row(table: Table) -> Table:
-    """Return the curated table with one row for each cleansed row that this table is made of; it may be the table."""
+    """Return the curated table whose rows are cleansed rows: this table, or the one that it is made of."""
     return table if any(of in CLEANSED for of in table.upstream) else _row_by_row(table.upstream[0])
 
 

@@ -1,4 +1,4 @@
-"""Round amounts. No other module rounds."""
+"""Round amounts. No other module rounds them."""
 
 from decimal import Decimal
 from functools import reduce

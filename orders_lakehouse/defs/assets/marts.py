@@ -182,7 +182,7 @@ def _failed_dimensions(invocation: DbtCliInvocation) -> list[str]:
 def _repair_members(
     context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]
 ) -> Iterator[dg.Output[None]]:
-    """Infer members of broken dimensions that facts need, and follow inferred members of dimensions that work again.
+    """Infer the members that facts need in broken dimensions, and update facts once a dimension works again.
 
     Args:
         context: Context of the running step.
@@ -264,7 +264,7 @@ def _finish(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> 
 
 # Lines of dbt's log that frame an error: that there was one, where the SQL is, how many there were. Postgres' DETAIL is
 # dropped, too, because it shows whole rows with personal values, unless it names a view that depends on a column. So is
-# its HINT to drop that view, which belongs to somebody.
+# its HINT to drop that view, because the view may belong to somebody else.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
     r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"

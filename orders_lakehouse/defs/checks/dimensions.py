@@ -87,7 +87,7 @@ def still_failing(lake: Lake, check: dg.AssetCheckKey) -> pl.DataFrame:
 
 
 def _of_dimension(table: Table) -> dg.AssetChecksDefinition:
-    """Make the check that repeats what the step that builds dimensions has stored; the step itself has dbt's checks."""
+    """Make the check that repeats the stored result of a dimension's step; the step itself has only dbt's checks."""
     spec = gets_through(dimension_key(table))
 
     @dg.asset_check(asset=spec.asset_key, name=spec.name, description=spec.description)

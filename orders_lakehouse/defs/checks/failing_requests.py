@@ -1,4 +1,4 @@
-"""Checks that the runs that sensors request succeed, from the sensors' cursors in Dagster."""
+"""Checks that the runs requested by sensors succeed, from the sensors' cursors in Dagster."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ _REFUSED_FOR_GOOD = timedelta(minutes=15)
 
 
 def _gets_through(asset: dg.AssetKey, sensor: str) -> dg.AssetChecksDefinition:
-    """Make a check, of a table that they write, that the runs of a sensor do not fail again and again."""
+    """Make a check, on a table that a sensor's runs write, that these runs do not fail again and again."""
     description = (
         f"No date that {sensor} requests has {REPEATED} or more failed runs in a row; {_FOR_GOOD} are an error. "
         "Failed runs are requested again without asking anybody, so this check reports them. The shop lets every table "
