@@ -126,7 +126,7 @@ class Entity:
 
     @property
     def is_dimension(self) -> bool:
-        """Whether its rows are members of a dimension; other entities are facts."""
+        """Whether its rows are members of a dimension; the rows of other entities are parts of facts."""
         return isinstance(self.dating, ByCapture)
 
     @property

@@ -22,47 +22,47 @@ log = logging.getLogger(__name__)
 _FEW_DATES = 31
 
 
-def cumulate(lake: Lake, table: Table, made: Cumulative, dates: tuple[date, date] | None) -> Frame:
+def cumulate(lake: Lake, table: Table, recipe: Cumulative, dates: tuple[date, date] | None) -> Frame:
     """Return the rows of a table over all dates.
 
     Args:
         lake: A snapshot of the lake.
         table: The table.
-        made: How the table is made.
+        recipe: How the table is made.
         dates: First and last date of the run; None where it has none.
     """
-    latest = lake.latest_date(made.source, default=settings().start_date)
-    summed = _updated(lake, table, made) if dates and (dates[1] - dates[0]).days < _FEW_DATES else None
+    latest = lake.latest_date(recipe.source, default=settings().start_date)
+    summed = _updated(lake, table, recipe) if dates and (dates[1] - dates[0]).days < _FEW_DATES else None
     if summed is None:
-        summed = made.summed(lake.scan(made.source))
-    return made.finished(summed, latest)
+        summed = recipe.summed(lake.scan(recipe.source))
+    return recipe.finished(summed, latest)
 
 
-def _updated(lake: Lake, table: Table, made: Cumulative) -> Frame | None:
+def _updated(lake: Lake, table: Table, recipe: Cumulative) -> Frame | None:
     """Return the stored sums updated by the dates that changed; None where these are unknown or too many."""
-    standing = lake.scan(table).select(made.columns)
+    standing = lake.scan(table).select(recipe.columns)
     if not engine_of(standing).sums_changes:
         return None
-    now = lake.open(made.source)
-    before = version_derived_from(lake.open(table), now, made.source)
+    now = lake.open(recipe.source)
+    before = version_derived_from(lake.open(table), now, recipe.source)
     if before is None:
         return None
-    dates = dates_changed_since(lake, now, made.source, before)
+    dates = dates_changed_since(lake, now, recipe.source, before)
     if dates is None or len(dates) > _FEW_DATES:
         return None
     then, since = (
-        made.summed(lake.scan_at(handle, made.source, dates)) for handle in (lake.find(made.source, before), now)
+        recipe.summed(lake.scan_at(handle, recipe.source, dates)) for handle in (lake.find(recipe.source, before), now)
     )
     try:
-        summed = fetch(made.updated(standing, then, since))
+        summed = fetch(recipe.updated(standing, then, since))
     except FileNotFoundError as error:
         # Someone else vacuumed the old files. A missing current file raises again where all rows are read.
-        log.warning("version %s of %s cannot be read, summing all rows: %s", before, made.source.path, error)
+        log.warning("version %s of %s cannot be read, summing all rows: %s", before, recipe.source.path, error)
         return None
-    is_unknown = reduce(or_, (nw.col(name).is_null() for name in made.unknown))
-    unknown = fetch(summed.filter(is_unknown).select(made.group).unique())
+    is_unknown = reduce(or_, (nw.col(name).is_null() for name in recipe.unknown))
+    unknown = fetch(summed.filter(is_unknown).select(recipe.group).unique())
     if rows_of(unknown).is_empty():
         return summed
-    others = summed.join(unknown, on=made.group, how="anti")
-    summed_anew = made.summed(lake.scan(made.source).join(unknown, on=made.group, how="semi"))
+    others = summed.join(unknown, on=recipe.group, how="anti")
+    summed_anew = recipe.summed(lake.scan(recipe.source).join(unknown, on=recipe.group, how="semi"))
     return nw.concat([others, summed_anew], how="vertical")
