@@ -14,12 +14,11 @@ import hypothesis
 import pytest
 
 from tests.support.postgres_roles import let_every_role_in
+from tests.support.session import SESSION
 
 # How long an example takes says more of the machine than of what is tested.
 hypothesis.settings.register_profile("lakehouse", deadline=None)
 hypothesis.settings.load_profile("lakehouse")
-
-_POSTGRES = "LAKEHOUSE_TESTS_POSTGRES"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
             ):
                 del os.environ[name]
         home = tempfile.mkdtemp(prefix="lakehouse-tests-")
-        os.environ["PYTEST_" + _POSTGRES] = home
+        os.environ[SESSION] = home
         os.environ["LAKEHOUSE_HOME"] = str(Path(home) / "nobody")
         (Path(home) / "waivers.toml").touch()
         os.environ["LAKEHOUSE_WAIVERS"] = str(Path(home) / "waivers.toml")
@@ -56,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
-    home = Path(os.environ["PYTEST_" + _POSTGRES])
+    home = Path(os.environ[SESSION])
     if (home / "postgres.lock").exists():
         from orders_lakehouse.postgres.embedded import remove_embedded_server
 
@@ -71,7 +70,7 @@ def postgres_server() -> str:
         warnings.simplefilter("ignore")
         from orders_lakehouse.postgres.embedded import embedded_server
 
-        home = Path(os.environ["PYTEST_" + _POSTGRES])
+        home = Path(os.environ[SESSION])
         started = home / "socket_directory"
         with (home / "roles.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -13,7 +13,9 @@ from orders_lakehouse.cli import main as cli
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.settings import settings
 from tests.support.copies import Warehouse
-from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, lakehouse_like, lakehouse_on
+from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, changed, lakehouse_like, lakehouse_on, ran
+from tests.support.late_changes import FIRST, IN_THE_LAKE, LAST, MARTS, SHOP
+from tests.support.standing import standing
 from tests.support.terminal import Command, Terminal
 
 
@@ -40,17 +42,30 @@ def shared_lakehouse(
 
 
 @pytest.fixture(scope="session")
-def late_shop(tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]) -> Lakehouse:
+def late_shop(postgres_url_factory: Callable[[str], str]) -> Lakehouse:
     """The shop of late changes before they come, its ten dates captured and curated; not to be changed."""
-    from tests.support.lakehouse import changed, ran
-    from tests.support.late_changes import IN_THE_LAKE, SHOP
 
-    deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
-    with lakehouse_on(None, tmp_path_factory.mktemp("late_shop"), postgres_url_factory) as made:
-        changed(made, f"{SHOP}; INSERT INTO shop.order_items VALUES {deleted}")
-        ran(made, "2017-01-01", "2017-01-10", select=IN_THE_LAKE)
-        assert made.wrong_curated() == {}
-        return made
+    def make(home: Path) -> Lakehouse:
+        deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
+        with lakehouse_on(None, home, postgres_url_factory) as made:
+            changed(made, f"{SHOP}; INSERT INTO shop.order_items VALUES {deleted}")
+            ran(made, FIRST, LAST, select=IN_THE_LAKE)
+            assert made.wrong_curated() == {}
+            return made
+
+    return standing("late_shop", make)
+
+
+@pytest.fixture(scope="session")
+def late_marts(late_shop: Lakehouse, postgres_url_factory: Callable[..., str]) -> Lakehouse:
+    """A lakehouse like `late_shop` with its marts; not to be changed."""
+
+    def make(home: Path) -> Lakehouse:
+        with lakehouse_like(late_shop, home, postgres_url_factory) as made:
+            ran(made, FIRST, LAST, select=MARTS)
+            return made
+
+    return standing("late_marts", make)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.defs import resources as dbt_resource
 from orders_lakehouse.defs.reconciliation import UPKEEP
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
@@ -27,6 +28,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 from tests.support.oracle import CURATED_COLUMNS, Differences, Oracle, compare
 from tests.support.s3 import environment, new_bucket
+from tests.support.shared_dbt import shared_dbt
 
 SHOP_SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
 # The same with numbers of any size and any number of decimals, as shops have them.
@@ -211,6 +213,8 @@ def lakehouse_on(
             monkeypatch.setenv(name, value)
         lake_url = new_bucket(endpoint) if endpoint else str(home / "lake")
         monkeypatch.setenv("LAKE_URL", lake_url)
+        # A run starts a dbt process of its own; runs of tests share one.
+        monkeypatch.setattr(dbt_resource, "KeptDbt", shared_dbt)
         settings.cache_clear()
         with dg.DagsterInstance.ephemeral(str(home)) as instance:
             made = Lakehouse(shop_url, warehouse_url, configured_lake(), instance)

@@ -1,6 +1,7 @@
 """`lakehouse backfill`: what it prints of dates that fail."""
 
 import json
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
@@ -11,11 +12,16 @@ from tests.support.terminal import Command
 
 class TestBackfill:
     @pytest.fixture
-    def runs(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    def runs(
+        self, monkeypatch: pytest.MonkeyPatch, postgres_url_factory: Callable[[str], str]
+    ) -> list[tuple[str, str]]:
         """Puts definitions in force whose one check fails on 2017-03-04; lists the ranges that were run."""
         from orders_lakehouse import definitions
         from orders_lakehouse.partitions import DAILY
 
+        # Without an URL, the command would start a Postgres server for each test.
+        monkeypatch.setenv("SHOP_DATABASE_URL", postgres_url_factory("shop"))
+        monkeypatch.setenv("WAREHOUSE_DATABASE_URL", postgres_url_factory("warehouse"))
         seen = []
 
         @dg.asset(

@@ -53,28 +53,18 @@ PLACES = "SELECT ctid::text, xmin::text FROM marts.{} ORDER BY 1"
 DIMENSIONS = "group:staging or key:marts/dim_*"
 
 
-@pytest.fixture(scope="module")
-def standing(
-    late_shop: Lakehouse, tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[..., str]
-) -> Lakehouse:
-    """The shop of late changes with its warehouse; not to be changed."""
-    with lakehouse_like(late_shop, tmp_path_factory.mktemp("standing"), postgres_url_factory) as made:
-        assert failures(made.run(*DATES, select=WAREHOUSE)) == []
-        return made
-
-
 @pytest.fixture
-def complete(standing: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
-    """A lakehouse like `standing`, of a test's own."""
-    with lakehouse_like(standing, tmp_path, postgres_url_factory) as made:
+def complete(late_marts: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
+    """A lakehouse like `late_marts`, of a test's own."""
+    with lakehouse_like(late_marts, tmp_path, postgres_url_factory) as made:
         yield made
 
 
 @pytest.fixture
-def role(standing: Lakehouse) -> str:
+def role(late_marts: Lakehouse) -> str:
     """A role of the tests' server that may do nothing yet."""
     name = f"reader_{uuid4().hex}"
-    _run(standing.shop_url, f"CREATE ROLE {name} LOGIN")
+    _run(late_marts.shop_url, f"CREATE ROLE {name} LOGIN")
     return name
 
 
