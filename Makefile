@@ -11,17 +11,15 @@ DBT_SOURCES := $(shell find dbt_project -name target -prune -o -name logs -prune
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 export DG_CLI_TELEMETRY_ENABLED := 0
+# Tests start hundreds of processes, which begin sooner with compiled modules.
+unexport PYTHONDONTWRITEBYTECODE
 READY := $(INSTALLED) $(MANIFEST)
-# Whose tests derive dates: they hold on either engine.
-DERIVING := pipeline/test_{pipeline,affected_dates,late_changes,corrections,histories,quarantine,reconciliation}.py \
-	defs/test_{every_check_can_fail,monitors,check_results}.py whole/test_repair_page.py sample_shop/test_sample_shop.py \
-	sources/test_drift.py delta/engines/test_spark.py
 PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
 .PHONY: help install demo dev backfill bench test test-long test-all test-spark torture check pr-checks format docs pictures lock stop clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(READY) ## Make .venv with everything in it
 
@@ -43,6 +41,9 @@ bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, th
 test: $(READY) ## The tests, against real Postgres, Delta and S3
 	@$(BIN)/pytest
 
+test-%: $(READY) ## The tests of one folder: make test-unit, make test-sources, make test-delta
+	@$(BIN)/pytest $(or $(wildcard tests/$* tests/unit/$* tests/integration/$*),$(error There is no folder of tests named $*))
+
 test-long: $(READY) ## Those that take long, which `make test` leaves out
 	@$(BIN)/pytest -m "long and not thorough"
 
@@ -50,7 +51,7 @@ test-all: $(READY) ## All tests, with their thorough variants
 	@$(BIN)/pytest -m "thorough or not thorough"
 
 test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server
-	@ENGINE=spark $(BIN)/pytest -n 2 $(addprefix tests/integration/,$(DERIVING))
+	@ENGINE=spark $(BIN)/pytest -n 2 -m "either_engine and not thorough and not long"
 
 torture: $(READY) ## Random histories of a shop, and runs killed at random: make torture N=100 KILLS=50
 	@HISTORIES=$(N) KILLS=$(KILLS) $(BIN)/pytest -n 3 -m thorough tests/integration/pipeline/test_{histories,kills}.py

@@ -13,7 +13,7 @@ from orders_lakehouse.pipeline.check_results import failing, failing_dates, last
 from orders_lakehouse.tables import QUARANTINE_OF
 from tests.support.lakehouse import Lakehouse, day, failures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
 FIRST, BAD, LAST = "2017-01-01", "2017-01-04", "2017-01-08"

@@ -42,7 +42,7 @@ from tests.support.broken_rules import breaking
 from tests.support.lakehouse import Lakehouse, failures, lakehouse_on
 from tests.support.rows import on, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every_check")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every_check"), pytest.mark.either_engine]
 
 # The edge cases have orders until the 9th of January. What is beyond is made up here.
 FIRST, BUILT, LAST = "2017-01-01", "2017-01-09", "2017-02-28"

@@ -24,7 +24,7 @@ from tests.support.lakehouse import Lakehouse, changed, day, ran
 from tests.support.late_changes import SHOP
 from tests.support.rows import at, rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 FIRST, LAST = "2017-01-01", "2017-01-06"
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"

@@ -10,7 +10,7 @@ from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
 from tests.support.edge_cases import EXACT, FIRST, LAST, REJECTED
 from tests.support.lakehouse import Lakehouse, failures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 # What a clock ahead of its time is captured as depends on the day.
 AHEAD = {"later", "o2 / 13"}

@@ -31,7 +31,7 @@ from tests.support.daemon import DERIVED, Daemon, Killed
 from tests.support.lakehouse import assert_same_lake, lakehouse_on, not_accounted_for
 from tests.support.random_shop import DELETIONS, MUTATIONS, minutes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 FIRST, LAST = "2017-01-01", "2017-02-10"
 IN_THE_LAKE = "group:cleansed or group:curated"

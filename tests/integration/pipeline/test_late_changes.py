@@ -19,7 +19,7 @@ from tests.support.late_changes import (
     SHOP,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 
 def customers_of(lakehouse: Lakehouse, *order_ids: str) -> list[tuple[str, ...]]:

@@ -35,7 +35,7 @@ from tests.support.edge_cases import EXACT, FIRST, LAST, REJECTED, WARNS
 from tests.support.lakehouse import Lakehouse, day, failures, lakehouse_on
 from tests.support.redshift import PLAYS, unknown_to_redshift
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 
 # Rows of the shop that are marked as deleted, or whose order is.

@@ -20,7 +20,7 @@ from orders_lakehouse.tables import CLEANSED, WAIVABLE
 from tests.support.lakehouse import Lakehouse
 from tests.support.terminal import Command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 FIRST, LAST = "2017-01-02", "2017-01-05"
 IN_THE_LAKE = "group:raw or group:cleansed"

@@ -17,7 +17,7 @@ from tests.support.lakehouse import Lakehouse, changed, day, failures, not_accou
 from tests.support.late_changes import SHOP
 
 # The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop"), pytest.mark.either_engine]
 
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
 FIRST, LAST = "2017-01-01", "2017-01-10"

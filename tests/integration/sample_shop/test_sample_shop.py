@@ -12,6 +12,8 @@ from orders_lakehouse.sample_shop import sample
 from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 
+pytestmark = pytest.mark.either_engine
+
 UrlFactory = Callable[[str], str]
 
 SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()

@@ -40,7 +40,7 @@ VALUES ('o', 'a', '2017-01-02', 'paid', 'EUR', '2017-01-02');
 INSERT INTO shop.order_items VALUES ('o', 1, 'tea', 2, 1.5, 0.5, '2017-01-02', null);
 INSERT INTO shop.payments VALUES ('y', 'o', 'card', 2.5, 'EUR', 'captured', null, '2017-01-02', null);
 """
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
 
 

@@ -10,7 +10,7 @@ from orders_lakehouse.settings import PROJECT
 from tests.support.late_changes import SHOP
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.either_engine]
 
 PAGE = (PROJECT / "docs" / "repair.md").read_text()
 COMMANDS = [

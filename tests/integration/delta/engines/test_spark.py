@@ -42,7 +42,7 @@ from tests.support.spark_sales import DAYS, sales, there
 from tests.support.terminal import Terminal
 
 # One server for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark"), pytest.mark.either_engine]
 
 
 @pytest.fixture
