@@ -1,4 +1,4 @@
-"""What all tests share: one embedded Postgres for the whole session, whichever worker asks first."""
+"""Fixtures of all tests. The session has one embedded Postgres, which the first worker starts."""
 
 import fcntl
 import os
@@ -16,13 +16,13 @@ import pytest
 from tests.support.postgres_roles import let_every_role_in
 from tests.support.session import SESSION
 
-# How long an example takes says more of the machine than of what is tested.
+# The time of an example depends on the machine, so there is no deadline.
 hypothesis.settings.register_profile("lakehouse", deadline=None)
 hypothesis.settings.load_profile("lakehouse")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Nothing of the person's own configuration may reach a test. Workers inherit the environment of the controller.
+    # The user's own configuration must not reach a test. Workers inherit the environment of the controller.
     if not hasattr(config, "workerinput"):
         for name in list(os.environ):
             if name.startswith(
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["LAKEHOUSE_HOME"] = str(Path(home) / "nobody")
         (Path(home) / "waivers.toml").touch()
         os.environ["LAKEHOUSE_WAIVERS"] = str(Path(home) / "waivers.toml")
-        # No profile of the person's own, and no role of a machine that the tests run on.
+        # AWS profiles of the user and roles of the machine are not used.
         os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(Path(home) / "nothing")
         os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     from orders_lakehouse.settings import Settings
@@ -65,7 +65,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> str:
-    """Directory of the socket of the session's server."""
+    """Return the directory of the socket of the session's server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from orders_lakehouse.postgres.embedded import embedded_server
@@ -74,7 +74,7 @@ def postgres_server() -> str:
         started = home / "socket_directory"
         with (home / "roles.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # The first worker alone: to start the server again would shut out the roles that others are using.
+            # Only the first worker starts the server: a second start would shut out the roles that others use.
             if not started.exists():
                 directory = embedded_server(home)
                 let_every_role_in(home, directory)
@@ -84,7 +84,7 @@ def postgres_server() -> str:
 
 @pytest.fixture(scope="session")
 def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
-    """Makes a database of a name that nobody else has, and returns its URL: empty, a copy, or in another encoding."""
+    """Return a function that creates a database with a unique name, empty, copied, or in another encoding."""
     from adbc_driver_postgresql import dbapi
 
     made: dict[str, int] = {}
@@ -108,7 +108,7 @@ def postgres_url_factory(postgres_server: str) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
-    """URL of a Spark Connect server, which knows the S3 server."""
+    """Provide the URL of a Spark Connect server that knows the S3 server."""
     from orders_lakehouse.delta.engines import spark_session
     from tests.support.s3 import environment
     from tests.support.spark import spark_server
@@ -120,7 +120,7 @@ def spark_endpoint(s3_endpoint: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The engine that derives: Polars, or the one that ENGINE names when the tests are called."""
+    """Provide the engine that derives: Polars, or the one in the variable ENGINE."""
     named = os.environ.get("ENGINE", "polars")
     with pytest.MonkeyPatch.context() as monkeypatch:
         if named != "polars":
@@ -131,7 +131,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """URL of an S3 server."""
+    """Provide the URL of an S3 server."""
     from tests.support.s3 import s3_server
 
     with s3_server() as url:
@@ -140,7 +140,7 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The s3:// URL of an empty bucket; the environment says how to reach it."""
+    """Return the s3:// URL of an empty bucket, and set the environment to reach it."""
     from tests.support.s3 import environment, new_bucket
 
     for name, value in environment(s3_endpoint).items():
@@ -150,7 +150,7 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def clean_settings() -> Iterator[None]:
-    """Settings are read anew in the test and after it."""
+    """Read the settings again in the test and after it."""
     from orders_lakehouse.settings import settings
 
     settings.cache_clear()
@@ -159,7 +159,7 @@ def clean_settings() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What random tests have tried, and how to play it again."""
+    """Print the number of random examples, and the seed that repeats them."""
     tried: Counter[str] = Counter()
     seeds = []
     for reports in terminalreporter.stats.values():

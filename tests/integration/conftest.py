@@ -23,7 +23,7 @@ from tests.support.terminal import Command, Terminal
 def lakehouse(
     request: pytest.FixtureRequest, tmp_path: Path, postgres_url_factory: Callable[[str], str]
 ) -> Iterator[Lakehouse]:
-    """An empty lakehouse on an empty shop of the right schema; partitions start on 2017-01-01, dates are UTC.
+    """Provide an empty lakehouse on an empty shop; partitions start on 2017-01-01, dates are in UTC.
 
     On disk, or where a test's parameter says: disk or s3.
     """
@@ -36,14 +36,14 @@ def lakehouse(
 def shared_lakehouse(
     tmp_path_factory: pytest.TempPathFactory, postgres_url_factory: Callable[[str], str]
 ) -> Iterator[Lakehouse]:
-    """A lakehouse like `lakehouse` that the tests of a module share; give them one xdist_group."""
+    """Provide a lakehouse that the tests of a module share; they need one xdist_group."""
     with lakehouse_on(None, tmp_path_factory.mktemp("lakehouse"), postgres_url_factory) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def late_shop(postgres_url_factory: Callable[[str], str]) -> Lakehouse:
-    """The shop of late changes before they come, its ten dates captured and curated; not to be changed."""
+    """Return the shop of late changes before them, with ten captured and curated dates. It must not be changed."""
 
     def make(home: Path) -> Lakehouse:
         deleted = "('left behind', 1, 'px', 1, 3, 0, '2017-01-04', '2017-01-04')"
@@ -58,7 +58,7 @@ def late_shop(postgres_url_factory: Callable[[str], str]) -> Lakehouse:
 
 @pytest.fixture(scope="session")
 def late_marts(late_shop: Lakehouse, postgres_url_factory: Callable[..., str]) -> Lakehouse:
-    """A lakehouse like `late_shop` with its marts; not to be changed."""
+    """Return a lakehouse like `late_shop` with its marts. It must not be changed."""
 
     def make(home: Path) -> Lakehouse:
         with lakehouse_like(late_shop, home, postgres_url_factory) as made:
@@ -70,20 +70,20 @@ def late_marts(late_shop: Lakehouse, postgres_url_factory: Callable[..., str]) -
 
 @pytest.fixture
 def built(late_shop: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
-    """A lakehouse like `late_shop`, of a test's own."""
+    """Provide a copy of `late_shop`."""
     with lakehouse_like(late_shop, tmp_path, postgres_url_factory) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def copies_url(postgres_url_factory: Callable[[str], str]) -> str:
-    """A database for `warehouse`, of the tests of a module."""
+    """Return a database for `warehouse` that the tests of a module share."""
     return postgres_url_factory("copies")
 
 
 @pytest.fixture
 def warehouse(copies_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    """A warehouse without copies, beside an empty lake."""
+    """Return a warehouse without copies, and an empty lake."""
     monkeypatch.setenv("WAREHOUSE_DATABASE_URL", copies_url)
     made = Warehouse(copies_url, Lake(str(tmp_path / "lake"), "UTC"))
     made.run("DROP SCHEMA IF EXISTS lake CASCADE")
@@ -92,7 +92,7 @@ def warehouse(copies_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def terminal(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Iterator[Terminal]:
-    """A lakehouse on an empty shop, to be used by its command; what was started is ended with the test."""
+    """Provide a lakehouse on an empty shop for its command; its processes end with the test."""
     made = Terminal(tmp_path / "home", postgres_url_factory("shop"), postgres_url_factory("warehouse"))
     inspected = made.inspect()
     inspected.shop(SHOP_SCHEMA)
@@ -111,7 +111,7 @@ def command(
     capsys: pytest.CaptureFixture[str],
     clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
 ) -> Command:
-    """Runs the command in this process, in a home of its own and 80 columns: exit status, output, errors."""
+    """Return a function that runs the command in this process, in its own home and 80 columns."""
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("COLUMNS", "80")

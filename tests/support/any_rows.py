@@ -17,14 +17,14 @@ from tests.support.rows import VALID, on, rows
 
 
 def judged(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows as `split` wants them: the cleansed columns, and beside them the row as it came."""
+    """Return rows as `split` takes them: the cleansed columns, and the original row beside them."""
     raw = rows(RAW_OF[table.name], *({} for _ in given))
     originals = keeping_original(nw.from_native(raw.lazy()), table).to_native().collect().drop(raw.columns)
     return pl.concat([as_read(table, *given), originals], how="horizontal")
 
 
 def as_read(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows of a table whose numbers that arrived as text have the types in which `number` reads them."""
+    """Return rows of a table; numbers that arrived as text have the types in which `number` reads them."""
     wider = {
         name: pl.Decimal(table.schema[name].precision + 2, table.schema[name].scale + 1)
         for name in number_columns(RAW_OF[table.name].model)
@@ -46,7 +46,7 @@ _DATES = tuple(
 
 
 def _values(table: Table, name: str) -> st.SearchStrategy[Any]:
-    """Values of a column, each of its type, on both sides of what its rules allow, and null."""
+    """Return values of a column's type on both sides of its rules' limits, and null."""
     dtype = table.schema[name]
     allowed = [
         value
@@ -75,7 +75,7 @@ def _values(table: Table, name: str) -> st.SearchStrategy[Any]:
 
 
 def any_rows(table: Table) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Rows of a table, each column on both sides of what its rules allow."""
+    """Return rows of a table with values on both sides of the limits of its rules."""
     row = st.fixed_dictionaries({name: _values(table, name) for name in table.columns})
     return st.lists(row, min_size=1, max_size=12)
 

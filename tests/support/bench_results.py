@@ -52,7 +52,7 @@ def result(*seconds: float) -> dict[str, Any]:
 
 
 def counted(of: dict[str, Any], *, cpu: float = 3.0, postgres: float = 1.0) -> dict[str, Any]:
-    """A run as it is observed from outside."""
+    """Return a run with the measurements taken from outside."""
     return {**of, "cpu_seconds": cpu, "postgres_cpu_seconds": postgres, "proportional_peak_bytes": 600_000_000}
 
 

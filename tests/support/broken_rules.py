@@ -10,7 +10,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.encoding import BAD_BYTE
 from tests.support.rows import at, on
 
-# Numbers that no stored column holds: they stand for texts that a derivation could not read (`columns.number`).
+# These numbers fit no stored column. They stand for texts that a derivation cannot read (`columns.number`).
 _BEYOND = {
     "quantity": Decimal(10**12),
     "unit_price": Decimal(10**16),
@@ -26,7 +26,7 @@ _OF_ORDER = {
     "order_quarantined": {"order_state": "quarantined"},
     "order_before_start": {"order_state": "before_start"},
 }
-# What breaks a rule; a value that is missing needs no example.
+# Values that break each rule; missing values need no example.
 BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "cleansed/customers": {
         "text_not_utf8": {"city": BAD_BYTE + "eb"},
@@ -126,7 +126,7 @@ _EVERYWHERE: Mapping[str, Mapping[str, Any]] = {
 
 
 def breaking(table: Table, rule: Rule) -> Mapping[str, Any]:
-    """What to change of a valid row so that it breaks a rule."""
+    """Return the changes of a valid row that break a rule."""
     if rule.description.endswith("is present"):
         return {rule.reason.removesuffix("_missing"): None}
     examples = {**_EVERYWHERE, **BREAKS[table.path]}

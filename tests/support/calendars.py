@@ -1,4 +1,4 @@
-"""Calendars for tests: of the zone data of this machine, and of other zone data."""
+"""Calendars from the zone data of this machine, and from other zone data."""
 
 from datetime import date, timedelta
 from functools import cache
@@ -8,7 +8,7 @@ import polars as pl
 from orders_lakehouse.calendar import FIRST, LAST, Calendar, installed_midnights
 
 START = date(1901, 1, 1)
-# Zones whose clocks are moved at midnight, in the minute after it, past a whole day, by half an hour, or not at all.
+# Clocks of these zones change at midnight, a minute later, by a whole day, by half an hour, or never.
 ZONES = (
     "America/Vancouver",
     "America/Sao_Paulo",
@@ -29,12 +29,12 @@ ZONES = (
 
 @cache
 def calendar_in(timezone: str, start: date = START) -> Calendar:
-    """The calendar of a zone by the zone data of this machine."""
+    """Return the calendar of a zone from the zone data of this machine."""
     return Calendar(start, timezone, installed_midnights(timezone))
 
 
 def moved(calendar: Calendar, first: date, last: date, by: timedelta) -> Calendar:
-    """A calendar of other zone data, in which the dates from `first` to `last` begin later than in another one."""
+    """Return a calendar from other zone data: the dates from `first` to `last` begin later."""
     days = pl.date_range(FIRST, LAST, eager=True)
     midnights = pl.select(
         pl.when(days.is_between(first, last))

@@ -43,11 +43,11 @@ class Warehouse:
         self.lake.replace_dates([table], first, last, lambda _: [nw.from_native(frame.lazy())])
 
     def lines(self, *days: date, quantity: int = 2) -> None:
-        """Replace all days by one order line on each of some."""
+        """Replace the rows of all days with one order line on each given day."""
         self.write(ORDER_LINES, DAYS[0], DAYS[-1], *(line(day, quantity) for day in days))
 
     def copied(self) -> dict[date, list[Decimal]]:
-        """Quantities in the copy of the order lines, by date."""
+        """Return the quantities in the copy of the order lines, by date."""
         found = self.query(
             "SELECT order_date, array_to_string(array_agg(quantity ORDER BY quantity), ',') "
             "FROM lake.order_lines GROUP BY 1"
@@ -55,7 +55,7 @@ class Warehouse:
         return {day: [Decimal(part) for part in parts.split(",")] for day, parts in found}
 
     def keys(self, name: str, key: str) -> tuple[dict[str, int], dict[str, int]]:
-        """Keys and the numbers of their rows: as they are listed beside a copy, and as they stand in it."""
+        """Return keys and row numbers: those listed beside a copy, and those in it."""
         listed = self.query(f"SELECT {key}, rows FROM lake.{name}_by_{key}")
         standing = self.query(f"SELECT {key}, count(*) FROM lake.{name} WHERE {key} IS NOT NULL GROUP BY 1")
         return dict(listed), dict(standing)

@@ -1,4 +1,4 @@
-"""A daemon that is played by the test: it ticks the sensors, and runs at once what they ask for."""
+"""A daemon played by a test: it ticks the sensors, and runs their requests at once."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from orders_lakehouse.defs import sensors
 from orders_lakehouse.defs.sensors import shop_changes_sensor, touched_dates_sensor
 from tests.support.lakehouse import Lakehouse
 
-# What is derived by order date, without dbt, which takes seconds.
+# Tables that are derived by order date, without dbt, which takes seconds.
 DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"
 
 
@@ -38,7 +38,7 @@ class Daemon:
     through: str | None = DERIVED
 
     def tick(self, sensor: dg.SensorDefinition) -> bool:
-        """One tick of a sensor; returns whether it asked for something."""
+        """Tick a sensor; return whether it requested a run."""
         context = dg.build_sensor_context(
             instance=self.lakehouse.instance,
             cursor=self.cursors.get(sensor.name),
@@ -47,7 +47,7 @@ class Daemon:
         )
         with pytest.MonkeyPatch.context() as patch:
             if self.through == DERIVED:
-                # Without dbt, the facts are nobody's concern.
+                # Without dbt, facts are never built, and must not be missed.
                 patch.setattr(sensors, "unbuilt_dates", lambda _: set())
             result = sensor(context)
         assert isinstance(result, dg.SensorResult)
@@ -60,12 +60,12 @@ class Daemon:
         return bool(result.run_requests)
 
     def _is_used(self, request: dg.RunRequest) -> bool:
-        """Whether a run has borne the key already: Dagster's daemon skips such a request without a word."""
+        """Return whether a run has had the key before; Dagster's daemon silently skips such a request."""
         assert self.lakehouse.instance is not None
         return bool(self.lakehouse.instance.get_runs(dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)})))
 
     def _lives_through(self, job: str, request: dg.RunRequest) -> bool:
-        """Whether a run came to its end; each has a process of its own."""
+        """Run a request as a process would; return whether the process reached its end."""
         try:
             self._run(job, request)
         except Killed:
@@ -73,7 +73,7 @@ class Daemon:
         return True
 
     def tick_all(self) -> bool:
-        """One tick of each sensor; returns whether one of them asked for something."""
+        """Tick each sensor; return whether one of them requested a run."""
         captured = self.tick(shop_changes_sensor)
         return self.tick(touched_dates_sensor) or captured
 
@@ -97,7 +97,7 @@ class Daemon:
         self.lakehouse.run(first, last, job=job, select=select, run_key=request.run_key)
 
     def settle(self) -> list[tuple[str, str, str]]:
-        """Tick until nobody asks for anything; returns what was asked for."""
+        """Tick until no sensor requests a run; return the requests."""
         self.asked.clear()
         for _ in range(20):
             if not self.tick_all():

@@ -14,7 +14,7 @@ AGREES = "agrees_with_shop"
 
 
 def reconciled(lakehouse: Lakehouse, how: str = "apply") -> None:
-    """What the command does: all rows are compared, and what differs is put right; the oracle learns of it."""
+    """Compare all rows with the shop and heal differences, as the command does; tell the oracle."""
     result = lakehouse.run_job("reconcile_job", reconcile=how)
     assert result.success, failures(result)
     if how != "compare":
@@ -22,7 +22,7 @@ def reconciled(lakehouse: Lakehouse, how: str = "apply") -> None:
 
 
 def disagreeing(lakehouse: Lakehouse) -> dict[tuple[str, str], str]:
-    """What does not agree with the shop, by table and date."""
+    """Return the disagreements with the shop, by table and date."""
     rows = latest(lakehouse.lake, check_name=AGREES).filter(~pl.col("passed"))
     return {(row["asset"], str(row["date"])): row["detail"] for row in rows.iter_rows(named=True)}
 
@@ -32,7 +32,7 @@ def versions(lakehouse: Lakehouse) -> dict[str, int]:
 
 
 def all_is_well(lakehouse: Lakehouse, home: Path) -> None:
-    """The lake shows the shop as it is, accounts for every version, and is what a full refresh from raw makes of it."""
+    """Assert that the lake shows the shop, accounts for every version, and equals a full refresh from raw."""
     assert disagreeing(lakehouse) == {}
     assert lakehouse.wrong_curated() == {}
     assert not_accounted_for(lakehouse) == {}

@@ -8,7 +8,7 @@ from orders_lakehouse.entities.products import PRODUCTS
 
 FIRST, LAST = "2017-01-01", "2017-01-09"
 
-# What is rejected, and why: the reasons are in the order of the contract.
+# Rejected rows and their reasons, which are in the order of the contract.
 REJECTED = {
     CUSTOMERS: {"  ": "customer_id_missing", "later": "updated_at_in_future"},
     PRODUCTS: {"\t": "product_id_missing", "later": "updated_at_in_future"},
@@ -66,7 +66,7 @@ REJECTED = {
         "much": "amount_out_of_range",
     },
 }
-# What stands and warns, and why.
+# Rows that stay with a warning, and its reasons.
 WARNS = {
     CUSTOMERS: {
         "both": "email_malformed, country_code_not_iso_3166",
@@ -100,7 +100,7 @@ WARNS = {
         "y\t1": "payment_id_has_unseen_characters",
     },
 }
-# Beside the edge cases of the sample: what a shop of other types can hold.
+# Rows that a shop with other types can hold.
 EXACT = """
 INSERT INTO shop.customers (customer_id, country_code, updated_at) VALUES
   ('zz', 'ZZ', '2017-01-01'), (U&'un\\200Bseen', 'DD', '2017-01-01');

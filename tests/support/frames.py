@@ -10,7 +10,7 @@ Lazily = Callable[[pl.DataFrame], nw.LazyFrame]
 
 
 def on_polars(frame: pl.DataFrame) -> nw.LazyFrame:
-    """A lazy frame of the engine that is always there."""
+    """Return a lazy frame of Polars, which is always installed."""
     return nw.from_native(frame.lazy())
 
 
@@ -22,11 +22,11 @@ def on_duckdb() -> Lazily:
     return lambda frame: nw.from_native(connection.from_arrow(frame.to_arrow()))
 
 
-# A second engine for whoever has one installed; what is true of both is no accident of Polars.
+# DuckDB is a second engine if it is installed: then no result is an accident of Polars.
 ENGINES = ["polars", *(["duckdb"] if importlib.util.find_spec("duckdb") else [])]
 
 
 def collected(frame: nw.LazyFrame) -> pl.DataFrame:
-    """The rows of a lazy frame of any engine."""
+    """Return the rows of a lazy frame of any engine."""
     result: pl.DataFrame = frame.collect("polars").to_native()
     return result

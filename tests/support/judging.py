@@ -1,4 +1,4 @@
-"""Rows of one entity, cleansed and split as the machinery does it."""
+"""Rows of one entity, cleansed and split as the pipeline does it."""
 
 from collections.abc import Iterable
 from datetime import date
@@ -13,7 +13,7 @@ from orders_lakehouse.tables import QUARANTINE_OF, RAW_OF
 from orders_lakehouse.transforms import split as splitting
 
 Split = tuple[Frame, Frame]
-# Whose calendar makes no difference.
+# A calendar for entities whose result does not depend on it.
 _UTC = Calendar(date(2020, 1, 1), "UTC")
 _ANY_DATES = (date.min, date.max)
 

@@ -31,7 +31,7 @@ from tests.support.s3 import environment, new_bucket
 from tests.support.shared_dbt import shared_dbt
 
 SHOP_SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.sql").read_text()
-# The same with numbers of any size and any number of decimals, as shops have them.
+# The schema with numbers of any size and scale, as other shops have them.
 EXACT_SHOP = re.sub(r"numeric\(\d+, \d\)", "numeric", SHOP_SCHEMA).replace(
     "quantity       integer", "quantity       numeric"
 )
@@ -57,7 +57,7 @@ class Lakehouse:
 
     @property
     def oracle(self) -> Oracle:
-        """What the marts ought to show."""
+        """The expected content of the marts."""
         return Oracle(self.shop_url)
 
     def shop(self, script: str) -> None:
@@ -67,11 +67,11 @@ class Lakehouse:
             connection.commit()
 
     def wrong_marts(self) -> dict[str, Differences]:
-        """Marts that differ from the oracle, with the rows that differ."""
+        """Return the marts that differ from the oracle, with the different rows."""
         return self.oracle.differences(self.warehouse_rows)
 
     def wrong_curated(self) -> dict[str, Differences]:
-        """Curated tables that differ from the oracle, with the rows that differ."""
+        """Return the curated tables that differ from the oracle, with the different rows."""
         found = {}
         for table in CURATED:
             columns = CURATED_COLUMNS[table.name]
@@ -82,7 +82,7 @@ class Lakehouse:
 
     @contextmanager
     def copy_of_raw(self, home: Path, warehouse_url: str) -> Iterator["Lakehouse"]:
-        """A lakehouse with the same shop and the same raw tables, and with nothing derived from them yet."""
+        """Provide a lakehouse with the same shop and raw tables, and no derived tables."""
         copy = self.copy_of_lake(home, "raw")
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("WAREHOUSE_DATABASE_URL", warehouse_url)
@@ -91,7 +91,7 @@ class Lakehouse:
         settings.cache_clear()
 
     def copy_of_lake(self, home: Path, layer: str = "") -> "Lakehouse":
-        """A lakehouse with the same databases and a copy of the lake on disk, or of one layer of it."""
+        """Return a lakehouse with the same databases and a copy of the lake on disk, or of one layer."""
         shutil.copytree(Path(self.lake.url) / layer, home / "lake" / layer)
         return replace(self, lake=replace(self.lake, url=str(home / "lake")))
 
@@ -102,16 +102,16 @@ class Lakehouse:
             connection.commit()
 
     def shop_rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of a query over the shop."""
+        """Return the rows of a query in the shop."""
         return rows_of(self.shop_url, query)
 
     def warehouse_rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Rows of a query over the warehouse."""
+        """Return the rows of a query in the warehouse."""
         return rows_of(self.warehouse_url, query)
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        """What the package declares, on this lake."""
+        """The definitions of the package, on this lake."""
         from orders_lakehouse.definitions import defs
 
         return dg.Definitions(
@@ -131,7 +131,7 @@ class Lakehouse:
         select: str | None = None,
         run_key: str | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job (or a part of it, by an asset selection such as `group:raw`) for a range of dates."""
+        """Run a job for a range of dates, or the part of it that an asset selection such as `group:raw` names."""
         definition = self.definitions.resolve_job_def(job)
         if select is not None:
             graph = self.definitions.resolve_asset_graph()
@@ -151,7 +151,7 @@ class Lakehouse:
         )
 
     def run_job(self, job: str, **tags: str) -> dg.ExecuteInProcessResult:
-        """Run a job that knows no dates; a tag of the run is named without its `lakehouse/`."""
+        """Run a job without dates; tags are given without their prefix `lakehouse/`."""
         run_config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         definition = self.definitions.resolve_job_def(job)
         return definition.execute_in_process(
@@ -162,23 +162,23 @@ class Lakehouse:
         )
 
     def lake_rows(self, table: Table) -> pl.DataFrame:
-        """All rows of a lake table, in the order of its key."""
+        """Return all rows of a lake table, sorted by its key."""
         frame: pl.DataFrame = self.lake.scan(table).to_native().collect()
         return frame.sort(*table.key, *[name for name in frame.columns if name not in table.key])
 
     def lake_tables(self) -> dict[str, pl.DataFrame]:
-        """Every lake table but raw, without the lineage that says when rather than what."""
+        """Return every derived table without the lineage columns, which differ between runs."""
         return {
             table.path: self.lake_rows(table).drop("captured_at", "run_id", strict=False)
             for table in (*CLEANSED, *QUARANTINE, *CURATED)
         }
 
     def raw_tables(self) -> dict[str, pl.DataFrame]:
-        """Every raw table, whole."""
+        """Return every raw table."""
         return {table.path: self.lake_rows(table) for table in RAW}
 
     def mart_checksums(self) -> dict[str, tuple[int, str]]:
-        """Rows and an order-independent checksum of each mart."""
+        """Return the number of rows and a checksum of each mart, for any order of rows."""
         return {
             mart: self.warehouse_rows(
                 f"SELECT count(*), coalesce(sum(hashtextextended(t::text, 0))::text, '') FROM marts.{mart} AS t"
@@ -188,7 +188,7 @@ class Lakehouse:
 
 
 def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a query, in UTC."""
+    """Return the rows of a query, with instants in UTC."""
     with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute(query)
@@ -199,7 +199,7 @@ def rows_of(url: str, query: str) -> list[tuple[Any, ...]]:
 def lakehouse_on(
     endpoint: str | None, home: Path, make_url: Callable[..., str], shop: str = "", warehouse: str = ""
 ) -> Iterator[Lakehouse]:
-    """A lakehouse on an empty shop, or a copy of `shop`; its lake is on disk, or in a bucket of the S3 server.
+    """Provide a lakehouse on an empty shop or a copy of `shop`, with its lake on disk or in a bucket.
 
     Its warehouse is empty, or a copy of `warehouse`.
     """
@@ -227,19 +227,19 @@ def lakehouse_on(
 
 @contextmanager
 def lakehouse_like(standing: Lakehouse, home: Path, make_url: Callable[..., str]) -> Iterator[Lakehouse]:
-    """A lakehouse on copies of the databases and the lake of one on disk that is not to be changed."""
+    """Provide a lakehouse on copies of the databases and the lake of another one, which stays as it is."""
     shutil.copytree(standing.lake.url, home / "lake")
     with lakehouse_on(None, home, make_url, standing.shop_url, standing.warehouse_url) as made:
         yield made
 
 
 def day(text: str) -> date:
-    """A date, shorter."""
+    """Return a date."""
     return date.fromisoformat(text)
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What went wrong in a run: steps that failed, and checks that did not pass."""
+    """Return the failed steps and checks of a run."""
     found = []
     for event in result.all_events:
         if event.is_step_failure:

@@ -53,7 +53,7 @@ INSERT INTO shop.payments VALUES
   ('y comes later', 'comes later', 'paypal', 88, 'EUR', 'captured', null, '2017-01-06 07:00+00', null);
 """
 
-# Clocks move as a shop moves them; where one does not, the row was committed late or corrected without a trace.
+# Change clocks move with the change. Where one stays, the row was committed late or corrected without a trace.
 CHANGES = """
 UPDATE shop.orders SET ordered_at = '2017-01-05 07:00+00', updated_at = '2017-01-08 10:00+00' WHERE order_id = 'moves';
 UPDATE shop.orders SET ordered_at = '2017-01-06 09:00+00', updated_at = '2017-01-08 10:00+00'

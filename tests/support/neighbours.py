@@ -1,4 +1,4 @@
-"""What others have in the databases of the shop and the warehouse, beside what is the lakehouse's."""
+"""Objects of others in the databases of the shop and the warehouse."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ _IN_MARTS = """
     ALTER TABLE marts.budget OWNER TO controlling;
     GRANT SELECT ON marts.budget TO analyst;
 """
-# Views and grants on the lakehouse's tables, which the first run makes.
+# Views and grants of others on tables of the lakehouse, which the first run creates.
 ON_MARTS = """
     GRANT USAGE ON SCHEMA marts TO analyst, controlling;
     GRANT SELECT ON marts.fct_orders, marts.dim_customers TO analyst, controlling;
@@ -72,14 +72,14 @@ ON_MARTS = """
 
 
 def make_shop(url: str, journey: CompleteJourney, folder: Path) -> None:
-    """Load a sample shop, a table and a column beside the contracts, and the user of the document."""
+    """Load a sample shop with an extra table and column, and create the documented user."""
     load_sample_shop(url, shop=build_shop(journey))
     run(url, _IN_SHOP)
     make_reader(url, folder)
 
 
 def make_warehouse(url: str) -> None:
-    """Fill a warehouse with tables of others, and make the user of the document, which names the database."""
+    """Fill a warehouse with tables of others, and create the documented user."""
     run(url, _IN_WAREHOUSE)
     # By default, everybody may connect and use temporary tables.
     run(url, f"REVOKE ALL ON DATABASE {{database}} FROM PUBLIC; {LOADER_SCRIPT}")

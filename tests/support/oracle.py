@@ -1,4 +1,4 @@
-"""What the marts ought to show, from `oracle.sql`, beside what they do show."""
+"""The expected content of the marts, from `oracle.sql`, and its comparison with the actual one."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Rows = Callable[[str], list[Row]]
 
 _SQL = Path(__file__).with_name("oracle.sql").read_text()
 
-# What the marts do show, in the columns of the oracle's views of the same name.
+# Queries for the marts, with the columns of the oracle's views of the same name.
 MARTS: Mapping[str, str] = {
     "fct_order_lines": """
         SELECT
@@ -64,7 +64,7 @@ MARTS: Mapping[str, str] = {
     """,
 }
 
-# Columns of the curated tables that the oracle has as well; its order_lines are its fct_order_lines.
+# Columns of the curated tables that the oracle knows; its view of order_lines is fct_order_lines.
 CURATED_COLUMNS: Mapping[str, list[str]] = {
     "order_lines": [
         *("order_id", "line_number", "customer_id", "product_id", "quantity", "unit_price", "discount", "total_price"),
@@ -101,26 +101,26 @@ class Oracle:
     url: str
 
     def install(self, timezone: str = "UTC", start_date: str = "2017-01-01") -> None:
-        """Make the schema `oracle`; the schema `shop` has to be there."""
+        """Create the schema `oracle`; the schema `shop` must exist."""
         self._execute(_SQL)
         self._execute(f"UPDATE oracle.setting SET timezone = '{timezone}', start_date = '{start_date}'")
 
     def look(self) -> None:
-        """Remember the versions of customers and products that stand in the shop now."""
+        """Record the current versions of customers and products in the shop."""
         with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT oracle.look()")
             cursor.fetchall()
             connection.commit()
 
     def reconcile(self) -> None:
-        """Know which customers and products are gone, as of now."""
+        """Record which customers and products are gone now."""
         with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT oracle.reconcile()")
             cursor.fetchall()
             connection.commit()
 
     def know(self, versions: Mapping[str, pl.DataFrame]) -> None:
-        """Know these versions and no others, where nobody could look at each.
+        """Record these versions and no others, for a shop whose versions could not be recorded one by one.
 
         Args:
             versions: Of customers and products, the columns of the shop's tables, in the order in which they were seen.
@@ -137,7 +137,7 @@ class Oracle:
         self._execute("; ".join(script))
 
     def rows(self, view: str, columns: str = "*") -> list[Row]:
-        """Rows of one of the oracle's views."""
+        """Return the rows of one of the oracle's views."""
         with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             # Of conditions on computed values the planner knows nothing: it takes them for rare, and would look for
@@ -147,7 +147,7 @@ class Oracle:
             return list(cursor.fetchall())
 
     def differences(self, warehouse_rows: Rows) -> dict[str, Differences]:
-        """Marts that do not show what they ought to, with the rows that differ."""
+        """Return the marts that differ from the oracle, with the different rows."""
         found = {mart: compare(self.rows(mart), warehouse_rows(query)) for mart, query in MARTS.items()}
         return {mart: differing for mart, differing in found.items() if differing is not None}
 
@@ -158,7 +158,7 @@ class Oracle:
 
 
 def compare(expected: list[Row], found: list[Row]) -> Differences | None:
-    """Compare rows whatever their order; None when they are the same."""
+    """Compare rows in any order; return None if they are equal."""
     there, ought = Counter(found), Counter(expected)
     missing, unexpected = ought - there, there - ought
     if not missing and not unexpected:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 
 def let_every_role_in(home: Path, socket_directory: str) -> None:
-    """Let whoever runs the tests connect as the roles that they make."""
+    """Let the user who runs the tests connect as every role."""
     from adbc_driver_postgresql import dbapi
 
     from orders_lakehouse.postgres.server_folders import data_directory

@@ -11,9 +11,9 @@ minutes = st.sampled_from([1, 20, 50, 300, 1500])
 orders, customers = st.sampled_from(["o1", "o2", "o3", "ö4"]), st.sampled_from(["c1", "c2", "c3"])
 products, payments = st.sampled_from(["p1", "p2", "p3"]), st.sampled_from(["y1", "y2", "y3"])
 
-# Currencies of two, no and three decimals; an order and its payments draw theirs apart.
+# Currencies with two, no and three decimals, drawn separately for an order and its payments.
 currency = st.sampled_from(["'EUR'", "'EUR'", "' eur '", "'JPY'", "'KWD'", "'EURO'", "null"])
-# Decimals within those of some of them, and beyond those of each.
+# Amounts with decimals that some of the currencies allow, or none.
 amounts = ["1", "2.50", "0.005", "1.0005"]
 quantities = ["1", "2", "4", "1.5", "0.000001", "-1", "0.0000001", "'NaN'"]
 # Business dates from before the first partition to after the clock.
@@ -22,7 +22,7 @@ instant = st.builds(
     st.integers(0, 12),
     st.sampled_from([0, 9, 23]),
 )
-# What happened to an order or a customer; wrong in ways that keep the row.
+# Instants of an order or a customer, some of them wrong in ways that keep the row.
 happened = st.one_of(instant, st.sampled_from(["null", "null", "'infinity'", "'-infinity'", "'1899-12-31'"]))
 maybe_deleted = st.sampled_from(["null", "null", "null", "{clock}"])
 
@@ -32,7 +32,7 @@ def text(*values: str) -> st.SearchStrategy[str]:
 
 
 def upsert(table: str, key: dict[str, st.SearchStrategy[Any]], columns: dict[str, Any]) -> st.SearchStrategy[str]:
-    """A row that comes, or changes in all its columns; `{clock}` stands for its change clock."""
+    """Return statements that insert or change a row; `{clock}` stands for its change clock."""
 
     def statement(values: dict[str, Any]) -> str:
         values = {**values, "updated_at": "{clock}"}
@@ -103,7 +103,7 @@ MUTATIONS = st.one_of(
     ),
 )
 
-# Rows that are deleted rather than marked; and those that were marked, once a shop tidies up.
+# Rows that the shop deletes without a mark, and marked rows that it purges.
 DELETIONS = st.one_of(
     orders.map("orders WHERE order_id = '{}'".format),
     st.one_of(orders, st.just("never")).map("order_items WHERE order_id = '{}'".format),

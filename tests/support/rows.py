@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.table import Table
 
 
 def at(text: str) -> datetime:
-    """An instant, in UTC unless the text has an offset."""
+    """Return an instant, in UTC unless the text has an offset."""
     instant = datetime.fromisoformat(text)
     return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
@@ -202,7 +202,7 @@ VALID: Mapping[str, Mapping[str, Any]] = {
 
 
 def rows(table: Table, *given: Mapping[str, Any]) -> pl.DataFrame:
-    """Rows of a table: what is given, the rest valid; no row when nothing is given."""
+    """Return a row for each given mapping, with valid values in the other columns."""
     unknown = {name for row in given for name in row} - set(table.columns)
     assert not unknown, f"{table.path} has no column {unknown}"
     return pl.DataFrame([{**VALID[table.path], **row} for row in given], schema=table.schema, orient="row")

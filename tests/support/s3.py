@@ -1,4 +1,4 @@
-"""A real S3 server for tests (moto's), in a process of its own, and a proxy before it that misbehaves when told to."""
+"""A real S3 server (moto) in its own process, and a proxy in front of it that misbehaves on request."""
 
 import socket
 import subprocess
@@ -40,7 +40,7 @@ sys.stdin.read()
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Run moto's server until the end of the block; its URL. It ends with this process, too."""
+    """Run moto's server until the end of the block, or of this process; provide its URL."""
     with subprocess.Popen(
         [sys.executable, "-c", _SERVE],
         stdin=subprocess.PIPE,
@@ -54,7 +54,7 @@ def s3_server() -> Iterator[str]:
 
 
 def environment(endpoint: str) -> dict[str, str]:
-    """What makes the lake, and boto3, use an endpoint."""
+    """Return the environment by which the lake and boto3 use an endpoint."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": "eu-central-1",
@@ -65,7 +65,7 @@ def environment(endpoint: str) -> dict[str, str]:
 
 
 def client(endpoint: str, service: str = "s3") -> Any:
-    """A client of an endpoint, whatever the environment says."""
+    """Return a client of an endpoint, for any environment."""
     return boto3.client(
         service,
         endpoint_url=endpoint,
@@ -76,7 +76,7 @@ def client(endpoint: str, service: str = "s3") -> Any:
 
 
 def new_bucket(endpoint: str) -> str:
-    """Make a bucket of a name that nobody else has; its s3:// URL."""
+    """Create a bucket with a unique name; return its s3:// URL."""
     name = f"lake-{uuid.uuid4().hex[:12]}"
     client(endpoint).create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     return f"s3://{name}"
@@ -88,7 +88,7 @@ _HANG_SECONDS = 30
 
 @dataclass(frozen=True)
 class Trouble:
-    """What happens to the requests that are chosen.
+    """The fate of the chosen requests.
 
     Attributes:
         misdeed: An answer of its own, silence, a closed connection, or one that closes after the request was served
@@ -111,7 +111,7 @@ class Trouble:
 
 @dataclass
 class Proxy:
-    """Stands before an S3 server; requests that `chosen` says yes to meet with `trouble`.
+    """A proxy of an S3 server; requests that `chosen` accepts meet with `trouble`.
 
     Attributes:
         upstream: URL of the server.

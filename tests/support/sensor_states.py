@@ -12,7 +12,7 @@ ASSETS = {"raw/orders": "shop_changes_sensor", "cleansed/orders": "touched_dates
 
 
 def remembered_by_dagster(daemon: Daemon, status: InstigatorStatus = InstigatorStatus.RUNNING) -> None:
-    """The cursors, as Dagster's own daemon keeps them between two ticks."""
+    """Store the cursors as Dagster's daemon keeps them between two ticks."""
     instance = daemon.lakehouse.instance
     assert instance is not None
     known = {state.name: state for state in instance.all_instigator_state()}
@@ -23,7 +23,7 @@ def remembered_by_dagster(daemon: Daemon, status: InstigatorStatus = InstigatorS
 
 
 def judged(daemon: Daemon) -> dict[str, tuple[bool, str, str | None, str | None]]:
-    """What the check says of each sensor: passed, severity, found, detail."""
+    """Return the check's verdict on each sensor: passed, severity, found, detail."""
     remembered_by_dagster(daemon)
     assert daemon.lakehouse.run_job("freshness_job").success
     found = latest(daemon.lakehouse.lake, check_name="sensors_get_through")

@@ -1,6 +1,6 @@
 """A shop with a week of orders, for the simulation to go on from."""
 
-# A week of orders, on every day a hundred of two lines each; the rows are as old as their orders.
+# A week with a hundred orders of two lines on each day; rows are as old as their orders.
 WEEK = """
 INSERT INTO shop.customers (customer_id, full_name, address, updated_at)
     SELECT 'c' || n, 'Customer ' || n, n || ' Street', '2017-01-01' FROM generate_series(1, 50) AS n;

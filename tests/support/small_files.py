@@ -43,7 +43,7 @@ def learn(lake: Lake, *orders: Mapping[str, Any]) -> None:
 
 
 def derive(lake: Lake, first: date, last: date, run_id: str = "") -> None:
-    """A row for each order: what it is derived from is seen in it."""
+    """Derive a row for each order, which shows the order that it comes from."""
 
     def sales(source: Lake) -> list[nw.LazyFrame[Any]]:
         one, nothing = nw.lit(1).cast(nw.Int64), nw.lit(0).cast(nw.Decimal(*MONEY_SUM))
@@ -73,7 +73,7 @@ def files_in(lake: Lake, *tables: Table) -> int:
 
 
 def followed(lake: Lake, runs: int) -> None:
-    """A lake as sensors leave it, that see an order at a time."""
+    """Fill a lake as sensors do, one order at a time."""
     for number in range(runs):
         day = DAYS[number % len(DAYS)]
         learn(lake, an_order(number, day))
@@ -81,7 +81,7 @@ def followed(lake: Lake, runs: int) -> None:
 
 
 def captured_twice(lake: Lake) -> None:
-    """Two small files of each day."""
+    """Write two small files for each day."""
     for turn in range(2):
         orders = [an_order(10 * turn + number, day) for number, day in enumerate(DAYS)]
         lake.insert_new(RAW_ORDERS, rows(RAW_ORDERS, *orders), ("order_id", "updated_at"))
@@ -93,7 +93,7 @@ def rows_at(lake: Lake, version: int) -> list[str]:
 
 
 def made_ago(location: str, ages: Mapping[int, int], *, checkpoints: bool = False) -> None:
-    """Have commits, and files that they added, be so many days old; without checkpoints, which know better."""
+    """Make commits and their files the given number of days old, and remove checkpoints, which know their age."""
     log = Path(location, "_delta_log")
     if not checkpoints:
         for path in [*log.glob("*.checkpoint*.parquet"), log / "_last_checkpoint"]:

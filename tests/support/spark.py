@@ -14,7 +14,7 @@ _SAIL = str(Path(sys.executable).with_name("sail"))
 
 @contextmanager
 def spark_server(environment: Mapping[str, str] | None = None, port: int = 0) -> Iterator[str]:
-    """Run a server until the end of the block; its URL.
+    """Run a server until the end of the block; provide its URL.
 
     Args:
         environment: What the server is to know beside this process's environment, as how to reach S3.

@@ -18,5 +18,5 @@ def sales(*days: date, orders: int = 1) -> pl.DataFrame:
 
 
 def there(frame: pl.DataFrame) -> Frame:
-    """Rows that the cluster has."""
+    """Return rows as a frame of the cluster."""
     return nw.from_native(session().createDataFrame(frame.to_arrow()))

@@ -1,4 +1,4 @@
-"""The `lakehouse` command, run as a person runs it."""
+"""The `lakehouse` command, run in a process as a person runs it."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def command_line(arguments: list[str], *, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the `lakehouse` command to its end, as a person would."""
+    """Run the `lakehouse` command to its end."""
     return subprocess.run(
         [LAKEHOUSE, *arguments],
         env={**os.environ, **environment},
@@ -31,7 +31,7 @@ def command_line(arguments: list[str], *, seconds: float = 300, **environment: s
 
 @dataclass
 class Terminal:
-    """A lakehouse that is used by its command.
+    """A lakehouse that tests use by its command.
 
     Attributes:
         home: LAKEHOUSE_HOME.
@@ -46,7 +46,7 @@ class Terminal:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the command is told by its environment."""
+        """The environment of the command."""
         return {
             "LAKEHOUSE_HOME": str(self.home),
             "SHOP_DATABASE_URL": self.shop_url,
@@ -72,5 +72,5 @@ class Terminal:
         return process
 
     def inspect(self) -> Lakehouse:
-        """The same lakehouse, to look at."""
+        """Return the same lakehouse, for inspection."""
         return Lakehouse(self.shop_url, self.warehouse_url, Lake(str(self.home / "lake"), "UTC"), None)

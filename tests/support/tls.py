@@ -28,12 +28,12 @@ from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres.server_folders import server_program
 
 PASSWORD = "pass-w0rd/of:loader"
-# By TLS and in clear: it is for the client to insist. A certificate is looked at in front of the server.
+# The server takes connections with and without TLS, so the client has to insist on it.
 _HBA = """
 local all postgres,by_certificate trust
 local all all scram-sha-256
 """
-# What a client asks before it says who it is: whether TLS or GSSAPI are spoken.
+# Requests by which a client asks for TLS or GSSAPI before it names itself.
 _TLS_REQUEST, _GSS_REQUEST = (struct.pack("!II", 8, code) for code in (80877103, 80877104))
 _ROLES = f"""
 CREATE ROLE loader LOGIN PASSWORD '{PASSWORD}';
@@ -56,7 +56,7 @@ class Authority:
         self.certificate.write_bytes(self._sign(name, self._key, 365, is_authority=True))
 
     def issue(self, subject: str, days: int = 365) -> tuple[Path, Path]:
-        """Write a certificate and its key, for so many days from now; before now: it has expired."""
+        """Write a certificate and its key, valid for the given number of days; a negative one has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         paths = [self.folder / f"{self.name}-{subject}-{days}.{end}" for end in ("crt", "key")]
         paths[0].write_bytes(self._sign(subject, key, days, is_authority=False))
@@ -127,17 +127,17 @@ class Server:
         self._context = context
 
     def start(self, *options: str) -> None:
-        """Start it."""
+        """Start the server."""
         given = " ".join(["-k", str(self.folder), "-h", "''", "-p", "5432", *options])
         self._call("start", "-w", "-l", f"{self.folder}/data/log", "-o", given)
 
     def restart(self, *options: str) -> None:
-        """End it at once, and start it with other options."""
+        """Stop the server at once, and start it with other options."""
         self._call("stop", "-w", "-m", "immediate")
         self.start(*options)
 
     def shut_down(self) -> None:
-        """Have it end when its sessions have ended, and let nobody in until then."""
+        """Stop the server once its sessions have ended, without new ones."""
         self._call("stop", "-W", "-m", "smart")
 
     def _call(self, action: str, *arguments: str) -> None:
@@ -183,7 +183,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextmanager
 def tls_server(*options: str) -> Iterator[Server]:
-    """A server with these options that runs until the block ends."""
+    """Provide a server with these options until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="lakehouse-tls-") as name:
         folder = Path(name)
         folder.chmod(0o755)

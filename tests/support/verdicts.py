@@ -14,19 +14,19 @@ def verdicts_of(expression: nw.Expr, frame: pl.DataFrame) -> list[bool | None]:
 
 
 def _stored(table: Table) -> list[Rule]:
-    """The rules that stored rows hold: Pandera knows no other."""
+    """Return the rules that stored rows keep; Pandera knows no other."""
     return [one for one in rules_of(table.model) if one.outcome != "warn"]
 
 
 def broken_by_rules(table: Table, frame: pl.DataFrame) -> list[set[int]]:
-    """For each row, the positions of the rules that it breaks."""
+    """Return the positions of the rules that each row breaks."""
     compiled = _stored(table)
     verdicts = [verdicts_of(one.valid, frame) for one in compiled]
     return [{n for n, valid in enumerate(verdicts) if valid[row] is False} for row in range(frame.height)]
 
 
 def broken_by_pandera(table: Table, frame: pl.DataFrame) -> list[set[int]]:
-    """The same, by Pandera. The order of the model is the order of `rules_of`."""
+    """Return the same from Pandera; the model has the order of `rules_of`."""
     schema = table.model.to_schema()
     positions: dict[tuple[str | None, int | None], int] = {}
     for name, column in schema.columns.items():

@@ -7,5 +7,5 @@ from tests.support.frames import ENGINES, Lazily, on_duckdb, on_polars
 
 @pytest.fixture(scope="session", params=ENGINES)
 def lazily(request: pytest.FixtureRequest) -> Lazily:
-    """Makes a lazy frame of the engine under test."""
+    """Return a function that makes lazy frames of the engine under test."""
     return on_polars if request.param == "polars" else on_duckdb()

@@ -8,7 +8,7 @@ from tests.support.lakehouse import Lakehouse
 
 @pytest.fixture
 def followed(built: Lakehouse) -> tuple[Lakehouse, Daemon]:
-    """A lakehouse whose sensors have seen all that there is."""
+    """Return a lakehouse whose sensors have seen every change."""
     daemon = Daemon(built)
     daemon.settle()
     return built, daemon

@@ -1,4 +1,4 @@
-"""What becomes of the two tables; runs where the package has them, on the lakehouse of the environment."""
+"""Run a package that has the two new tables, and print what becomes of them."""
 
 import json
 import os
@@ -80,14 +80,14 @@ def waived(lakehouse: Lakehouse) -> dict[str, object]:
 
 
 def settle(daemon: Daemon) -> None:
-    """Tick until no sensor asks for anything."""
+    """Tick until no sensor requests a run."""
     for _ in range(5):
         if not daemon.tick_all():
             return
 
 
 def state(lakehouse: Lakehouse) -> dict[str, object]:
-    """What stands in each layer."""
+    """Return the content of each layer."""
     books = accounts(lakehouse.lake, SHIPMENTS.cleansed)
     return {
         "raw": rows(lakehouse, SHIPMENTS.raw, "shipment_id", "weight"),
@@ -103,7 +103,7 @@ COPY = "SELECT shipment_id, order_date, weight FROM lake.shipments ORDER BY 1"
 
 
 def rows(lakehouse: Lakehouse, table: object, *columns: str) -> list[list[str]]:
-    """Some columns of a table's rows, as text."""
+    """Return some columns of a table, as text."""
     return [list(map(str, row)) for row in lakehouse.lake_rows(table).select(columns).rows()]  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ def database(postgres_url_factory: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def shop(database: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """A shop of the right shape without rows."""
+    """Return a shop of the right schema without rows."""
     monkeypatch.setenv("SHOP_DATABASE_URL", database)
     made = Shop(database)
     made.run(f"DROP SCHEMA IF EXISTS shop CASCADE; DROP TYPE IF EXISTS mood; {SCHEMA}")
@@ -27,7 +27,7 @@ def shop(database: str, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 @pytest.fixture
 def guarded_role(postgres_server: str) -> str:
-    """A role that needs its password, where the server of the tests trusts everybody else."""
+    """Return a role that needs its password; the server trusts every other role."""
     name = "guarded"
     url = f"postgresql://postgres@/postgres?host={quote(postgres_server, safe='/')}"
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
