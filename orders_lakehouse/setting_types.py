@@ -24,7 +24,7 @@ def _followed(path: Path) -> Path:
         return path.expanduser().resolve()
     except (OSError, RuntimeError) as error:
         # The home folder of an unknown user, or circular links.
-        raise ValueError(f"no path that can be followed: {error}") from error
+        raise ValueError(f"not a path that can be resolved: {error}") from error
 
 
 def _path_or_url(value: str) -> str:
@@ -48,7 +48,7 @@ def _postgres_url(value: str) -> str:
 def _schema_name(value: str) -> str:
     if re.fullmatch(_PLAIN_NAME, value) is None or value.startswith("pg_") or value == "information_schema":
         raise ValueError(
-            "no name of a schema that needs no quotes; expected at most 63 lower-case letters, digits and "
+            "not a name of a schema without quotes; expected at most 63 lower-case letters, digits and "
             "underscores, not beginning with a digit or pg_"
         )
     return value
@@ -59,7 +59,7 @@ def _role_names(value: str) -> str:
     wrong = [name for name in names if re.fullmatch(_PLAIN_NAME, name) is None]
     if wrong:
         raise ValueError(
-            f"{', '.join(map(repr, wrong))}: no name of a role that needs no quotes; expected names of lower-case "
+            f"{', '.join(map(repr, wrong))}: not a name of a role without quotes; expected names of lower-case "
             "letters, digits and underscores, with commas between them"
         )
     return ",".join(names)
@@ -67,12 +67,12 @@ def _role_names(value: str) -> str:
 
 def _glue_name(value: str) -> str:
     if re.fullmatch("[a-z0-9_]{1,255}", value) is None:
-        raise ValueError("no name that Athena and Glue agree on; expected lower-case letters, digits and underscores")
+        raise ValueError("not a name for both Athena and Glue; expected lower-case letters, digits and underscores")
     return value
 
 
 def _time_zone(value: str) -> str:
-    problem = ValueError(f"{value!r} is no IANA time zone; expected a name such as 'Europe/Berlin'")
+    problem = ValueError(f"{value!r} is not an IANA time zone; expected a name such as 'Europe/Berlin'")
     if value in _NO_PLACE or value.startswith(_WITH_LEAP_SECONDS):
         raise problem
     try:
@@ -86,7 +86,7 @@ def _start_date(value: date) -> date:
     if value.year <= 1900:
         raise ValueError(f"{value} is too early; expected a date after 1900, where dimension history begins")
     if value.year not in YEARS:
-        raise ValueError(f"{value} is too late; expected a date of the years {YEARS_IN_WORDS}")
+        raise ValueError(f"{value} is too late; expected a date in the years {YEARS_IN_WORDS}")
     return value
 
 

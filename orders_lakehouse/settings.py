@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     home: AbsolutePath = Field(
         default=PROJECT / ".lakehouse",
         validation_alias="LAKEHOUSE_HOME",
-        description="Directory in which everything local lives: the embedded Postgres, the lake, Dagster's home.",
+        description="Directory for all local data: the embedded Postgres, the lake, Dagster's home.",
     )
     lake_url_given: PathOrUrl | None = Field(
         default=None,
@@ -92,23 +92,23 @@ class Settings(BaseSettings):
         default=date(2017, 1, 1),
         validation_alias="LAKEHOUSE_START_DATE",
         description=(
-            "First partition. What changed before it is captured on it. Written into the tables; `lakehouse migrate` "
-            "moves it to an earlier date."
+            "First partition. Earlier changes are captured on it. Written into the tables; `lakehouse migrate` moves "
+            "it to an earlier date."
         ),
     )
     timezone: TimeZone = Field(
         default="UTC",
         validation_alias="LAKEHOUSE_TIMEZONE",
         description=(
-            "Time zone (IANA) in which a timestamp becomes a date, by the calendar that the lake keeps of it. Written "
-            "into the tables; it cannot change later."
+            "Time zone (IANA) in which a timestamp becomes a date, by the calendar that the lake stores. Written into "
+            "the tables; it cannot change later."
         ),
     )
     holidays_country: UpperCase = Field(
         default="US",
         validation_alias="LAKEHOUSE_HOLIDAYS_COUNTRY",
         description=(
-            "Country (ISO 3166 alpha-2) whose public holidays dim_date knows. A lake that has holidays keeps their "
+            "Country (ISO 3166 alpha-2) of the public holidays in dim_date. A lake that has holidays keeps their "
             "country until `lakehouse calendar --apply`."
         ),
     )
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     engine: Literal["polars", "spark"] = Field(
         default="polars",
         validation_alias="LAKEHOUSE_ENGINE",
-        description="What derives and checks dates: Polars in the run's process, or the Spark of SPARK_REMOTE.",
+        description="Engine that derives and checks dates: Polars in the run's process, or the Spark of SPARK_REMOTE.",
     )
     spark_remote: str | None = Field(
         default=None,
@@ -148,8 +148,8 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         validation_alias="LAKEHOUSE_MEMORY_GB",
         description=(
-            "Memory (GB) that a run's process may use; a range of dates that needs more is worked through in batches, "
-            "and a single date that needs more says so. Default: half of what the machine or the container has."
+            "Memory (GB) that a run's process may use. A range of dates that needs more is derived in batches, and a "
+            "single date that needs more causes a warning. Default: half the memory of the machine or the container."
         ),
     )
     executor: Literal["threads", "in_process", "multiprocess"] = Field(
@@ -163,14 +163,14 @@ class Settings(BaseSettings):
     sensors: Literal["running", "stopped"] = Field(
         default="running",
         validation_alias="LAKEHOUSE_SENSORS",
-        description="Whether sensors and schedules run from the start; the UI switches each of them.",
+        description="Whether sensors and schedules are on at first; the UI switches each of them.",
     )
     ui_hosts: str = Field(
         default="localhost",
         validation_alias="LAKEHOUSE_UI_HOSTS",
         description=(
-            "Names, with commas between them, by which a browser may call the UI of `lakehouse dev`; localhost, "
-            "127.0.0.1 and [::1] always are among them."
+            "Names, with commas between them, under which a browser may call the UI of `lakehouse dev`; localhost, "
+            "127.0.0.1 and [::1] are always allowed."
         ),
     )
     repair_days: int = Field(
@@ -178,14 +178,14 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         validation_alias="LAKEHOUSE_REPAIR_DAYS",
-        description="How many of the last dates the weekly repair derives anew.",
+        description="Number of last dates that the weekly repair derives again.",
     )
     reconcile_applies: bool = Field(
         default=True,
         validation_alias="LAKEHOUSE_RECONCILE_APPLIES",
         description=(
-            "Whether the nightly comparison with the shop captures what was missed and ends what is gone; false: "
-            "it only tells."
+            "Whether the nightly comparison with the shop captures missed rows and writes tombstones for rows that are "
+            "gone; false: it only reports them."
         ),
     )
     gone_limit: float = Field(
@@ -195,8 +195,8 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         validation_alias="LAKEHOUSE_GONE_LIMIT",
         description=(
-            "Share of the keys of a table, or of one of its capture dates, that may be gone at once, 0 to 1. More are "
-            "told and stand, until `lakehouse reconcile --apply --allow`."
+            "Share of the keys of a table, or of one of its capture dates, that may be gone at once, 0 to 1. If more "
+            "are gone, they are only reported, until `lakehouse reconcile --apply --allow`."
         ),
     )
     retention_days: int = Field(
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
         ge=7,
         le=36_500,
         validation_alias="LAKEHOUSE_RETENTION_DAYS",
-        description="How many days the older versions of a table can be read, at least 7.",
+        description="Number of days for which older versions of a table can be read, at least 7.",
     )
     keep_runs: int = Field(
         default=500,
@@ -212,16 +212,15 @@ class Settings(BaseSettings):
         le=1_000_000,
         validation_alias="LAKEHOUSE_KEEP_RUNS",
         description=(
-            "How many of the newest runs keep their logs and events. Of older ones only the newest event of each asset "
-            "and date and the newest evaluation of each check stay."
+            "Number of newest runs that keep their logs and events. Older runs keep only the newest event of each "
+            "asset and date and the newest evaluation of each check."
         ),
     )
     dbt_artifacts: Literal["failed", "all"] = Field(
         default="failed",
         validation_alias="LAKEHOUSE_DBT_ARTIFACTS",
         description=(
-            "Which builds of dbt leave their logs and artifacts: the last that failed, or all, until their run is "
-            "pruned."
+            "Builds of dbt whose logs and artifacts stay: only the last failed one, or all until their run is pruned."
         ),
     )
     freshness_minutes: int = Field(
@@ -229,7 +228,7 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000_000,
         validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
-        description="How far a layer may be behind the shop before a check warns; four times as far is an error.",
+        description="Minutes that a layer may lag before a check warns; four times as many are an error.",
     )
     glue_database: GlueName | None = Field(
         default=None,
@@ -242,7 +241,7 @@ class Settings(BaseSettings):
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
         default=None,
         validation_alias="AWS_SERVER_SIDE_ENCRYPTION",
-        description="How S3 encrypts what is written. Default: as the bucket says.",
+        description="Encryption of written objects in S3. Default: that of the bucket.",
     )
     sse_kms_key_id: str | None = Field(
         default=None,
@@ -252,7 +251,7 @@ class Settings(BaseSettings):
     sse_bucket_key: bool | None = Field(
         default=None,
         validation_alias="AWS_SSE_BUCKET_KEY_ENABLED",
-        description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: as the bucket says.",
+        description="Whether S3 uses a key of the bucket, for fewer calls of KMS. Default: that of the bucket.",
     )
 
     @model_validator(mode="after")
@@ -272,7 +271,7 @@ class Settings(BaseSettings):
         if len(set(schemas)) < len(schemas):
             raise ValueError(
                 f"LAKEHOUSE_LAKE_SCHEMA, LAKEHOUSE_STAGING_SCHEMA and LAKEHOUSE_MARTS_SCHEMA are {', '.join(schemas)}; "
-                "expected three schemas, each another one"
+                "expected three different schemas"
             )
         return self
 
@@ -292,7 +291,7 @@ class Settings(BaseSettings):
         # Polars searches the files of a Delta table by their escaped names, and does not find them.
         if "://" not in self.lake_url and quote(self.lake_url) != self.lake_url:
             raise ValueError(
-                f"the lake would lie in {self.lake_url!r}, which has characters that Delta escapes (a space, an "
+                f"the lake would be in {self.lake_url!r}, which has characters that Delta escapes (a space, an "
                 "accent); set LAKE_URL or LAKEHOUSE_HOME to a path of plain letters, digits and ._~/-"
             )
         return self
@@ -301,8 +300,8 @@ class Settings(BaseSettings):
     def _kms_settings_need_kms(self) -> "Settings":
         if (self.sse_kms_key_id or self.sse_bucket_key) and self.server_side_encryption not in _KMS:
             raise ValueError(
-                "AWS_SSE_KMS_KEY_ID and AWS_SSE_BUCKET_KEY_ENABLED say how KMS encrypts; expected with them "
-                f"AWS_SERVER_SIDE_ENCRYPTION={_KMS[0]}, found {self.server_side_encryption or 'nothing'}"
+                f"found AWS_SERVER_SIDE_ENCRYPTION={self.server_side_encryption or 'nothing'}; AWS_SSE_KMS_KEY_ID and "
+                f"AWS_SSE_BUCKET_KEY_ENABLED need AWS_SERVER_SIDE_ENCRYPTION={_KMS[0]}"
             )
         return self
 

@@ -147,10 +147,10 @@ def memory_warning(lake: Lake, table: Table, source: Table, batches: Sequence[Ba
     rows = _stored(lake, source, day, day).get(day, largest.counted)
     others = f" {len(beyond) - 1:,} other dates need more than that, too." if len(beyond) > 1 else ""
     return (
-        f"{day} has {rows:,} rows of {source.path}: to derive {table.path} of them takes about {needed:.1f} GB, and "
-        f"LAKEHOUSE_MEMORY_GB allows {memory_limit() / _GIGABYTE:.1f}.{others} A date is not divided: the run goes on, "
-        f"and takes it. Where the machine has not that much, give it more and set LAKEHOUSE_MEMORY_GB={ceil(needed)}, "
-        "or derive on Spark (LAKEHOUSE_ENGINE, docs/scale.md)."
+        f"{day} has {rows:,} rows of {source.path}: to derive {table.path} from them takes about {needed:.1f} GB, and "
+        f"LAKEHOUSE_MEMORY_GB allows {memory_limit() / _GIGABYTE:.1f}.{others} A date is not divided, so the run goes "
+        "on and takes this memory. If the machine has less, give it more and set "
+        f"LAKEHOUSE_MEMORY_GB={ceil(needed)}, or derive on Spark (LAKEHOUSE_ENGINE, docs/scale.md)."
     )
 
 

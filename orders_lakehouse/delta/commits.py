@@ -120,5 +120,6 @@ def retry_on_conflict(work: Callable[[], Result]) -> Result:
         return work()
     except CommitFailedError as error:
         raise StorageUnavailableError(
-            f"other writers were faster {_ATTEMPTS} times in a row: {error}. Is something writing these dates for ever?"
+            f"other writers were faster {_ATTEMPTS} times in a row: {error}. Stop the program that keeps writing these "
+            "dates, then run again."
         ) from error

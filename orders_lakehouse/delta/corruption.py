@@ -52,7 +52,7 @@ def find_log_damage(location: str) -> str | None:
     if listed.hinted is not None and listed.hinted not in listed.checkpoints:
         return (
             f"{table_at(location)} is damaged: its log names a checkpoint of version {listed.hinted} that is missing. "
-            f"Put the file back from a backup, or remove {location}/{LOG}/{HINT}: its commits say the same."
+            f"Put the file back from a backup, or remove {location}/{LOG}/{HINT}: the commits hold the same state."
         )
     return None
 
@@ -77,7 +77,7 @@ def damaged_commit(location: str, name: str, wrong: str, *, last: bool) -> str:
     if last and int(name.removesuffix(".json")) > 0:
         return (
             f"{before}. It is the last commit. Put the file back from a backup, or remove "
-            f"{location}/_delta_log/{name}: the table is then as it was before that commit; run its dates again."
+            f"{location}/_delta_log/{name}: the table then has its state before that commit; run its dates again."
         )
     return f"{before}. {_remedy(location)}"
 
@@ -185,23 +185,22 @@ def _remedy(location: str, path: str = "") -> str:
         captured = CAPTURED.match(path)
         if captured:
             last = (
-                f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it takes this date from the shop "
-                "again, keeps what can still be read of it, and says what is lost."
+                f"If there is none, run `lakehouse recapture {name} {captured[1]}`: it captures this date again from "
+                "the shop, keeps the rows that can still be read, and reports what is lost."
             )
         elif name == KEY_DATES.name:
             last = f"If there is none, move {location} away and run `lakehouse rebuild-key-dates`."
         elif name == SOURCE_COLUMNS.name:
             last = (
-                f"If there is none, move {location} away: each capture notes the columns of its table anew, as they "
-                "are then."
+                f"If there is none, move {location} away: each capture then records the present columns of its table."
             )
         else:
             last = (
                 f"Only if there is none, move {location} away and backfill all dates; versions that the shop has "
-                "overwritten are lost then."
+                "overwritten are then lost."
             )
         return (
-            "Raw is the only memory of what the shop no longer says: put the file back from a backup, or from the "
+            "Only raw has versions that the shop has overwritten: put the file back from a backup, or from the "
             f"versions of the bucket. {last}"
         )
     start_over = (
@@ -210,6 +209,6 @@ def _remedy(location: str, path: str = "") -> str:
         else f"remove the whole folder {location}"
     )
     return (
-        f"Put the file back from a backup, or from the versions of the bucket; or {start_over}, which is derived, and "
-        "backfill all dates."
+        "Put the file back from a backup, or from the versions of the bucket. The table is derived, so you can also "
+        f"{start_over} and backfill all dates."
     )

@@ -87,7 +87,7 @@ def register(lake: Lake, database: str | None) -> dict[Table, Outcome]:
         )
     if not object_store.is_s3(lake.url):
         raise CatalogError(
-            f"the lake lies in {lake.url}; AWS Glue registers tables in S3 alone. Set LAKE_URL to s3://bucket/prefix."
+            f"the lake is in {lake.url}; AWS Glue registers only tables in S3. Set LAKE_URL to s3://bucket/prefix."
         )
     glue = object_store.client("glue")
     opened = {table: find(lake, table) for table in REGISTERED}
@@ -203,13 +203,15 @@ def _explanation(error: Any, database: str) -> ExpectedError | None:
     if code in _DENIED:
         return CatalogError(
             f"AWS Glue refuses {error.operation_name} in the database {database} to {object_store.identity()}: "
-            f"{message}. Expected the rights {', '.join(_RIGHTS)} (docs/catalog.md); where Lake Formation is in force, "
-            "also its grants."
+            f"{message}. Expected the rights {', '.join(_RIGHTS)} (docs/catalog.md), and grants of Lake Formation "
+            "where it is active."
         )
     if code in _WRONG_KEYS:
         return CatalogError(
             f"AWS does not accept the credentials ({code}): {object_store.identity()}. Expected a valid key."
         )
     if code in _PASSING or status >= 500:
-        return CatalogUnavailableError(f"AWS Glue does not serve {database} at the moment: {code} {message}".rstrip())
+        return CatalogUnavailableError(
+            f"AWS Glue is unavailable for {database} at the moment: {code} {message}".rstrip()
+        )
     return None

@@ -119,8 +119,8 @@ def lost_versions(lake: Lake, versions: Iterable[RememberedVersion], dates: Date
 
 
 def _gone(lake: Lake, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str) -> list[Finding]:
-    to_do = f"{mending.FROM_BACKUP} Without a backup, make it again.{_price(table)}"
-    found, expected = "there is no such table", f"what others remember: {_remembered(names)}"
+    to_do = f"{mending.FROM_BACKUP} Without a backup, make its rows again.{_price(table)}"
+    found, expected = "there is no such table", f"the versions that readers remember: {_remembered(names)}"
     return [Finding(ERROR, table.path, found, expected, to_do, _commands(lake, table, names, dates, schema))]
 
 
@@ -147,9 +147,9 @@ def _of_table(
                 ERROR,
                 table.path,
                 f"its last version is {latest}; later ones are gone",
-                f"what others remember: {_remembered(lost)}",
-                f"The last commits of its log are lost. {mending.FROM_BACKUP} Without a backup, make again what they "
-                f"held.{_price(table)}",
+                f"the versions that readers remember: {_remembered(lost)}",
+                f"The last commits of its log are lost. {mending.FROM_BACKUP} Without a backup, make their rows "
+                f"again.{_price(table)}",
                 _commands(lake, table, names, dates, schema),
             )
         ]
@@ -172,9 +172,9 @@ def _of_table(
         Finding(
             ERROR,
             table.path,
-            "it has lost versions and was written to since, so that their numbers stand for other rows now",
-            f"what others were made of: {_remembered(stale)}",
-            f"Make again what it held, and what was made of that.{_price(table)}",
+            "it has lost versions and was written to since, so that new versions have their numbers",
+            f"the versions that readers were made from: {_remembered(stale)}",
+            f"Make the lost rows again, and the tables made from them.{_price(table)}",
             _commands(lake, table, stale, dates, schema),
         )
     ]
@@ -221,8 +221,8 @@ def lost_rows(lake: Lake, counted: pl.DataFrame, dates: Dates) -> list[Finding]:
                     ERROR,
                     table.path,
                     f"{stored:,} rows on {in_words(fewer['date'])}",
-                    f"at least {expected:,}, as many as stood there when their capture was checked",
-                    f"Rows of raw are lost. {mending.FROM_BACKUP} Without a backup, take them again from the shop. "
+                    f"at least {expected:,}, the number when their capture was checked",
+                    f"Rows of raw are lost. {mending.FROM_BACKUP} Without a backup, capture them again from the shop. "
                     f"{mending.OVERWRITTEN}",
                     mending.remake(table, dates),
                 )

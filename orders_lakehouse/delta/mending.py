@@ -14,7 +14,7 @@ from orders_lakehouse.tables import CALENDAR, CHECK_RESULTS, DIMENSIONS, KEY_DAT
 
 Dates = tuple[date, date]
 FROM_BACKUP = "Put the files back from a backup, or from the versions of the bucket."
-OVERWRITTEN = "What the shop has overwritten since is lost then."
+OVERWRITTEN = "Versions that the shop has overwritten since are then lost."
 _MEMBERS = tuple(table.name for table in DIMENSIONS)
 
 

@@ -185,11 +185,11 @@ def _keys(session: "Session") -> dict[str, str]:
         credentials = session.get_credentials()
         keys = credentials.get_frozen_credentials() if credentials else None
     except (NoConnectionError, HTTPClientError) as error:
-        raise StorageUnavailableError(f"nobody answers who gives credentials for S3: {error}") from error
+        raise StorageUnavailableError(f"the provider of credentials for S3 does not answer: {error}") from error
     except (BotoCoreError, ClientError, OSError) as error:
         raise LakeError(
             f"the credentials for S3 cannot be used: {error}. Expected a profile (AWS_PROFILE), keys "
-            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or a role that may be assumed."
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or a role that can be assumed."
         ) from error
     if keys is None:
         raise LakeError(

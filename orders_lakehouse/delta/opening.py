@@ -46,8 +46,8 @@ def open_checked(
     if stored.timezone != expected.timezone:
         raise LakeError(
             f"{table.path} was made with 'timezone={stored.timezone}', the setting is 'timezone={expected.timezone}'. "
-            f"Dates in the lake do not move: set LAKEHOUSE_TIMEZONE back, or point LAKE_URL at an empty place and "
-            "backfill."
+            "Stored dates cannot change their time zone: set LAKEHOUSE_TIMEZONE back, or set LAKE_URL to an empty "
+            "place and backfill."
         )
     if None not in (stored.start, expected.start) and stored.start != expected.start:
         raise LakeError(
@@ -116,7 +116,7 @@ def migrate_table(location: str, table: Table, expected: TableProperties) -> Mig
         migration = migrate(handle, table, expected.starting_as(stored))
     except CommitFailedError as error:
         raise StorageUnavailableError(
-            f"{table.path} was written while it was migrated: {error}. Stop what else is at work, then migrate again."
+            f"{table.path} was written while it was migrated: {error}. Stop all other programs, then migrate again."
         ) from error
     table_cache.share(location, handle)
     return migration

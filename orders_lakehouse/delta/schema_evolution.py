@@ -103,12 +103,12 @@ def require_types(handle: DeltaTable, table: Table) -> None:
     differences = "; ".join(f"{name}: expected {table.schema[name]}, found {stored[name]}" for name in changed)
     if any(not _can_follow(stored[name], table.schema[name]) for name in changed):
         raise LakeError(
-            f"{before} version {version}, and it does not fit that: {differences}. Point LAKE_URL at an empty place "
-            "and backfill, or go back to the program that wrote it."
+            f"{before} version {version}, and the types cannot be converted: {differences}. Set LAKE_URL to an empty "
+            "place and backfill, or go back to the program that wrote it."
         )
     raise LakeError(
-        f"{before} version {version}: {differences}. Nothing was read or written. Run `lakehouse migrate` once, with "
-        "nothing else at work; it says what to run afterwards."
+        f"{before} version {version}: {differences}. Nothing was read or written. Run `lakehouse migrate` once, while "
+        "no other program works; it says what to run afterwards."
     )
 
 

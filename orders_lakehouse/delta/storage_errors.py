@@ -42,7 +42,7 @@ _DATA = re.compile(r"(?i)parquet|snappy|requested range|range\.end|object at loc
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _ELSEWHERE = {"AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException"}
-_FULL = {28: "is full", 122: "is beyond its quota", 27: "takes no file of this size (see ulimit -f)"}
+_FULL = {28: "is full", 122: "is beyond its quota", 27: "accepts no file of this size (see ulimit -f)"}
 _DENIED = {1, 13, 30}
 
 
@@ -131,8 +131,8 @@ def _lasting(text: str, location: str) -> str | None:
         return f"KMS refuses to encrypt or decrypt {table} in bucket {bucket}: {code} {message}".rstrip()
     if _TLS.search(text):
         return (
-            f"no encrypted connection to the storage of {table}: {_end(text)}. Expected a valid certificate; an "
-            "endpoint that has none is named with http:// in AWS_ENDPOINT_URL."
+            f"no encrypted connection to the storage of {table}: {_end(text)}. Expected a valid certificate; for an "
+            "endpoint without encryption, set AWS_ENDPOINT_URL with http://."
         )
     return None
 
@@ -142,11 +142,11 @@ def _passing(text: str, location: str) -> str | None:
     table, bucket = table_at(location), object_store.bucket_of(location)
     if code in _EXPIRED:
         return (
-            f"the credentials for S3 have expired: {object_store.identity()}. Those of a role are renewed by the next "
-            "try; others are for you to renew."
+            f"the credentials for S3 have expired: {object_store.identity()}. The next try renews those of a role; "
+            "renew others yourself."
         )
     if status.startswith("5") or status == "429" or code == "RequestTimeout":
-        return f"S3 does not serve {table} in bucket {bucket} at the moment: {status} {code} {message}".rstrip()
+        return f"S3 is unavailable for {table} in bucket {bucket} at the moment: {status} {code} {message}".rstrip()
     if _NETWORK.search(text):
         return f"the connection to the storage of {table} ({_host(text) or bucket}) failed: {_end(text)}"
     return None
@@ -169,8 +169,8 @@ def _refusal(text: str, location: str) -> str:
     message = f" ({_first(_MESSAGE, text)})" if _MESSAGE.search(text) else ""
     return (
         f"S3 does not let {object_store.identity()} {action} {table_at(location)} in bucket {bucket}, prefix "
-        f"{prefix or '/'}: 403 {_first(_CODE, text)}{message} for {verb} {key}. What is missing is probably {lacking}; "
-        "with a KMS key, kms:GenerateDataKey and kms:Decrypt, too. docs/s3.md has the policy that is needed."
+        f"{prefix or '/'}: 403 {_first(_CODE, text)}{message} for {verb} {key}. The missing right is probably "
+        f"{lacking}; with a KMS key, kms:GenerateDataKey and kms:Decrypt, too. docs/s3.md has the complete policy."
     )
 
 
@@ -182,8 +182,8 @@ def _of_disk(text: str, locations: Locations) -> ExpectedError | None:
     location = next(iter(locations()), "")
     if number in _FULL:
         return LakeError(
-            f"{_root(location)} {_FULL[number]}: no room to write {table_at(location)} ({_room(location)}). Nothing of "
-            "the commit stands; make room, then run the same dates again."
+            f"{_root(location)} {_FULL[number]}: no room to write {table_at(location)} ({_room(location)}). Nothing "
+            "was committed; make room, then run the same dates again."
         )
     return LakeError(
         f"{location} cannot be used by user {os.geteuid()}: {os.strerror(number)} ({_end(text)}). Expected a directory "

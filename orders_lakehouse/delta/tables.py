@@ -137,7 +137,7 @@ class Lake:
         newest = files_of(self.open(table), table)["date"].max()
         latest = newest if isinstance(newest, date) else default
         if latest is None:
-            raise LakeError(f"{table.path} is empty; materialize it for a date that has orders first")
+            raise LakeError(f"{table.path} is empty; first materialize it for a date that has orders")
         return latest
 
     def insert_new(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> int:

@@ -68,6 +68,6 @@ def finding_of_room(disk: Disk, largest: int) -> Finding | None:
         f"disk of {disk.path}",
         disk.in_words,
         f"at least {enough / _GB:,.1f} GB: a tenth of the disk, 10 GB at most, and room for the largest table twice",
-        "Make room. These remove what no version of a table and no run needs any more:",
+        "Make room. These commands remove files that no version of a table and no run needs any more:",
         ["lakehouse maintain", "lakehouse prune"],
     )

@@ -40,7 +40,7 @@ def finding_of_skew(what: str, skew: timedelta, means: str, limit: timedelta | N
         what,
         f"its clock is {in_words(skew)} {side} this machine's",
         f"at most {in_words(_USUAL)}",
-        f"{means} Set the clock that is wrong, on its machine:",
+        f"{means} Set the wrong clock, on its machine:",
         ["timedatectl set-ntp true"],
     )
 

@@ -204,11 +204,11 @@ def _unreachable(error: Exception, database: Database, url: str) -> ExpectedErro
         return DatabaseError(f"{where} refuses the connection: {message}. Correct {VARIABLE[database]}.")
     if _FULL.search(text):
         return DatabaseUnavailableError(
-            f"{where} has no connection to spare: {message}. Let others connect less, or raise the limit of the role, "
+            f"{where} has no free connection: {message}. Close other connections, or raise the limit of the role, "
             "the database (CONNECTION LIMIT) or the server (max_connections)."
         )
     if _NOT_NOW.search(text):
-        return DatabaseUnavailableError(f"{where} lets nobody in at the moment: {message}")
+        return DatabaseUnavailableError(f"{where} accepts no connection at the moment: {message}")
     return DatabaseUnavailableError(
         f"{where} cannot be reached: {message}. Is it running, and is {VARIABLE[database]} right?"
     )
@@ -227,7 +227,7 @@ def _failed(error: "Error", database: Database, url: str) -> ExpectedError:
     if _TRANSIENT.match(state) if state is not None else isinstance(error, OperationalError):
         gone = state is None or state.startswith(("08", "57P"))
         return DatabaseUnavailableError(
-            f"{_where(database, url)} {'went away' if gone else 'is in trouble'}: {message}"
+            f"{_where(database, url)} {'closed the connection' if gone else 'failed for the moment'}: {message}"
         )
     return DatabaseError(f"{_where(database, url)} refuses a statement: {message}")
 
@@ -275,12 +275,12 @@ def _too_slow(database: Database, message: str) -> DatabaseError:
 def _locked(database: Database, message: str = "") -> DatabaseUnavailableError:
     holders = _lock_holders(database)
     return DatabaseUnavailableError(
-        f"the {database} database has a lock that did not come free in {LOCK_SECONDS} s"
+        f"the {database} database has a lock that was not released within {LOCK_SECONDS} s"
         + (f" ({message})" if message else "")
         + (
             f": {'; '.join(holders)}. Let that session end, or end it with pg_terminate_backend(pid), and run again."
             if holders
-            else "; nobody holds one any more. Run again."
+            else "; no session holds it any more. Run again."
         )
     )
 
@@ -321,7 +321,7 @@ def _lock_holders(database: Database) -> list[str]:
 
 def _unreadable(database: Database) -> DatabaseError:
     return DatabaseError(
-        f"{VARIABLE[database]} is no URL that Postgres understands; expected "
+        f"{VARIABLE[database]} is not a URL that Postgres understands; expected "
         "postgresql://user:password@host:port/database. In a password, write @ as %40, : as %3A, / as %2F, ? as %3F, "
         "# as %23 and % as %25."
     )

@@ -172,7 +172,9 @@ def _prepare_data(home: Path, user: ServerUser) -> Path:
         stays = not user.is_other or server_process(data) is not None or can_enter(user, data)
         return data if stays else _move_elsewhere(home, data, user)
     if data.exists() and any(data.iterdir()):
-        raise DatabaseError(f"{data} holds no data of Postgres; expected none or an empty folder. Move it away.")
+        raise DatabaseError(
+            f"{data} holds other files than Postgres's; expected an empty folder or none. Move it away."
+        )
     if user.is_other and not can_enter(user, home):
         data = make_place(home, user) / "data"
     # The folder is renamed once it is complete, so that a killed initdb leaves nothing that looks like data.
@@ -268,7 +270,7 @@ def _wait_until_started(url: str, data: Path) -> None:
         except dbapi.OperationalError as error:
             if time.monotonic() > until:
                 raise DatabaseUnavailableError(
-                    f"the embedded Postgres in {data} does not let anybody in after {START_SECONDS} s: "
+                    f"the embedded Postgres in {data} accepts no connection after {START_SECONDS} s: "
                     f"{str(error).strip().splitlines()[-1]}. Its log is {data / 'log'}"
                 ) from error
             time.sleep(0.1)

@@ -54,7 +54,7 @@ def wait_until_gone(data: Path) -> None:
             return
         if time.monotonic() > until:
             raise DatabaseUnavailableError(
-                f"the embedded Postgres in {data} was killed, and processes of it still work after {START_SECONDS} s: "
+                f"the embedded Postgres in {data} was killed, and its processes still run after {START_SECONDS} s: "
                 f"{', '.join(map(str, sessions))}. End them, then run again."
             )
         time.sleep(0.1)

@@ -36,8 +36,8 @@ def made_user() -> ServerUser:
         useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if useradd is None:
             raise DatabaseError(
-                f"Postgres does not run as root, and there is no useradd: make the user {SERVER_USER}, or run as "
-                "another user"
+                f"Postgres does not run as root, and the program useradd is missing: make the user {SERVER_USER}, or "
+                "run as another user"
             ) from None
         command = [useradd, "--user-group", "--no-create-home", "--shell", "/bin/false", SERVER_USER]
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (the system's own program)
@@ -59,8 +59,8 @@ def user_with(uid: int) -> ServerUser:
         return user_of_entry(pwd.getpwuid(uid))
     except KeyError:
         raise DatabaseError(
-            f"Postgres runs for users that have a name, and this machine knows none of user {uid}; add the user to "
-            "/etc/passwd, or set SHOP_DATABASE_URL and WAREHOUSE_DATABASE_URL"
+            f"user {uid} has no name on this machine, and Postgres needs one; add the user to /etc/passwd, or set "
+            "SHOP_DATABASE_URL and WAREHOUSE_DATABASE_URL"
         ) from None
 
 

@@ -71,7 +71,7 @@ def selected(select: str, exclude: str, selector: str, project: Any, manifest_js
         ValueError: The selection has another form.
     """
     if selector:
-        raise ValueError(f"dbt's selector {selector!r} is not known here; expected select and exclude")
+        raise ValueError(f"dbt's selector {selector!r} is not supported here; expected select and exclude")
     nodes = manifest_json["nodes"]
     chosen = set(nodes) if select == "fqn:*" else _tagged(nodes, select)
     return chosen - _tagged(nodes, exclude) if exclude else chosen
@@ -80,7 +80,7 @@ def selected(select: str, exclude: str, selector: str, project: Any, manifest_js
 def _tagged(nodes: Mapping[str, Any], criterion: str) -> Set[str]:
     match = re.fullmatch(r"tag:(\w+)", criterion)
     if match is None:
-        raise ValueError(f"dbt's criterion {criterion!r} is not known here; expected tag: and one tag")
+        raise ValueError(f"dbt's criterion {criterion!r} is not supported here; expected tag: and one tag")
     models = {name for name, node in nodes.items() if node["resource_type"] == "model" and match[1] in node["tags"]}
     tests = {
         name

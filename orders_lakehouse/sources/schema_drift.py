@@ -122,8 +122,8 @@ def _how_to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
     contract = f"{table.model.__name__} ({declared_at(table.model)})"
     if raw_column != column:
         return (
-            f"captured as {raw_column}, because {table.path} cannot hold it under its own name; to use it, offer it in "
-            f"a view under another one, and add that to {contract}"
+            f"captured as {raw_column}, because {table.path} cannot hold it under its own name; to use it, rename it "
+            f"in a view, and add the new name to {contract}"
         )
     dtype = raw_type(type_)
     annotation = "Instant" if isinstance(dtype, pl.Datetime) else f"pl.{dtype}"
@@ -135,7 +135,7 @@ def _how_to_use(table: Table, column: str, type_: str, raw_column: str) -> str:
 
 def _how_to_accept_type(table: Table, column: str) -> str:
     return (
-        f"captured, and what does not fit the cleansed table goes to quarantine; to accept it, raise the version of "
+        f"captured, and values that do not fit the cleansed table go to quarantine; to accept it, raise the version of "
         f"{table.model.__name__} ({declared_at(table.model, column)})"
     )
 

@@ -10,7 +10,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.warehouse.copies import COPIES, lake_schema
 from orders_lakehouse.warehouse.ownership import LOADED
 
-_MEANS = "Since when a copy holds a version is told by its clock: a version that was lost may go unnoticed."
+_MEANS = "Its clock dates the versions that copies hold, so a lost version may go unnoticed."
 
 
 def examine_warehouse() -> Examination:
@@ -27,7 +27,7 @@ def examine_warehouse() -> Examination:
             "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') "
             f"AND relnamespace = to_regnamespace('{settings().marts_schema}')",
         )
-    clock = "its clock is right" if skew is None else "its clock is another one"
+    clock = "its clock is right" if skew is None else "its clock differs"
     return Examination(f"it answers, with {marts} tables in {settings().marts_schema}, {clock}", [skew] if skew else [])
 
 

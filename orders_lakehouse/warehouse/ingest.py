@@ -66,6 +66,6 @@ def _explained(character: str, rows: pl.DataFrame, key: Sequence[str], target: s
         where = f"the row {KEY_SEPARATOR.join(str(row[name][0]) for name in key)}: its column {column}"
     return (
         f"{target} of the warehouse, whose encoding is {encoding}, cannot hold {where} has {named}. Expected "
-        f"characters of {encoding} alone. Make a database with ENCODING 'UTF8', let WAREHOUSE_DATABASE_URL name it, "
-        "and backfill; or correct the value in the shop and run its date."
+        f"only characters of {encoding}. Make a database with ENCODING 'UTF8', name it in WAREHOUSE_DATABASE_URL, and "
+        "backfill; or correct the value in the shop and run its date."
     )

@@ -58,8 +58,7 @@ def manifest() -> Manifest:
         parsed: Manifest = json.loads(path.read_text())
     except FileNotFoundError:
         raise ManifestError(
-            f"found no {path.relative_to(DBT_PROJECT.parent)}; expected what dbt has parsed of the project: run `make "
-            "install`"
+            f"found no {path.relative_to(DBT_PROJECT.parent)}; expected the manifest of `dbt parse`: run `make install`"
         ) from None
     return parsed
 
@@ -159,7 +158,7 @@ def demands(parsed: Manifest, node_id: str) -> dict[str | None, dict[str, str]]:
             words = (_OF_COLUMN if column else _OF_MODEL)[name]
         except KeyError:
             raise NotImplementedError(
-                f"the test {name!r} of {node_of(parsed, node_id)['name']} has no words; add them in {__name__}"
+                f"the test {name!r} of {node_of(parsed, node_id)['name']} has no description; add one in {__name__}"
             ) from None
         given = test["config"]["where"]
         where = "" if given is None else " (on the dates of a run)" if given == _RUN_DATES else f" (where `{given}`)"

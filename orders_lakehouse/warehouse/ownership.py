@@ -128,8 +128,9 @@ def require_no_dependents(cursor: "Cursor", schema: str, name: str) -> None:
     dependents = _dependents(cursor, f"{schema}.{name}")
     if dependents:
         raise DatabaseError(
-            f"{schema}.{name} has to be made anew, because it has other columns now, and {', '.join(dependents)} of "
-            "others depends on it. Nothing was changed: drop what depends on it, run again, and make it again."
+            f"{schema}.{name} has to be created again, because its columns have changed, and {', '.join(dependents)} "
+            "of others depends on it. Nothing was changed: drop the dependent objects, run again, and create them "
+            "again."
         )
 
 
@@ -187,8 +188,8 @@ def _refusal(others: Sequence[_Object], *, is_first: bool) -> DatabaseError:
     restored = (
         ""
         if is_first
-        else " If they are ours all the same, restored from a dump for example, drop the table "
-        f"{lake_schema()}.{OWNED}: what the lakehouse made is then recognised once more."
+        else " If the lakehouse made them and they were restored from a dump, for example, drop the table "
+        f"{lake_schema()}.{OWNED}: the lakehouse then recognises its objects again."
     )
     return DatabaseError(
         f"the warehouse has tables or views that the lakehouse did not make, under names that it uses: "

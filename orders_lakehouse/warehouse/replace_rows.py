@@ -93,7 +93,7 @@ def replace_changed(
         keys.append(_ingest(cursor, new, copy))
         copied += new.height
         if _rows_by_date(cursor, copy, chunk) != dict(rows.group_by(copy.partition).len().iter_rows()):
-            log.warning("Somebody has added or removed rows of %s.%s: loading it whole", lake_schema(), copy.name)
+            log.warning("Another program has changed rows of %s.%s: loading it whole", lake_schema(), copy.name)
             return None
     return Copied(copied, keys)
 
@@ -127,7 +127,7 @@ def _old_rows(then: Frame, copy: Copy) -> pl.DataFrame | None:
         return _as_copied(then, copy)
     except (FileNotFoundError, LakeError) as error:
         # Another program has vacuumed the table. If the present version cannot be read either, reading it raises.
-        log.warning("%s cannot be read as it was, copying whole dates: %s", copy.table.path, error)
+        log.warning("The old version of %s cannot be read, copying whole dates: %s", copy.table.path, error)
         return None
 
 

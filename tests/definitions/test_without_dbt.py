@@ -47,5 +47,5 @@ def test_tag_selects_as_in_dbt() -> None:
     ],
 )
 def test_selection_other_than_one_tag_is_refused(select: str, exclude: str, selector: str) -> None:
-    with pytest.raises(ValueError, match="is not known here"):
+    with pytest.raises(ValueError, match="is not supported here"):
         selected(select, exclude, selector, None, manifest())

@@ -201,7 +201,7 @@ def _require_within(files: Sequence[_File], table: Table, dates: tuple[date, dat
     outside = sorted({str(file.date) for file in files if file.date is None or not dates[0] <= file.date <= dates[1]})
     if outside:
         raise LakeError(
-            f"found rows for {table.path} of {', '.join(outside[:5])}, expected none but of {dates[0]} to {dates[1]}; "
+            f"found rows for {table.path} of {', '.join(outside[:5])}, expected only rows of {dates[0]} to {dates[1]}; "
             "nothing was committed"
         )
 

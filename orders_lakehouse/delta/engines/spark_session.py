@@ -125,7 +125,7 @@ def _failures() -> tuple[type[Exception], ...]:
         from pyspark.errors import PySparkException
     except ImportError as error:
         raise ClusterError(
-            f"the client of Spark is not installed ({error}); expected the extra of this name: "
+            f"the client of Spark is not installed ({error}); expected the extra `spark`: "
             "pip install 'orders-lakehouse[spark]'"
         ) from error
     try:
@@ -143,7 +143,7 @@ def _explanation(text: str) -> ExpectedError | None:
     if _NO_ENDPOINT.search(text):
         forget()
         return ClusterUnavailableError(
-            f"nobody answers at {endpoint}, expected a Spark Connect endpoint there ({brief}). Is it running, and does "
+            f"no server answers at {endpoint}; expected a Spark Connect endpoint ({brief}). Is it running, and does "
             "SPARK_REMOTE name it?"
         )
     if _BUSY.search(text):
@@ -160,7 +160,7 @@ def _explanation(text: str) -> ExpectedError | None:
         )
     if _UNSUPPORTED.search(text):
         return ClusterError(
-            f"the cluster at {endpoint} does not support what is asked ({brief}). Nothing was committed; "
+            f"the cluster at {endpoint} does not support an operation ({brief}). Nothing was committed; "
             "LAKEHOUSE_ENGINE=polars derives the same dates on one machine."
         )
     return None

@@ -109,8 +109,8 @@ def _has_clock(columns: Mapping[str, Column]) -> bool:
 
 def _without_clock(table: Table) -> str:
     return (
-        f"the shop has no table {SCHEMA}.{table.name} with an updated_at of type timestamptz, by which it is followed; "
-        f"a capture of {table.path} says what it has"
+        f"the shop has no table {SCHEMA}.{table.name} with a change clock; expected a column updated_at of type "
+        f"timestamptz. A capture of {table.path} says what it found"
     )
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # Number of rows up to which a table is read fast enough without an index.
 _MANY_ROWS = 20_000
 _MEANS = (
-    "A capture goes by the shop's clock, and which dates there are by this machine's, so that instants of the two do "
-    f"not compare; from {AHEAD_HOURS} hours on, the shop's day is no date here yet, and its changes wait."
+    "The shop's clock dates a capture, and this machine's clock decides which dates exist, so the two must agree. If "
+    f"the shop is {AHEAD_HOURS} hours ahead, its day is no date here yet, and its changes wait."
 )
 
 
@@ -45,13 +45,13 @@ def examine_shop() -> Examination:
                     slow = _finding_of_index(cursor, table)
             except DatabaseError as error:
                 expected = "a table, or a view, with the columns of its contract that this user may read"
-                to_do = "As it says; docs/source.md has the script that makes the user."
+                to_do = "Follow the message; docs/source.md has the script that makes the user."
                 findings.append(Finding(ERROR, f"{SCHEMA}.{table.name}", str(error), expected, to_do))
                 continue
             findings += [slow] if slow else []
     readable = len(tables) - sum(finding.severity == ERROR for finding in findings)
     summary = f"it answers, {readable} of {len(tables)} tables can be read"
-    clock = "its clock is right" if skew is None else "its clock is another one"
+    clock = "its clock is right" if skew is None else "its clock differs"
     return Examination(f"{summary}, {clock}", [*findings, *([skew] if skew else [])])
 
 
@@ -66,8 +66,8 @@ def _finding_of_index(cursor: "Cursor", table: Table) -> Finding | None:
         WARNING,
         f"{SCHEMA}.{table.name}",
         f"{read:,} rows were read to find its newest change",
-        "an index on updated_at, or on what a view makes it of, which has the answer",
-        "Looks at it are spaced out, so that its changes come late. docs/source.md says where the index of a view "
-        "belongs; that of a table, in the shop:",
+        "an index on updated_at, or on the column from which a view makes it",
+        "The sensor reads the table less often, so its changes come late. docs/source.md says where the index of a "
+        "view belongs. The index of a table, in the shop:",
         [f"CREATE INDEX CONCURRENTLY ON {SCHEMA}.{table.name} (updated_at)"],
     )

@@ -154,7 +154,7 @@ def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> Non
     if missing:
         raise DatabaseError(
             f"{SCHEMA}.{table.name} has {missing:,} rows without updated_at, which no window would find. Expected the "
-            "time of the last change on every row; offer one in the view, such as coalesce(updated_at, created_at)."
+            "time of the last change on every row; add one in the view, such as coalesce(updated_at, created_at)."
         )
 
 
@@ -233,8 +233,8 @@ def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool)
         expressions.append(f'{_sent(value, kind, in_bytes=in_bytes)} AS "{name}"')
     if problems:
         raise DatabaseError(
-            f"{SCHEMA}.{table.name} does not have the shape that {table.path} needs: {'; '.join(problems)}. "
-            "Change the source, offer a view of that name with these columns, or change the contract and raise its "
+            f"{SCHEMA}.{table.name} does not have the columns that {table.path} needs: {'; '.join(problems)}. "
+            "Change the source, make a view of that name with these columns, or change the contract and raise its "
             "version."
         )
     expressions += [

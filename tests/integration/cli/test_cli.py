@@ -89,7 +89,7 @@ def test_without_urls_the_embedded_server_starts_and_stops(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"LAKEHOUSE_TIMEZONE": "Mars"}, "'Mars' is no IANA time zone"),
+        ({"LAKEHOUSE_TIMEZONE": "Mars"}, "'Mars' is not an IANA time zone"),
         ({"LAKEHOUSE_STRAT_DATE": "2017-01-01"}, "unknown setting LAKEHOUSE_STRAT_DATE"),
         ({"LAKEHOUSE_START_DATE": "yesterday"}, "LAKEHOUSE_START_DATE"),
         ({"SHOP_DATABASE_URL": f"mysql://root:{SECRET}@shop/shop"}, "not a Postgres URL"),

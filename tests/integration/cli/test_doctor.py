@@ -86,7 +86,7 @@ def test_losses_are_reported_and_repaired_by_the_named_commands(lakehouse: Lakeh
     assert (status, set(told), found["errors"]) == (1, {"raw/orders", "cleansed/orders"}, 2)
     assert told["cleansed/orders"]["found"] == f"{lost.relative_to(cleansed)} is missing"
     assert told["raw/orders"]["found"] == "its last version is 1; later ones are gone"
-    assert re.match("what others remember: version 2 by cleansed/", told["raw/orders"]["expected"])
+    assert re.match("the versions that readers remember: version 2 by cleansed/", told["raw/orders"]["expected"])
     commands = [line for finding in told.values() for line in finding["commands"]]
     assert all(line in output for line in commands)
     # What both findings ask for is done once, the last time.

@@ -183,7 +183,7 @@ def test_tables_made_of_lost_commits_are_reported(lake: Lake) -> None:
     (found,) = remembered(lake)
     assert (found.severity, found.what) == ("error", "raw/orders")
     assert found.found == "its last version is 3; later ones are gone"
-    assert found.expected.startswith("what others remember: version 4 by curated/daily_sales at ")
+    assert found.expected.startswith("the versions that readers remember: version 4 by curated/daily_sales at ")
 
 
 def test_reused_versions_are_reported_until_tables_are_rebuilt(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

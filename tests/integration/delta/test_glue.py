@@ -192,7 +192,7 @@ def test_foreign_table_of_the_same_name_is_left_alone(lake: Lake, glue: Any, dat
 
 
 def test_lake_on_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=rf"the lake lies in {tmp_path}; .*Set LAKE_URL to s3://bucket/prefix"):
+    with pytest.raises(CatalogError, match=rf"the lake is in {tmp_path}; .*Set LAKE_URL to s3://bucket/prefix"):
         register(Lake(str(tmp_path), "UTC"), "orders")
 
 
@@ -222,8 +222,13 @@ def test_missing_database_is_named_with_its_create_command(lake: Lake) -> None:
         ),
         ("AccessDeniedException", 400, CatalogError, r"no grant\. Expected the rights glue:GetTable, glue:CreateTable"),
         ("UnrecognizedClientException", 400, CatalogError, r"AWS does not accept the credentials \(Unrecogn"),
-        ("ExpiredTokenException", 400, CatalogUnavailableError, r"does not serve orders at the moment: ExpiredToken"),
-        ("ConcurrentModificationException", 400, CatalogUnavailableError, r"does not serve orders at the moment"),
+        (
+            "ExpiredTokenException",
+            400,
+            CatalogUnavailableError,
+            r"is unavailable for orders at the moment: ExpiredToken",
+        ),
+        ("ConcurrentModificationException", 400, CatalogUnavailableError, r"is unavailable for orders at the moment"),
         ("InternalServiceException", 500, CatalogUnavailableError, r"InternalServiceException no grant"),
     ],
 )
@@ -291,7 +296,7 @@ def test_job_registers_and_says_how_many(
         assert {name: value.value for name, value in output.step_output_data.metadata.items()} == {outcome: 1}
     assert found(glue, database)["Name"] == "curated_daily_sales"
     (failed,) = [event for event in job(Lake(str(tmp_path), "UTC")).all_events if event.is_step_failure]
-    assert "AWS Glue registers tables in S3 alone" in str(failed.step_failure_data.user_failure_data)
+    assert "AWS Glue registers only tables in S3" in str(failed.step_failure_data.user_failure_data)
 
 
 # Athena's types of columns, and of those of partitions the only one there is.

@@ -168,8 +168,8 @@ def test_backfill_announces_the_memory_of_a_date(lake: Lake, tmp_path: Path, mon
     told = out.getvalue().splitlines()
     (number,) = [number for number, said in enumerate(told) if "LAKEHOUSE_MEMORY_GB" in said]
     assert (
-        "2020-03-02 has 3 rows of raw/orders: to derive cleansed/orders of them takes about 3.7 GB, and "
-        "LAKEHOUSE_MEMORY_GB allows 1.0. A date is not divided: the run goes on, and takes it."
+        "2020-03-02 has 3 rows of raw/orders: to derive cleansed/orders from them takes about 3.7 GB, and "
+        "LAKEHOUSE_MEMORY_GB allows 1.0. A date is not divided, so the run goes on and takes this memory."
     ) in told[number]
     assert "LAKEHOUSE_MEMORY_GB=4" in told[number]
     assert told[number + 1].split()[0] == "cleansed/orders"
@@ -181,7 +181,7 @@ def test_largest_of_several_dates_is_named(lake: Lake, monkeypatch: pytest.Monke
     found = [Batch((day, day), counted) for day, counted in ((DAY, 500_000), (NEXT, 2_000_000))]
     said = batches.memory_warning(lake, ORDERS, RAW_ORDERS, found)
     assert said is not None
-    assert said.startswith(f"{NEXT} has 1 rows of raw/orders: to derive cleansed/orders of them takes about 2.1 GB")
+    assert said.startswith(f"{NEXT} has 1 rows of raw/orders: to derive cleansed/orders from them takes about 2.1 GB")
     assert "1 other dates need more than that, too." in said
     assert batches.memory_warning(lake, ORDERS, RAW_ORDERS, [Batch((DAY, NEXT), 300_000)]) is None
 

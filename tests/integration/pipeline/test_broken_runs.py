@@ -98,12 +98,12 @@ def refused(
         (
             "misshapen",
             [
-                "shop.orders does not have the shape that raw/orders needs",
+                "shop.orders does not have the columns that raw/orders needs",
                 "column status: expected text",
                 "found no such column",
                 "column ordered_at: expected timestamptz",
                 "found timestamp without time zone",
-                "shop.payments does not have the shape that raw/payments needs",
+                "shop.payments does not have the columns that raw/payments needs",
                 "column amount: expected numeric or an integer type, found double precision",
             ],
         ),

@@ -285,7 +285,7 @@ def test_statement_timeout_is_named_as_such(
 
 def test_unreadable_url_is_refused_before_dbt_connects(by_loader: Callable[..., str]) -> None:
     assert by_loader("postgresql://loader:p@ss/w@h/d").startswith("DatabaseError: WAREHOUSE_DATABASE_URL is no URL")
-    with pytest.raises(DatabaseError, match="no URL that Postgres understands"):
+    with pytest.raises(DatabaseError, match="not a URL that Postgres understands"):
         warehouse_for_dbt()
 
 

@@ -284,7 +284,7 @@ def test_long_reader_of_the_warehouse_is_named(
     assert not result.success
     assert list(retried(result)) == [step]
     (failure,) = failures(result)
-    assert "did not come free" in failure
+    assert "was not released within" in failure
     assert f"{relation} has AccessExclusiveLock since" in failure
     assert "application migration" in failure
     if step != "facts":

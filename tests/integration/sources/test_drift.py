@@ -287,7 +287,7 @@ class TestBreaks:
 
         assert not result.success
         (failure,) = failures(result)
-        assert failure.startswith("raw__payments: shop.payments does not have the shape that raw/payments needs")
+        assert failure.startswith("raw__payments: shop.payments does not have the columns that raw/payments needs")
         assert "column amount: expected numeric or an integer type, found no such column" in failure
         with open(payments.__file__) as lines:
             line = next(number for number, text in enumerate(lines, 1) if text.startswith("    amount:"))

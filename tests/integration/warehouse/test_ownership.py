@@ -284,7 +284,7 @@ def test_copy_to_be_recreated_is_not_taken_from_under_a_view(complete: Lakehouse
     _run(complete.warehouse_url, f"{VIEWS}; ALTER TABLE lake.orders ADD COLUMN of_before text")
     before = complete.warehouse_rows(OBJECTS)
     told = "\n".join(failures(complete.run(*DATES, select=WAREHOUSE)))
-    assert "lake.orders has to be made anew" in told
+    assert "lake.orders has to be created again" in told
     assert "analyst.copied, analyst.staged of others depends on it" in told
     assert complete.warehouse_rows(OBJECTS) == before
     _run(complete.warehouse_url, "DROP VIEW analyst.copied, analyst.staged")

@@ -216,7 +216,7 @@ def test_column_without_upstream_origin_is_refused(parsed: dict[str, Any]) -> No
 def test_test_that_has_no_words_is_refused(parsed: dict[str, Any]) -> None:
     test = next(node for node in parsed["nodes"].values() if node.get("attached_node") == FACT)
     test["test_metadata"]["name"] = "looks_nice"
-    with pytest.raises(NotImplementedError, match="'looks_nice' of fct_order_lines has no words"):
+    with pytest.raises(NotImplementedError, match="'looks_nice' of fct_order_lines has no description"):
         demands(parsed, FACT)
 
 

@@ -79,7 +79,7 @@ class TestADamagedTable:
             with pytest.raises(LakeError, match=f"raw/orders is damaged: its file .*{said}") as raised:
                 use()
             assert raw.rpartition("/")[2] in str(raised.value)
-            assert "Raw is the only memory" in str(raised.value)
+            assert "Only raw has versions" in str(raised.value)
             assert "If there is none, run `lakehouse recapture orders 2020-03-02`" in str(raised.value)
 
     @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ class TestADamagedTable:
         for use in (lambda: stored(plain), lambda: replace(plain, orders=3)):
             with pytest.raises(LakeError, match=f"curated/daily_sales is damaged: the file .*{2:020}.json") as raised:
                 use()
-            assert f"remove {plain.url}/{last}: the table is then as it was before" in str(raised.value)
+            assert f"remove {plain.url}/{last}: the table then has its state before" in str(raised.value)
 
         self.change(plain, last, None)
         assert stored(plain) == [1, 1]
@@ -157,7 +157,7 @@ def test_other_row_groups_of_a_damaged_file_are_read(tmp_path: Path) -> None:
     ("table", "said"),
     [
         (KEY_DATES, "run `lakehouse rebuild-key-dates`"),
-        (SOURCE_COLUMNS, "each capture notes the columns of its table anew"),
+        (SOURCE_COLUMNS, "each capture then records the present columns"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )

@@ -35,7 +35,7 @@ def test_limit_of_the_user_is_named_and_nothing_changes(tmp_path: Path) -> None:
     before, rows, version = files_in(lake), stored(lake), lake.find(DAILY_SALES).version()
     with files_no_larger_than(100), pytest.raises(LakeError) as raised:
         replace(lake, orders=2)
-    assert f"{lake.url} takes no file of this size (see ulimit -f): no room to write curated/daily_sales" in str(
+    assert f"{lake.url} accepts no file of this size (see ulimit -f): no room to write curated/daily_sales" in str(
         raised.value
     )
     # What was begun of a file is removed in the background, as a rule; no commit names it.

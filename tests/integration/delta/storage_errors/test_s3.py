@@ -76,7 +76,7 @@ FORBIDDEN = Trouble(status=403, code="AccessDenied", message="Access Denied")
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
-        (BUSY, r"does not serve curated/daily_sales in .*: 503 SlowDown Please reduce your request rate\."),
+        (BUSY, r"is unavailable for curated/daily_sales in .*: 503 SlowDown Please reduce your request rate\."),
         (SILENT, r"storage of curated/daily_sales \(127\.0\.0\.1:\d+\) failed: .*(timed out|sending request)"),
         (CLOSED, r"storage of curated/daily_sales \(127\.0\.0\.1:\d+\) failed: .*(connection|sending request)"),
     ],
@@ -216,5 +216,5 @@ def test_unreachable_endpoint_may_be_tried_again(lake: Lake, monkeypatch: pytest
 
 def test_endpoint_without_tls_error_names_the_setting(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"].replace("http://", "https://"))
-    with pytest.raises(LakeError, match=r"no encrypted connection .*http:// in AWS_ENDPOINT_URL"):
+    with pytest.raises(LakeError, match=r"no encrypted connection .*set AWS_ENDPOINT_URL with http://"):
         lake.open(DAILY_SALES)

@@ -166,7 +166,7 @@ class TestTables:
         assert lake.latest_date(DAILY_SALES, default=DAYS[9]) == DAYS[1]
 
     def test_empty_table_has_no_latest_date_but_a_default(self, lake: Lake) -> None:
-        with pytest.raises(LakeError, match="curated/daily_sales is empty; materialize it"):
+        with pytest.raises(LakeError, match="curated/daily_sales is empty; first materialize it"):
             lake.latest_date(DAILY_SALES)
         assert lake.latest_date(DAILY_SALES, default=FIRST) == FIRST
 

@@ -64,7 +64,7 @@ class TestOtherShapes:
         assert "shop.orders" in message
         assert "column ordered_at: expected timestamptz" in message
         assert "found no such column" in message
-        assert "offer a view" in message
+        assert "make a view" in message
 
     @pytest.mark.parametrize(
         ("table", "column", "dtype", "expected"),
@@ -93,7 +93,7 @@ class TestOtherShapes:
         with pytest.raises(DatabaseError) as raised:
             read(table, DAY)
         message = str(raised.value)
-        assert f"shop.{table.name} does not have the shape" in message
+        assert f"shop.{table.name} does not have the columns" in message
         assert f"column {column}: {expected}" in message
         found = {"timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}
         assert f"found {'ARRAY' if dtype.endswith('[]') else found.get(dtype, dtype)}" in message
