@@ -1,1 +1,1 @@
-"""The benchmark: how long the lakehouse takes, where the time goes, and what it needs. Not part of it."""
+"""The benchmark: the time, memory and space that the lakehouse takes. It is not part of the lakehouse."""

@@ -41,7 +41,7 @@ _LIBRARIES = (
 )
 
 
-# So often each of several sizes has its turn.
+# Number of turns for each of several sizes.
 _TURNS = 5
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -88,9 +88,9 @@ def bench(
 ) -> None:
     """Measure the year, one date on top of it, and the same dates again, unchanged.
 
-    Beside the year, its rivals: a bare script, and dlt with dbt. Of the first size besides: a shop with a Black Friday,
-    how fast the daemon follows, what thousands of empty dates cost, and what a changed date costs beside a history that
-    is ten times as long. Of several sizes besides: what some changed lines cost at each of them, in turns. The first
+    The year is compared with its rivals: a bare script, and dlt with dbt. The first size also has: a shop with a Black
+    Friday, the delay of the daemon, the cost of thousands of empty dates, and the cost of a changed date with a history
+    that is ten times as long. With several sizes, changed lines are measured at each of them, in turns. The first
     result for a shop and its dates is stored; later ones are compared with it.
     """
     given = os.environ.get("SHOP_DATABASE_URL")
@@ -117,7 +117,7 @@ def bench(
 
 
 def _dates(lakehouse: Bench, first: datetime | None, last: datetime | None) -> tuple[date, date]:
-    """First and last date of the works: those that are asked for, or the shop's."""
+    """Return the first and last date of the works: the given ones, or those of the shop."""
     start = first.date() if first else date.fromisoformat(lakehouse.settings["LAKEHOUSE_START_DATE"])
     end = last.date() if last else lakehouse.shop()[0]
     if not start < end:
@@ -161,7 +161,7 @@ def _measured(
     if rivals:
         result["rivals"] = {name: measured[name] for name in rivals}
     if times and not given:
-        # A shop that is given is read, and nothing else.
+        # A given shop is only read.
         click.echo("  following changes with the daemon ...")
         result["follow_seconds"] = follow(lakehouse.environment, runs)
         result["skewed"] = skewed(lakehouse, start, end - timedelta(days=1), runs, click.echo)
@@ -176,8 +176,8 @@ def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
 
     Args:
         result: What was measured.
-        folder: Of the stored results; its README shows them all.
-        save: Whether the result takes the place of the stored one.
+        folder: Folder of the stored results; its README shows them all.
+        save: Whether the result replaces the stored one.
     """
     stored = folder / f"{result['name']}.json"
     click.echo("\n" + markdown(result))
@@ -188,12 +188,12 @@ def publish(result: dict[str, Any], folder: Path, save: bool) -> None:
 
 
 def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
-    """Print what `in_turns` tells, and store it if nothing is stored or it is wanted.
+    """Print the result of `in_turns`, and store it if there is no stored result or `save` is set.
 
     Args:
-        turns: What was measured, with its date and its commit.
-        folder: Of the stored results; its README shows it, too.
-        save: Whether it takes the place of what is stored.
+        turns: The measurements, with their date and commit.
+        folder: Folder of the stored results; its README shows them, too.
+        save: Whether they replace the stored ones.
     """
     stored = folder / "turns" / "changed-lines.json"
     click.echo("\n" + "\n".join(sizes.of_turns(turns)))
@@ -202,7 +202,7 @@ def publish_turns(turns: dict[str, Any], folder: Path, save: bool) -> None:
 
 
 def _store(measured: dict[str, Any], path: Path, folder: Path) -> None:
-    """Store what was measured, and write the page and the plot of all that is stored in the folder."""
+    """Store a measurement, and write the page and the plot of all results in the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(measured, indent=1) + "\n")
     everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
@@ -226,7 +226,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's model, as Linux tells it."""
+    """Return the model of the processor, from Linux."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -234,7 +234,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str | None:
-    """The commit that is checked out, marked when the tree differs from it; None outside of a repository."""
+    """Return the checked-out commit, marked if the tree differs from it; None outside of a repository."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -249,7 +249,7 @@ def _commit() -> str | None:
 
 
 def main() -> None:
-    """Entry point; expected failures end with their message and status 1."""
+    """Run the benchmark; expected failures end with their message and status 1."""
     try:
         bench()
     except ExpectedError as error:

@@ -1,17 +1,17 @@
-"""The tables of the pipeline by a bare script, as fast as we can write it: Polars, ADBC and SQL, for the comparison.
+"""The tables of the pipeline from a bare script, as fast as possible: Polars, ADBC and SQL, for the comparison.
 
-`python -m bench.bare FIRST LAST FILE`, in the environment of a run, fills an empty lake and an empty warehouse with
-what a backfill of these dates makes of a shop: raw, cleansed, quarantine and curated as Delta tables, partitioned as
-ours are, the copies in the warehouse, and the star schema. There is no orchestrator and no check, nothing can be run
-a second time, and a crash leaves whatever stands. It relies on what only a bare script may: the shop has our
-schema.sql, and each of its rows is met once.
+`python -m bench.bare FIRST LAST FILE`, in the environment of a run, fills an empty lake and an empty warehouse with the
+tables that a backfill of these dates makes: raw, cleansed, quarantine and curated as Delta tables with the same
+partitions, the copies in the warehouse, and the star schema. It has no orchestrator and no checks, it cannot run twice,
+and a crash leaves partial tables. It assumes what only a bare script may: the shop has our schema.sql, and each row is
+read once.
 
-One pass: the lines stream in while those before them are cleansed, written and copied; nothing is read back. It imports
-nothing of the package, only its lists of codes, and says its rules in its own words, so that equal tables say something
-of both. Text that is no UTF-8 is no case of its own: a shop that knows its encoding has none.
+It makes one pass: lines stream in while earlier ones are cleansed, written and copied, and nothing is read back. It
+imports only the lists of codes from the package, and implements the rules itself, so that equal tables confirm both. It
+does not handle text that is not UTF-8, because a shop that knows its encoding has none.
 
-FILE then holds, as JSON: `spans`, when each stage began and ended in seconds since the epoch (they overlap), and
-`lines`, how many of the shop's were read.
+FILE then holds as JSON: `spans`, start and end of each stage in seconds since the epoch (they overlap), and `lines`,
+the number of lines read from the shop.
 """
 
 import json
@@ -36,10 +36,10 @@ from adbc_driver_postgresql import dbapi
 from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-# Lines that are worked on at once; as many again are read ahead, and as many are being written.
+# Number of lines in work at once; as many again are read ahead, and as many are being written.
 _CHUNK_ROWS = 500_000
 _WRITERS = 8
-# Two statements are at work at once, which is faster on two cores than one with helpers.
+# Number of concurrent statements; on two cores, two are faster than one with parallel workers.
 _SESSION = ("work_mem = '256MB'", "maintenance_work_mem = '256MB'", "max_parallel_workers_per_gather = 0")
 _INSTANT = pl.Datetime("us", "UTC")
 _MONEY, _PRICE, _QUANTITY = pl.Decimal(18, 4), pl.Decimal(24, 8), pl.Decimal(18, 6)
@@ -53,14 +53,14 @@ _ORDER_STATUSES = ["placed", "paid", "shipped", "delivered", "cancelled", "retur
 _PAYMENT_STATUSES = ["authorised", "captured", "refunded", "failed"]
 _METHODS = ["card", "paypal", "voucher", "transfer", "cash", "other"]
 _REVERSED = ["cancelled", "returned"]
-# A total price beyond this is out of range, and so is one whose parts are beyond these.
+# Limits of a total price and of its parts; values beyond them are out of range.
 _LARGEST, _LARGEST_PRICE, _LARGEST_QUANTITY = 9.9e13, 9.9e15, 9.99e11
-# Spaces around a key, and characters within it, that nobody sees.
+# Invisible characters around and within a key.
 _UNSEEN = r"^\s|\s$|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|[\x{00A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}]"
 
 
 def _clamped(column: str, kind: str = "timestamptz") -> str:
-    """An instant or a date of the shop, which knows infinity and years that nothing else does."""
+    """Return SQL for an instant or a date of the shop, limited to years that other systems have."""
     earliest, latest = f"'0001-01-01'::{kind}", f"'9999-12-31'::{kind}"
     return (
         f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END "
@@ -68,7 +68,7 @@ def _clamped(column: str, kind: str = "timestamptz") -> str:
     )
 
 
-# How the shop is read: keys are never null, numbers are text.
+# SQL to read the shop: keys are never null, numbers are text.
 _READ = {
     "customers": "coalesce(customer_id, '') AS customer_id, full_name, email, "
     f"{_clamped('date_of_birth', 'date')}, {_clamped('registered_at')}, address, city, state, "
@@ -82,8 +82,8 @@ _READ = {
     "payments": "coalesce(payment_id, '') AS payment_id, order_id, method, amount::text AS amount, currency, status, "
     f"{_clamped('paid_at')}",
 }
-# What every cleansed table ends with.
-# Versions of the contracts by which rows are rejected, where they are not 3.
+# Last columns of every cleansed table.
+# Versions of the contracts that reject rows, where they are not 3.
 _CONTRACT = {"customers": "2", "products": "2"}
 _KEPT = ("is_deleted", "versions", "candidates", "warnings", "updated_at", "captured_on", "captured_at")
 _CLEANSED = {
@@ -119,21 +119,21 @@ _OF_ORDER_LINE = (
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of what.
+    """The inputs and outputs of the script.
 
     Attributes:
         first: First date.
         last: Last date.
-        start: First partition; what changed before it is captured on it.
-        timezone: In which dates are cut.
-        country: Whose holidays the calendar has.
+        start: First partition; earlier changes are captured on it.
+        timezone: Time zone of dates.
+        country: Country of the holidays in the calendar.
         lake: Directory of the Delta tables.
-        shop: URL.
-        warehouse: URL.
-        pool: Whatever is written is written there.
-        appends: What is being written to the lake.
-        copies: What is being copied to the warehouse.
-        spans: When each stage began and ended; they overlap.
+        shop: URL of the shop.
+        warehouse: URL of the warehouse.
+        pool: Threads that write.
+        appends: Pending writes to the lake.
+        copies: Pending copies to the warehouse.
+        spans: Start and end of each stage; they overlap.
     """
 
     first: date
@@ -151,7 +151,7 @@ class Job:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Take the time of a stage."""
+        """Measure the time of a stage."""
         began = time.time()
         yield
         self.spans[name] = (began, time.time())
@@ -184,7 +184,7 @@ def main() -> None:
 
 
 def build(job: Job) -> int:
-    """Make all tables; returns how many lines of the shop were read."""
+    """Make all tables, and return how many lines of the shop were read."""
     with job.stage("lake"):
         with job.stage("copies"):
             tables = [f"CREATE UNLOGGED TABLE lake.{name} ({columns})" for name, columns in _COPIES.items()]
@@ -200,7 +200,7 @@ def build(job: Job) -> int:
             job.copy("calendar", _calendar(job, orders))
             lines = _lines(job, chunks, orders, states, customers, products)
             _wait(job.copies)
-        # The files of the last lines are still being written.
+        # Files of the last lines may still be in writing.
         with job.stage("marts"):
             small = job.pool.submit(_execute, job, *_DIM_CUSTOMERS, *_DIM_DATE, *_DIM_PAYMENT_METHODS)
             dim_products = job.pool.submit(_execute, job, *_DIM_PRODUCTS)
@@ -214,7 +214,7 @@ def build(job: Job) -> int:
 
 
 def _wait(work: list[Future[None]]) -> None:
-    """Until all is done; an error in it is raised."""
+    """Wait until all work is done, and raise its errors."""
     while work:
         work.pop().result()
 
@@ -223,7 +223,7 @@ def _wait(work: list[Future[None]]) -> None:
 
 
 def _streamed(job: Job, table: str) -> "Queue[pl.DataFrame | Exception | None]":
-    """The rows of a table in chunks, read ahead; None is the end, an exception why there is none."""
+    """Read the rows of a table ahead, in chunks; None marks the end, an exception a failure."""
     chunks: Queue[pl.DataFrame | Exception | None] = Queue(maxsize=1)
 
     def read() -> None:
@@ -239,7 +239,7 @@ def _streamed(job: Job, table: str) -> "Queue[pl.DataFrame | Exception | None]":
 
 
 def _read(job: Job, table: str) -> Iterator[pl.DataFrame]:
-    """The rows of a table whose clock lies in the dates, as raw has them; at least one chunk, which may be empty."""
+    """Yield the rows of a table whose clock lies in the dates, with raw's columns; at least one chunk."""
     zone = ZoneInfo(job.timezone)
     with dbapi.connect(job.shop) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
@@ -251,7 +251,7 @@ def _read(job: Job, table: str) -> Iterator[pl.DataFrame]:
             where += f" AND updated_at >= '{_midnight(job.first, zone)}'"
         if job.first <= today <= job.last:
             where = f"({where}) OR updated_at > '{latest}'"
-        # By the clock, so that a chunk touches few partitions.
+        # Rows are ordered by the clock, so that a chunk has few partitions.
         columns = f"{_READ[table]}, updated_at, deleted_at"
         cursor.execute(f"SELECT {columns} FROM shop.{table} WHERE {where} ORDER BY updated_at")
         changed_on = pl.col("updated_at").dt.convert_time_zone(job.timezone).dt.date()
@@ -303,19 +303,19 @@ def _code(column: str) -> pl.Expr:
 
 
 def _number(column: str, dtype: pl.Decimal) -> pl.Expr:
-    """A number of a raw column, null where it does not fit; beside its `_told_longer`."""
+    """Return a number of a raw column, null where it does not fit; `_told_longer` goes with it."""
     return pl.when(~pl.col(f"longer {column}")).then(pl.col(column).cast(dtype, strict=False))
 
 
 def _told_longer(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
-    """Whether a number of a raw column, as text, would fit but for its decimals: `longer` and the column's name."""
+    """Return whether a number of a raw column fits except for its decimals, as `longer` and the column's name."""
     told = []
     for column, dtype in dtypes.items():
         digits, scale = (dtype.precision or 0) - dtype.scale, dtype.scale
         pattern = rf"^-?[0-9]{{1,{digits}}}\.[0-9]{{{scale}}}[0-9]*[1-9]$"
 
         def judged(text: pl.Series, pattern: str = pattern, shortest: int = scale + 2) -> pl.Series:
-            # No text of a chunk is long enough, as a rule; lengths are there, a search is not.
+            # Usually no text of a chunk is long enough; comparing lengths is cheap, searching is not.
             if int(text.str.len_bytes().max() or 0) <= shortest:  # type: ignore[arg-type]
                 return pl.repeat(value=False, n=len(text), eager=True)
             return text.str.contains(pattern).fill_null(value=False)
@@ -326,7 +326,7 @@ def _told_longer(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
 
 
 def _readable(column: str) -> dict[str, pl.Expr]:
-    """The rules that a number can be read."""
+    """Return the rules that a number can be read."""
     is_longer = pl.col(f"longer {column}")
     return {
         f"{column}_out_of_range": pl.col(column).is_not_null() | pl.col(f"raw {column}").is_null() | is_longer,
@@ -345,13 +345,13 @@ def _no_unseen_characters(key: str) -> dict[str, tuple[pl.Expr, tuple[str, ...]]
 
 
 def _step(currency: str) -> pl.Expr:
-    """The minor unit of a currency, in ten-thousandths; of any other, that of most."""
+    """Return the minor unit of a currency, in ten-thousandths; for an unknown currency, the most common one."""
     units = {code: 10 ** (4 - decimals) for code, decimals in _MINOR_UNITS.items() if decimals != 2}
     return pl.col(currency).replace_strict(units, default=100, return_dtype=pl.Int64)
 
 
 def _units(column: str) -> pl.Expr:
-    """A decimal as the whole number of its smallest units."""
+    """Return a decimal as the integer number of its smallest units."""
     return pl.col(column).to_physical()
 
 
@@ -372,16 +372,16 @@ def _split(
     rules: Mapping[str, pl.Expr],
     softer: Mapping[str, tuple[pl.Expr, tuple[str, ...]]],
 ) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Rows that hold the rules, and the original ones of the others with what they break.
+    """Return the rows that hold the rules, and the original rows of the others with their reasons.
 
     Args:
-        rows: Raw rows, and what they need of their order.
-        name: Of the table.
+        rows: Raw rows, with the columns that they need from their order.
+        name: Name of the table.
         original: The raw table's columns.
         changed: Columns whose values change.
-        made: Columns made of these.
-        rules: Reason to what must hold; null holds.
-        softer: Reason to what should hold, and the columns that become null where it does not.
+        made: Columns made from these.
+        rules: Condition that must hold, by reason; null holds.
+        softer: Condition that should hold, by reason, and the columns that become null where it does not.
     """
     kept = [*_CLEANSED[name].split(), *_KEPT]
     ahead = {"updated_at_in_future": pl.col("updated_at") <= pl.col("captured_at") + pl.duration(days=1)}
@@ -410,7 +410,7 @@ def _split(
 
 
 def _softened(rows: pl.LazyFrame, softer: Mapping[str, tuple[pl.Expr, tuple[str, ...]]]) -> pl.LazyFrame:
-    """Rows with their warnings, and without what these blank."""
+    """Return rows with their warnings, and with null in the columns concerned."""
     if not softer:
         return rows.with_columns(warnings=pl.lit(None, pl.String))
     blanked: dict[str, list[str]] = {}
@@ -480,7 +480,7 @@ def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Cleansed orders, and what became of every order: order_id, order_date, order_state, order_currency, step."""
+    """Return cleansed orders, and the state of each order: order_id, order_date, order_state, order_currency, step."""
     business, captured = pl.col("business_date"), pl.col("captured_on")
     ordered, shipped, delivered = (pl.col(name) for name in ("ordered_at", "shipped_at", "delivered_at"))
     in_range = (business >= job.start) & (business <= captured.dt.offset_by("1d"))
@@ -528,7 +528,7 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     states = [
         orders.select("order_id", "order_date", order_state=state, order_currency="currency"),
         rejected.select("order_id", "order_date", order_state=left_out, order_currency=_code("currency")),
-        # Its lines count where it does, and that is not here.
+        # Lines count at the date of their order, which is not among these dates.
         others.select("order_id", "order_date", order_state=pl.lit("valid"), order_currency="currency"),
     ]
     stepped = pl.concat(states).with_columns(step=_step("order_currency"))
@@ -536,7 +536,7 @@ def _orders(job: Job, raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _of_orders(job: Job, rows: pl.DataFrame, states: pl.DataFrame) -> pl.LazyFrame:
-    """Lines or payments with order_date, order_state, order_currency and its step, those of the dates."""
+    """Return lines or payments of the dates, with order_date, order_state, order_currency and step."""
     joined = rows.lazy().join(states.lazy(), on="order_id", how="left", maintain_order="left")
     return joined.with_columns(
         pl.col("order_state").fill_null("unknown"), pl.coalesce("order_date", "captured_on").alias("order_date")
@@ -552,7 +552,7 @@ _DELETED = {"is_deleted": pl.col("is_deleted") | (pl.col("order_state") == "dele
 
 
 def _is_whole(amount: str, currency: str, step: pl.Expr) -> pl.Expr:
-    """Whether an amount has no more decimals than its currency; without one, as many as it holds."""
+    """Return whether an amount has no more decimals than its currency; without a currency, any number is allowed."""
     return pl.col(currency).is_null() | (_units(amount) % step == 0).fill_null(value=True)
 
 
@@ -594,7 +594,7 @@ def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
 
 
 def _total_price() -> pl.Expr:
-    """Quantity * unit_price - discount, rounded half away from zero to the minor unit, counted in 14 decimals."""
+    """Return quantity * unit_price - discount, rounded half away from zero to the minor unit, with 14 decimals."""
     sizes = (pl.col(name).cast(pl.Float64).abs() for name in ("quantity", "unit_price", "discount"))
     quantity, price, discount = sizes
     fits = (
@@ -659,7 +659,7 @@ def _lines(
     customers: pl.DataFrame,
     products: pl.DataFrame,
 ) -> int:
-    """Lines, from the shop to curated and the copy, and the tables that sum them; returns how many were read."""
+    """Make lines, from the shop to curated and the copy, and the tables that sum them; return the number of lines."""
     # One version of each customer and product is known: it is valid from the beginning of time.
     customer = customers.lazy().select(
         "customer_id", customer_name="full_name", customer_city="city", customer_country_code="country_code"
@@ -691,7 +691,7 @@ def _lines(
             [good, bad, lines, lines.group_by("order_id").agg(one, *sums)]
         )
         by_order.append(summed)
-        # What is written of the chunk before must stand: two commits to a table at once would get in each other's way.
+        # The write of the previous chunk must end first, because two concurrent commits to a table conflict.
         _wait(job.appends)
         _wait(job.copies)
         job.append("raw/order_items", raw, "captured_on")
@@ -704,7 +704,7 @@ def _lines(
 
 
 def _summed(job: Job, by_order: pl.DataFrame) -> None:
-    """Sales by date, and what customers bought, from the sums of the lines of each order, or of parts of one."""
+    """Return sales by date and purchases by customer, from sums over the lines of each order, or of parts of one."""
     one = pl.col("order_date", "currency", "customer_id", "order_status").first()
     whole = by_order.lazy().group_by("order_id").agg(one, pl.col("lines", "units", "total_price").sum())
     kept = ~pl.col("order_status").is_in(_REVERSED)
@@ -749,7 +749,7 @@ def _summed(job: Job, by_order: pl.DataFrame) -> None:
 
 
 def _written(job: Job, name: str, good: pl.DataFrame, bad: pl.DataFrame) -> pl.DataFrame:
-    """Write a cleansed table, its quarantine and its copy; returns the rows."""
+    """Write a cleansed table, its quarantine and its copy; return the rows."""
     partition = "order_date" if "order_date" in good.columns else "captured_on"
     job.append(f"quarantine/{name}", bad, partition)
     job.append(f"cleansed/{name}", good, partition)
@@ -758,7 +758,7 @@ def _written(job: Job, name: str, good: pl.DataFrame, bad: pl.DataFrame) -> pl.D
 
 
 def _append(location: Path, rows: pl.DataFrame, partition: str | None) -> None:
-    """Append to a Delta table, which is made if it is not there."""
+    """Append to a Delta table, which is created if necessary."""
     # Polars writes the files, because that takes half as long as delta-rs does; delta-rs commits them.
     schema, by = rows.clear().to_arrow().schema, [partition] if partition else []
     table = DeltaTable.create(location, schema, mode="ignore", partition_by=by)
@@ -783,7 +783,7 @@ def _append(location: Path, rows: pl.DataFrame, partition: str | None) -> None:
 
 
 def _copy(job: Job, name: str, rows: pl.DataFrame) -> None:
-    """Append to a copy in the warehouse; what is deleted stays out, but for dimensions."""
+    """Append to a copy in the warehouse; deleted rows are left out, except for dimensions."""
     columns = [column.split()[0] for column in _COPIES[name].split(", ")]
     if "is_deleted" in rows.columns and "is_deleted" not in columns:
         rows = rows.filter(~pl.col("is_deleted"))
@@ -816,7 +816,7 @@ def _execute(job: Job, *statements: str) -> None:
 
 
 def _members(copy: str, named: str, key: str, surrogate: str, columns: str) -> str:
-    """The one version of each row, which is always valid; the members that facts name alone, and the unknown one."""
+    """Return the single version of each row, which is always valid; inferred members, and the unknown member."""
     return f"""
         SELECT
             CASE WHEN {key} IS NULL THEN repeat('0', 32) ELSE md5({key} || '|1900-01-01T00:00:00.000000') END

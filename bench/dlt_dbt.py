@@ -1,14 +1,14 @@
-"""The star schema as it is built from the shelf, for the comparison: dlt into Delta tables, then dbt on DuckDB.
+"""The star schema from standard tools, for the comparison: dlt into Delta tables, then dbt on DuckDB.
 
 `python bench/dlt_dbt.py FIRST LAST FILE` in the environment of `dlt_dbt_requirements.txt`, with the variables of a run.
-dlt copies what changed in the shop within the dates into `LAKE_URL`, with its fastest reader (connectorx). dbt, on
-`dlt_dbt_project`, judges the rows, sets those aside that break a rule, and builds and tests the star schema in the
-file `marts.duckdb` beside the lake. DuckDB's own reader of Delta is an extension that has to be downloaded, so it is
-told the Parquet files that the log of each table names.
+dlt copies the rows that changed within the dates into `LAKE_URL`, with its fastest reader (connectorx). dbt, in
+`dlt_dbt_project`, judges the rows, separates those that break a rule, and builds and tests the star schema in the file
+`marts.duckdb` next to the lake. DuckDB's own reader of Delta is an extension to download, so DuckDB reads the Parquet
+files that the log of each table names.
 
-FILE then holds, as JSON: `spans`, when each stage began and ended in seconds since the epoch.
+FILE then holds as JSON: `spans`, start and end of each stage in seconds since the epoch.
 
-`python bench/dlt_dbt.py export FOLDER` writes the marts as Parquet files, to be compared.
+`python bench/dlt_dbt.py export FOLDER` writes the marts as Parquet files for the comparison.
 """
 
 import csv
@@ -58,12 +58,12 @@ def main() -> None:
 
 
 def _load(lake: Path, first: date, last: date) -> None:
-    """Append what changed within the dates to the Delta tables."""
+    """Append the rows that changed within the dates to the Delta tables."""
     import dlt
     from dlt.sources.sql_database import sql_table
 
     url = urlsplit(os.environ["SHOP_DATABASE_URL"])
-    # connectorx wants the directory of a socket where others have a host.
+    # connectorx expects the directory of a socket in place of the host.
     host = quote(parse_qs(url.query)["host"][0], safe="") if "host=" in url.query else url.netloc.split("@")[-1]
     conn = f"postgresql://{url.netloc.split('@')[0]}@{host}{url.path}"
     begin, end = _midnight(first) if first > _start() else datetime(1, 1, 1, tzinfo=UTC), _midnight(last, days=1)
@@ -90,7 +90,7 @@ def _load(lake: Path, first: date, last: date) -> None:
 
 
 def _codes(last: date) -> Iterator[Any]:
-    """What the rules and the calendar need beside the shop: currencies, countries, public holidays."""
+    """Write further data for the rules and the calendar: currencies, countries, public holidays."""
     import dlt
     import holidays
 
@@ -106,7 +106,7 @@ def _codes(last: date) -> Iterator[Any]:
 
 
 def _listed(name: str) -> list[dict[str, str]]:
-    """The rows of one of the lakehouse's lists of codes."""
+    """Return the rows of one of the lakehouse's lists of codes."""
     with (_CODES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

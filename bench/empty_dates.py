@@ -1,4 +1,4 @@
-"""What the same rows cost in a lakehouse of their dates, and in one that begins long before them."""
+"""Compare the cost of the same rows in a lakehouse of their dates, and in one that begins long before them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,10 +11,10 @@ from adbc_driver_postgresql import dbapi
 from bench.changes import execute
 from bench.run import Bench
 
-# Orders on so many dates, before which so many are empty.
+# Number of dates with orders, and number of empty dates before them.
 _DATES, _EMPTY = 700, 9_300
 _FIRST = date(2025, 1, 1)
-# A hundred thousand rows: an order has two lines or three, and a payment.
+# Number of orders for a hundred thousand rows: an order has two or three lines and a payment.
 _ORDERS = 20_000
 _SHOP = (
     "INSERT INTO shop.products SELECT 'p' || n, 'Tea ' || n, 'Food', 'Maker', 3, 'EUR', '{first} 09:00+00', null "
@@ -34,12 +34,12 @@ _SHOP = (
 
 
 def empty_dates(bench: Bench, runs: int, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """Build the same shop with and without the dates before it, in turns.
+    """Build the same shop with and without earlier dates, in turns.
 
     Args:
-        bench: A lakehouse on the server; what is built stands beside its lake and warehouse.
-        runs: How often each is built.
-        say: Told a line after each run.
+        bench: A lakehouse on the server; the builds use separate lakes and warehouses.
+        runs: Number of builds of each.
+        say: Called with a line after each run.
 
     Returns:
         For `own dates` and `empty dates before`: from, to (dates), partitions, `runs`, a list of

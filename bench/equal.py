@@ -1,4 +1,4 @@
-"""Whether two builds hold the same rows: Delta tables of two lakes, the star schema of two warehouses or in files.
+"""Compare the rows of two builds: Delta tables of two lakes, the star schema of two warehouses or in files.
 
 Rows are compared as multisets, by their number and the sums of two hashes, so that memory does not grow with a table.
 """
@@ -11,7 +11,7 @@ from adbc_driver_postgresql import dbapi
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
 
-# What tells of the capture and not of the row.
+# Columns that describe the capture and not the row.
 _OF_CAPTURE = ("captured_at", "run_id")
 _COLUMNS = """
     SELECT table_name, string_agg(format('%I %s', column_name, data_type), ', ' ORDER BY column_name),
@@ -22,7 +22,7 @@ _ROWS = "SELECT count(*), sum(hashtextextended(ROW({0})::text, 1))::text FROM ma
 
 
 def lake_differences(one: Path, other: Path) -> list[str]:
-    """What differs between the tables of two lakes, in words; nothing where they are equal."""
+    """Describe the differences between the tables of two lakes; empty if they are equal."""
     differing = []
     for table in (*RAW, *CLEANSED, *QUARANTINE, *CURATED):
         sums = [_sums(lake, table) for lake in (one, other)]
@@ -47,7 +47,7 @@ def _summed(rows: pl.LazyFrame) -> pl.DataFrame:
 
 
 def warehouse_differences(one: str, other: str) -> list[str]:
-    """What differs between the star schemas of two warehouses, in words; nothing where they are equal."""
+    """Describe the differences between the star schemas of two warehouses; empty if they are equal."""
     sums = [_of_marts(url) for url in (one, other)]
     names = sorted({*sums[0], *sums[1]})
     return [
@@ -70,7 +70,7 @@ def _of_marts(url: str) -> dict[str, tuple[str, int, str]]:
 
 
 def file_differences(warehouse: str, folder: Path) -> list[str]:
-    """What differs between the star schema of a warehouse and that in Parquet files, one for each mart."""
+    """Describe the differences between the star schema of a warehouse and Parquet files, one for each mart."""
     differing = []
     with dbapi.connect(warehouse) as connection, connection.cursor() as cursor:
         for file in sorted(folder.glob("*.parquet")):

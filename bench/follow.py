@@ -1,4 +1,4 @@
-"""How long a change takes from the shop to the tested fact, while the daemon's sensors follow."""
+"""Measure the time of a change from the shop to the tested fact, while the daemon's sensors follow."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from adbc_driver_postgresql import dbapi
 from orders_lakehouse.errors import ExpectedError
 
 _LAKEHOUSE = str(Path(sys.executable).with_name("lakehouse"))
-# Whoever takes longer is not following.
+# Seconds after which the daemon counts as not following.
 _TOO_LONG = 600
 _CHANGE = """
     UPDATE shop.order_items SET quantity = quantity + 1, updated_at = (
@@ -42,14 +42,14 @@ def follow(environment: Mapping[str, str], changes: int) -> list[float]:
     """Change an order line in the shop, wait for its tested fact, and again.
 
     Args:
-        environment: Of a lakehouse that has been built.
-        changes: How many times; one more is made first, for which the daemon is still starting.
+        environment: Environment of a lakehouse that has been built.
+        changes: Number of changes; one more comes first, while the daemon starts.
 
     Returns:
         Seconds from the commit in the shop to the end of the run that tested the fact.
 
     Raises:
-        FollowError: It took ten minutes.
+        FollowError: A change took more than ten minutes.
     """
     with running_daemon(environment) as instance:
         return [_followed(environment, instance, days=30 + number) for number in range(changes + 1)][1:]
@@ -79,7 +79,7 @@ UNFINISHED = dg.RunsFilter(
 
 @contextmanager
 def running_daemon(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
-    """Start what `make dev` starts, with its sensors running, and stop it at the end."""
+    """Start the processes of `make dev`, with running sensors, and stop them at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

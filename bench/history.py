@@ -1,4 +1,4 @@
-"""What one changed date costs beside a short and beside a long history, at equal volume by date."""
+"""Measure the cost of one changed date with a short and with a long history, at equal volume by date."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +10,9 @@ from adbc_driver_postgresql import dbapi
 from bench.changes import change_lines, execute, settled_date
 from bench.run import Bench
 
-# Years of whole weeks: a date of the past falls on the weekday that it repeats.
+# Length of a year in whole weeks, so that a date of the past falls on the weekday that it repeats.
 _YEAR_DAYS = 364
-# One order in so many stays, so that the long history is as large as the sample shop.
+# Ratio of orders to kept orders, so that the long history is as large as the sample shop.
 _SHARE = 10
 _THIN = (
     "DELETE FROM shop.orders WHERE hashtext(order_id) % {share} <> 0",
@@ -35,12 +35,12 @@ def history(
     """Build a shop's history and one that is longer, change some lines of a date in each, and run that date.
 
     Args:
-        bench: A lakehouse with the sample shop; what is built stands beside its lake and warehouse.
+        bench: A lakehouse with the sample shop; the builds use separate lakes and warehouses.
         first: First date of the shop.
         last: Last date of the shop.
-        times: How many times as long the longer history is.
-        runs: How many changes in each.
-        say: Told a line after each run.
+        times: Factor for the length of the longer history.
+        runs: Number of changes in each.
+        say: Called with a line after each run.
 
     Returns:
         For `short` and `long`: from, to (dates), order_lines (rows of the shop), `runs`, a list of
@@ -57,7 +57,7 @@ def history(
         say(f"  {name} history, {start} to {last}: {built['seconds']:.1f} s")
         lakehouses[name] = lakehouse
         works[name] = {"from": str(start), "to": str(last), "order_lines": _lines(lakehouse), "runs": []}
-    # They take turns: a machine has its moods.
+    # The builds take turns, because the speed of a machine varies.
     for number in range(1, runs + 1):
         for name, lakehouse in lakehouses.items():
             change_lines(lakehouse.shop_url, changing, bench.settings["LAKEHOUSE_TIMEZONE"])
@@ -68,7 +68,7 @@ def history(
 
 
 def _shop(bench: Bench, database: str, years: int) -> str:
-    """A database with a tenth of the shop's orders, each of them in each of the years."""
+    """Return a database with a tenth of the shop's orders, each of them in each of the years."""
     execute(bench.url("postgres"), f"CREATE DATABASE {database} TEMPLATE shop")
     url = bench.url(database)
     execute(url, *(statement.format(share=_SHARE) for statement in _THIN))

@@ -1,8 +1,8 @@
-"""From what was observed of a run to its numbers: by stage, and where the time went. Pure functions.
+"""Compute the numbers of a run from observations: by stage, and by kind of time. Pure functions.
 
-The seconds of a run are cut into parts that add up: the start until the first step, storing Dagster's events, dbt's own
-start and end, the work of the stages, and the rest (between the steps, and after the last). While several steps are at
-work, each has its share of the time.
+The seconds of a run are divided into parts that add up: the start until the first step, storing Dagster's events, dbt's
+own start and end, the work of the stages, and the rest (between the steps, and after the last). Concurrent steps share
+the time equally.
 """
 
 from collections import Counter, defaultdict
@@ -18,9 +18,9 @@ class DbtInvocation:
     """One `dbt build`, from its run_results.json.
 
     Attributes:
-        started: When dbt started, in seconds since the epoch.
-        working: From its first model to the end of its last test.
-        rows: Rows that its models wrote.
+        started: Start of dbt, in seconds since the epoch.
+        working: Span from its first model to the end of its last test.
+        rows: Number of rows that its models wrote.
         relations: The tables that it built, as `schema.name`.
     """
 
@@ -32,17 +32,17 @@ class DbtInvocation:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen of a run.
+    """The observations of a run.
 
     Attributes:
-        span: From the start of its process to its end, in seconds since the epoch.
+        span: Start and end of its process, in seconds since the epoch.
         events: Dagster's events, as `bench.observed` writes them.
         stages: Stage of each step.
         dbt: Its invocations of dbt.
         memory: Instants, and the bytes that the run's processes held.
-        postgres_memory: The same of the embedded server's.
+        postgres_memory: The same for the embedded server's processes.
         lake_bytes: Bytes of the files that it added to the lake, by layer.
-        table_bytes: Bytes by which the warehouse's tables and their indexes have grown, by `schema.name`.
+        table_bytes: Growth in bytes of the warehouse's tables and their indexes, by `schema.name`.
     """
 
     span: Span
@@ -57,7 +57,7 @@ class Observed:
 
 @dataclass
 class Stage:
-    """Numbers of a stage; `seconds` are its steps' share of the time, and the sum of the three parts."""
+    """Numbers of a stage; `seconds` is its steps' share of the time, and the sum of the three parts."""
 
     seconds: float = 0.0
     work_seconds: float = 0.0
@@ -68,16 +68,16 @@ class Stage:
     peak_bytes: int | None = None
 
 
-# Quarantine is written by the steps of cleansed; the copies of the lake in the warehouse, by the stage warehouse.
+# Stage that writes each layer: steps of cleansed write quarantine, and the stage warehouse writes the copies.
 _STAGE_OF_LAYER = {"quarantine": "cleansed"}
 _STAGE_OF_SCHEMA = {"lake": "warehouse"}
 
 
 def numbers(observed: Observed) -> dict[str, Any]:
-    """The numbers of a run, for JSON.
+    """Return the numbers of a run, for JSON.
 
     Args:
-        observed: What was seen of the run.
+        observed: The observations of the run.
 
     Returns:
         seconds, and the parts that add up to it: start_seconds, event_seconds, dbt_seconds, work_seconds,
@@ -115,7 +115,7 @@ def numbers(observed: Observed) -> dict[str, Any]:
 
 
 def _steps(events: Iterable[Sequence[Any]]) -> dict[str, Span]:
-    """When each step ran. STEP_SUCCESS is stored when the step is over and says how long it took."""
+    """Return start and end of each step. STEP_SUCCESS is stored at the end of the step and has its duration."""
     return {
         step: (instant - took, instant) for instant, _, kind, step, took, _ in events if kind == "STEP_SUCCESS" and step
     }
@@ -124,12 +124,12 @@ def _steps(events: Iterable[Sequence[Any]]) -> dict[str, Span]:
 def _shares(
     steps: Mapping[str, Span], events: Iterable[Sequence[Any]], working: Mapping[str, Span]
 ) -> dict[tuple[str, str], float]:
-    """Seconds by step and part (event, dbt, work); events that are stored while no step is at work have no step ("").
+    """Return seconds by step and part (event, dbt, work); events that are stored outside of steps have no step ("").
 
     Args:
-        steps: When each step was at work.
+        steps: Start and end of each step.
         events: Dagster's events.
-        working: When the dbt of a step was at work; storing events costs nothing then, it waits for dbt.
+        working: Start and end of the dbt of a step; storing events then costs nothing, because the step waits for dbt.
     """
     edges = [(at, by, "step", step) for step, span in steps.items() for at, by in zip(span, (1, -1), strict=True)]
     for instant, took, _, step, *_ in events:
@@ -196,7 +196,7 @@ def _overlap(one: Span, other: Span) -> float:
 
 
 def _peak(samples: Iterable[tuple[float, int]], spans: Sequence[Span]) -> int | None:
-    """The highest sample within any of the spans; None where no sample was taken."""
+    """Return the highest sample within any of the spans; None without samples."""
     return max((size for instant, size in samples if any(_within(instant, span) for span in spans)), default=None)
 
 

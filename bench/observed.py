@@ -1,9 +1,9 @@
-"""The `lakehouse` command with a watch on Dagster's events: `python -m bench.observed FILE COMMAND ARGUMENT ...`.
+"""The `lakehouse` command with timing of Dagster's events: `python -m bench.observed FILE COMMAND ARGUMENT ...`.
 
-For `unchecked FIRST LAST`, which is no command: everything that a backfill does but its checks.
+`unchecked FIRST LAST` does everything that a backfill does except its checks; it exists only here.
 
-Every event passes `DagsterInstance.handle_new_event`, which stores it. Its time is taken here, in the process of the
-run; nothing else is changed. When the command has ended, FILE holds what was seen, as JSON:
+Every event passes `DagsterInstance.handle_new_event`, which stores it. This module measures its time in the process of
+the run, and changes nothing else. After the end of the command, FILE holds as JSON:
 
     events   a list for each event: instant (seconds since the epoch), seconds that storing it took, type, step,
              seconds that the step took (of STEP_SUCCESS), rows (of materializations and contract checks)
@@ -24,14 +24,14 @@ from orders_lakehouse.cli.runs import run_selection
 from orders_lakehouse.definitions import defs
 from orders_lakehouse.defs.metadata import ROW_COUNT
 
-# Metadata by which the assets say how many rows they worked on, and the contract checks how many they judged.
+# Metadata with the number of rows that an asset worked on, or that a contract check judged.
 _ROWS = ("versions_read", ROW_COUNT, "quarantined", "rows_copied", "rows")
 
 _events: list[tuple[float, float, str, str | None, float | None, int]] = []
 
 
 def main() -> None:
-    """Run the command, then write what was seen, however it ended."""
+    """Run the command, then write the observations, also after a failure."""
     target = Path(sys.argv.pop(1))
     _watch()
     try:
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _run_unchecked(first: date, last: date) -> None:
-    # A table of raw judges its capture itself, and cannot be made without.
+    # Assets of raw include the check of their capture, so it stays.
     own = [key for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition) for key in _own_checks(asset)]
     everything = dg.AssetSelection.all().without_checks() | dg.AssetSelection.checks(*own)
     outcome = run_selection(everything, first, last, lambda *_: None)
@@ -86,7 +86,7 @@ def _rows(event: dg.DagsterEvent) -> int:
 
 
 def _stages() -> dict[str, str]:
-    """The layer that a step's name begins with; of dbt's, their own names; all checks are one stage."""
+    """Return the layer at the beginning of a step's name; steps of dbt keep their names; all checks are one stage."""
     stages = {
         asset.op.name: asset.op.name.partition("__")[0]
         for asset in defs.assets or ()

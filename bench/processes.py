@@ -1,4 +1,4 @@
-"""What is seen of processes from outside: their time and their memory."""
+"""Observe the time and the memory of processes from outside."""
 
 import resource
 import threading
@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 
 _SAMPLE_SECONDS = 0.1
-# Asking for the server's takes longer: its processes share most of what they hold, which has to be told apart.
+# Seconds between samples of the server's memory; they take longer, because its processes share most of their memory.
 _SAMPLES_PER_POSTGRES_SAMPLE = 10
 
 
 @dataclass
 class Samples:
-    """Bytes: of a run's processes and of the server's, each with its instant; of the former, shared pages by share."""
+    """Samples of the memory of a run's and the server's processes: instant and bytes; shared pages count by share."""
 
     run: list[tuple[float, int]] = field(default_factory=list)
     proportional: list[int] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class ObservedProcess:
-    """What was observed of a command from outside."""
+    """The observations of a command from outside."""
 
     span: tuple[float, float]
     samples: Samples
@@ -36,7 +36,7 @@ class ObservedProcess:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """cpu_seconds (of the server's processes beside them, what they did meanwhile), proportional_peak_bytes."""
+        """Return cpu_seconds (including the server's processes in the same time) and proportional_peak_bytes."""
         return {
             "cpu_seconds": self.cpu_seconds,
             "postgres_cpu_seconds": self.postgres_cpu_seconds,
@@ -45,13 +45,13 @@ class ObservedProcess:
 
 
 def cpu_of_children() -> float:
-    """Seconds of user and system time of all processes that were waited for."""
+    """Return seconds of user and system time of all processes that were waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_of_family(root: int) -> float:
-    """Seconds of user and system time of a process, of its children, and of those that are gone."""
+    """Return seconds of user and system time of a process, its children, and its ended children."""
     gone = psutil.Process(root).cpu_times()
     return sum(_of_each(root, _cpu_seconds)) + gone.children_user + gone.children_system
 
@@ -63,7 +63,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 @contextmanager
 def sampling(run: int, postmaster: int) -> Iterator[Samples]:
-    """Take the memory of a run's processes, and that of the server's, until the block ends."""
+    """Sample the memory of a run's processes and of the server's, until the block ends."""
     samples = Samples()
     done = threading.Event()
 
@@ -86,7 +86,7 @@ def sampling(run: int, postmaster: int) -> Iterator[Samples]:
 
 
 def _of_each(root: int, size: Callable[[psutil.Process], float]) -> Iterator[float]:
-    """A number of a process and of each of its descendants, as far as they live."""
+    """Return a number for a process and each of its living descendants."""
     with suppress(psutil.Error):
         process = psutil.Process(root)
         for member in (process, *process.children(recursive=True)):
@@ -99,6 +99,6 @@ def _resident_bytes(process: psutil.Process) -> int:
 
 
 def _proportional_bytes(process: psutil.Process) -> int:
-    """Bytes of a process, of shared pages its share, where the system tells (Linux)."""
+    """Return the bytes of a process, with its share of shared pages where the system reports it (Linux)."""
     memory = process.memory_full_info()
     return int(getattr(memory, "pss", memory.rss))

@@ -1,4 +1,4 @@
-"""Medians, a comparison with an earlier result, and both as Markdown: pure functions over results as JSON has them."""
+"""Medians, a comparison with an earlier result, and both as Markdown: pure functions over results in JSON form."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 Result = Mapping[str, Any]
 Run = Mapping[str, Any]
 
-# A ratio of medians beyond which a stage counts as slower; its inverse, as faster.
+# Ratio of medians above which a stage counts as slower; below its inverse, it counts as faster.
 NOTABLE = 1.15
 _PARTS = {
     "start_seconds": "start, until the first step",
@@ -31,13 +31,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
-        """From the values of the runs, at least one."""
+        """Return the median of values of at least one run."""
         ordered = sorted(values)
         return cls(median(ordered), ordered[0], ordered[-1])
 
 
 def verdict(before: Spread, now: Spread) -> str:
-    """`slower` or `faster` when the medians are far apart; with a question mark when runs overlap or stand alone."""
+    """Return `slower` or `faster` if the medians are far apart; with a question mark if runs overlap or are single."""
     if now.median > NOTABLE * before.median:
         word, apart = "slower", now.low > before.high
     elif now.median * NOTABLE < before.median:
@@ -49,7 +49,7 @@ def verdict(before: Spread, now: Spread) -> str:
 
 
 def markdown(result: Result) -> str:
-    """A result: what was measured on what, then a table for each work."""
+    """Return a result in Markdown: its conditions, then a table for each work."""
     machine, versions = result["machine"], result["versions"]
     shop = ", ".join(f"{rows:,} {table}" for table, rows in result["shop"].items())
     lines = [
@@ -97,7 +97,7 @@ def markdown(result: Result) -> str:
 
 
 def comparison(before: Result, now: Result) -> str:
-    """Two results of a name: what is not the same about them, then the ratio of each stage's seconds."""
+    """Compare two results of a name: differences in their conditions, then the ratio of each stage's seconds."""
     lines = [f"## {now['name']}: against {before['date']}, commit {before['commit'] or 'unknown'}", ""]
     if found := differing(before, now):
         lines += ["Not the same: " + "; ".join(found) + ".", ""]
@@ -138,7 +138,7 @@ def _compared(before: Sequence[Run], now: Sequence[Run]) -> Iterable[Sequence[st
 
 
 def _growth(both: Mapping[str, Any]) -> float:
-    """Seconds of the second of two works, in those of the first."""
+    """Return the seconds of the second of two works as a multiple of the first."""
     short, long = (_spread(work["runs"], "seconds").median for work in both.values())
     return short and long / short
 
@@ -150,7 +150,7 @@ def _timed(runs: Sequence[Run]) -> dict[str, Spread]:
 
 
 def differing(before: Result, now: Result) -> list[str]:
-    """What is not the same about the machine, the versions, the settings, the shop and the dates of two results."""
+    """Describe differences in machine, versions, settings, shop and dates of two results."""
 
     def facts(result: Result) -> dict[str, Any]:
         ranges = {f"dates of {work}": f"{of['from']} to {of['to']}" for work, of in result["work"].items()}
@@ -197,7 +197,7 @@ def _part_table(runs: Sequence[Run]) -> list[str]:
 
 
 def net_seconds(run: Run) -> float:
-    """Seconds of a run of ours or of a rival without the start of its process, of dbt, and Dagster's events."""
+    """Return the seconds of a run, ours or a rival's, without starts (process, dbt) and without Dagster's events."""
     return float(run["seconds"] - sum(run.get(part, 0.0) for part in ("start_seconds", "event_seconds", "dbt_seconds")))
 
 
@@ -210,7 +210,7 @@ def _cpu(run: Run) -> float:
 
 
 def _ratios(ours: Sequence[Run], theirs: Sequence[Run], cost: Callable[[Run], float]) -> Spread:
-    """How many times as much ours costs, run by run: they took turns."""
+    """Return the cost of ours as a multiple of the rival's, for each pair of runs, which took turns."""
     return Spread.of(cost(one) / cost(other) for one, other in zip(ours, theirs, strict=True))
 
 
@@ -263,7 +263,7 @@ def _memory(runs: Sequence[Run]) -> str:
 
 
 def _usage(runs: Sequence[Run]) -> str:
-    """What older results do not have."""
+    """Return defaults for values that older results do not have."""
     if any("cpu_seconds" not in run for run in runs):
         return ""
     cpu, of_postgres = _spread(runs, "cpu_seconds").median, _spread(runs, "postgres_cpu_seconds").median
@@ -287,6 +287,6 @@ def _seconds(spread: Spread) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table; all but its first column are numbers."""
+    """Return lines of a Markdown table; all columns except the first are numbers."""
     ruler = [":--", *["--:"] * (len(headings) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (headings, ruler, *rows)]

@@ -1,7 +1,7 @@
-"""What the lakehouse is measured against: a bare script, and dlt with dbt on DuckDB.
+"""The rivals of the lakehouse: a bare script, and dlt with dbt on DuckDB.
 
-A rival is run where the lakehouse runs, on the same shop and the same dates; whether it made the same tables is looked
-at afterwards, outside of the time that is taken.
+A rival runs on the same machine, the same shop and the same dates. Its tables are compared afterwards, outside of the
+measured time.
 """
 
 import shutil
@@ -28,16 +28,16 @@ _COMMANDS: Mapping[str, Callable[[], list[str]]] = {
 
 
 def race(bench: Bench, name: str, first: date, last: date) -> dict[str, Any]:
-    """Run a rival for a range of dates; its numbers, as `Bench.rival` tells them."""
+    """Run a rival for a range of dates, and return its numbers as `Bench.rival` does."""
     return bench.rival(name, _COMMANDS[name](), first, last)
 
 
 def require_equal(bench: Bench, names: Sequence[str]) -> None:
-    """Refuse to go on when a rival has not made what the lakehouse has.
+    """Check that the rivals have made the same tables as the lakehouse.
 
     Args:
-        bench: A lakehouse that has just been built, as have its rivals, for the same dates.
-        names: The rivals.
+        bench: A lakehouse that was just built, as its rivals were, for the same dates.
+        names: Names of the rivals.
 
     Raises:
         BenchError: Tables differ.
@@ -59,7 +59,7 @@ def require_equal(bench: Bench, names: Sequence[str]) -> None:
 
 
 def _python() -> Path:
-    """Python of the environment of `dlt_dbt.py`, which is made when it is not there or its requirements changed."""
+    """Return the Python of `dlt_dbt.py`'s environment, which is made if it is missing or its requirements changed."""
     python, made_of = _ENVIRONMENT / "bin" / "python", _ENVIRONMENT / "requirements.txt"
     if not made_of.exists() or made_of.read_text() != _REQUIREMENTS.read_text():
         venv.create(_ENVIRONMENT, with_pip=True, clear=True)

@@ -1,4 +1,4 @@
-"""The lakehouse that is measured: in a folder of its own, run by its command, and observed from outside."""
+"""The measured lakehouse: it has its own folder, runs by its command, and is observed from outside."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from orders_lakehouse.postgres.server_folders import data_directory
 from orders_lakehouse.sample_shop.sample import load_sample_shop
 from orders_lakehouse.settings import PROJECT, Settings
 
-# Events are timed in the process of the run; run_results.json tells how long dbt's models and tests took.
+# Environment of the runs. Events are timed in the run's process; run_results.json has the times of dbt's models.
 _OBSERVABLE = {"LAKEHOUSE_EXECUTOR": "threads", "LAKEHOUSE_DBT_ARTIFACTS": "all"}
 _TABLE_BYTES = """
     SELECT schemaname || '.' || tablename, pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)
@@ -51,11 +51,11 @@ class Bench:
     """A lakehouse to measure.
 
     Attributes:
-        home: LAKEHOUSE_HOME of its own.
+        home: Its own LAKEHOUSE_HOME.
         socket: Directory of the socket of its embedded server.
         shop_url: Database of the shop.
         start: First partition; the configured one if not given.
-        beside: Of a second lakehouse on the same server, what its folder and its database have behind their names.
+        beside: Suffix for folder and database of a second lakehouse on the same server.
     """
 
     home: Path
@@ -66,24 +66,24 @@ class Bench:
 
     @property
     def folder(self) -> Path:
-        """Where everything is but the server: a home of its own for a second lakehouse."""
+        """Return the folder of everything except the server; a second lakehouse has its own."""
         return self.home / f"home{self.beside}" if self.beside else self.home
 
     @property
     def warehouse_url(self) -> str:
-        """Database of the warehouse."""
+        """Return the database of the warehouse."""
         return self.url(f"warehouse{self.beside}")
 
     def url(self, database: str) -> str:
-        """URL of a database of the embedded server."""
+        """Return the URL of a database of the embedded server."""
         return f"postgresql://postgres@/{database}?host={quote(self.socket, safe='/')}"
 
     @property
     def settings(self) -> dict[str, str]:
-        """What the runs are told beside where things live: the defaults, or what the environment says; no `.env`."""
+        """Return the settings of the runs except for paths: the defaults, or those of the environment; no `.env`."""
         names = {str(setting.validation_alias): setting.default for setting in Settings.model_fields.values()}
         defaults = {name: str(default) for name, default in names.items() if default is not None}
-        # Paths of this machine; whoever gives them in the environment is heard all the same.
+        # Paths are left out of results, because they belong to this machine; the environment may still set them.
         for name in ("LAKEHOUSE_HOME", "LAKEHOUSE_WAIVERS"):
             del defaults[name]
         start = {} if self.start is None else {"LAKEHOUSE_START_DATE": str(self.start)}
@@ -96,7 +96,7 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of the runs."""
+        """Return the environment of the runs."""
         own = {
             "LAKEHOUSE_HOME": str(self.folder),
             "LAKE_URL": str(self.folder / "lake"),
@@ -107,7 +107,7 @@ class Bench:
         return {**os.environ, **self.settings, **own}
 
     def empty(self) -> None:
-        """Remove lake, warehouse and Dagster's home, and let the server write what it still has to write."""
+        """Remove lake, warehouse and Dagster's home, and let the server finish its pending writes."""
         for name in ("lake", "dagster", "dbt", "logs"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
         self._empty_database(f"warehouse{self.beside}")
@@ -119,7 +119,7 @@ class Bench:
             cursor.execute("CHECKPOINT")
 
     def backfill(self, first: date, last: date, command: str = "backfill") -> dict[str, Any]:
-        """Run a range of dates in a process of its own, without its checks by the command `unchecked`; its numbers.
+        """Run a range of dates in a separate process, and return its numbers; the command `unchecked` skips checks.
 
         Raises:
             BenchError: The run failed.
@@ -144,17 +144,17 @@ class Bench:
         return {**of_run, **done.numbers}
 
     def rival(self, name: str, command: Sequence[str], first: date, last: date) -> dict[str, Any]:
-        """Run a rival for a range of dates in a process of its own, with a lake and a warehouse of its own.
+        """Run a rival for a range of dates in a separate process, with its own lake and warehouse.
 
         Args:
-            name: Of the rival.
-            command: What to run; the dates and a file for what it tells are added.
+            name: Name of the rival.
+            command: Command to run; the dates and a file for its times are appended.
             first: First date.
             last: Last date.
 
         Returns:
-            seconds, start_seconds (until its first stage), `stages` (seconds of each; they may overlap), and what
-            `_process` tells.
+            seconds, start_seconds (until its first stage), `stages` (seconds of each; they may overlap), and the
+            numbers of `_process`.
 
         Raises:
             BenchError: The run failed.
@@ -177,11 +177,11 @@ class Bench:
         }
 
     def rival_home(self, name: str) -> Path:
-        """Where a rival writes; its lake is the folder `lake` there."""
+        """Return the folder to which a rival writes; its lake is the folder `lake` in it."""
         return self.home / name
 
     def rival_environment(self, name: str) -> dict[str, str]:
-        """The environment of a rival: that of a run, with a lake and a warehouse of its own."""
+        """Return the environment of a rival: that of a run, with its own lake and warehouse."""
         own = {"LAKE_URL": str(self.rival_home(name) / "lake"), "WAREHOUSE_DATABASE_URL": self.url(name)}
         return {**self.environment, **own}
 
@@ -208,7 +208,7 @@ class Bench:
         )
 
     def shop(self) -> tuple[date, dict[str, int]]:
-        """The last date that is whole, the one before the shop's last order, and the rows of the shop's tables.
+        """Return the last complete date (before the shop's last order), and the rows of the shop's tables.
 
         Raises:
             BenchError: The shop cannot be read, or has no orders.
@@ -223,7 +223,7 @@ class Bench:
         return date.fromisoformat(last), dict(zip(names, counts, strict=True))
 
     def postgres_version(self) -> str:
-        """Version of the embedded server."""
+        """Return the version of the embedded server."""
         ((version,),) = rows(self.url("postgres"), "SELECT current_setting('server_version')")
         return str(version).split()[0]
 
@@ -231,7 +231,7 @@ class Bench:
         return (self.folder / "lake").glob("*/*/_delta_log/*.json")
 
     def _added_bytes(self, known: set[Path]) -> dict[str, int]:
-        """Bytes of the files that commits have added, by layer; `known` are the commits of before."""
+        """Return the bytes of files that new commits have added, by layer; `known` are the earlier commits."""
         schema = {"add": pl.Struct({"size": pl.Int64})}
         added: dict[str, int] = {}
         for commit in set(self._log_files()) - known:
@@ -249,7 +249,7 @@ class Bench:
 
 @contextmanager
 def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
-    """A lakehouse in a temporary folder, with the sample shop unless another one is given; removed at the end."""
+    """Make a lakehouse in a temporary folder, with the sample shop or a given one; remove it at the end."""
     with TemporaryDirectory(prefix="lakehouse-bench-") as folder:
         home = Path(folder) / "home"
         socket = embedded_server(home)
@@ -263,21 +263,21 @@ def prepared(copies: int, shop_url: str | None) -> Iterator[Bench]:
             remove_embedded_server(home)
 
 
-# What is done, run by run, and what the first size of a call alone does: it says nothing of how cost grows.
+# Works of each run, and works that only the first size of a call does, because they do not show how cost grows.
 WORKS = ("year", "one date", "unchanged", "changed lines", "unchecked")
-# That for which the shop is written to.
+# Works that change the shop.
 CHANGING = ("changed lines",)
 ONCE = ("unchanged", "unchecked")
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """What the year is measured beside.
+    """The rivals with which the year is compared.
 
     Attributes:
-        names: Of the rivals.
-        race: Runs one for a range of dates; its numbers.
-        require_equal: Refuses to go on when one has not made what the lakehouse has.
+        names: Names of the rivals.
+        race: Runs a rival for a range of dates, and returns its numbers.
+        require_equal: Checks that the rivals have made the same tables as the lakehouse.
     """
 
     names: Sequence[str]
@@ -294,20 +294,20 @@ def measure(
     works: Sequence[str] = WORKS,
     rivals: Rivals | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Do the works, several times over, each time from an empty lake and warehouse.
+    """Do the works several times, each time from an empty lake and warehouse.
 
     Args:
         bench: The lakehouse.
         first: First date of the year.
-        last: The one date that is run on top of the year.
-        runs: How many times.
-        say: Told a line after each run.
-        works: Those of `WORKS` that are done.
-        rivals: Run before each year, one after the other.
+        last: The single date that is run on top of the year.
+        runs: Number of repetitions.
+        say: Called with a line after each run.
+        works: The works of `WORKS` to do.
+        rivals: Rivals that run before each year, one after the other.
 
     Returns:
         For each work, and for each rival by its name, `from`, `to` (dates) and `runs`: a list of
-        `bench.measure.numbers`, or of what `Bench.rival` tells.
+        `bench.measure.numbers`, or of the numbers of `Bench.rival`.
 
     Raises:
         BenchError: A run failed, or a rival has made other tables.
@@ -352,14 +352,14 @@ def measure(
 def in_turns(
     lakehouses: Mapping[int, Bench], first: date, last: date, turns: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Let lines of a date change in each of some lakehouses and run that date, in turns: a machine has its moods.
+    """Change lines of a date in several lakehouses and run that date, in turns, because a machine's speed varies.
 
     Args:
-        lakehouses: By copies of the sample shop; each of them has its year.
+        lakehouses: Lakehouses by copies of the sample shop; each has built its year.
         first: First date of the shop.
         last: Last date of the shop.
-        turns: How many. Each has a date of its own, if the range is long enough; nothing else that is measured has it.
-        say: Told a line after each run.
+        turns: Number of turns. Each has its own date, which no other measurement uses, if the range is long enough.
+        say: Called with a line after each run.
 
     Returns:
         from, to (dates), and `runs`: by copies, a list of `bench.measure.numbers`.
@@ -403,7 +403,7 @@ def _instant(text: str) -> float:
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a query."""
+    """Return the rows of a query."""
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())

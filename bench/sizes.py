@@ -1,4 +1,4 @@
-"""How cost grows with the size of the shop: a table, the exponent and a plot over stored results. Pure functions."""
+"""The growth of cost with the size of the shop: a table, the exponent and a plot of stored results. Pure functions."""
 
 import math
 import re
@@ -14,17 +14,17 @@ Points = Sequence[tuple[float, float]]
 
 _MEGABYTE = 1_000_000
 _OURS = "lakehouse"
-# Works on top of the year.
+# Works that run on top of the year.
 _ON_TOP = ("one date", "changed lines")
 _COLOURS = {_OURS: "#2563eb", "bare": "#6b7280", "dlt_dbt": "#d97706"}
 _MARKS = [factor * 10.0**power for power in range(-3, 7) for factor in (1, 2, 5)]
 _OF_TURNS = ("copies", "seconds", "ratio", "CPU s", "ratio")
-# Of the plot, in pixels: the whole, and the space around the axes.
+# Size of the plot and space around its axes, in pixels.
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 640, 400, 56, 44, 16, 96
 
 
 def exponent(points: Points) -> float:
-    """The slope of a straight line through the logarithms, by least squares.
+    """Return the slope of a straight line through the logarithms, by least squares.
 
     Args:
         points: Size and cost, two or more with different sizes.
@@ -35,17 +35,17 @@ def exponent(points: Points) -> float:
 
 
 def of_sizes(results: Iterable[Result]) -> list[Result]:
-    """Those of the results that are of the sample shop as a whole, the smallest first."""
+    """Return the results for the complete sample shop, the smallest first."""
     whole = [result for result in results if re.fullmatch(r"sample-\d+x", result["name"])]
     return sorted(whole, key=lambda result: int(result["copies"]))
 
 
 def markdown(results: Sequence[Result], turns: Iterable[Mapping[str, Any]] = ()) -> str:
-    """How the cost of the year grows, and that of one date and of some changed lines on top of it.
+    """Describe the growth of cost for the year, for one date and for some changed lines on top of it.
 
     Args:
-        results: What `of_sizes` finds, two or more.
-        turns: What `bench.run.in_turns` told.
+        results: Two or more results of `of_sizes`.
+        turns: The result of `bench.run.in_turns`.
     """
     smallest, largest = results[0], results[-1]
     on_top = [told for work in _ON_TOP for told in (f"{work}, s", "its ratio")]
@@ -77,10 +77,10 @@ def markdown(results: Sequence[Result], turns: Iterable[Mapping[str, Any]] = ())
 
 
 def of_turns(turns: Mapping[str, Any]) -> Sequence[str]:
-    """What the same number of changed lines of a date cost at each size, in turns, as lines of a page.
+    """Describe the cost of the same number of changed lines of a date at each size, in turns, as lines of a page.
 
     Args:
-        turns: What `bench.run.in_turns` tells, with date and commit; a ratio is that of a turn, to the first size.
+        turns: The result of `bench.run.in_turns`, with date and commit; ratios compare a turn with the first size.
     """
     first = next(iter(turns["runs"].values()))
     title = f"### Changed lines of a date, in turns: dates from {turns['from']} to {turns['to']}"
@@ -124,7 +124,7 @@ def _row(result: Result, smallest: Result) -> Sequence[str]:
 
 
 def _on_top(result: Result, smallest: Result, work: str) -> tuple[str, str]:
-    """Seconds of a work, and how many times as many as at the smallest size; empty where it was not done."""
+    """Return the seconds of a work, and their multiple of the smallest size; empty if it was not done."""
     seconds, first = (
         _median(of["work"][work]["runs"], lambda run: run["seconds"]) if work in of["work"] else None
         for of in (result, smallest)
@@ -133,12 +133,12 @@ def _on_top(result: Result, smallest: Result, work: str) -> tuple[str, str]:
 
 
 def cpu_seconds(run: Run) -> float | None:
-    """Seconds of CPU of a run and of the server meanwhile; None where they were not taken."""
+    """Return the CPU seconds of a run and of the server meanwhile; None if they were not measured."""
     return run["cpu_seconds"] + run["postgres_cpu_seconds"] if "cpu_seconds" in run else None
 
 
 def points(results: Iterable[Result], name: str, cost: Callable[[Run], float | None]) -> Points:
-    """Lines of the shop and the median cost of a work or of a rival, of the results that have it."""
+    """Return the shop's lines and the median cost of a work or a rival, for results that have it."""
     found = []
     for result in results:
         measured = {**result["work"], **result.get("rivals", {})}.get(name)
@@ -154,7 +154,7 @@ def _median(runs: Iterable[Run], cost: Callable[[Run], float | None]) -> float |
 
 
 def plot(results: Sequence[Result]) -> str:
-    """Seconds of the year by lines of the shop, of the lakehouse and of its rivals, both logarithmic, as SVG."""
+    """Plot the seconds of the year by lines of the shop, for lakehouse and rivals, as SVG with logarithmic axes."""
     drawn = {name: points(results, work, lambda run: run["seconds"]) for name, work in _drawn(results).items()}
     xs, ys = ([point[axis] for of in drawn.values() for point in of] for axis in (0, 1))
     x_ends, y_ends = (min(xs) / 1.2, max(xs) * 1.2), _around(min(ys), max(ys))
@@ -188,7 +188,7 @@ def plot(results: Sequence[Result]) -> str:
 
 
 def _drawn(results: Iterable[Result]) -> dict[str, str]:
-    """What is drawn: its name, and that of its work or rival in a result."""
+    """A curve of the plot: its name, and the name of its work or rival in a result."""
     rivals = {name: name for result in results for name in result.get("rivals", {})}
     return {_OURS: "year", **rivals}
 
@@ -198,7 +198,7 @@ def _share(value: float, ends: tuple[float, float]) -> float:
 
 
 def _around(low: float, high: float) -> tuple[float, float]:
-    """The marks around two values."""
+    """Return the marks of an axis around two values."""
     return max(mark for mark in _MARKS if mark < low), min(mark for mark in _MARKS if mark > high)
 
 

@@ -1,4 +1,4 @@
-"""What a shop costs in which one date has fifty times the orders of an ordinary one."""
+"""Measure the cost of a shop in which one date has fifty times the orders of an ordinary date."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ _ORDERS_OF_DATE = "SELECT order_id FROM shop.orders WHERE (ordered_at AT TIME ZO
 
 
 def black_friday(first: date, last: date) -> date:
-    """The day after the fourth Thursday of November, if it lies in the dates; else the one in their middle."""
+    """Return the day after the fourth Thursday of November if it lies in the dates, else their middle date."""
     for year in range(first.year, last.year + 1):
         november = date(year, 11, 1)
         thursday = november + timedelta(days=(3 - november.weekday()) % 7 + 21)
@@ -24,14 +24,14 @@ def black_friday(first: date, last: date) -> date:
 
 
 def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Build the shop with each order of one date standing in it fifty times.
+    """Build the shop with fifty copies of each order of one date.
 
     Args:
-        bench: A lakehouse with the sample shop; what is built stands beside its lake and warehouse.
+        bench: A lakehouse with the sample shop; the build uses a separate lake and warehouse.
         first: First date.
         last: Last date.
-        runs: How many times.
-        say: Told a line after each run.
+        runs: Number of builds.
+        say: Called with a line after each run.
 
     Returns:
         date, times, order_lines (rows of the shop), order_lines_of_date, `runs`, a list of `bench.measure.numbers`.
@@ -50,18 +50,18 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
 
 
 def multiply(url: str, day: date, timezone: str) -> tuple[int, int]:
-    """Let each order of a date stand in the shop fifty times, with its lines and payments.
+    """Copy each order of a date fifty times in the shop, with its lines and payments.
 
     Args:
         url: Database of the shop.
         day: The date.
-        timezone: In which it is cut.
+        timezone: Time zone of the date.
 
     Returns:
-        Lines of the shop, and of the date.
+        Number of lines of the shop, and of the date.
     """
     orders = _ORDERS_OF_DATE.format(timezone=timezone, day=day)
-    # Lines and payments first: they are found by the orders, of which there are fifty times as many afterwards.
+    # Lines and payments are copied first, because they are found by orders, of which there are more afterwards.
     execute(url, *(_repeated(url, table, orders) for table in ("order_items", "payments", "orders")), "VACUUM ANALYZE")
     count = "SELECT count(*), count(*) FILTER (WHERE order_id IN ({})) FROM shop.order_items"
     ((lines, of_date),) = rows(url, count.format(orders))

@@ -1,4 +1,4 @@
-"""`lakehouse backfill`: its ranges, its progress, the summary at its end, and what to do when it failed."""
+"""`lakehouse backfill`: ranges, progress, summary, and the next step after a failure."""
 
 import json
 import sys
@@ -32,10 +32,10 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, NOT_BLOCKING, OF_DIMENSIONS, QUARANTINE, RAW
 
-# A range of so many dates is looked at before it is run.
+# Number of dates from which empty dates at both ends of a range are left out.
 _MANY_DATES = 1000
 # First and last date.
-Stretch = tuple[date, date]
+Span = tuple[date, date]
 _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "missing")
 
 
@@ -48,30 +48,30 @@ _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "mis
 def command(first: datetime, last: datetime, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
     """Run everything for the dates from FIRST to LAST.
 
-    Dates are written 2017-03-01. It is one run, in this process; with --without, one for each stretch of dates that
-    are left, up to the first that fails.
+    Dates are written 2017-03-01. There is one run, in this process. With --without, there is one run for each span of
+    the remaining dates, up to the first that fails.
     """
     left_out = frozenset(day.date() for day in without)
     backfill(Request(first.date(), last.date(), left_out, job), as_json=as_json)
 
 
 def backfill(request: Request, *, as_json: bool = False) -> None:
-    """Run a job over a range of dates with a line for each finished step, then show what there is.
+    """Run a job over a range of dates with a line for each finished step, then show the state of all tables.
 
     Args:
-        request: What to run.
+        request: The job and its dates.
         as_json: Print the summary as a JSON object; the progress goes to stderr.
 
     Raises:
-        BackfillError: The request cannot be run, a run failed, or most of a table is lost on the way; the message names
-            the steps, checks, dates and values.
+        BackfillError: The request cannot be run, a run failed, or a table has lost many rows on the way; the message
+            names the steps, checks, dates and values.
     """
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
-    stretches = _with_data(ranges(request), out)
+    date_spans = _with_data(ranges(request), out)
     click.echo(_changed_later(request), file=out, nl=False)
-    for first, last in stretches:
-        outcomes.append(run_stretch(request.job, first, last, out))
+    for first, last in date_spans:
+        outcomes.append(run_span(request.job, first, last, out))
         if not outcomes[-1].success:
             break
     if as_json:
@@ -85,60 +85,63 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
         raise BackfillError(explain_losses(lost))
 
 
-def _with_data(stretches: list[Stretch], out: TextIO | None) -> list[Stretch]:
-    """Stretches of dates without the empty dates at either end, where there are many; what is left out is told.
+def _with_data(date_spans: list[Span], out: TextIO | None) -> list[Span]:
+    """Return spans without the empty dates at both ends, if there are many dates, and print how many are left out.
 
-    Each date costs, whether or not it has rows: Dagster notes of each asset that it was made for it.
+    Every date costs time, even without rows, because Dagster records each asset for it.
     """
-    first, last = stretches[0][0], stretches[-1][1]
+    first, last = date_spans[0][0], date_spans[-1][1]
     if (last - first).days < _MANY_DATES:
-        return stretches
+        return date_spans
     lake = configured_lake()
-    # A shop that cannot be read is told by the run.
+    # The run reports a shop that cannot be read.
     with suppress(ExpectedError):
         calendar = calendar_of(lake)
         ends = [first_and_last_change(calendar), first_and_last_date(lake, (*RAW, *CLEANSED, *QUARANTINE))]
-        found = [day for of in ends if of is not None for day in of]
-        # Tomorrow is a partition, too: a clock may run ahead by a day.
-        begin, end = (min(found), max(found) + timedelta(days=1)) if found else (last, last)
-        cut = [(max(one, begin), min(other, end)) for one, other in stretches]
-        left = [(one, other) for one, other in cut if one <= other] or [(last, last)]
-        out_of = sum((other - one).days + 1 for one, other in stretches)
-        dropped = out_of - sum((other - one).days + 1 for one, other in left)
+        known = [day for pair in ends if pair is not None for day in pair]
+        # Tomorrow is a partition, too, because a clock may run ahead by a day.
+        begin, end = (min(known), max(known) + timedelta(days=1)) if known else (last, last)
+        cut = [(max(span_first, begin), min(span_last, end)) for span_first, span_last in date_spans]
+        remaining = [span for span in cut if span[0] <= span[1]] or [(last, last)]
+        dropped = _count_dates(date_spans) - _count_dates(remaining)
         if dropped:
             click.echo(
-                f"{dropped:,} of these dates come before or after everything that the shop and the lake have: they are "
-                "left out.",
+                f"{dropped:,} of these dates come before or after all dates of the shop and the lake: they are left "
+                "out.",
                 file=out,
             )
-        return left
-    return stretches
+        return remaining
+    return date_spans
+
+
+def _count_dates(date_spans: list[Span]) -> int:
+    return sum((last - first).days + 1 for first, last in date_spans)
 
 
 def _changed_later(request: Request) -> str:
-    """What a capture of the dates leaves out, and the dates that have it; nothing where it leaves out nothing."""
+    """Describe the orders of these dates that a capture leaves out, and where they are captured; empty if none."""
     if request.job not in (DEFAULT_JOB, CAPTURE_JOB):
         return ""
     lake = configured_lake()
-    # A shop that cannot be read is told by the run.
+    # The run reports a shop that cannot be read.
     with suppress(ExpectedError):
-        found = changed_later(lake, calendar_of(lake), request.first, request.last)
-        if found is not None:
-            one = found.orders == 1
+        later = changed_later(lake, calendar_of(lake), request.first, request.last)
+        if later is not None:
+            is_single = later.orders == 1
             return (
-                f"{found.orders:,} order{'' if one else 's'} of these dates changed later, and will be captured "
-                f"with the {'date of its change' if one else 'dates of their changes'}:\n"
+                f"{later.orders:,} order{'' if is_single else 's'} of these dates changed later, and will be captured "
+                f"with the {'date of its change' if is_single else 'dates of their changes'}:\n"
                 "lines and payments wait until then. To have them now:\n"
-                f"  {command_line(replace(request, last=found.until))}\n"
+                f"  {command_line(replace(request, last=later.until))}\n"
             )
     return ""
 
 
-def ranges(request: Request) -> list[Stretch]:
-    """The dates of a request as ranges: first and last date of each, in order.
+def ranges(request: Request) -> list[Span]:
+    """Return the dates of a request as spans: first and last date of each, in order.
 
     Raises:
-        BackfillError: A date to leave out is not among those asked for, or none is left.
+        BackfillError: A date to leave out is not in the range, or no date is left.
     """
     if request.first > request.last:
         raise BackfillError(
@@ -156,21 +159,21 @@ def ranges(request: Request) -> list[Stretch]:
     return left
 
 
-def run_stretch(job: str, first: date, last: date, out: TextIO | None) -> Outcome:
-    """Run a job over a stretch of dates with a line for each finished step; returns what it did."""
+def run_span(job: str, first: date, last: date, out: TextIO | None) -> Outcome:
+    """Run a job over a span of dates with a line for each finished step, and return the outcome."""
     days = (last - first).days + 1
     dates = f"{first}" if first == last else f"{first} to {last}, {days:,} dates in one run"
     click.echo(f"Running {job} for {dates} ...", file=out)
     started = time.monotonic()
-    # What steps print goes to a log, so the lines are written to the terminal itself.
+    # The output of steps goes to a log, so progress is written to the terminal directly.
     outcome = run_range(job, first, last, partial(_progress, out, _check_steps()))
     taken, of_steps = time.monotonic() - started, sum(outcome.seconds.values())
-    click.echo(f"  {taken:.1f} s; the steps add up to {of_steps:.1f} s, as two may be at work at once", file=out)
+    click.echo(f"  {taken:.1f} s; the steps add up to {of_steps:.1f} s, because two can run at once", file=out)
     return outcome
 
 
 def _progress(out: TextIO | None, checks: set[str], step: str, event: str, seconds: float) -> None:
-    """A line for each asset that is done, and for whatever did not go well; checks have their own line at the end."""
+    """Print a line for each finished asset and for each problem; the summary has a line for checks."""
     if event == "started" or (event == "done" and step in checks):
         return
     took = f"{seconds:.1f} s" if event == "done" else event
@@ -184,12 +187,12 @@ def _check_steps() -> set[str]:
 
 
 def explain_failure(request: Request, outcome: Outcome) -> str:
-    """What failed, on which dates, and what to do about it."""
+    """Describe what failed, on which dates, and the next step."""
     message = "the run failed.\n  " + "\n  ".join(causes(outcome))
     bad = blamed(outcome)
-    left = Request(request.first, request.last, request.without | bad, request.job)
-    if bad and _any_left(left):
-        message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command_line(left)}"
+    remaining = Request(request.first, request.last, request.without | bad, request.job)
+    if bad and _any_left(remaining):
+        message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command_line(remaining)}"
     return message + (
         f"\n`make dev` and run {outcome.run_id} show the details; "
         "once the cause is fixed, the same backfill again repairs the tables."
@@ -197,24 +200,24 @@ def explain_failure(request: Request, outcome: Outcome) -> str:
 
 
 def explain_losses(lost: pl.DataFrame) -> str:
-    """What is lost though the run succeeded, for which values, and what to do about it.
+    """Describe the losses of a run that succeeded, the values concerned, and the next step.
 
     Args:
-        lost: Results of `losses_are_few` that do not hold: asset, found, detail, and what `remedies` needs.
+        lost: Failed results of `losses_are_few`: asset, found, detail, and the columns that `next_steps` needs.
     """
-    found = [f"{asset}: {said}" for asset, said in lost.select("asset", "found").iter_rows()]
+    losses = [f"{asset}: {found}" for asset, found in lost.select("asset", "found").iter_rows()]
     values = lost["detail"].drop_nulls().to_list()
     return "\n".join(
         [
-            "the run succeeded, and much of a table is lost on the way.",
-            *(f"  {line}" for line in (*found, *values)),
+            "the run succeeded, but a table has lost many rows on the way.",
+            *(f"  {line}" for line in (*losses, *values)),
             *next_steps(lost, program()),
         ]
     )
 
 
 def blamed(outcome: Outcome) -> frozenset[date]:
-    """Dates without which the run would have gone on; none when it failed for something else too."""
+    """Return the dates without which the run would have gone on; none if it failed for another reason, too."""
     failed = stopped_by(outcome).values()
     if outcome.errors or not all(check.failed_dates for check in failed):
         return frozenset()
@@ -237,7 +240,9 @@ def _summary(outcomes: list[Outcome]) -> None:
             table.add_column(heading, justify="right")
         for name, numbers in books.items():
             table.add_row(name, *(f"{numbers[account]:,}" for account in _ACCOUNTS))
-        terminal.print("\n[bold]Accounts of these dates: captured versions, and where they are[/]", table, sep="\n")
+        terminal.print(
+            "\n[bold]Row accounting of these dates: captured versions, and where they are[/]", table, sep="\n"
+        )
     checks = [check for outcome in outcomes for check in outcome.checks.values()]
     passed, failed = sum(check.passed for check in checks), sum(check.failed for check in checks)
     warned = len(checks) - passed - failed
@@ -246,23 +251,24 @@ def _summary(outcomes: list[Outcome]) -> None:
     if before:
         terminal.print(
             f"{before:,} {'order was' if before == 1 else 'orders were'} placed before {settings().start_date}, where "
-            "this lakehouse begins, and stay out, with their lines and payments.\nTo have them, set "
+            "this lakehouse begins, and stay out, with their lines and payments.\nTo include them, set "
             f"LAKEHOUSE_START_DATE to an earlier date and run `{program()} migrate`."
         )
     broken = _broken_dimensions(outcomes)
     if broken:
         terminal.print(
-            f"A dimension is broken, and facts have the members that are known or inferred: {', '.join(broken)}. "
-            f"`{program()} checks --failed` says what was found."
+            f"A dimension is broken, and facts have known or inferred members: {', '.join(broken)}. "
+            f"`{program()} checks --failed` shows the details."
         )
     if failed and not any(check.failed and check.blocking for check in checks):
         terminal.print(
-            f"What failed stopped nothing: `{program()} checks --failed` says what is unusual, and on which dates."
+            f"The failed checks stopped nothing: `{program()} checks --failed` shows what is unusual, and on which "
+            "dates."
         )
 
 
 def _broken_dimensions(outcomes: list[Outcome]) -> list[str]:
-    """Checks of dimensions that would have stopped the run if facts could not do without."""
+    """Return the failed checks of dimensions that would have stopped the run for another table."""
     return sorted(
         {
             f"{name} on {asset}"
@@ -274,7 +280,7 @@ def _broken_dimensions(outcomes: list[Outcome]) -> list[str]:
 
 
 def _accounts(outcomes: list[Outcome]) -> dict[str, Counter[str]]:
-    """Table to versions by account, as the runs' checks found them; runs of a request share no date."""
+    """Return the versions of each table by account, from the runs' checks; runs of a request share no date."""
     books: dict[str, Counter[str]] = {}
     for outcome in outcomes:
         for (asset, _), check in outcome.checks.items():

@@ -1,4 +1,4 @@
-"""What a backfill is asked for, and the command that asks for it; nothing here imports Dagster."""
+"""The request for a backfill, and its command line. This module does not import Dagster."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -8,13 +8,13 @@ from orders_lakehouse.cli.formatting import program
 DEFAULT_JOB = "refresh_all_job"
 CAPTURE_JOB = "capture_changes_job"
 DERIVE_JOB = "derive_dates_job"
-# From raw alone, layer by layer: the shop need not be there.
+# Jobs that derive everything from raw, layer by layer, without the shop.
 FROM_RAW = ("refresh_cleansed_job", "refresh_curated_job", "refresh_marts_job")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a backfill is asked for.
+    """A request for a backfill.
 
     Attributes:
         first: First date.
@@ -30,7 +30,7 @@ class Request:
 
 
 def command_line(request: Request) -> str:
-    """The command line of a request."""
+    """Return the command line of a request."""
     without = [f"--without {day}" for day in sorted(request.without)]
     job = [] if request.job == DEFAULT_JOB else [f"--job {request.job}"]
     return " ".join([program(), "backfill", str(request.first), str(request.last), *without, *job])

@@ -1,4 +1,4 @@
-"""`lakehouse calendar`: which midnights and holidays the lake has, and what newer data would change."""
+"""`lakehouse calendar`: the midnights and holidays of the lake, and what newer data would change."""
 
 from datetime import timedelta
 
@@ -22,9 +22,9 @@ from orders_lakehouse.pipeline.stored_calendar import (
 from orders_lakehouse.pipeline.waivers import configured_waivers
 from orders_lakehouse.settings import settings
 
-# Dates that lie nearer to one another run in one range.
+# Largest gap between dates that run in one range.
 _GAP = timedelta(days=7)
-# Dates that are shown of each kind.
+# Most dates of each kind that are shown.
 _SHOWN = 10
 
 
@@ -33,21 +33,21 @@ _SHOWN = 10
 def command(write: bool) -> None:
     """Show the calendar of the lake: midnights and holidays, and what newer data would change.
 
-    The lake keeps those that it was made with, whatever is installed where. With --apply, it takes those of this
-    machine, and the dates that have to be run again are named.
+    The lake keeps those with which it was made, whatever a machine has installed. With --apply, it takes those of this
+    machine, and the dates to run again are printed.
     """
     calendar(write=write)
 
 
 def calendar(*, write: bool) -> None:
-    """Print what the lake has and what would change; or write the calendar anew, and print what has changed.
+    """Print the stored calendar and what would change; or write the calendar, and print what has changed.
 
     Args:
         write: Whether the data of this machine is applied.
 
     Raises:
         HolidaysError: The holidays of the country in the settings are not known.
-        LakeError: The stored calendar is not whole, or was made for another time zone.
+        LakeError: The stored calendar is incomplete, or was made for another time zone.
     """
     lake = configured_lake()
     rows, new = stored(lake), proposed(lake)
@@ -84,12 +84,12 @@ def _versions(rows: pl.DataFrame, column: str) -> str:
 
 
 def _show(what: str, rows: pl.DataFrame, before: str) -> None:
-    """Print which dates differ: the first of them with what the lake has, and what the data of this machine says."""
+    """Print the first differing dates with the lake's value and the value of this machine's data."""
     if rows.is_empty():
         return
     click.echo(f"{rows.height:,} dates {what}:")
-    told = rows.head(_SHOWN).with_columns(cs.datetime().dt.strftime("%Y-%m-%d %H:%M:%S UTC"))
-    shown = told.with_columns(pl.col(before, "becomes").fill_null("none"))
+    formatted = rows.head(_SHOWN).with_columns(cs.datetime().dt.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    shown = formatted.with_columns(pl.col(before, "becomes").fill_null("none"))
     for day, was, becomes in shown.select("date", before, "becomes").iter_rows():
         click.echo(f"  {day}: {was} → {becomes}")
     if rows.height > _SHOWN:

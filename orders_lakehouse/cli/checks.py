@@ -1,4 +1,4 @@
-"""`lakehouse checks`: what checks found, date by date, and how a date that failed is run again."""
+"""`lakehouse checks`: the results of checks by date, and how to run a failed date again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from orders_lakehouse.settings import settings
 
 _WHOLE = "the table as a whole"
 _CHECK = ["asset", "check_name"]
-_SAID = ["expected", "found", "detail"]
+_TEXTS = ["expected", "found", "detail"]
 _LAYERS = ["raw", "cleansed", "curated", "staging", "marts"]
 
 
 class ChecksError(ExpectedError):
-    """A question about checks that cannot be answered as it is put."""
+    """The requested results cannot be shown."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which results are asked for.
+class Selection:
+    """The results to show.
 
     Attributes:
-        day: Of one date.
-        table: Of a table: `layer/name`, `layer.name` or a name.
-        check: Of one check.
-        failed: Only what fails now.
+        day: Only results of one date.
+        table: Only results of one table: `layer/name`, `layer.name` or a name.
+        check: Only results of one check.
+        failed: Only results that fail now.
         history: Every evaluation, not only the latest of a date.
     """
 
@@ -66,24 +66,23 @@ def command(
     judged (UTC), and below the dates that fail. For scripts, --failed ends with status 1 when something fails with
     severity ERROR (an unusual volume is left to people), or when nothing was judged.
     """
-    holds = checks(Wanted(day.date() if day else None, table, check, failed, history), as_json=as_json)
+    holds = checks(Selection(day.date() if day else None, table, check, failed, history), as_json=as_json)
     if failed and not holds:
         raise SystemExit(1)
 
 
-def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
-    """Print what checks found, as tables or as a JSON list of records.
+def checks(wanted: Selection, *, as_json: bool = False) -> bool:
+    """Print results of checks, as tables or as a JSON list of records.
 
     Args:
-        wanted: Which results.
-        as_json: Print the records of `checks/results` as they are.
+        wanted: The results to show.
+        as_json: Print the records of `checks/results` unchanged.
 
     Returns:
-        Whether all that was shown holds: a warning is no failure, and what is unusual is for people to judge.
+        Whether no shown check fails. Warnings do not count, nor does an unusual volume, which people must judge.
 
     Raises:
-        ChecksError: Options exclude each other, there is no such table or check, or nothing was judged of what is
-            asked for.
+        ChecksError: Options exclude each other, there is no such table or check, or no check has judged the selection.
     """
     if wanted.failed and wanted.history:
         raise ChecksError("found --failed and --history; expected one of them: what fails now, or all that was found")
@@ -105,23 +104,23 @@ def checks(wanted: Wanted, *, as_json: bool = False) -> bool:
     return results.filter(failing).is_empty()
 
 
-def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
-    """Those of all evaluations that are asked for.
+def select(rows: pl.DataFrame, wanted: Selection) -> pl.DataFrame:
+    """Select evaluations.
 
     Args:
         rows: Columns of `checks/results`.
-        wanted: Which of them.
+        wanted: The selection.
 
     Returns:
-        The same columns, as the tables follow each other, then by check_name, date, evaluated_at.
+        The same columns, ordered by layer, asset, check_name, date, evaluated_at.
 
     Raises:
-        ChecksError: There are results, and none of such a table or check; or none that could fail.
+        ChecksError: No result has the table or check; or with `failed`, no check has judged the selection.
     """
-    if rows.is_empty() and wanted != Wanted():
+    if rows.is_empty() and wanted != Selection():
         raise ChecksError(
-            f"no check has judged anything in {settings().lake_url} yet: expected the lake that runs write to "
-            f"(LAKE_URL, LAKEHOUSE_HOME), or a run first: {program()} backfill FIRST LAST"
+            f"no check has judged anything in {settings().lake_url} yet; expected the lake that runs write to "
+            f"(LAKE_URL, LAKEHOUSE_HOME). If it is this one, run first: {program()} backfill FIRST LAST"
         )
     if not wanted.history:
         rows = in_force(rows)
@@ -135,8 +134,8 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
     if wanted.failed:
         if rows.is_empty() and wanted.day is not None:
             raise ChecksError(
-                f"no check has judged {wanted.day} in {settings().lake_url} of what is asked for: it neither holds nor "
-                f"fails. A run judges it: {command_line(Request(wanted.day, wanted.day))}"
+                f"no check of the selection has judged {wanted.day} in {settings().lake_url}. A run judges it: "
+                f"{command_line(Request(wanted.day, wanted.day))}"
             )
         rows = rows.filter(~pl.col("passed"))
     layer = pl.col("asset").str.split("/").list.first()
@@ -145,22 +144,22 @@ def select(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
 
 
 def _named(rows: pl.DataFrame, column: str, is_named: pl.Expr, name: str) -> pl.DataFrame:
-    found = rows.filter(is_named)
-    if found.is_empty() and not rows.is_empty():
+    matches = rows.filter(is_named)
+    if matches.is_empty() and not rows.is_empty():
         raise ChecksError(
             f"no check result of {name!r}; there are results of {', '.join(rows[column].unique().sort())}"
         )
-    return found
+    return matches
 
 
-def _nothing(wanted: Wanted) -> str:
+def _nothing(wanted: Selection) -> str:
     if wanted.failed:
         return "No check fails."
     return "No check result of that date." if wanted.day else "No check result yet; `make backfill` makes some."
 
 
 def _show_summary(results: pl.DataFrame) -> None:
-    """A line for each table and check, then the dates on which it does not hold."""
+    """Print a line for each table and check, then the dates on which checks do not hold."""
     terminal = console()
     table = grid(dense=True)
     table.add_column("table and check", overflow="fold")
@@ -187,11 +186,11 @@ def _show_summary(results: pl.DataFrame) -> None:
         words = in_words(failing["date"].drop_nulls()) or _WHOLE
         terminal.print(Text.from_markup(f"{_mark(failing)} ").append(f"{asset} {check}: {words}"))
     if broken:
-        terminal.print(f"\n`{program()} checks --failed` tells what was found, and what to do.", style="dim")
+        terminal.print(f"\n`{program()} checks --failed` shows what was found, and what to do.", style="dim")
 
 
 def _show_date(results: pl.DataFrame) -> None:
-    """What each check of a date found, then more of what failed."""
+    """Print the result of each check of a date, then details of failures."""
     table = grid(dense=True)
     table.add_column("table and check", overflow="fold")
     table.add_column("found", overflow="fold")
@@ -209,13 +208,13 @@ def _show_date(results: pl.DataFrame) -> None:
 
 
 def _show_failures(failing: pl.DataFrame) -> None:
-    """Each check that fails, with what was expected and found; dates of which the same is said stand together."""
+    """Print each failing check with what was expected and found; dates with the same result share an entry."""
     terminal = console()
     for (asset, check), of_check in _by(failing, _CHECK):
         terminal.print(Text.from_markup(f"{_mark(of_check)} ").append(f"{asset} {check}", style="bold"))
-        for said, rows in _by(of_check, _SAID):
+        for texts, rows in _by(of_check, _TEXTS):
             terminal.print(indented(in_words(rows["date"].drop_nulls()) or _WHOLE, 2))
-            for name, text in zip(_SAID, said, strict=True):
+            for name, text in zip(_TEXTS, texts, strict=True):
                 if text is not None:
                     terminal.print(indented(f"{name:<9} {text}", 4))
 
@@ -226,7 +225,7 @@ def _show_next_steps(failing: pl.DataFrame) -> None:
 
 
 def _show_history(results: pl.DataFrame) -> None:
-    """A line for each run that judged a check, the oldest first."""
+    """Print a line for each run that judged a check, the oldest first."""
     terminal = console()
     for (asset, check), of_check in _by(results, _CHECK):
         terminal.print(Text(f"{asset} {check}", style="bold"))

@@ -1,4 +1,4 @@
-"""`lakehouse config`: the settings in force, and the page of the docs that describes them."""
+"""`lakehouse config`: the current settings, and the page of the docs that describes them."""
 
 from pathlib import Path
 from typing import get_args
@@ -15,36 +15,36 @@ from orders_lakehouse.settings import PROJECT, Settings, settings
 _PAGE = """\
 # Configuration
 
-Everything is configured by the environment; a file `.env` in the project counts as environment, and a variable that is
-set goes before it. A value that cannot be understood, or a `LAKEHOUSE_` name that does not exist, is an error.
-`lakehouse config` prints what is in force.
+Variables of the environment configure everything. A file `.env` in the project counts as environment; a variable that
+is set takes precedence over it. An invalid value, or an unknown `LAKEHOUSE_` name, is an error. `lakehouse config`
+prints the current values.
 
 {table}
 
-Besides, the standard names of others are understood: `AWS_*` ([S3](s3.md)), in `.env` too; and, in the environment
-alone, `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and those of Postgres' own library.
+The lakehouse also reads standard variables of other programs. `AWS_*` ([S3](s3.md)) can be in `.env`, too. Only the
+environment itself can have `DAGSTER_HOME` (Dagster's files; default: `dagster/` under `LAKEHOUSE_HOME`) and the
+variables of Postgres' own library.
 
 A database URL may have every parameter of that library (`sslmode`, `sslrootcert`, `sslcert`, `options`, several hosts,
-a `service`, ...). What it leaves open comes from `PGSSLMODE`, `PGPASSWORD`, `PGSERVICE`, `~/.pgpass` and the like. The
-reader of the shop, the loader and dbt connect by the same parameters. The embedded server takes none of them. dbt's own
-`DBT_*` variables have no effect on a run.
+a `service`, ...). Missing parameters come from `PGSSLMODE`, `PGPASSWORD`, `PGSERVICE`, `~/.pgpass` and the like. The
+reader of the shop, the loader and dbt connect with the same parameters. The embedded server uses none of them. dbt's
+own `DBT_*` variables have no effect on a run.
 
-What concerns Dagster alone (run queue, pools, retention, where logs go) is configured in
-`dagster.yaml` in its home.
+Settings of Dagster alone (run queue, pools, retention, location of logs) are in `dagster.yaml` in its home.
 
 <!-- Written by `make docs` from orders_lakehouse/settings.py. -->
 """
 
 
 @click.command("config")
-@click.option("--write-docs", is_flag=True, help="Write docs/configuration.md anew instead.")
+@click.option("--write-docs", is_flag=True, help="Write docs/configuration.md instead.")
 def command(write_docs: bool) -> None:
-    """Print the settings in force; of a database, where it is."""
+    """Print the current settings; for a database, its host, name and user."""
     write_page() if write_docs else show()
 
 
 def show() -> None:
-    """Print each setting and its value; of a database, where it is and who connects."""
+    """Print each setting and its value; for a database, its host, name and user."""
     in_force = settings()
     table = grid(dense=True)
     table.add_column("setting", no_wrap=True)
@@ -61,19 +61,19 @@ def show() -> None:
     console().print(table)
     outside = data_elsewhere(in_force.home)
     if outside is not None:
-        click.echo(f"\nThe embedded Postgres is in {outside}: its user cannot pass to LAKEHOUSE_HOME.")
+        click.echo(f"\nThe embedded Postgres is in {outside}, because its user cannot enter LAKEHOUSE_HOME.")
 
 
-def _in_force(asked: Settings, name: str) -> str:
-    """The value of a setting, without its secrets."""
+def _in_force(current: Settings, name: str) -> str:
+    """Return the value of a setting, without its secrets."""
     if name == "spark_remote":
-        return asked.spark_endpoint
-    value = getattr(asked, name)
+        return current.spark_endpoint
+    value = getattr(current, name)
     return str(value) if Settings.model_fields[name].repr else without_password(value)
 
 
 def page() -> str:
-    """The page docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     heading = ["| variable | meaning | default |", "| --- | --- | --- |"]
     rows = [
         f"| `{field.validation_alias}` | {_meaning(field)} | {_default(field)} |"
@@ -83,21 +83,21 @@ def page() -> str:
 
 
 def write_page() -> None:
-    """Write docs/configuration.md anew."""
+    """Write docs/configuration.md."""
     path = PROJECT / "docs" / "configuration.md"
     path.write_text(page())
     click.echo(f"Wrote {path.relative_to(PROJECT)}.")
 
 
 def _meaning(field: FieldInfo) -> str:
-    said = str(field.description).partition(" Default: ")[0]
+    meaning = str(field.description).partition(" Default: ")[0]
     options = [value for part in (field.annotation, *get_args(field.annotation)) for value in get_args(part)]
     named = [f"`{value}`" for value in options if isinstance(value, str)]
-    return f"{said} One of {', '.join(named)}." if len(named) > 1 else said
+    return f"{meaning} One of {', '.join(named)}." if len(named) > 1 else meaning
 
 
 def _default(field: FieldInfo) -> str:
-    """A value; where it follows from something else, the words of the description."""
+    """Return the default value; if it depends on something else, the text of the description."""
     if field.default is None:
         return str(field.description).partition(" Default: ")[2].rstrip(".")
     if isinstance(field.default, Path):

@@ -1,4 +1,4 @@
-"""`lakehouse contracts`: the contracts beside those that were published, and beside what reads them."""
+"""`lakehouse contracts`: compare the contracts with the published ones, and with the tables that read them."""
 
 import json
 
@@ -15,46 +15,46 @@ PUBLISHED = PROJECT / "orders_lakehouse" / "contracts" / "published.json"
 
 
 def published() -> Documents:
-    """The contracts as they were published, by path; none where there is no such file."""
-    found: Documents = json.loads(PUBLISHED.read_text()) if PUBLISHED.exists() else {}
-    return found
+    """Return the published contracts by path; none if the file does not exist."""
+    contracts_by_path: Documents = json.loads(PUBLISHED.read_text()) if PUBLISHED.exists() else {}
+    return contracts_by_path
 
 
 @click.command("contracts")
-@click.option("--write", is_flag=True, help="Publish them, unless something is incompatible.")
+@click.option("--write", is_flag=True, help="Publish the contracts, unless one is incompatible.")
 def command(write: bool) -> None:
-    """Compare the contracts with those that were published, and with what reads them.
+    """Compare the contracts with the published ones, and with the tables that read them.
 
-    A contract that changes what others rely on needs a new version; a column that dbt or a table downstream reads must
-    be offered. Ends with status 1 when something is incompatible, or not published as it is.
+    An incompatible change of a contract needs a new version, and a column that dbt or a table downstream reads must
+    exist. Ends with status 1 if a contract is incompatible, or differs from the published one.
     """
     if not contracts(write=write):
         raise SystemExit(1)
 
 
 def contracts(*, write: bool) -> bool:
-    """Print what is incompatible; or publish the contracts, unless something is.
+    """Print incompatible changes; or publish the contracts if there are none.
 
     Args:
-        write: Publish them.
+        write: Publish the contracts.
 
     Returns:
-        Whether the contracts are compatible, and published as they are.
+        Whether the contracts are compatible, and equal to the published ones.
     """
     before, now = published(), documents(TABLES)
-    found = incompatible(before, now, columns_read_by_dbt(), TABLES)
-    for finding in found:
-        click.echo(str(finding))
-    if write and not found:
+    problems = incompatible(before, now, columns_read_by_dbt(), TABLES)
+    for problem in problems:
+        click.echo(str(problem))
+    if write and not problems:
         PUBLISHED.write_text(json.dumps(now, indent=1, ensure_ascii=False) + "\n")
         click.echo(f"{len(now)} contracts are published in {PUBLISHED.relative_to(PROJECT)}; commit it.")
         return True
     if write:
-        click.echo(f"\nNothing was written: {len(found)} found, expected none.")
+        click.echo(f"\nNothing was written: {len(problems)} found, expected none.")
         return False
     stale = [path for path in dict.fromkeys((*before, *now)) if before.get(path) != now.get(path)]
     if stale:
         click.echo(f"Other than published: {', '.join(stale)}. `{program()} contracts --write` publishes them.")
-    elif not found:
-        click.echo(f"{len(now)} contracts are as they were published, and offer what is read of them.")
-    return not found and not stale
+    elif not problems:
+        click.echo(f"{len(now)} contracts equal the published ones, and have all columns that are read.")
+    return not problems and not stale

@@ -1,4 +1,4 @@
-"""`lakehouse demo`: the sample shop, its whole year, what came of it, and what to try next."""
+"""`lakehouse demo`: load the sample shop, build its whole year, show the result, and say what to try next."""
 
 import fcntl
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ from orders_lakehouse.tables import RAW, VOLUMES
 
 @click.command("demo")
 def command() -> None:
-    """Load the sample shop, build everything, show what came of it."""
+    """Load the sample shop, build everything, and show the result."""
     demo()
 
 
 def demo() -> None:
-    """Load the sample shop (a shop that is given is used as it is), build everything, and show what came of it."""
+    """Load the sample shop (a configured shop is used unchanged), build everything, and show the result."""
     with _one_at_a_time():
         load_shop_if_embedded()
         first, last = settings().start_date, last_change()
@@ -40,7 +40,7 @@ def demo() -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """A second demo waits until the first has finished."""
+    """Wait until another demo has finished."""
     make_home(settings().home)
     with (settings().home / "demo.lock").open("w") as lock:
         try:
@@ -52,13 +52,13 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def last_change() -> date:
-    """Date of the shop's latest change, by the lake's calendar; the shop's own today where a clock runs ahead.
+    """Return the date of the shop's latest change, by the lake's calendar; at most the shop's own today.
 
     Raises:
         ShopError: The shop has no orders.
     """
     clocks = " UNION ALL ".join(f"SELECT max(updated_at) AS clock FROM shop.{table.name}" for table in RAW)
-    # Without the condition, now() would be the least of one: nulls do not count.
+    # The condition is needed because least() ignores nulls, and would return now() for an empty shop.
     latest = f"""
         SELECT CASE WHEN EXISTS (SELECT FROM shop.orders)
         THEN least(max(clock), now()) END FROM ({clocks}) AS t
@@ -71,7 +71,7 @@ def last_change() -> date:
 
 
 def last_whole_month(first: date, last: date) -> tuple[date, date]:
-    """The last month that ends before `last` or on it, cut at `first`; all dates when none does."""
+    """Return the last month that ends by `last`, not before `first`; all dates if no month does."""
     end = (last + timedelta(days=1)).replace(day=1) - timedelta(days=1)
     return (max(first, end.replace(day=1)), end) if end >= first else (first, last)
 

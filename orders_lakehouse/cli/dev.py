@@ -1,4 +1,4 @@
-"""`lakehouse dev`: Dagster's UI and daemon, which take the place of this process."""
+"""`lakehouse dev`: Dagster's UI and daemon, which replace this process."""
 
 import os
 import sys

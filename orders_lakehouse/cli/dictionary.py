@@ -1,4 +1,4 @@
-"""`lakehouse dictionary`: what each table and column is, on the terminal; or the pages of docs/dictionary, written."""
+"""`lakehouse dictionary`: describe tables and columns on the terminal, or write the pages of docs/dictionary."""
 
 from collections.abc import Sequence
 
@@ -15,34 +15,35 @@ PAGES = PROJECT / "docs" / "dictionary"
 
 @click.command("dictionary")
 @click.argument("table", required=False)
-@click.option("--write", is_flag=True, help="Write docs/dictionary anew instead.")
+@click.option("--write", is_flag=True, help="Write docs/dictionary instead.")
 def command(table: str | None, write: bool) -> None:
-    """Say what each table holds; with TABLE, what its columns say.
+    """Describe what each table holds; with TABLE, describe its columns.
 
-    TABLE is a name such as cleansed.orders or marts.dim_date. Where columns come from and go to stands in
-    docs/dictionary.
+    TABLE is a name such as cleansed.orders or marts.dim_date. docs/dictionary also says where columns come from and
+    where they go.
     """
     write_pages() if write else show(table)
 
 
 def show(name: str | None) -> None:
-    """Print every table and what it holds; of one table, its columns.
+    """Print every table and what it holds; for one table, its columns.
 
     Args:
         name: The table, such as cleansed.orders or marts.dim_date; None for all.
 
     Raises:
-        DictionaryError: There is no such table.
+        DictionaryError: The table does not exist.
     """
-    found = entries()
+    all_entries = entries()
     table = grid(dense=True)
     if name is None:
         for heading in ("table", "what it holds"):
             table.add_column(heading, no_wrap=heading == "table")
-        for entry in found:
+        for entry in all_entries:
             table.add_row(entry.path, Text(entry.row))
     else:
-        (entry,) = [entry for entry in found if entry.path == name.replace("/", ".")] or _unknown(name, found)
+        matches = [entry for entry in all_entries if entry.path == name.replace("/", ".")]
+        (entry,) = matches or _unknown(name, all_entries)
         console().print(Text(f"{entry.path}: {entry.description}\n"))
         for fact in (f"Key: {keys_in_words(entry)}", *declared(entry, lambda path: path)):
             console().print(Text(f"{fact}".replace("`", "")))
@@ -58,12 +59,12 @@ def show(name: str | None) -> None:
     console().print(table)
 
 
-def _unknown(name: str, found: Sequence[Entry]) -> list[Entry]:
-    raise DictionaryError(f"there is no table {name!r}; expected one of {', '.join(entry.path for entry in found)}")
+def _unknown(name: str, known: Sequence[Entry]) -> list[Entry]:
+    raise DictionaryError(f"there is no table {name!r}; expected one of {', '.join(entry.path for entry in known)}")
 
 
 def write_pages() -> None:
-    """Write docs/dictionary anew."""
+    """Write docs/dictionary, and remove pages that no longer exist."""
     PAGES.mkdir(exist_ok=True)
     written = pages()
     for path in PAGES.glob("*.md"):

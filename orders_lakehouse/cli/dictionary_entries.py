@@ -1,6 +1,6 @@
-"""The entries of the data dictionary: what each table, mart and column is, from the contracts and from dbt.
+"""The entries of the data dictionary: tables, marts and columns, from the contracts and from dbt.
 
-How an entry is shown belongs in `dictionary` (terminal) and `dictionary_pages` (docs).
+`dictionary` shows entries on the terminal, and `dictionary_pages` in the docs.
 """
 
 import re
@@ -17,35 +17,35 @@ from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.copies import COPIES
 
 _CALENDAR = "source.orders_lakehouse.lake.calendar"
-# Each layer to what it holds, in the order of the dictionary.
+# Description of each layer, in the order of the dictionary.
 LAYERS = {
     "raw": "Every version of every row of the shop, by the date on which it was captured.",
-    "cleansed": "Current rows by business date (of customers and products all valid versions), typed and judged.",
+    "cleansed": "Current rows by business date (for customers and products all valid versions), typed and judged.",
     "quarantine": "Rows that break a rule, as they came, with every reason.",
-    "curated": "What analysts read from the lake.",
-    "checks": "What the checks found, by date.",
-    "warehouse": "What the star schema is built from, in the warehouse's schema `lake`.",
+    "curated": "Tables that analysts read from the lake.",
+    "checks": "Results of checks, by date.",
+    "warehouse": "Tables from which the star schema is built, in the warehouse's schema `lake`.",
     "marts": "The star schema, in the warehouse's schema `marts`.",
 }
 
 
 class DictionaryError(ExpectedError):
-    """There is no such table, or a column is not described."""
+    """A table does not exist, or a column has no description."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is shown.
+    """The entry of a column.
 
     Attributes:
         name: Its name.
-        type: As Polars calls it; in the warehouse, as Postgres does.
+        type: Type in Polars; in the warehouse, type in Postgres.
         nullable: Whether it may be null.
-        description: What it says.
-        unit: In what it counts, if told.
-        personal: Whether it says who somebody is.
-        rules: Reason, or test, to what is demanded.
-        origins: Columns that it is made of, as layer.table.column.
+        description: Its description.
+        unit: Its unit, if it has one.
+        personal: Whether it identifies a person.
+        rules: Description of each rule, by reason or test.
+        origins: Columns that it is made from, as layer.table.column.
     """
 
     name: str
@@ -60,21 +60,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Entry:
-    """A table or mart as it is shown.
+    """The entry of a table or mart.
 
     Attributes:
         layer: Its layer.
         name: Name within the layer.
-        description: What a row is.
-        keys: Each a list of columns that identify a row (a row's history, in raw).
-        partition: Column by whose dates it is written, if any.
-        code: Where it is described, a path in the project.
-        version: Of its contract, if it has one.
+        description: Meaning of a row.
+        keys: Lists of columns that identify a row; in raw, all versions of a row.
+        partition: Date column by which it is written, if any.
+        code: Path of the file that describes it, in the project.
+        version: Version of its contract, if it has one.
         columns: Its columns.
-        rules: What several columns are judged by: reason, or test, to what is demanded.
+        rules: Description of each rule over several columns, by reason or test.
         primary_key: Columns that the warehouse itself keeps unique, if any.
-        indexes: Each a list of columns, beside the primary key.
-        references: Column to the column that it refers to, as layer.table.column.
+        indexes: Lists of columns of indexes besides the primary key.
+        references: The referenced column, as layer.table.column, by column.
     """
 
     layer: str
@@ -92,17 +92,17 @@ class Entry:
 
     @property
     def path(self) -> str:
-        """Layer and name, as a query says them."""
+        """Return layer and name, as in a query."""
         return f"{self.layer}.{self.name}"
 
     @property
     def row(self) -> str:
-        """What a row is: the first sentence of the description."""
+        """Return the meaning of a row: the first sentence of the description."""
         return self.description.partition(". ")[0].rstrip(".") + "."
 
 
 def entries(parsed: models.Manifest | None = None) -> list[Entry]:
-    """Every table of the lake, the calendar, and every mart, in the order of the layers.
+    """Return all tables of the lake, the calendar, and all marts, in the order of the layers.
 
     Args:
         parsed: dbt's manifest; by default that of the project.
@@ -112,15 +112,15 @@ def entries(parsed: models.Manifest | None = None) -> list[Entry]:
     """
     manifest = models.manifest() if parsed is None else parsed
     marts = [_of_model(manifest, node_id) for node_id in (_CALENDAR, *models.models(manifest, "marts"))]
-    found = [*map(_of_table, TABLES), *marts]
-    for entry in found:
+    all_entries = [*map(_of_table, TABLES), *marts]
+    for entry in all_entries:
         for column in entry.columns:
             if not (column.type and column.description):
                 raise DictionaryError(
                     f"{entry.path}.{column.name} has no {'description' if column.type else 'type'}; "
                     f"expected both of every column; add it in {entry.code}"
                 )
-    return sorted(found, key=lambda entry: list(LAYERS).index(entry.layer))
+    return sorted(all_entries, key=lambda entry: list(LAYERS).index(entry.layer))
 
 
 def _of_table(table: Table) -> Entry:
@@ -140,7 +140,7 @@ def _of_table(table: Table) -> Entry:
         described["partitioned_by"],
         f"{table.model.__module__.replace('.', '/')}.py",
         described["version"],
-        # Without the names of its arguments a type is as short, and still what Polars takes.
+        # Types are shown without the names of arguments; Polars accepts them in this form, too.
         _columns(described, demanded, origins, lambda dtype: re.sub(r"\w+=", "", dtype)),
         demanded.get(None, {}),
     )
@@ -172,7 +172,7 @@ def _of_model(manifest: models.Manifest, node_id: str) -> Entry:
 
 
 def _in_the_lake(manifest: models.Manifest, node_id: str, column: str) -> str:
-    """A mart's column; of a staging view or a copy, the column that it shows."""
+    """Return a mart's column; for a staging view or a copy, return the column that it shows."""
     node = models.node_of(manifest, node_id)
     if node["resource_type"] == "source":
         tables = {
@@ -207,12 +207,12 @@ def _columns(
 
 
 def keys_in_words(entry: Entry) -> str:
-    """The columns that identify a row, in Markdown."""
+    """Return the columns that identify a row, in Markdown."""
     return " or ".join(map(_together, entry.keys))
 
 
 def declared(entry: Entry, link: Callable[[str], str]) -> Iterator[str]:
-    """What the warehouse is told of a table's keys: primary key, indexes, and the columns that others are one of."""
+    """Yield lines about the keys of a table in the warehouse: primary key, indexes, references."""
     if entry.primary_key:
         yield f"Primary key, kept by the warehouse: {_together(entry.primary_key)}"
     if entry.indexes:

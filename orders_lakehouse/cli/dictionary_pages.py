@@ -12,46 +12,46 @@ _CODE = "../../"
 _README = """\
 # Data dictionary
 
-Every table of the lake and every mart, column by column: what it says, its type and unit, what is demanded of it, what
-it is made of and where it goes. The page of each asset in the UI says the same; in the terminal,
-`lakehouse dictionary cleansed.orders` says what the columns of a table are.
+Every table of the lake and every mart, column by column: meaning, type and unit, rules, origin and use. The page of
+each asset in the UI says the same. In the terminal, `lakehouse dictionary cleansed.orders` describes the columns of a
+table.
 """
 _PERSONAL = """\
 ## Personal data
 
-Columns that say who somebody is. Samples in the UI and results of checks mask them.
+Columns that identify a person. Samples in the UI and results of checks mask them.
 
 | Table | Columns |
 | --- | --- |"""
 _WRITTEN = "<!-- Written by `make docs` from the contracts and dbt's yml. -->\n"
 _COPIES = """\
-Copies of lake tables have their columns' names, types of Postgres, and leave out what dbt does not need. Staging views
-over them give some columns another name; in the lineage of a mart, both are passed over.
+Copies of lake tables have the names of their columns and types of Postgres, without columns that dbt does not need.
+Staging views on the copies rename some columns. The lineage of a mart leaves out copies and staging views.
 
-A copy has no primary key: customers and products have a row for each version, and an order that moves stands on two
-dates for a while. A list of keys beside a copy has one.
+A copy has no primary key: customers and products have a row for each version, and a moved order is on two dates for a
+while. A list of keys has a primary key.
 
-| Table | Copy of | Without | Index | List of keys beside it |
+| Table | Copy of | Without | Index | List of keys |
 | --- | --- | --- | --- | --- |"""
-_HEADINGS = "| Column | Type | Null | What it says | Made of | Goes to |\n| --- | --- | --- | --- | --- | --- |"
+_HEADINGS = "| Column | Type | Null | Meaning and rules | Made from | Used by |\n| --- | --- | --- | --- | --- | --- |"
 
 
 def pages() -> dict[str, str]:
-    """The pages of docs/dictionary, by file name: one for each layer, and README.md, which leads to them."""
-    found = entries()
-    goes_to = _goes_to(found)
-    layers = {layer: list(of) for layer, of in groupby(found, key=lambda entry: entry.layer)}
-    written = {f"{layer}.md": "\n".join(_page(layer, of, goes_to)) for layer, of in layers.items()}
-    return {"README.md": "\n".join(_index(layers)), **written}
+    """Return the pages of docs/dictionary by file name: one for each layer, and README.md, which links them."""
+    all_entries = entries()
+    used_by = _used_by(all_entries)
+    layers = {layer: list(group) for layer, group in groupby(all_entries, key=lambda entry: entry.layer)}
+    by_layer = {f"{layer}.md": "\n".join(_page(layer, group, used_by)) for layer, group in layers.items()}
+    return {"README.md": "\n".join(_index(layers)), **by_layer}
 
 
-def _goes_to(found: Sequence[Entry]) -> dict[str, list[str]]:
-    goes_to: dict[str, list[str]] = {}
-    for entry in found:
+def _used_by(all_entries: Sequence[Entry]) -> dict[str, list[str]]:
+    used_by: dict[str, list[str]] = {}
+    for entry in all_entries:
         for column in entry.columns:
             for origin in column.origins:
-                goes_to.setdefault(origin, []).append(f"{entry.path}.{column.name}")
-    return goes_to
+                used_by.setdefault(origin, []).append(f"{entry.path}.{column.name}")
+    return used_by
 
 
 def _index(layers: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _index(layers: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
     yield f"\n{_WRITTEN}"
 
 
-def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _page(layer: str, of_layer: Sequence[Entry], used_by: Mapping[str, Sequence[str]]) -> Iterator[str]:
     yield f"# {layer}\n\n{LAYERS[layer]}\n"
     yield " · ".join(["[All layers](README.md)", *(_link(entry.path, entry.name) for entry in of_layer)]) + "\n"
     if layer == "warehouse":
@@ -84,9 +84,9 @@ def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[
         yield ""
     for entry in of_layer:
         yield f"## {entry.name}\n\n{entry.description}\n"
-        yield "\n".join(f"- {fact}" for fact in _facts(entry, goes_to)) + f"\n\n{_HEADINGS}"
+        yield "\n".join(f"- {fact}" for fact in _facts(entry, used_by)) + f"\n\n{_HEADINGS}"
         for column in entry.columns:
-            yield _row(entry, column, goes_to.get(f"{entry.path}.{column.name}", ()))
+            yield _row(entry, column, used_by.get(f"{entry.path}.{column.name}", ()))
         yield ""
         if entry.rules:
             yield "Rules over several columns:\n"
@@ -94,16 +94,16 @@ def _page(layer: str, of_layer: Sequence[Entry], goes_to: Mapping[str, Sequence[
     yield _WRITTEN
 
 
-def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    versions = ", of which each version is a row" if entry.partition == "captured_on" else ""
+def _facts(entry: Entry, used_by: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    versions = ", with a row for each version" if entry.partition == "captured_on" else ""
     yield f"Key: {keys_in_words(entry)}{versions}" + (f"; by date: `{entry.partition}`" if entry.partition else "")
     yield from declared(entry, _link)
     upstream = [origin for column in entry.columns for origin in column.origins]
-    downstream = [other for column in entry.columns for other in goes_to.get(f"{entry.path}.{column.name}", ())]
-    for said, columns in (("Made of", upstream), ("Goes to", downstream)):
+    downstream = [other for column in entry.columns for other in used_by.get(f"{entry.path}.{column.name}", ())]
+    for heading, columns in (("Made from", upstream), ("Used by", downstream)):
         tables = dict.fromkeys(column.rpartition(".")[0] for column in columns)
         if tables:
-            yield f"{said}: {', '.join(map(_link, tables))}"
+            yield f"{heading}: {', '.join(map(_link, tables))}"
     version = f", version {entry.version}" if entry.version else ""
     owners, code = ", ".join(document.OWNERS), entry.code.rpartition("/")[2]
     yield f"Owner: {owners}; described in [{code}]({_CODE}{entry.code}){version}"
@@ -112,16 +112,16 @@ def _facts(entry: Entry, goes_to: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield f"Reasons: the rules of {_link(f'{judged.layer}.{judged.name}')}"
 
 
-def _row(entry: Entry, column: Column, goes_to: Sequence[str]) -> str:
+def _row(entry: Entry, column: Column, used_by: Sequence[str]) -> str:
     name = f'<a id="{entry.name}.{column.name}"></a>`{column.name}`' + ("<br>**personal**" if column.personal else "")
-    said = [column.description, *(_rule(reason, demand) for reason, demand in column.rules.items())]
+    meaning = [column.description, *(_rule(reason, demand) for reason, demand in column.rules.items())]
     cells = (
         name,
         f"`{column.type}`" + (f"<br>in {column.unit}" if column.unit else ""),
         "yes" if column.nullable else "no",
-        "<br>".join(map(_cell, said)),
+        "<br>".join(map(_cell, meaning)),
         _links(column.origins) or "made here",
-        _links(goes_to),
+        _links(used_by),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -135,7 +135,7 @@ def _cell(text: str) -> str:
 
 
 def _links(columns: Sequence[str]) -> str:
-    """Columns, a line for each table."""
+    """Return links to columns, with a line for each table."""
     by_table: dict[str, list[str]] = {}
     for path in columns:
         table, _, column = path.rpartition(".")
@@ -144,7 +144,7 @@ def _links(columns: Sequence[str]) -> str:
 
 
 def _link(path: str, text: str | None = None) -> str:
-    """A link to a table or column, from any page of the dictionary; the shop's tables stand in its schema."""
+    """Return a link to a table or column, for any page of the dictionary; tables of the shop link to its schema."""
     layer, _, name = path.partition(".")
     place = f"{layer}.md#{name}" if layer in LAYERS else f"{_CODE}orders_lakehouse/sample_shop/schema.sql"
     return f"[{text or path}]({place})"

@@ -1,6 +1,6 @@
-"""`lakehouse doctor`: what is wrong with the lakehouse, and the commands that mend it. It changes and starts nothing.
+"""`lakehouse doctor`: find problems of the lakehouse, and the commands that repair them. It changes and starts nothing.
 
-The areas are in `doctor_areas`. One that cannot be looked at is a finding, and the others are looked at all the same.
+`doctor_areas` has the areas. If an area cannot be examined, this is a finding, and the others are still examined.
 """
 
 import os
@@ -26,36 +26,36 @@ _COMMAND = re.compile(r"\blakehouse (?=[a-z])")
 @click.option("--deep", is_flag=True, help="Read the content of every file of the lake, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(deep: bool, as_json: bool) -> None:
-    """Look for what is wrong, and say which command mends it. Nothing is changed or started.
+    """Find problems, and name the command that repairs each. Nothing is changed or started.
 
-    Logs of the tables against their files, versions that others remember and that are gone, the shop and the warehouse
-    with their clocks, disks, dead runs, a silent daemon, sensors, checks. Ends with status 1 when something found is an
-    error; warnings alone end with 0.
+    Examines the logs of tables against their files, lost versions, the shop and the warehouse with their clocks, disks,
+    dead runs, a silent daemon, sensors and checks. Ends with status 1 if a finding is an error; with only warnings, it
+    ends with status 0.
     """
     if not doctor(deep=deep, as_json=as_json):
         raise SystemExit(1)
 
 
 def doctor(*, deep: bool = False, as_json: bool = False) -> bool:
-    """Look at every area, and print what is well and what is not; returns whether nothing found is an error.
+    """Examine every area, and print a summary and findings; return whether no finding is an error.
 
     Args:
         deep: Read the content of every file of the lake, too.
         as_json: Print one JSON object: `looked_at` (area, said), `findings` (area, severity, what, found, expected,
-            to_do, commands), `errors` and `warnings` (how many).
+            to_do, commands), `errors` and `warnings` (their numbers).
     """
-    # A host that does not answer at all is given up soon.
+    # A short timeout, for a host that does not answer at all.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
     areas = {**AREAS, **(DEEP_AREAS if deep else {})}
     here = Here()
-    looked = {name: _looked(partial(look, here)) for name, look in areas.items()}
-    found = [(name, finding) for name, of_area in looked.items() for finding in of_area.findings]
-    counts = {severity: sum(one.severity == severity for _, one in found) for severity in (ERROR, WARNING)}
+    looked = {name: _examined(partial(look, here)) for name, look in areas.items()}
+    findings = [(name, finding) for name, of_area in looked.items() for finding in of_area.findings]
+    counts = {severity: sum(item.severity == severity for _, item in findings) for severity in (ERROR, WARNING)}
     if as_json:
         show_json(
             {
                 "looked_at": [{"area": name, "said": of_area.summary} for name, of_area in looked.items()],
-                "findings": [{"area": name, **_as_called(finding)} for name, finding in found],
+                "findings": [{"area": name, **_as_called(finding)} for name, finding in findings],
                 "errors": counts[ERROR],
                 "warnings": counts[WARNING],
             }
@@ -65,18 +65,18 @@ def doctor(*, deep: bool = False, as_json: bool = False) -> bool:
     return not counts[ERROR]
 
 
-def _looked(look: Callable[[], Examination]) -> Examination:
+def _examined(look: Callable[[], Examination]) -> Examination:
     try:
         return look()
     except ExpectedError as error:
-        return _not_looked_at(str(error), "As it says.")
-    except Exception as error:  # noqa: BLE001 (whatever is wrong with it, the others are looked at)
-        to_do = "It is not known what to do: report it, with the traceback of another command that meets it."
-        return _not_looked_at(f"{type(error).__name__}: {error}", to_do)
+        return _not_examined(str(error), "Follow the message.")
+    except Exception as error:  # noqa: BLE001 (the other areas are examined after any error)
+        to_do = "This error is unknown: report it, with the traceback of another command that raises it."
+        return _not_examined(f"{type(error).__name__}: {error}", to_do)
 
 
-def _not_looked_at(error: str, to_do: str) -> Examination:
-    return Examination("it cannot be looked at", [Finding(ERROR, "the look itself", error, "an answer", to_do)])
+def _not_examined(error: str, to_do: str) -> Examination:
+    return Examination("it cannot be examined", [Finding(ERROR, "the examination", error, "an answer", to_do)])
 
 
 def _as_called(finding: Finding) -> dict[str, object]:
@@ -84,7 +84,7 @@ def _as_called(finding: Finding) -> dict[str, object]:
 
 
 def _called(command: str) -> str:
-    """A command as it can be called from here."""
+    """Return a command as it can be called from the current folder."""
     return _COMMAND.sub(f"{program()} ", command, count=1) if command.startswith("lakehouse ") else command
 
 
@@ -92,7 +92,7 @@ def _show(looked: Mapping[str, Examination], counts: Mapping[Severity, int]) -> 
     terminal = console()
     width = max(map(len, looked))
     for name, of_area in looked.items():
-        worst = ERROR if any(one.severity == ERROR for one in of_area.findings) else WARNING
+        worst = ERROR if any(finding.severity == ERROR for finding in of_area.findings) else WARNING
         terminal.print(
             Text.from_markup(_MARK[worst] if of_area.findings else MARKS[OK]),
             Text(f"{name:<{width}} {of_area.summary}"),
@@ -102,10 +102,10 @@ def _show(looked: Mapping[str, Examination], counts: Mapping[Severity, int]) -> 
             terminal.print()
             what = finding.what if finding.what.startswith(name) else f"{name}: {finding.what}"
             terminal.print(Text.from_markup(_MARK[finding.severity]), Text(what, style="bold"))
-            said = [f"found: {finding.found}", f"expected: {finding.expected}", finding.to_do]
-            terminal.print(indented("\n".join(said), 4))
+            lines = [f"found: {finding.found}", f"expected: {finding.expected}", finding.to_do]
+            terminal.print(indented("\n".join(lines), 4))
             for command in finding.commands:
-                # Whole, however wide: it is there to be copied.
+                # Commands are not wrapped, so that people can copy them.
                 terminal.print(Text(f"      {_called(command)}"), soft_wrap=True)
     errors, warnings = counts[ERROR], counts[WARNING]
     terminal.print()

@@ -1,4 +1,4 @@
-"""The areas that `lakehouse doctor` looks at, each by a function of its own. How findings are shown is in `doctor`."""
+"""The areas that `lakehouse doctor` examines, with a function for each. `doctor` shows the findings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,26 +32,26 @@ from orders_lakehouse.tables import TABLES
 from orders_lakehouse.warehouse.copies import lake_schema
 from orders_lakehouse.warehouse.health import examine_warehouse, remembered_by_copies
 
-# The comparison with the shop runs every night.
+# Longest time since the last comparison with the shop, which runs every night.
 _COMPARED = timedelta(days=2)
 
 
 class Here:
-    """What is looked at: opened once, by the first area that asks for it."""
+    """The lake and its results, which the first area that needs them opens."""
 
     @cached_property
     def lake(self) -> Lake:
-        """The lake of the settings."""
+        """Return the lake of the settings."""
         return configured_lake()
 
     @cached_property
     def dates(self) -> Dates:
-        """First and last date of the lake."""
+        """Return the first and last date of the lake."""
         return dates_of(self.lake)
 
     @cached_property
     def results(self) -> pl.DataFrame:
-        """Every evaluation of every check."""
+        """Return every evaluation of every check."""
         return evaluations(self.lake)
 
 
@@ -67,41 +67,42 @@ def _contents(here: Here) -> Examination:
 
 
 def _versions(here: Here) -> Examination:
-    """The lake beside what others remember of it. They are asked first: what is written meanwhile is there then."""
-    asked: Mapping[str, Callable[[], Sequence[RememberedVersion]]] = {
+    """Compare the lake with the versions that readers remember. Readers are asked first, because writers go on."""
+    readers: Mapping[str, Callable[[], Sequence[RememberedVersion]]] = {
         "derived tables": lambda: list(remembered_by_tables(here.lake)),
-        "the warehouse": _named_by_warehouse,
-        "Dagster": _named_by_dagster,
+        "the warehouse": _remembered_by_warehouse,
+        "Dagster": _remembered_by_dagster,
     }
-    named: list[RememberedVersion] = []
+    versions: list[RememberedVersion] = []
     silent = []
-    for who, ask in asked.items():
+    for name, ask in readers.items():
         try:
-            named += ask()
+            versions += ask()
         except ExpectedError:
-            silent.append(who)
-    findings = lost_versions(here.lake, named, here.dates, lake_schema())
-    without = f"; not asked: {', '.join(silent)}" if silent else ""
-    known = {one.what for one in findings}
-    rows = [one for one in lost_rows(here.lake, counted_in_raw(here.results), here.dates) if one.what not in known]
-    tables = len({one.path for one in named})
-    if not named and not rows:
-        return Examination(f"nobody remembers one yet{without}")
-    well = "every version that others remember is there" if not findings and not rows else "some are gone"
-    return Examination(f"{len(named)} remembered of {tables} tables, {well}{without}", [*findings, *rows])
+            silent.append(name)
+    findings = lost_versions(here.lake, versions, here.dates, lake_schema())
+    without = f"; no answer from: {', '.join(silent)}" if silent else ""
+    known = {finding.what for finding in findings}
+    all_lost = lost_rows(here.lake, counted_in_raw(here.results), here.dates)
+    rows = [finding for finding in all_lost if finding.what not in known]
+    tables = len({version.path for version in versions})
+    if not versions and not rows:
+        return Examination(f"no reader remembers one yet{without}")
+    state = "every version that readers remember exists" if not findings and not rows else "some are lost"
+    return Examination(f"{len(versions)} remembered of {tables} tables, {state}{without}", [*findings, *rows])
 
 
-def _named_by_warehouse() -> Sequence[RememberedVersion]:
+def _remembered_by_warehouse() -> Sequence[RememberedVersion]:
     return () if _is_down("warehouse") else remembered_by_copies()
 
 
-def _named_by_dagster() -> Sequence[RememberedVersion]:
+def _remembered_by_dagster() -> Sequence[RememberedVersion]:
     with existing_instance() as instance:
         return () if instance is None else list(named_by_dagster(instance))
 
 
 def _is_down(database: Database) -> bool:
-    """Whether a database is the embedded server's, which does not run: a look does not start it."""
+    """Return whether a database belongs to the embedded server and this does not run; it is not started here."""
     return is_embedded(database) and not embedded_server_runs(settings().home)
 
 
@@ -113,10 +114,10 @@ def _database(database: Database, look: Callable[[], Examination], _: Here) -> E
         database,
         "the embedded Postgres is not running",
         "a server that answers",
-        "Whatever needs it starts it; to look at it now, start it:",
+        "Programs that need it start it. To examine it now, start it:",
         [f"lakehouse url {database}"],
     )
-    return Examination("not looked at", [finding])
+    return Examination("not examined", [finding])
 
 
 def _disk(here: Here) -> Examination:
@@ -131,11 +132,11 @@ def _disk(here: Here) -> Examination:
                 handle = find(lake, table)
                 largest = max(largest, 0 if handle is None else int(files_of(handle, table)["bytes"].sum()))
             except ExpectedError:
-                # What is wrong with it is told of the lake.
+                # The area `lake` reports this error.
                 continue
-    found = disks(places)
-    judged = [finding_of_room(disk, largest if "the lake" in disk.used_for else 0) for disk in found]
-    return Examination("; ".join(disk.in_words for disk in found), [finding for finding in judged if finding])
+    used = disks(places)
+    findings = [finding_of_room(disk, largest if "the lake" in disk.used_for else 0) for disk in used]
+    return Examination("; ".join(disk.in_words for disk in used), [finding for finding in findings if finding])
 
 
 def _dagster(look: Callable[[dg.DagsterInstance], Examination], _: Here) -> Examination:
@@ -147,25 +148,25 @@ def _sensors(_: Here) -> Examination:
     findings = [
         Finding(
             ERROR,
-            one.sensor,
-            f"asks in vain for {one.in_words}; the last one failed by: {one.error}",
+            failure.sensor,
+            f"every run for {failure.in_words} fails; the last one with: {failure.error}",
             "a run that succeeds",
-            "Once the cause is fixed, it gets through by itself; at once:",
-            [f"lakehouse backfill {one.first} {one.last} --job {one.job}"],
+            "Once the cause is fixed, the next request succeeds by itself. To run it now:",
+            [f"lakehouse backfill {failure.first} {failure.last} --job {failure.job}"],
         )
-        for one in saved_failures()
+        for failure in saved_failures()
     ]
     findings += [
-        Finding(ERROR, f"shop.{one.table}", one.in_words, "a table that is followed", "As it says.")
-        for one in saved_refused()
+        Finding(ERROR, f"shop.{refused.table}", refused.in_words, "a table that is followed", "Follow the message.")
+        for refused in saved_refused()
     ]
-    return Examination("what they ask for gets through" if not findings else "something is asked for in vain", findings)
+    return Examination("their requests succeed" if not findings else "a request fails repeatedly", findings)
 
 
 def _checks(here: Here) -> Examination:
     results = in_force(here.results)
     broken = results.filter(~pl.col("passed"))
-    # What is unusual is for people to judge.
+    # An unusual volume is left out, because people must judge it.
     failing = broken.filter(pl.col("check_name") != VOLUME_AS_USUAL)
     findings = []
     for severity, kind in (("ERROR", ERROR), ("WARN", WARNING)):
@@ -175,14 +176,14 @@ def _checks(here: Here) -> Examination:
             found = f"{checks} {'fail' if kind == ERROR else 'warn'}, on {dates} dates: "
             named = rows.select(pl.format("{} of {}", "check_name", "asset")).to_series().unique().sort()
             few = ", ".join(named.head(5)) + (f" and {named.len() - 5} more" if named.len() > 5 else "")
-            to_do = "Each with what to do:"
+            to_do = "This command shows each with its next step:"
             findings.append(
                 Finding(kind, "checks", found + few, "checks that hold", to_do, ["lakehouse checks --failed"])
             )
     judged = results.select("asset", "check_name").n_unique() if results.height else 0
     if not judged:
         return Examination("none has judged yet")
-    unusual = " but what is unusual (`lakehouse checks --failed`)" if broken.height else ""
+    unusual = " except unusual volumes (`lakehouse checks --failed`)" if broken.height else ""
     return Examination(f"{judged} checks have judged, {'not all hold' if findings else f'all hold{unusual}'}", findings)
 
 
@@ -197,16 +198,16 @@ def _comparison(here: Here) -> Examination:
     since = f"last compared at {last:%Y-%m-%d %H:%M} UTC" if isinstance(last, datetime) else "never compared"
     finding = Finding(
         WARNING,
-        "raw beside the shop",
+        "raw compared with the shop",
         since,
         f"a comparison every {_COMPARED.days} days at least",
-        "Rows that were deleted in the shop, or changed without a new clock, are found by nothing else:",
+        "Only the comparison finds rows that were deleted in the shop, or changed without a new clock:",
         ["lakehouse reconcile"],
     )
     return Examination(since, [finding])
 
 
-# What is looked at, in this order.
+# Areas in the order in which they are examined.
 AREAS: Mapping[str, Look] = {
     "lake": _lake,
     "versions": _versions,
@@ -219,5 +220,5 @@ AREAS: Mapping[str, Look] = {
     "checks": _checks,
     "comparison": _comparison,
 }
-# What is looked at besides, when every file is to be read.
+# Further areas for `--deep`, which reads every file.
 DEEP_AREAS: Mapping[str, Look] = {"contents": _contents}

@@ -1,4 +1,4 @@
-"""What the terminal shows: JSON for programs; tables as narrow as 80 columns, coloured where colours are wanted."""
+"""Output for the terminal: JSON for programs, and tables that fit 80 columns, with colours if wanted."""
 
 import json
 import os
@@ -22,28 +22,28 @@ from orders_lakehouse.cli.plain_text import safe as safe
 _WIDTH = 80
 _WIDEST_CELL = 32
 _GAP = 2
-# So few rows are shown one below the other, with all their columns, when they are too wide for a table.
+# Most rows that are shown as records with all columns, if they are too wide for a table.
 _FEW_ROWS = 3
 _NULL = "null"
 
 
 def console() -> Console:
-    """The terminal; 80 columns where there is none, and where there are fewer."""
+    """Return the terminal, with at least 80 columns."""
     return Console(width=max(_WIDTH, Console().width), highlight=False)
 
 
 def program() -> str:
-    """How this command can be called again from where it was called: by its name, or by its path from here."""
+    """Return how to call this command again from the current folder: by its name or its relative path."""
     called = Path(sys.argv[0]).absolute()
-    found = shutil.which(called.name)
-    if found and Path(found).absolute() == called:
+    on_path = shutil.which(called.name)
+    if on_path and Path(on_path).absolute() == called:
         return called.name
     relative = os.path.relpath(called)
     return str(called) if relative.startswith("..") else relative
 
 
 def grid(*, dense: bool = False) -> Grid:
-    """An empty table with a line below its headings; a dense one has one space between columns instead of two."""
+    """Return an empty table with a line below its headings; a dense one has one space between columns, not two."""
     return Grid(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -54,12 +54,12 @@ def grid(*, dense: bool = False) -> Grid:
 
 
 def indented(text: str, columns: int) -> Padding:
-    """A text whose lines all begin some columns further right, those that are wrapped too."""
+    """Indent all lines of a text by some columns, including wrapped lines."""
     return Padding(Text(text), (0, 0, 0, columns), expand=False)
 
 
 def show_json(value: Any) -> None:
-    """Print a value as JSON: dates and instants in ISO 8601, what JSON has no word for as text."""
+    """Print a value as JSON: dates and instants in ISO 8601, other types that JSON lacks as text."""
     click.echo(json.dumps(value, default=_plain, indent=2))
 
 
@@ -70,8 +70,8 @@ def _plain(value: Any) -> str:
 def show_rows(rows: pl.DataFrame) -> None:
     """Print rows as a table.
 
-    What is too wide: long texts are cut, a few rows are shown one below the other, and of many rows those columns that
-    fit, with the names of the others.
+    If the table is too wide, a few rows are shown as records. Otherwise long texts are cut, and only the columns that
+    fit are shown, with the names of the others.
     """
     terminal = console()
     cells = {name: _texts(rows[name]) for name in rows.columns}
@@ -117,7 +117,7 @@ def _texts(values: pl.Series) -> list[str | None]:
     if values.dtype.is_nested() or values.dtype in (pl.Binary, pl.Object):
         return [None if value is None else safe(str(value)) for value in values.to_list()]
     if isinstance(values.dtype, pl.Datetime):
-        # Delta keeps instants in UTC.
+        # Delta stores instants in UTC.
         values = values.dt.to_string("%Y-%m-%d %H:%M:%S%.f" + ("Z" if values.dtype.time_zone else ""))
     return [None if text is None else safe(text) for text in values.cast(pl.String)]
 

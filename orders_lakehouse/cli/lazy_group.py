@@ -1,6 +1,6 @@
 """A group of commands that imports the module of a command when the command is called.
 
-The group knows each command's name and one sentence of help. That is all that a list of commands shows.
+The group knows the name and one sentence of help of each command, which is enough for a list of commands.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that arguments name, and import it."""
+        """Find the command in the arguments, and import it."""
         name, command, left = super().resolve_command(ctx, args)
         if name is not None:
             command = import_module(f"{self._package}.{name.replace('-', '_')}").command

@@ -1,8 +1,8 @@
-"""The `lakehouse` command: its table of commands, and how a failure ends.
+"""The `lakehouse` command: its table of commands, and the exit after a failure.
 
-A command is a module of this package with the command's name, and a line of the table. The module holds the click
-declaration, named `command`, and what the command does. It is imported when the command is called, because Dagster
-takes longer to import than most commands take to answer.
+Each command is a module of this package with the command's name, and a line of the table. The module holds the click
+declaration, named `command`, and the implementation. It is imported when the command is called, because importing
+Dagster takes longer than most commands.
 """
 
 import os
@@ -22,28 +22,28 @@ _COMMANDS = {
     "backfill": "Run everything for the dates from FIRST to LAST.",
     "calendar": "Show the calendar of the lake: midnights and holidays, and what newer data would change.",
     "checks": "Show what checks found, by date.",
-    "config": "Print the settings in force; of a database, where it is.",
-    "contracts": "Compare the contracts with those that were published, and with what reads them.",
-    "demo": "Load the sample shop, build everything, show what came of it.",
+    "config": "Print the current settings; for a database, its host, name and user.",
+    "contracts": "Compare the contracts with the published ones, and with the tables that read them.",
+    "demo": "Load the sample shop, build everything, and show the result.",
     "dev": "Start Dagster's UI and daemon for this lakehouse.",
-    "dictionary": "Say what each table holds; with TABLE, what its columns say.",
-    "doctor": "Look for what is wrong, and say which command mends it.",
-    "maintain": "Care for the tables: few files, a short log, and no file that is not needed.",
-    "migrate": "Bring the tables of a lake that an older version made up to the present contracts, once.",
-    "prune": "Remove what older runs have left: events, logs, ticks, artifacts of dbt.",
-    "psql": "Open psql in the database in force; its password stands on no command line.",
+    "dictionary": "Describe what each table holds; with TABLE, describe its columns.",
+    "doctor": "Find problems, and name the command that repairs each.",
+    "maintain": "Maintain the tables: compact files, shorten logs, and remove old files.",
+    "migrate": "Migrate the tables of a lake that an older version made to the present contracts, once.",
+    "prune": "Remove events, logs, ticks and dbt artifacts of older runs.",
+    "psql": "Open psql in the shop or the warehouse; no command line shows the password.",
     "quarantine": "Rows that break a rule: what is wrong with them, where they come from, and how they leave.",
-    "read": "Show rows of TABLE, as they are or as they were.",
+    "read": "Show rows of TABLE, at its latest or an earlier version.",
     "rebuild-key-dates": "Write the entries that raw/key_dates lacks, from raw.",
-    "recapture": "Take a capture date of a raw table again from the shop, when a file of it is damaged.",
-    "reconcile": "Compare every row of the shop with raw, and say which differ.",
+    "recapture": "Capture a date of a raw table again from the shop, if one of its files is damaged.",
+    "reconcile": "Compare every row of the shop with raw, and show the differences.",
     "register": "Register the tables of a lake on S3 in AWS Glue, for Athena, Spark on EMR and Trino.",
-    "reset": "Start TABLE over, or all of them: remove what was derived, and say how to build it again.",
+    "reset": "Start TABLE over, or all tables: remove what was derived, and show how to build it again.",
     "shop": "The embedded shop.",
-    "sql": "Ask the Delta tables by their names, with the SQL of Polars.",
+    "sql": "Query the Delta tables by their names, with the SQL of Polars.",
     "status": "Show what each table holds, how fresh it is, and its checks.",
     "stop": "Stop the embedded Postgres server.",
-    "url": "Print the URL in force; an embedded server is started.",
+    "url": "Print the current URL; an embedded server is started.",
 }
 
 
@@ -53,7 +53,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point; expected failures end with their message and status 1."""
+    """Run the command; expected failures end with their message and status 1."""
     collect_garbage_rarely()
     keep_private()
     accept_every_character()
@@ -64,7 +64,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        # A folder that is a file, a name that is too long, a disk that is full: the environment's, not the code's.
+        # Such errors come from the environment: a folder that is a file, a name that is too long, a full disk.
         _end(f"{os.fsdecode(error.filename)}: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""`lakehouse maintain`: care for the tables of the lake, and what it saved."""
+"""`lakehouse maintain`: maintain the tables of the lake, and show the saved space."""
 
 import click
 
@@ -13,22 +13,22 @@ from orders_lakehouse.tables import TABLES
 @click.option(
     "--layer",
     type=click.Choice(["raw", "cleansed", "quarantine", "curated", "checks"]),
-    help="The tables of one layer alone.",
+    help="Only the tables of one layer.",
 )
 def command(layer: str | None) -> None:
-    """Care for the tables: few files, a short log, and no file that is not needed. No row changes.
+    """Maintain the tables: compact files, shorten logs, and remove old files. No row changes.
 
-    Shows what each table takes, before and after. Files of older versions stay for LAKEHOUSE_RETENTION_DAYS. Others may
-    read and write meanwhile; a job for each layer does the same every night.
+    Shows the space of each table before and after. Files of older versions stay for LAKEHOUSE_RETENTION_DAYS. Other
+    programs may read and write meanwhile. A job for each layer does the same every night.
     """
     maintain(layer)
 
 
 def maintain(layer: str | None) -> None:
-    """Care for the tables of a layer, or of all, with a line for each that there is.
+    """Maintain the tables of a layer, or all tables, and print a line for each existing table.
 
     Raises:
-        LakeError: A table is not as this program expects, or its storage cannot be used.
+        LakeError: A table does not fit this program, or its storage cannot be used.
         StorageUnavailableError: The storage does not answer.
     """
     lake = configured_lake()
@@ -37,25 +37,29 @@ def maintain(layer: str | None) -> None:
     for heading in ("files", "MB", "MB with old ones", "log entries"):
         table.add_column(heading, justify="right", no_wrap=True)
     left = 0
-    for one in TABLES:
-        done = maintain_table(lake, one, settings().retention_days) if layer in (None, one.layer) else None
-        if done is None:
+    for lake_table in TABLES:
+        if layer not in (None, lake_table.layer):
             continue
-        before, after = done.before, done.after
+        outcome = maintain_table(lake, lake_table, settings().retention_days)
+        if outcome is None:
+            continue
+        before, after = outcome.before, outcome.after
         table.add_row(
-            one.path,
+            lake_table.path,
             _change(before.files, after.files),
             _change(_megabytes(before.bytes), _megabytes(after.bytes)),
             _change(_megabytes(before.bytes_in_all), _megabytes(after.bytes_in_all)),
             _change(before.log_entries, after.log_entries),
         )
-        left += done.left
+        left += outcome.left
     if not table.row_count:
         click.echo(f"There is no table yet in {lake.url}.")
         return
     console().print(table)
     if left:
-        click.echo(f"{left:,} partitions were left as they are: other writers were faster. The next time does them.")
+        click.echo(
+            f"{left:,} partitions were left unchanged, because other writers were faster; the next run does them."
+        )
 
 
 def _megabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Types of arguments and options that several commands declare. Nothing here is heavy to import."""
+"""Types of arguments and options that several commands declare. This module is fast to import."""
 
 from datetime import datetime
 
@@ -15,10 +15,10 @@ class _Date(click.DateTime):
 
     def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> datetime:
         """Read a date."""
-        found: datetime = super().convert(value, parameter, context)
-        if found.year not in YEARS:
+        instant: datetime = super().convert(value, parameter, context)
+        if instant.year not in YEARS:
             self.fail(f"{value!r} is no date of a lake; expected one of the years {YEARS_IN_WORDS}", parameter, context)
-        return found
+        return instant
 
 
 DATE = _Date()

@@ -1,4 +1,4 @@
-"""`lakehouse prune`: what older runs have left, and what went of it."""
+"""`lakehouse prune`: remove the history of older runs, and show how much was removed."""
 
 import click
 import dagster as dg
@@ -12,23 +12,23 @@ from orders_lakehouse.settings import settings
 
 
 @click.command("prune")
-@click.option("--dry-run", is_flag=True, help="Change nothing; say what would go.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would be removed.")
 def command(dry_run: bool) -> None:
-    """Remove what older runs have left: events, logs, ticks, artifacts of dbt.
+    """Remove events, logs, ticks and dbt artifacts of older runs.
 
-    The newest LAKEHOUSE_KEEP_RUNS runs keep everything. Of older ones the newest event of each asset and date and the
-    newest evaluation of each check stay, so that no date turns to missing. Others may run meanwhile; a job does the
-    same every night.
+    The newest LAKEHOUSE_KEEP_RUNS runs keep everything. Older runs keep the newest event of each asset and date and the
+    newest evaluation of each check, so that no date becomes missing. Runs may go on meanwhile. A job does the same
+    every night.
     """
     prune(dry_run=dry_run)
 
 
 def prune(*, dry_run: bool) -> None:
-    """Remove what older runs have left, or only count it, with a line for each kind.
+    """Remove the history of older runs, or only count it, and print a line for each kind.
 
     Raises:
-        LakeError: `checks/results` is not as this program expects, or its storage cannot be used.
-        SharedHistoryError: The Dagster instance is not the lakehouse's alone.
+        LakeError: `checks/results` does not fit this program, or its storage cannot be used.
+        SharedHistoryError: Other projects share the Dagster instance.
         StorageUnavailableError: The storage does not answer.
     """
     if not (settings().dagster_home / "dagster.yaml").exists():
@@ -36,26 +36,28 @@ def prune(*, dry_run: bool) -> None:
         return
     prepare_instance()
     with dg.DagsterInstance.get() as instance:
-        done, results = prune_everything(instance, configured_lake(), dry_run=dry_run)
+        pruned, results = prune_everything(instance, configured_lake(), dry_run=dry_run)
         given_back = 0 if dry_run else shrink_files(instance)
     table = grid()
     table.add_column("what", no_wrap=True)
     table.add_column("would go" if dry_run else "removed", justify="right", no_wrap=True)
     for what, number in (
-        ("runs", done.runs),
-        ("runs that stay for their newest events", done.trimmed),
-        ("events", done.events),
-        ("evaluations of checks", done.evaluations),
+        ("runs", pruned.runs),
+        ("runs that stay for their newest events", pruned.trimmed),
+        ("events", pruned.events),
+        ("evaluations of checks", pruned.evaluations),
         ("rows of checks/results", results),
-        ("ticks", done.ticks),
-        ("files", done.files),
+        ("ticks", pruned.ticks),
+        ("files", pruned.files),
     ):
         table.add_row(what, f"{number:,}")
-    table.add_row("MB", f"{done.bytes / 1e6:,.1f}")
+    table.add_row("MB", f"{pruned.bytes / 1e6:,.1f}")
     console().print(table)
-    if done.oldest is None:
+    if pruned.oldest is None:
         click.echo(f"There are no runs older than the newest {settings().keep_runs:,} (LAKEHOUSE_KEEP_RUNS).")
     else:
-        click.echo(f"Runs since {done.oldest:%Y-%m-%d %H:%M} UTC keep everything: the newest {settings().keep_runs:,}.")
+        click.echo(
+            f"Runs since {pruned.oldest:%Y-%m-%d %H:%M} UTC keep everything: the newest {settings().keep_runs:,}."
+        )
     if given_back:
-        click.echo(f"{given_back / 1e6:,.1f} MB of free room in SQLite files were given back.")
+        click.echo(f"{given_back / 1e6:,.1f} MB of free space in SQLite files were given back.")

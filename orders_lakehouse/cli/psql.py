@@ -1,4 +1,4 @@
-"""`lakehouse psql`: psql in the database in force, with its connection in the environment instead of the arguments."""
+"""`lakehouse psql`: open psql with the connection in the environment instead of the arguments."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ _VARIABLES = {
     "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
     "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
 }
-# They stand in no argument. The passphrase of a client's key has no variable: psql asks for it.
+# Parts that no argument may have. The passphrase of a client's key has no variable, so psql asks for it.
 _SECRET = ("password", "sslpassword")
 
 
@@ -51,23 +51,23 @@ _SECRET = ("password", "sslpassword")
 @click.argument("database", type=click.Choice(["shop", "warehouse"]))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- PSQL ARGUMENTS]")
 def command(database: str, arguments: tuple[str, ...]) -> None:
-    """Open psql in the database in force; its password stands on no command line.
+    """Open psql in the shop or the warehouse; no command line shows the password.
 
     \b
     lakehouse psql warehouse
     lakehouse psql warehouse -- -c "select count(*) from marts.fct_orders"
 
-    An embedded server is started, and its own psql serves where none is installed.
+    An embedded server is started. Its own psql is used if none is installed.
     """  # noqa: D301 (the escape tells click to keep the lines)
     psql("shop" if database == "shop" else "warehouse", arguments)
 
 
 def psql(database: Database, arguments: Sequence[str]) -> None:
-    """Become psql.
+    """Replace this process by psql.
 
     Args:
-        database: In which it begins.
-        arguments: Of psql.
+        database: Database to open.
+        arguments: Arguments of psql.
 
     Raises:
         DatabaseError: psql is not installed, or the database's URL cannot be read.
@@ -81,20 +81,20 @@ def psql(database: Database, arguments: Sequence[str]) -> None:
     alone = is_embedded(database)
     if alone:
         parts = {name: value for name, value in parts.items() if name in ("host", "port", "dbname", "user")}
-    told, named = connection(parts)
-    variables = environment.for_psql(told, alone=alone)
-    os.execve(program, [program, *named, *arguments], variables)  # noqa: S606 (found on the PATH)
+    connection_variables, connection_arguments = connection(parts)
+    variables = environment.for_psql(connection_variables, alone=alone)
+    os.execve(program, [program, *connection_arguments, *arguments], variables)  # noqa: S606 (found on the PATH)
 
 
 def connection(parts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return a connection in libpq's variables, and in arguments of psql what has none; no secret is among those.
+    """Return a connection as libpq's variables, and as arguments of psql for parts without a variable.
 
     Args:
-        parts: Of the connection, as libpq names them.
+        parts: Parts of the connection, as libpq names them; secrets are never in arguments.
     """
     open_parts = {name: value for name, value in parts.items() if name not in _SECRET}
     password = {"PGPASSWORD": parts["password"]} if parts.get("password") else {}
     if set(open_parts) <= set(_VARIABLES):
         return {_VARIABLES[name]: value for name, value in open_parts.items()} | password, []
-    # A service goes before variables and after arguments: to mean the same, everything stands among the latter.
+    # A service overrides variables but not arguments, so all parts become arguments.
     return password, ["--dbname", make_dsn(**open_parts)]

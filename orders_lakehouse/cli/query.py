@@ -1,4 +1,4 @@
-"""What `lakehouse sql` and `lakehouse read` share: options of the output, tables by their names, and rows printed."""
+"""Functions that `lakehouse sql` and `lakehouse read` share: output options, tables by name, printing rows."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import TABLES
 
 Form = Literal["table", "json", "csv"]
-# Rows of a table on the terminal, unless more are asked for; what goes to a program is whole.
+# Default number of rows in a table on the terminal; output for programs has all rows.
 ROWS_SHOWN = 50
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say how many rows are printed, and in which form: `limit` and `form`."""
+    """Add the options `limit` and `form`: how many rows are printed, and in which form."""
     options = [
-        click.option("--limit", type=click.IntRange(0, 2**31), metavar="N", help="Rows at most; 50 in a table."),
+        click.option("--limit", type=click.IntRange(0, 2**31), metavar="N", help="Most rows to print; 50 in a table."),
         click.option("--table", "form", flag_value="table", default=True, help="Print a table; the default."),
         click.option(
             "--json",
@@ -43,22 +43,22 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def print_rows(rows: pl.LazyFrame, limit: int | None, form: Form) -> None:
-    """Print rows of whatever columns, at most as many as the limit says."""
+    """Print rows, at most as many as the limit allows."""
     if limit is None and form == "table":
         limit = ROWS_SHOWN
-    # One more than asked for tells whether there are more.
+    # One extra row shows whether there are more.
     plan = rows if limit is None else rows.head(limit + 1)
     with explain_storage_errors(plan):
-        found = plan.collect(engine="streaming")
-    shown = found if limit is None else found.head(limit)
+        rows_found = plan.collect(engine="streaming")
+    shown = rows_found if limit is None else rows_found.head(limit)
     if form == "json":
         _write(safe_json(shown.write_json(), ascii_only=not _writes_unicode()) + "\n")
     elif form == "csv":
-        # A program reads the values as they are; a terminal would obey what it finds in them.
+        # Values are escaped only for a terminal, which would act on control characters.
         _write(safe_lines(shown.write_csv()) if sys.stdout.isatty() else shown.write_csv())
     else:
         show_rows(shown)
-        click.echo(_counted(shown.height, more=found.height > shown.height))
+        click.echo(_counted(shown.height, more=rows_found.height > shown.height))
 
 
 def _writes_unicode() -> bool:
@@ -66,7 +66,7 @@ def _writes_unicode() -> bool:
 
 
 def _write(text: str) -> None:
-    """Write a text for a program in UTF-8, whatever the terminal is set to."""
+    """Write a text for a program in UTF-8, whatever the encoding of the terminal."""
     click.echo(text if sys.stdout.isatty() else text.encode(), nl=False)
 
 
@@ -80,22 +80,22 @@ def opened(lake: Lake, table: Table, version: int | None = None, as_of: datetime
     """Open a table at its latest version, or at an earlier one.
 
     Raises:
-        LakeError: There is no such version.
-        QueryError: The table is not made yet.
+        LakeError: The version does not exist.
+        QueryError: The table does not exist yet.
     """
     try:
         return at(lake, table, version, as_of)
     except TableNotFoundError:
-        raise QueryError(f"{table.path} is not made yet; `make demo` or `make backfill` makes it") from None
+        raise QueryError(f"{table.path} does not exist yet; `make demo` or `make backfill` makes it") from None
 
 
 def dotted(table: Table) -> str:
-    """Name of a table as a query has it."""
+    """Return the name of a table in a query."""
     return f"{table.layer}.{table.name}"
 
 
-def what_there_is(named: Sequence[Table]) -> str:
-    """The columns of some tables, and the names of all, in lines."""
+def available_tables(named: Sequence[Table]) -> str:
+    """Describe the columns of some tables, and list the names of all, in lines."""
     columns = [f"The columns of {dotted(table)} are {', '.join(table.columns)}." for table in named]
     layers = {table.layer: [other.name for other in TABLES if other.layer == table.layer] for table in TABLES}
     tables = [f"  {layer}.  {', '.join(names)}" for layer, names in layers.items()]

@@ -1,4 +1,4 @@
-"""`lakehouse read`: rows of one table, now or as they were."""
+"""`lakehouse read`: rows of one table, at its latest or an earlier version."""
 
 from datetime import UTC, date, datetime
 
@@ -6,7 +6,7 @@ import click
 import polars as pl
 
 from orders_lakehouse.cli.parameters import DATE
-from orders_lakehouse.cli.query import Form, dotted, opened, output_options, print_rows, what_there_is
+from orders_lakehouse.cli.query import Form, available_tables, dotted, opened, output_options, print_rows
 from orders_lakehouse.cli.readonly_sql import QueryError
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store
@@ -23,10 +23,10 @@ from orders_lakehouse.tables import TABLES
 def command(
     table: str, version: int | None, as_of: str | None, day: datetime | None, limit: int | None, form: Form
 ) -> None:
-    """Show rows of TABLE, as they are or as they were.
+    """Show rows of TABLE, at its latest or an earlier version.
 
-    TABLE is a name such as cleansed.orders; `lakehouse status` lists tables and versions. Personal data is shown:
-    whoever can run this can read the lake.
+    TABLE is a name such as cleansed.orders; `lakehouse status` lists tables and versions. Personal data is shown,
+    because everyone who can run this command can read the lake.
     """
     read(table, version, _instant(as_of) if as_of else None, day.date() if day else None, limit, form)
 
@@ -37,8 +37,8 @@ def read(
     """Print the rows of a table, at its latest version or at an earlier one.
 
     Raises:
-        QueryError: There is no such table, or it has no dates.
-        LakeError: There is no such version.
+        QueryError: The table does not exist, or has no dates.
+        LakeError: The version does not exist.
     """
     if version is not None and as_of is not None:
         raise QueryError("found --version and --as-of; expected one of them")
@@ -55,14 +55,14 @@ def read(
 
 
 def _instant(text: str) -> datetime:
-    """An instant of ISO 8601, in UTC where it names no zone; a date is its midnight.
+    """Read an instant in ISO 8601, in UTC if it names no zone; a date means its midnight.
 
     Raises:
-        QueryError: It is none.
+        QueryError: The text is no instant.
     """
     try:
-        found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except ValueError:
         raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
     except OverflowError:
@@ -70,9 +70,9 @@ def _instant(text: str) -> datetime:
 
 
 def _table(name: str) -> Table:
-    found = [table for table in TABLES if name in (table.path, dotted(table), table.name)]
-    if len(found) > 1:
-        raise QueryError(f"{name!r} may be any of {', '.join(map(dotted, found))}; expected one of them")
-    if not found:
-        raise QueryError(f"there is no table {name!r}.\n{what_there_is([])}")
-    return found[0]
+    matches = [table for table in TABLES if name in (table.path, dotted(table), table.name)]
+    if len(matches) > 1:
+        raise QueryError(f"{name!r} may be any of {', '.join(map(dotted, matches))}; expected one of them")
+    if not matches:
+        raise QueryError(f"there is no table {name!r}.\n{available_tables([])}")
+    return matches[0]

@@ -1,25 +1,25 @@
-"""What `lakehouse sql` accepts: one query over tables of the lake. Polars has no switch that says so."""
+"""Check that a text is one query over tables of the lake, because Polars has no read-only mode."""
 
 import logging
 import re
 
 from orders_lakehouse.errors import ExpectedError
 
-# Polars' functions that read files. They are refused wherever they stand in the text, in a comment or a string too:
-# two parsers need not agree where those end.
+# Polars' functions that read files. They are refused anywhere in the text, also in comments and strings, because two
+# parsers may disagree where these end.
 _FILE_FUNCTION = re.compile(r"\b(?:read|scan)_(?:csv|parquet|ipc|json|ndjson|avro|delta|iceberg|excel|lines)", re.I)
 _EXPECTED = "expected one query: select ..."
 
 
 class QueryError(ExpectedError):
-    """A question that cannot be answered as it is put."""
+    """A query that cannot be answered."""
 
 
 def check(query: str) -> None:
-    """Let a text pass that is one query and reads nothing but tables by their names.
+    """Check that a text is one query that reads only tables by their names.
 
     Raises:
-        QueryError: It is something else, or several statements, or reads a file.
+        QueryError: It is another statement, or several statements, or reads a file.
     """
     import sqlglot
     from sqlglot import expressions
@@ -27,7 +27,7 @@ def check(query: str) -> None:
     file_function = _FILE_FUNCTION.search(query)
     if file_function:
         raise QueryError(f"{file_function[0]} reads a file; expected tables of the lake, by their names")
-    # It logs what it cannot parse, besides telling it.
+    # sqlglot also logs what it cannot parse, so its log is silenced.
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     try:
         statements = [statement for statement in sqlglot.parse(query, read="postgres") if statement is not None]
@@ -38,7 +38,7 @@ def check(query: str) -> None:
     (statement,) = statements
     changes = (expressions.DML, expressions.DDL, expressions.Into, expressions.Command)
     is_query = isinstance(statement, expressions.Query | expressions.Values)
-    # A select is DDL to sqlglot, as what a table can be made of.
+    # In sqlglot a select is a subclass of DDL, so queries are excluded.
     changed = next((node for node in statement.walk() if isinstance(node, changes) and not _is_query(node)), None)
     if not is_query or changed is not None:
         raise QueryError(f"tables are read here, not changed; {_EXPECTED}")
@@ -54,6 +54,6 @@ def _is_query(node: object) -> bool:
 
 
 def _first_problem(error: Exception) -> str:
-    """The first line of a parser's error, without the codes by which it marks the place."""
+    """Return the first line of a parser's error, without terminal codes."""
     line = str(error).strip().partition("\n")[0] or "a query too deep to read"
     return re.sub(r"\x1b\[\d*m", "", line).rstrip(".")

@@ -1,4 +1,4 @@
-"""`lakehouse rebuild-key-dates`: the index by which a date finds its rows, made whole from raw."""
+"""`lakehouse rebuild-key-dates`: complete the key index from raw."""
 
 import click
 
@@ -11,8 +11,9 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of
 def command() -> None:
     """Write the entries that raw/key_dates lacks, from raw.
 
-    By this index a date finds its rows. Of use when it was damaged or lost; derive the dates anew afterwards.
+    This index tells which rows belong to a date. If it was damaged or lost, run this command, then derive the dates
+    again.
     """
     lake = configured_lake()
     added = rebuild_key_dates(lake, calendar_of(lake))
-    click.echo(f"{added:,} entries were missing, and are there now." if added else "No entry was missing.")
+    click.echo(f"{added:,} missing entries were added." if added else "No entry was missing.")

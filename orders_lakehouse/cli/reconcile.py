@@ -1,4 +1,4 @@
-"""`lakehouse reconcile`: whether the shop holds what raw has captured of it, row by row; and what is done about it."""
+"""`lakehouse reconcile`: compare the shop with raw, row by row, and correct raw on request."""
 
 import click
 import polars as pl
@@ -19,34 +19,36 @@ class ReconcileError(ExpectedError):
 
 
 @click.command("reconcile")
-@click.option("--apply", "write", is_flag=True, help="Capture what was missed, and end the rows that are gone.")
-@click.option("--allow", is_flag=True, help="With --apply: however many rows are gone at once.")
+@click.option(
+    "--apply", "write", is_flag=True, help="Capture missed rows, and write tombstones for rows that are gone."
+)
+@click.option("--allow", is_flag=True, help="With --apply: also if more rows are gone at once than the limit.")
 def command(write: bool, allow: bool) -> None:
-    """Compare every row of the shop with raw, and say which differ.
+    """Compare every row of the shop with raw, and show the differences.
 
-    What was deleted instead of marked, was committed too late to be seen, or has changed without a new updated_at; what
-    changed since the last capture is left to the next one. With --apply, it is put right, and the dates that this
-    touches are named. Ends with status 1 when something differs, or still does, for scripts.
+    Finds rows that were deleted instead of marked, were committed too late, or have changed without a new updated_at.
+    Changes since the last capture are left to the next one. With --apply, raw is corrected, and the affected dates are
+    printed. For scripts, it ends with status 1 if a row differs, or still differs.
     """
     if not reconcile(apply=write, allow=allow):
         raise SystemExit(1)
 
 
 def reconcile(*, apply: bool, allow: bool) -> bool:
-    """Compare every row of the shop with raw, and print where they differ; returns whether they agree.
+    """Compare every row of the shop with raw, print the differences, and return whether they agree.
 
     Args:
-        apply: Capture what was missed, end what is gone, and print which dates are touched.
-        allow: End also more rows at once than the settings allow.
+        apply: Capture missed rows, write tombstones for rows that are gone, and print the affected dates.
+        allow: Write tombstones also for more rows at once than the settings allow.
 
     Raises:
-        BackfillError: A table of the shop or of raw cannot be read; the others are compared all the same.
-        ReconcileError: Nothing has been captured yet, or more is allowed than is applied.
+        BackfillError: A table of the shop or of raw cannot be read; the others are compared nevertheless.
+        ReconcileError: Nothing has been captured yet, or `allow` comes without `apply`.
     """
     from orders_lakehouse.defs.reconciliation import ALLOW, APPLY, COMPARE, RECONCILE_TAG, TOTALS
 
     if allow and not apply:
-        raise ReconcileError("--allow says that rows may go, and nothing is applied; expected --apply --allow")
+        raise ReconcileError("found --allow without --apply; expected --apply --allow")
     lake = configured_lake()
     if evaluations(lake).filter(pl.col("check_name") == "raw_matches_source").is_empty():
         raise ReconcileError(f"nothing has been captured in {lake.url} yet: there is nothing to compare with")
@@ -54,27 +56,25 @@ def reconcile(*, apply: bool, allow: bool) -> bool:
     how = (ALLOW if allow else APPLY) if apply else COMPARE
     outcome = run_job("reconcile_job", lambda *_: None, {RECONCILE_TAG: how})
     rows = evaluations(lake).filter(pl.col("run_id") == outcome.run_id, pl.col("date").is_not_null())
-    touched = affected_dates(lake, before, calendar_of(lake)) if apply else []
-    # Totals are compared before the dates are derived that were just put right.
-    rows = rows.filter(~pl.col("check_name").is_in(list(TOTALS)) | ~pl.col("date").is_in(touched))
+    affected = affected_dates(lake, before, calendar_of(lake)) if apply else []
+    # Totals of corrected dates are left out, because these dates are not derived again yet.
+    rows = rows.filter(~pl.col("check_name").is_in(list(TOTALS)) | ~pl.col("date").is_in(affected))
     for row in rows.filter(pl.col("detail").is_not_null()).sort("asset", "date").iter_rows(named=True):
-        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}{' - put right' if row['passed'] else ''}")
-    if touched:
-        click.echo(
-            "\nWhile the sensors run, the dates that this touches are derived by themselves. To derive them now:"
-        )
-        for first, last in ranges(touched, GAP, ()):
+        click.echo(f"{row['asset']} on {row['date']}: {row['detail']}{' - corrected' if row['passed'] else ''}")
+    if affected:
+        click.echo("\nIf the sensors run, they derive the affected dates. To derive them now:")
+        for first, last in ranges(affected, GAP, ()):
             click.echo(f"  {command_line(Request(first, last, job=DERIVE_JOB))}")
     if outcome.errors:
         raise BackfillError("; ".join(dict.fromkeys(outcome.errors.values())))
     differing = rows.filter(~pl.col("passed"))
     if differing.is_empty():
-        said = "The shop and raw agree, row by row, but for the last hour before the newest capture."
-        click.echo(f"\n{said}" if rows["detail"].drop_nulls().len() else said)
+        summary = "The shop and raw agree, row by row, except for the last hour before the newest capture."
+        click.echo(f"\n{summary}" if rows["detail"].drop_nulls().len() else summary)
         return True
     if not apply:
         click.echo(
-            f"\nTo capture what was missed, and to end the rows that the shop has no more, run: {program()} reconcile "
-            "--apply"
+            "\nTo capture missed rows, and to write tombstones for rows that the shop no longer has, run: "
+            f"{program()} reconcile --apply"
         )
     return False

@@ -1,4 +1,4 @@
-"""`lakehouse register`: the tables of the lake in AWS Glue, and what came of each."""
+"""`lakehouse register`: register the tables of the lake in AWS Glue, and show the outcome for each."""
 
 import click
 
@@ -13,29 +13,29 @@ from orders_lakehouse.settings import settings
 def command() -> None:
     """Register the tables of a lake on S3 in AWS Glue, for Athena, Spark on EMR and Trino.
 
-    In the database LAKEHOUSE_GLUE_DATABASE, as layer_table, with types, comments and personal columns. A table that is
-    registered as it is stays untouched; a job does the same every night. See docs/catalog.md.
+    Tables are registered in the database LAKEHOUSE_GLUE_DATABASE as layer_table, with types, comments and personal
+    columns. A table that is up to date stays untouched. A job does the same every night. See docs/catalog.md.
     """
     register()
 
 
 def register() -> None:
-    """Register the tables, with a line for each that there is.
+    """Register the tables, and print a line for each existing table.
 
     Raises:
-        CatalogError: The catalog, or the lake, is not as it must be.
+        CatalogError: The catalog or the lake cannot be used.
         CatalogUnavailableError: The catalog does not answer.
         LakeError: There are no credentials, or a table cannot be opened.
         StorageUnavailableError: The storage does not answer.
     """
     lake = configured_lake()
-    done = register_in(lake, settings().glue_database)
-    if not done:
+    outcomes = register_in(lake, settings().glue_database)
+    if not outcomes:
         click.echo(f"There is no table yet in {lake.url}.")
         return
     table = grid()
     for heading in ("table", f"in {settings().glue_database}", "registered"):
         table.add_column(heading, no_wrap=True)
-    for one, outcome in done.items():
-        table.add_row(one.path, name_of(one), outcome)
+    for lake_table, outcome in outcomes.items():
+        table.add_row(lake_table.path, name_of(lake_table), outcome)
     console().print(table)

@@ -1,4 +1,4 @@
-"""`lakehouse reset`: start a table over, or all of them, and say how to build them again."""
+"""`lakehouse reset`: start a table or all tables over, and show how to build them again."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -42,18 +42,18 @@ ALL = "all"
 
 
 class ResetError(ExpectedError):
-    """What is asked for cannot be started over."""
+    """The requested table cannot be started over."""
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What goes.
+    """The tables to remove.
 
     Attributes:
-        tables: Of the lake.
-        copies: Of the warehouse.
+        tables: Tables of the lake.
+        copies: Copies in the warehouse.
         marts: Names of dimensions and facts.
-        everything: Whether whatever is ours in the warehouse goes.
+        everything: Whether all objects of the lakehouse in the warehouse are removed.
     """
 
     tables: Sequence[Table] = ()
@@ -63,12 +63,12 @@ class _Chosen:
 
     @property
     def captured(self) -> list[Table]:
-        """The raw tables among them that are captured."""
+        """Return the captured raw tables among them."""
         return [table for table in self.tables if table in RAW]
 
     @property
     def relations(self) -> set[tuple[str, str]] | None:
-        """Schema and name of what goes in the warehouse; None: all that is ours."""
+        """Return schema and name of the objects to remove from the warehouse; None: all objects of the lakehouse."""
         if self.everything:
             return None
         of_copies = {
@@ -79,7 +79,7 @@ class _Chosen:
 
     @property
     def assets(self) -> list[str]:
-        """Names of the assets that are forgotten, layer/name."""
+        """Return the names of the assets that Dagster forgets, as layer/name."""
         tables = [table.path for table in self.tables if table.layer in ("raw", "cleansed", "curated")]
         views = [*_names_of("staging"), "calendar"] if self.everything else [f"stg_lake__{c.name}" for c in self.copies]
         return [
@@ -91,7 +91,7 @@ class _Chosen:
 
     @property
     def jobs(self) -> Sequence[str]:
-        """The jobs that build it again, in order."""
+        """Return the jobs that build the tables again, in order."""
         layers = {table.layer for table in self.tables}
         if self.captured:
             return (DEFAULT_JOB,)
@@ -102,31 +102,34 @@ class _Chosen:
 
 @click.command("reset")
 @click.argument("table")
-@click.option("--raw", is_flag=True, help="What was captured, too: what the shop has overwritten is lost for good.")
+@click.option(
+    "--raw", is_flag=True, help="Remove captured rows, too; versions that the shop has overwritten are lost for good."
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(table: str, raw: bool, yes: bool) -> None:
-    """Start TABLE over, or all of them: remove what was derived, and say how to build it again.
+    """Start TABLE over, or all tables: remove what was derived, and show how to build it again.
 
-    TABLE is a name such as orders, cleansed/orders, order_lines, fct_orders, or all. Names what goes, and asks. What is
-    not the lakehouse's stays. Refuses while runs are at work, or a daemon may start some. See docs/operating.md.
+    TABLE is a name such as orders, cleansed/orders, order_lines, fct_orders, or all. The command lists what it removes,
+    and asks. Objects of others stay. It refuses while runs are active, or while a daemon may start some. See
+    docs/operating.md.
     """
     reset(table, raw=raw, yes=yes)
 
 
 def reset(name: str, *, raw: bool, yes: bool) -> None:
-    """Start a table over, or all of them: name what goes, ask, remove it, and say how to build it again.
+    """Start a table or all tables over: list what is removed, ask, remove it, and show how to build it again.
 
     Args:
-        name: Of a table, with or without its layer, or `all`.
-        raw: Whether what was captured goes, too.
+        name: Name of a table, with or without its layer, or `all`.
+        raw: Whether captured rows are removed, too.
         yes: Do not ask.
 
     Raises:
-        AtWorkError: Runs are at work, or a daemon may start some.
-        DatabaseError: In the warehouse something of others is in the way.
+        AtWorkError: Runs are active, or a daemon may start some.
+        DatabaseError: Objects of others in the warehouse prevent it.
         DatabaseUnavailableError: The warehouse cannot be reached.
         LakeError: The storage of the lake cannot be used.
-        ResetError: There is no such table, or nobody to ask.
+        ResetError: The table does not exist, the answer is no, or there is no terminal to ask on.
     """
     chosen, lake = _choose(name, raw=raw), configured_lake()
     prepare_instance()
@@ -136,7 +139,7 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
         in_warehouse = [] if chosen.relations == set() else warehouse_reset.objects_to_reset(chosen.relations)
         _show(lake, chosen, in_warehouse)
         _ask(yes=yes)
-        # The warehouse first: it may refuse, and then nothing has changed. A reset that is killed is run again.
+        # The warehouse comes first, because it may refuse, and then nothing has changed.
         require_rest(instance)
         if chosen.relations != set():
             warehouse_reset.reset(chosen.relations, chosen.copies)
@@ -144,7 +147,7 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
         _remove(lake, chosen)
     click.echo("Removed.")
     if chosen.jobs and dates is not None:
-        # What changed before the first capture date was captured on it.
+        # The first capture date holds all earlier changes, too.
         first = settings().start_date if chosen.captured else dates[0]
         click.echo("Build it again:")
         for job in chosen.jobs:
@@ -154,7 +157,7 @@ def reset(name: str, *, raw: bool, yes: bool) -> None:
 def _remove(lake: Lake, chosen: _Chosen) -> None:
     for table in chosen.tables:
         lake_reset.remove(lake, table)
-    # After the rows: an entry without its version does no harm, a version without its entry is found by no date.
+    # Rows are removed first: an index entry without its version is harmless, but no date finds a version without entry.
     if KEY_DATES not in chosen.tables and chosen.captured:
         lake_reset.forget_captures(lake, chosen.captured)
     if CHECK_RESULTS not in chosen.tables:
@@ -162,10 +165,10 @@ def _remove(lake: Lake, chosen: _Chosen) -> None:
 
 
 def _choose(name: str, *, raw: bool) -> _Chosen:
-    """Return what goes by a name.
+    """Return the tables to remove for a name.
 
     Raises:
-        ResetError: There is no such table, or it is raw's and raw is to stay.
+        ResetError: The table does not exist, or it is captured and `raw` is not set.
     """
     if name == ALL:
         own = (*RAW, KEY_DATES, SOURCE_COLUMNS, CALENDAR, CHECK_RESULTS) if raw else ()
@@ -173,7 +176,7 @@ def _choose(name: str, *, raw: bool) -> _Chosen:
     layer, _, plain = name.replace(".", "/").rpartition("/")
     if layer == "raw" and not raw:
         raise ResetError(
-            f"found {name}; what was captured goes with --raw alone: the shop has overwritten a part of it"
+            f"found {name}; captured rows are removed only with --raw, because the shop has overwritten some of them"
         )
     cleansed = {table.name: table for table in CLEANSED}
     if plain in cleansed and layer in ("", "raw", "cleansed", "quarantine"):
@@ -206,37 +209,37 @@ def _names_of(layer: str) -> list[str]:
 
 
 def _show(lake: Lake, chosen: _Chosen, in_warehouse: Sequence[ResetObject]) -> None:
-    """Name what goes and what stays."""
-    click.echo(f"This starts over, in {lake.url} and in the warehouse. What goes:")
+    """Print what is removed and what stays."""
+    click.echo(f"This starts over, in {lake.url} and in the warehouse. It removes:")
     table = grid()
     table.add_column("table", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
-    for one in chosen.tables:
-        table.add_row(one.path, _rows(lake, one))
-    for found in in_warehouse:
-        table.add_row(found.relation, "a view" if found.rows is None else f"{found.rows:,}")
+    for lake_table in chosen.tables:
+        table.add_row(lake_table.path, _rows(lake, lake_table))
+    for obj in in_warehouse:
+        table.add_row(obj.relation, "a view" if obj.rows is None else f"{obj.rows:,}")
     console().print(table)
-    click.echo("With it go what checks have found of it, its dates in Dagster, and what the sensors remember.")
+    click.echo("It also removes their check results, their dates in Dagster, and the cursors of the sensors.")
     _lines(
-        f"{found.relation} {'is emptied' if found.rows is not None else 'stays'}, as others rely on it: "
-        f"{', '.join(found.held_by)}"
-        for found in in_warehouse
-        if found.held_by
+        f"{obj.relation} {'is emptied' if obj.rows is not None else 'stays'}, because others rely on it: "
+        f"{', '.join(obj.held_by)}"
+        for obj in in_warehouse
+        if obj.held_by
     )
     for raw in chosen.captured:
         lost = lake_reset.overwritten(lake, raw)
         if lost is not None:
             click.echo(
-                f"Lost for good with {raw.path}, as only the lake has them: {lost.versions:,} versions that the shop "
-                f"has overwritten, and {lost.gone:,} rows that it has deleted."
+                f"Lost for good with {raw.path}, because only the lake has them: {lost.versions:,} versions that the "
+                f"shop has overwritten, and {lost.gone:,} rows that it has deleted."
             )
     if not chosen.captured:
         click.echo(
-            "What was captured stays (raw), and so does all that is not the lakehouse's. What is made of these tables "
-            "stays as it is until its dates are built again."
+            "Captured rows (raw) and objects of others stay. Tables made from these tables do not change until their "
+            "dates are built again."
         )
     elif not chosen.everything:
-        click.echo("Everything else stays. What is made of these tables is right again once its dates have been built.")
+        click.echo("Everything else stays. Tables made from these tables are right again once their dates are built.")
 
 
 def _rows(lake: Lake, table: Table) -> str:
@@ -251,7 +254,7 @@ def _ask(*, yes: bool) -> None:
     """Ask whether to go on.
 
     Raises:
-        ResetError: There is nobody to ask, or the answer is no.
+        ResetError: There is no terminal to ask on, or the answer is no.
     """
     if yes:
         return

@@ -30,11 +30,11 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
         job_name: Name of the job.
         first: First date.
         last: Last date.
-        progress: Called with step, what happened (started, done, failed, retrying; or what the step has to say of its
-            own accord) and its seconds.
+        progress: Called with the step, its event (started, done, failed, retrying, or a message of the step) and its
+            seconds.
 
     Returns:
-        What the run did.
+        The outcome of the run.
 
     Raises:
         BackfillError: The range is not within the partitions.
@@ -50,7 +50,7 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
 def run_selection(
     selection: dg.AssetSelection, first: date, last: date, progress: Callable[[str, str, float], None]
 ) -> Outcome:
-    """Run some assets and checks over a range of dates; `run_range` for what no job selects."""
+    """Run assets and checks that no job selects over a range of dates, as `run_range` does for a job."""
     from orders_lakehouse.definitions import defs
     from orders_lakehouse.partitions import DAILY
 
@@ -71,7 +71,7 @@ def _range_tags(first: date, last: date) -> dict[str, str]:
     outside = [day for day in (first, last) if not keys[0] <= day.isoformat() <= keys[-1]]
     if outside:
         raise BackfillError(
-            f"{outside[0]} is no partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
+            f"{outside[0]} is not a partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
     return range_tags(first, last)
 
@@ -79,7 +79,7 @@ def _range_tags(first: date, last: date) -> dict[str, str]:
 def run_job(
     job_name: str, progress: Callable[[str, str, float], None], tags: Mapping[str, str] | None = None
 ) -> Outcome:
-    """Run a job in this process; `run_range` for one that knows dates."""
+    """Run a job without dates in this process; `run_range` runs jobs with dates."""
     from orders_lakehouse.definitions import defs
 
     return _run(defs, job_name, progress, tags or {})
@@ -107,7 +107,7 @@ def _run(
 
 
 def _log_file(outcome: Outcome) -> Path:
-    """Where what dbt and others print during the run goes."""
+    """Return the file for the output of dbt and other programs during the run."""
     directory = settings().home / "logs"
     directory.mkdir(parents=True, exist_ok=True)
     return directory / f"{outcome.run_id}.log"
@@ -123,35 +123,35 @@ def _output_to(path: Path) -> Iterator[None]:
 def _watching(
     instance: dg.DagsterInstance, outcome: Outcome, progress: Callable[[str, str, float], None]
 ) -> Iterator[None]:
-    """Report the run's steps as they start and end, and meanwhile see to runs whose process is gone."""
-    done = threading.Event()
+    """Report the run's steps as they start and end, and meanwhile mark runs as failed whose process is gone."""
+    ended = threading.Event()
 
     def look_for_dead_runs() -> None:
-        # This run may be waiting for a slot of a run that was killed meanwhile.
-        while not done.wait(_LIVENESS_SECONDS):
+        # This run may wait for a pool slot of a run that was killed meanwhile.
+        while not ended.wait(_LIVENESS_SECONDS):
             fail_dead_runs(instance)
 
-    # From the run itself: who asks the event log for news of the steps reads past the dates of every asset.
+    # The run's own events are used, because queries to the event log would read the events for all dates of all assets.
     instance.add_event_listener(outcome.run_id, lambda entry: _report(entry, progress))
     thread = threading.Thread(target=look_for_dead_runs, name="liveness", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         thread.join(timeout=10)
 
 
 def _report(entry: dg.EventLogEntry, progress: Callable[[str, str, float], None]) -> None:
-    """Tell of an event, if it is one of a step, or what a step has to say of its own accord."""
+    """Report an event if it belongs to a step or is a message of a step."""
     event = entry.dagster_event
     if event is None or not (event.is_asset_observation or event.event_type in STEP_EVENTS):
         return
     if event.is_asset_observation:
-        what = event.asset_observation_data.asset_observation.description or ""
+        description = event.asset_observation_data.asset_observation.description or ""
     else:
-        what = STEP_EVENTS[event.event_type]
+        description = STEP_EVENTS[event.event_type]
     seconds = event.step_success_data.duration_ms / 1000 if event.is_step_success else 0.0
-    # A terminal that is gone ends no run.
+    # A closed terminal must not end the run.
     with suppress(OSError):
-        progress(event.step_key or "", what, seconds)
+        progress(event.step_key or "", description, seconds)

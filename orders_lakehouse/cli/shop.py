@@ -1,4 +1,4 @@
-"""`lakehouse shop`: the embedded shop, filled with the sample and living on. The sample itself is in `sample_shop`."""
+"""`lakehouse shop`: fill the embedded shop with the sample, and simulate days. `sample_shop` has the sample itself."""
 
 import time
 from collections import Counter
@@ -26,7 +26,7 @@ def command() -> None:
     type=click.IntRange(1, 10_000),
     default=1,
     show_default=True,
-    help="A shop so many times as big.",
+    help="Factor for the size of the shop.",
 )
 def _load(copies: int) -> None:
     """Fill the embedded shop with the sample: a year of real orders. A shop that has orders stays as it is."""
@@ -34,31 +34,31 @@ def _load(copies: int) -> None:
 
 
 @command.command("simulate")
-@click.option("--days", type=click.IntRange(1, 36_500), required=True, metavar="N", help="Days that go by in the shop.")
+@click.option("--days", type=click.IntRange(1, 36_500), required=True, metavar="N", help="Number of days to simulate.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=0, max=1_000_000),
     default=10,
     show_default=True,
     metavar="X",
-    help="Days a minute; 0: no pause.",
+    help="Days a minute; 0 for no pause.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Another one draws other things.")
+@click.option("--seed", type=int, default=1, show_default=True, metavar="S", help="Seed of the random numbers.")
 def _simulate(days: int, speed: float, seed: int) -> None:
-    """Let days go by in the embedded shop, from its latest change on.
+    """Simulate days in the embedded shop, from its latest change on.
 
-    Orders are placed, paid, shipped, cancelled and corrected, come before or after their lines, move to another date,
-    are deleted and restored; customers move, register late and leave; prices change. While `make dev` runs, the sensors
-    follow.
+    Orders are placed, paid, shipped, cancelled and corrected; they arrive before or after their lines, move to another
+    date, are deleted and restored. Customers move, register late and leave. Prices change. While `make dev` runs, the
+    sensors follow.
     """
     simulate(days, speed, seed)
 
 
 def load_shop_if_embedded(copies: int = 1) -> None:
-    """Fill the embedded shop with the sample, so many times as big, unless it has orders already.
+    """Fill the embedded shop with copies of the sample, unless it has orders already.
 
     Raises:
-        ShopError: The sample is not installed, or does not go into the shop.
+        ShopError: The sample is not installed, or cannot be loaded.
     """
     if settings().shop_database_url is not None:
         click.echo(f"The shop is {without_password(settings().shop_database_url or '')}; no sample is loaded.")
@@ -75,25 +75,25 @@ def load_shop_if_embedded(copies: int = 1) -> None:
 
 
 def simulate(days: int, per_minute: float, seed: int) -> None:
-    """Let days go by in the embedded shop, with a line for each of them.
+    """Simulate days in the embedded shop, and print a line for each.
 
     Raises:
-        ShopError: The shop is somebody's own, is empty, or the days are not over yet.
+        ShopError: The shop is not embedded, is empty, or the days are not over yet.
     """
     if settings().shop_database_url is not None:
         raise ShopError(
-            f"the shop is {without_password(settings().shop_database_url or '')}, and what is made up does not belong "
-            "there: expected the embedded one. Unset SHOP_DATABASE_URL, or take another LAKEHOUSE_HOME without it."
+            f"the shop is {without_password(settings().shop_database_url or '')}, and simulated days do not belong "
+            "there; expected the embedded shop. Unset SHOP_DATABASE_URL, or use another LAKEHOUSE_HOME without it."
         )
     from orders_lakehouse.sample_shop import simulate as shop
 
     started = time.monotonic()
     try:
-        shop.simulate(database_url("shop"), days, seed=seed, per_minute=per_minute, report=_tell_of_day)
+        shop.simulate(database_url("shop"), days, seed=seed, per_minute=per_minute, report=_show_day)
     except ValueError as error:
         raise ShopError(str(error)) from error
     click.echo(f"  {time.monotonic() - started:.1f} s")
 
 
-def _tell_of_day(day: date, changed: Counter[str]) -> None:
+def _show_day(day: date, changed: Counter[str]) -> None:
     click.echo(f"  {day}  " + ", ".join(f"{rows:,} {kind}" for kind, rows in changed.items()))

@@ -1,4 +1,4 @@
-"""`lakehouse sql`: a query over the Delta tables. Which queries are let through is decided in `readonly_sql`."""
+"""`lakehouse sql`: a query over the Delta tables. `readonly_sql` decides which queries are allowed."""
 
 import re
 
@@ -6,7 +6,7 @@ import click
 import polars as pl
 from polars.exceptions import PolarsError
 
-from orders_lakehouse.cli.query import Form, dotted, opened, output_options, print_rows, what_there_is
+from orders_lakehouse.cli.query import Form, available_tables, dotted, opened, output_options, print_rows
 from orders_lakehouse.cli.readonly_sql import QueryError, check
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta import object_store
@@ -18,24 +18,24 @@ from orders_lakehouse.tables import TABLES
 @click.argument("query")
 @output_options
 def command(query: str, limit: int | None, form: Form) -> None:
-    """Ask the Delta tables by their names, with the SQL of Polars.
+    """Query the Delta tables by their names, with the SQL of Polars.
 
     \b
     lakehouse sql "select * from cleansed.orders where order_date = '2017-03-01'"
     lakehouse sql "select currency, sum(net) as net from curated.daily_sales
                    group by currency"
 
-    Text in JSON and CSV is whole; a table cuts long texts and leaves out columns that do not fit. Personal data is
-    shown: whoever can run this can read the lake.
+    JSON and CSV have complete texts; a table cuts long texts and leaves out columns that do not fit. Personal data is
+    shown, because everyone who can run this command can read the lake.
     """  # noqa: D301 (the escape tells click to keep the lines)
     sql(query, limit, form)
 
 
 def sql(query: str, limit: int | None, form: Form) -> None:
-    """Print the rows of a query over the Delta tables; only those that it names are opened.
+    """Print the rows of a query over the Delta tables; only the tables in the query are opened.
 
     Raises:
-        QueryError: The query is not understood, or names what is not there; the message says what is.
+        QueryError: The query is invalid, or names unknown tables or columns; the message lists the known ones.
     """
     check(query)
     lake = configured_lake()
@@ -45,7 +45,7 @@ def sql(query: str, limit: int | None, form: Form) -> None:
     try:
         print_rows(pl.SQLContext(names).execute(query), limit, form)
     except PolarsError as error:
-        raise QueryError(f"{_first_words(error)}\n{what_there_is(named)}") from error
+        raise QueryError(f"{_first_words(error)}\n{available_tables(named)}") from error
 
 
 def _names(query: str, table: Table) -> bool:

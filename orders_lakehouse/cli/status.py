@@ -1,4 +1,4 @@
-"""`lakehouse status`: what each table holds, when it last changed, and whether its checks hold."""
+"""`lakehouse status`: rows and dates of each table, its last change, and whether its checks hold."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from orders_lakehouse.sources.base import RefusedTable
 from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE_OF, RAW
 from orders_lakehouse.warehouse import models
 
-# To count the rows of a larger fact would take longer than all else that is looked at.
+# Largest number of rows of a fact that are counted; counting more would take longer than everything else.
 _COUNTED_ROWS = 5_000_000
 OK, FAILED, WARNED = "ok", "FAILED", "warned"
 MARKS = {"": " ", OK: "[green]✓[/]", WARNED: "[yellow]![/]", FAILED: "[red]✗[/]"}
@@ -35,19 +35,19 @@ MARKS = {"": " ", OK: "[green]✓[/]", WARNED: "[yellow]![/]", FAILED: "[red]✗
 
 @dataclass(frozen=True)
 class TableStatus:
-    """What is known of a table.
+    """The status of a table.
 
     Attributes:
         table: `<layer>/<name>`.
         rows: Number of rows.
-        rows_are_estimated: Whether that is what Postgres thinks, of a large fact.
+        rows_are_estimated: Whether the number is Postgres's estimate, for a large fact.
         dates: Number of partitions that have rows; None where the table has no dates.
         first: First date that has rows.
         last: Last date that has rows.
         version: Version of the Delta table; None in Postgres.
-        changed_at: When its rows were written last.
-        quarantined: Rows of the quarantine beside a cleansed table.
-        worst_check: `ok`, or the worst of what its latest checks say; empty where there is none.
+        changed_at: Instant at which its rows were last written.
+        quarantined: Number of rows in the quarantine of a cleansed table.
+        worst_check: `ok`, or the worst of its latest check results; empty without checks.
     """
 
     table: str
@@ -64,13 +64,13 @@ class TableStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of all tables.
+    """The status of all tables.
 
     Attributes:
-        tables: Those that have been made.
-        marts_unknown: Why nothing is known of the marts, where that is so.
-        asked_in_vain: Dates that sensors ask for again and again, as every run fails.
-        refused_tables: Tables of the shop that sensors cannot look at.
+        tables: The existing tables.
+        marts_unknown: Reason why the status of the marts is unknown; None if it is known.
+        asked_in_vain: Dates that sensors request repeatedly, because every run fails.
+        refused_tables: Tables of the shop that sensors cannot read.
     """
 
     tables: list[TableStatus]
@@ -84,39 +84,39 @@ class Status:
 def command(as_json: bool) -> None:
     """Show what each table holds, how fresh it is, and its checks.
 
-    Rows, dates and versions come from the Delta logs; dates are those that have rows. The last change is told by its
-    time, day or month, in UTC. A ~ stands before what Postgres estimates of a large fact. Before a table stands how its
-    checks went: ✓ they hold, ! a warning, ✗ one failed. Below stand dates that a sensor asks for in vain, as every run
-    fails, with the error and what to do.
+    Rows, dates and versions come from the Delta logs; only dates with rows count. The last change is shown as a time, a
+    day or a month, in UTC. A ~ marks an estimate by Postgres for a large fact. The sign before a table shows its
+    checks: ✓ all hold, ! a warning, ✗ one failed. Below the table are dates whose runs fail repeatedly, with the error
+    and the next step.
     """
     status(as_json=as_json)
 
 
 def status(*, as_json: bool = False) -> None:
-    """Print what there is, as a table or as one JSON object."""
-    found = look(configured_lake())
+    """Print the status, as a table or as one JSON object."""
+    current = look(configured_lake())
     if as_json:
-        show_json(asdict(found))
-    elif found.tables:
-        show_tables(found)
+        show_json(asdict(current))
+    elif current.tables:
+        show_tables(current)
     else:
         click.echo(f"Nothing here yet: no table in {settings().lake_url}; `make demo` or `make backfill` makes them.")
-        if found.marts_unknown:
-            click.echo(f"Marts: {found.marts_unknown}")
-        _show_in_vain(found)
+        if current.marts_unknown:
+            click.echo(f"Marts: {current.marts_unknown}")
+        _show_repeated_failures(current)
 
 
 def look(lake: Lake) -> Status:
-    """Look at every table: at the logs of those of the lake, and at the warehouse when it can be reached."""
+    """Return the status of all tables, from the logs of the lake, and from the warehouse if it can be reached."""
     results = in_force(evaluations(lake))
     tables = [table for layer in (RAW, CLEANSED, CURATED) for table in layer]
-    found = [_of_lake(lake, table, known, results) for table in tables if (known := _extent(lake, table))]
+    in_lake = [_of_lake(lake, table, known, results) for table in tables if (known := _extent(lake, table))]
     try:
         unreachable = _warehouse_not_running()
         marts = [] if unreachable else list(_marts(results))
     except ExpectedError as error:
-        return Status(found, str(error), saved_failures(), saved_refused())
-    return Status([*found, *marts], unreachable, saved_failures(), saved_refused())
+        return Status(in_lake, str(error), saved_failures(), saved_refused())
+    return Status([*in_lake, *marts], unreachable, saved_failures(), saved_refused())
 
 
 def _extent(lake: Lake, table: Table) -> Extent | None:
@@ -140,14 +140,14 @@ def _of_lake(lake: Lake, table: Table, known: Extent, results: pl.DataFrame) -> 
 
 
 def _warehouse_not_running() -> str | None:
-    """Why the warehouse is not asked: its embedded server does not run, and a look does not start it."""
+    """Return a message if the warehouse is embedded and does not run, because `status` does not start it; else None."""
     if settings().warehouse_database_url is not None or embedded_server_runs(settings().home):
         return None
     return f"the embedded Postgres is not running; `{program()} url warehouse` starts it"
 
 
 def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
-    # A host that does not answer at all is given up soon.
+    # A short timeout, for a host that does not answer at all.
     os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
     schema = settings().marts_schema
     with connect("warehouse") as connection, connection.cursor() as cursor:
@@ -173,7 +173,7 @@ def _marts(results: pl.DataFrame) -> Iterator[TableStatus]:
 
 
 def _models() -> dict[str, bool]:
-    """Each mart that dbt builds, and whether it is a fact, which has dates."""
+    """Return for each mart of dbt whether it is a fact, which has dates."""
     parsed = models.manifest()
     nodes = [models.node_of(parsed, node_id) for node_id in models.models(parsed, "marts")]
     return {node["name"]: models.is_by_date(node) for node in nodes}
@@ -181,7 +181,7 @@ def _models() -> dict[str, bool]:
 
 def _dates_of_fact(fact: str) -> str:
     marts = settings().marts_schema
-    # From one date to the next by the index: no row is read.
+    # The query jumps from one date to the next with the index, and reads no row.
     return f"""
         WITH RECURSIVE dates AS (
           SELECT min(date_id) AS date_id FROM {marts}.{fact}
@@ -198,7 +198,7 @@ def _dates_of_fact(fact: str) -> str:
 def _extent_of_mart(mart: str, *, is_fact: bool) -> str:
     if not is_fact:
         return f"SELECT count(*), NULL, NULL, NULL FROM {settings().marts_schema}.{mart}"
-    # Grouped first: counting distinct dates would sort all rows.
+    # Rows are grouped first, because counting distinct dates would sort all rows.
     return f"""
         WITH dates AS (SELECT date_id, count(*) AS rows FROM {settings().marts_schema}.{mart} GROUP BY 1)
         SELECT
@@ -209,7 +209,7 @@ def _extent_of_mart(mart: str, *, is_fact: bool) -> str:
 
 
 def worst_check(results: pl.DataFrame, asset: str) -> str:
-    """The worst that the latest results of an asset's checks say.
+    """Return the worst of the latest results of an asset's checks.
 
     Args:
         results: asset, check_name, date (null without one), passed, severity (ERROR or WARN), one row for each check
@@ -217,7 +217,7 @@ def worst_check(results: pl.DataFrame, asset: str) -> str:
         asset: `<layer>/<name>`.
 
     Returns:
-        `ok`; `FAILED` or `warned` with the check that failed on most dates; empty when nothing was checked.
+        `ok`; `FAILED` or `warned` with the check that failed on most dates; empty without checks.
     """
     mine = results.filter(asset=asset)
     broken = (
@@ -233,58 +233,58 @@ def worst_check(results: pl.DataFrame, asset: str) -> str:
     return f"{FAILED if severity == 'ERROR' else WARNED} {check}{on}"
 
 
-def show_tables(found: Status) -> None:
-    """Print what is known of all tables, and below it each check that does not hold."""
+def show_tables(current: Status) -> None:
+    """Print the status of all tables, and below it each check that does not hold."""
     terminal = console()
     table = grid(dense=True)
     table.add_column("table", no_wrap=True)
     for heading in ("rows", "dates", "first", "last", "ver.", "last\nchange", "quaran-\ntined"):
         table.add_column(heading, justify="right", no_wrap=True)
     layer = ""
-    for one in found.tables:
-        if one.table.split("/")[0] != layer:
+    for of_table in current.tables:
+        if of_table.table.split("/")[0] != layer:
             if layer:
                 table.add_section()
-            layer = one.table.split("/")[0]
+            layer = of_table.table.split("/")[0]
             table.add_row(f"[bold]{layer}[/]")
-        table.add_row(*_cells(one))
+        table.add_row(*_cells(of_table))
     terminal.print(table)
-    for one in found.tables:
-        if one.worst_check not in ("", OK):
-            terminal.print(f"{_mark(one)} {one.table}: {escape(one.worst_check)}")
-    if found.marts_unknown:
-        terminal.print(f"Marts: {escape(found.marts_unknown)}")
-    _show_in_vain(found)
+    for of_table in current.tables:
+        if of_table.worst_check not in ("", OK):
+            terminal.print(f"{_mark(of_table)} {of_table.table}: {escape(of_table.worst_check)}")
+    if current.marts_unknown:
+        terminal.print(f"Marts: {escape(current.marts_unknown)}")
+    _show_repeated_failures(current)
 
 
-def _show_in_vain(found: Status) -> None:
+def _show_repeated_failures(current: Status) -> None:
     terminal = console()
-    for refused in found.refused_tables:
+    for refused in current.refused_tables:
         terminal.print(f"{MARKS[FAILED]} shop.{escape(refused.in_words)}")
-    for one in found.asked_in_vain:
-        terminal.print(f"{MARKS[FAILED]} {one.sensor} asks in vain for {escape(one.in_words)}")
-        terminal.print(Padding(Text(f"{one.error}\n{one.next_step(program())}"), (0, 0, 0, 4)))
+    for failure in current.asked_in_vain:
+        terminal.print(f"{MARKS[FAILED]} {failure.sensor} cannot get {escape(failure.in_words)}")
+        terminal.print(Padding(Text(f"{failure.error}\n{failure.next_step(program())}"), (0, 0, 0, 4)))
 
 
-def _cells(one: TableStatus) -> tuple[str, ...]:
+def _cells(of_table: TableStatus) -> tuple[str, ...]:
     return (
-        f"{_mark(one)} {one.table.split('/')[1]}",
-        f"{'~' if one.rows_are_estimated else ''}{one.rows:,}",
-        "" if one.dates is None else f"{one.dates:,}",
-        str(one.first or ""),
-        str(one.last or ""),
-        "" if one.version is None else str(one.version),
-        "" if one.changed_at is None else when(one.changed_at, datetime.now(UTC)),
-        "" if one.quarantined is None else f"{one.quarantined:,}",
+        f"{_mark(of_table)} {of_table.table.split('/')[1]}",
+        f"{'~' if of_table.rows_are_estimated else ''}{of_table.rows:,}",
+        "" if of_table.dates is None else f"{of_table.dates:,}",
+        str(of_table.first or ""),
+        str(of_table.last or ""),
+        "" if of_table.version is None else str(of_table.version),
+        "" if of_table.changed_at is None else when(of_table.changed_at, datetime.now(UTC)),
+        "" if of_table.quarantined is None else f"{of_table.quarantined:,}",
     )
 
 
-def _mark(one: TableStatus) -> str:
-    return MARKS[one.worst_check.split(" ")[0]]
+def _mark(of_table: TableStatus) -> str:
+    return MARKS[of_table.worst_check.split(" ")[0]]
 
 
 def when(instant: datetime, now: datetime) -> str:
-    """An instant in UTC, short: the time of today, the day of this year, the month of another."""
+    """Return an instant in UTC in short form: the time of today, the day of this year, or the month of another year."""
     if instant.date() == now.date():
         return f"{instant:%H:%M}"
     return f"{instant:%m-%d}" if instant.year == now.year else f"{instant:%Y-%m}"

@@ -1,4 +1,4 @@
-"""`lakehouse stop`: the embedded Postgres server, stopped."""
+"""`lakehouse stop`: stop the embedded Postgres server."""
 
 import click
 

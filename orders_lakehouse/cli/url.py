@@ -1,4 +1,4 @@
-"""`lakehouse url`: the URL of a database or of the lake, as it is in force."""
+"""`lakehouse url`: print the current URL of a database or of the lake."""
 
 import click
 
@@ -9,5 +9,5 @@ from orders_lakehouse.settings import settings
 @click.command("url")
 @click.argument("what", type=click.Choice(["shop", "warehouse", "lake"]))
 def command(what: str) -> None:
-    """Print the URL in force; an embedded server is started."""
+    """Print the current URL; an embedded server is started."""
     click.echo(settings().lake_url if what == "lake" else shown_url("shop" if what == "shop" else "warehouse"))

@@ -1,6 +1,6 @@
-"""`lakehouse quarantine`: what was rejected and why, and how it is corrected. Each command is a module of its own.
+"""`lakehouse quarantine`: rejected rows, their reasons, and how to correct them. Each command is a module.
 
-`selection` says which rows are meant, `reasons` what their reasons mean.
+`selection` has the options that select rows; `reasons` explains the reasons.
 """
 
 import click
@@ -11,7 +11,7 @@ from orders_lakehouse.cli.lazy_group import LazyGroup
 _COMMANDS = {
     "export": "Write rows in quarantine to files in FOLDER, one for each table, for the people who correct them.",
     "list": "Show rows in quarantine by table and reason, and the waivers.",
-    "replay": "Derive the dates of rows in quarantine anew, after a contract or a waiver has changed.",
+    "replay": "Derive the dates of rows in quarantine again, after a contract or a waiver has changed.",
     "show": "Show one row: why it was rejected, its values, where it is in the shop, its versions, and what to do.",
 }
 

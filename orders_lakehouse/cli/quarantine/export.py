@@ -1,4 +1,4 @@
-"""`lakehouse quarantine export`: rows in quarantine as files, for the people who correct them."""
+"""`lakehouse quarantine export`: write rows in quarantine to files, for the people who correct them."""
 
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,8 @@ from orders_lakehouse.tables import QUARANTINE_OF
 
 Format = Literal["csv", "json", "parquet"]
 
-# What a spreadsheet takes for a formula gets a quote before it, and so does what already has quotes before such a sign:
-# one quote less is the value, and a value without a formula is never changed.
+# Pattern of values that a spreadsheet takes for a formula; they get a quote in front. Values that begin with quotes and
+# such a sign get one, too, so that removing one quote always restores the value. Other values do not change.
 _FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001 (the wide forms of the same signs)
 _NEGATIVE_NUMBER = r"^-[0-9]+(\.[0-9]+)?$"
 
@@ -40,42 +40,42 @@ def command(
 
 
 def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False) -> None:
-    """Write rows in quarantine, with what their rules demand, to a file for each table that has some.
+    """Write rows in quarantine, with descriptions of their rules, to a file for each table that has some.
 
     Args:
-        chosen: Which rows.
-        folder: Where the files are written; it is made if need be.
-        form: Their format, which is also how their names end.
+        chosen: The rows.
+        folder: Folder for the files; it is made if necessary.
+        form: Format of the files, and their extension.
         unmasked: Write personal values.
 
     Raises:
-        QuarantineError: There is nothing to write, or the folder cannot be written to.
+        QuarantineError: There are no such rows, or the folder cannot be written to.
     """
     lake = configured_lake()
-    written = []
+    summaries = []
     for table in chosen.tables:
         rows = rows_of(nw.from_native(quarantined(lake, table, chosen)))
         if rows.height:
             personal = frozenset() if unmasked else personal_columns(QUARANTINE_OF[table.name].model)
             path = folder / f"{table.name}.{form}"
             _write(_explained(table, masked(rows, personal)), path, form)
-            written.append(f"{path}: {rows.height:,} row{'' if rows.height == 1 else 's'}")
-    if not written:
-        raise QuarantineError("nothing is in quarantine of what was asked for: no file was written")
-    click.echo("\n".join(written))
+            summaries.append(f"{path}: {rows.height:,} row{'' if rows.height == 1 else 's'}")
+    if not summaries:
+        raise QuarantineError("no selected row is in quarantine: no file was written")
+    click.echo("\n".join(summaries))
 
 
 def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Key, reasons and what they demand, then the row as it came."""
-    said = rows["reasons"].unique().to_list()
-    demands = ["; ".join(demand_of(table, reason) for reason in reasons.split(", ")) for reasons in said]
+    """Return key, reasons and their demands, then the columns of the row as it came."""
+    texts = rows["reasons"].unique().to_list()
+    demands = ["; ".join(demand_of(table, reason) for reason in reasons.split(", ")) for reasons in texts]
     first = [*table.key, "reasons", "demanded"]
-    explained = rows.with_columns(demanded=pl.col("reasons").replace_strict(said, demands, return_dtype=pl.String))
+    explained = rows.with_columns(demanded=pl.col("reasons").replace_strict(texts, demands, return_dtype=pl.String))
     return explained.select(*first, pl.exclude(first)).sort(str(table.partitioned_by), *table.key)
 
 
 def _guarded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows for a spreadsheet, which takes no text of theirs for a formula."""
+    """Return rows with texts that a spreadsheet does not take for formulas."""
     text = pl.col(pl.String)
     return rows.with_columns(
         pl.when(text.str.contains(_NEGATIVE_NUMBER)).then(text).otherwise(text.str.replace(_FORMULA, "'${0}"))
@@ -85,7 +85,7 @@ def _guarded(rows: pl.DataFrame) -> pl.DataFrame:
 def _write(rows: pl.DataFrame, path: Path, form: Format) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A new file, which nobody else can read, whatever the mode of the one that it replaces.
+        # A new file is private, whatever the mode of the file that it replaces.
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as new:
             file = Path(new.name)
         if form == "csv":

@@ -1,4 +1,4 @@
-"""`lakehouse quarantine list`: rows in quarantine by table and reason, and what waivers meet."""
+"""`lakehouse quarantine list`: rows in quarantine by table and reason, and the state of waivers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -32,14 +32,14 @@ _MEANING_OF_STATE = {
 def command(table: str | None, reason: str | None, day: datetime | None, as_json: bool) -> None:
     """Show rows in quarantine by table and reason, and the waivers.
 
-    How many rows, the first and the last date at which they would count, since when (the oldest capture, in UTC), and
-    what to do.
+    Shows the number of rows, the first and the last date at which they would count, the oldest capture (in UTC), and
+    the next step.
     """
     list_reasons(choose(table, reason, day.date() if day else None), as_json=as_json)
 
 
 def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
-    """Print rows in quarantine by table and reason, and what waivers meet.
+    """Print rows in quarantine by table and reason, and the state of waivers.
 
     Raises:
         WaiversError: The waivers cannot be used.
@@ -55,17 +55,17 @@ def list_reasons(chosen: Chosen, *, as_json: bool = False) -> None:
         show_json({"reasons": list(_records(counts)), "waivers": [_record(standing) for standing in waived]})
         return
     if counts.is_empty():
-        click.echo("Nothing is in quarantine" + (" of what was asked for." if chosen != Chosen() else "."))
+        click.echo("No selected row is in quarantine." if chosen != Chosen() else "Nothing is in quarantine.")
     else:
         _show_reasons(counts)
     _show_waivers(waived)
 
 
 def count(lake: Lake, chosen: Chosen) -> pl.DataFrame:
-    """Rows in quarantine by table and reason.
+    """Count rows in quarantine by table and reason.
 
     Returns:
-        table, reason, rows, dates (how many), first, last, since (of the oldest capture); tables in their order, the
+        table, reason, rows, dates (their number), first, last, since (the oldest capture); ordered by table, then the
         most frequent reason first.
     """
     frames = [
@@ -83,7 +83,7 @@ def count(lake: Lake, chosen: Chosen) -> pl.DataFrame:
         for table in chosen.tables
     ]
     counts = pl.concat(frames)
-    # Of rows that have other reasons beside it, those are not asked for.
+    # Selected rows may have other reasons, too, which are left out here.
     return counts.filter(reason=chosen.reason) if chosen.reason else counts
 
 
@@ -119,7 +119,7 @@ def _show_reasons(counts: pl.DataFrame) -> None:
     terminal.print()
     for step in dict.fromkeys(map(to_do, counts["reason"])):
         terminal.print(f"{step}: {MEANING[step]}", style="dim")
-    terminal.print(f"`{program()} quarantine show TABLE KEY` tells all of a row.", style="dim")
+    terminal.print(f"`{program()} quarantine show TABLE KEY` shows all details of a row.", style="dim")
 
 
 def _show_waivers(waived: Sequence[WaiverStatus]) -> None:

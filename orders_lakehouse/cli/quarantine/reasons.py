@@ -1,4 +1,4 @@
-"""What the reasons of rows in quarantine mean: what their rules demand, and what is to be done about them."""
+"""Explanations of the reasons of rows in quarantine: what their rules demand, and the next step."""
 
 from orders_lakehouse.contracts.base import rules_of
 from orders_lakehouse.contracts.table import Table
@@ -19,19 +19,19 @@ MEANING = {
 
 
 def to_do(reason: str) -> str:
-    """What is to be done about rows with a reason: a key of `MEANING`."""
+    """Return the next step for rows with a reason: a key of `MEANING`."""
     if reason in OF_THE_ORDER:
         return WAIT
     if reason == ORDERED_BEFORE_START:
         return BEGIN
-    # The contract does not list a word that such a row has.
+    # The row has a word that the contract does not list.
     if reason.endswith("_not_in_list"):
         return WORD
     return FIX_OR_WAIVE if reason in WAIVABLE else FIX
 
 
 def demand_of(table: Table, reason: str) -> str:
-    """What the rules of a reason demand."""
+    """Return what the rules of a reason demand."""
     demands = [rule.description.rstrip(".") for rule in rules_of(table.model) if rule.reason == reason]
-    # The longest says what the others do, and more: present, present and not blank.
+    # The longest description includes the others, such as "present" and "present and not blank".
     return max(demands, key=len, default="a rule that the contract no longer has")

@@ -1,4 +1,4 @@
-"""`lakehouse quarantine replay`: the dates of rows in quarantine, derived anew after a contract or a waiver changed."""
+"""`lakehouse quarantine replay`: derive the dates of rows in quarantine again, after a contract or a waiver changed."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from datetime import date, datetime
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill import blamed, run_stretch
+from orders_lakehouse.cli.backfill import blamed, run_span
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request
 from orders_lakehouse.cli.formatting import show_rows
 from orders_lakehouse.cli.quarantine.list import count
@@ -27,26 +27,26 @@ from orders_lakehouse.pipeline.waivers import configured_waivers, dates_to_judge
 from orders_lakehouse.tables import CLEANSED
 
 _NOT_CAPTURED = tuple(table for table in CLEANSED if table not in CAPTURED)
-# What was asked for, and what the run did.
+# Request of a run, and its outcome.
 Ran = tuple[Request, Outcome]
 
 
 @click.command("replay")
 @selection_options
 def command(table: str | None, reason: str | None, day: datetime | None) -> None:
-    """Derive the dates of rows in quarantine anew, after a contract or a waiver has changed.
+    """Derive the dates of rows in quarantine again, after a contract or a waiver has changed.
 
-    Also those of rows that stand by a waiver that was withdrawn. Customers and products are run by the date of their
-    capture, then the dates of the orders that name them. Prints how many rows there were before, and are after.
+    Dates of rows with a withdrawn waiver are derived, too. Customers and products run by their capture date, followed
+    by the dates of orders that name them. Prints the number of rows before and after.
     """
     replay(choose(table, reason, day.date() if day else None))
 
 
 def replay(chosen: Chosen) -> None:
-    """Derive anew the dates of rows in quarantine, and those that waivers change; print counts before and after.
+    """Derive the dates of rows in quarantine again, and dates that waivers change; print counts before and after.
 
     Args:
-        chosen: Which rows. Without a reason, dates with rows that broke a rule by a waiver that was withdrawn, too.
+        chosen: The rows. Without a reason, dates of rows with a withdrawn waiver are included.
 
     Raises:
         WaiversError: The waivers cannot be used.
@@ -55,13 +55,13 @@ def replay(chosen: Chosen) -> None:
     lake = configured_lake()
     captured, derived = _dates(lake, chosen, CAPTURED), _dates(lake, chosen, _NOT_CAPTURED)
     if not captured and not derived:
-        click.echo("No such row is in quarantine, and no waiver asks for a date: nothing to derive.")
+        click.echo("No such row is in quarantine, and no waiver changes a date: nothing to derive.")
         return
     before, marks = count(lake, Chosen()), versions_now(lake)
     bad = set(bad_dates(in_force(evaluations(lake))))
     ran = run_all(CAPTURE_JOB, captured, bad)
     if captured:
-        # Versions of customers and products that became valid, or ceased to be, change the dates of their orders.
+        # Versions of customers and products that became valid or invalid change the dates of their orders.
         derived |= set(affected_dates(lake, marks, calendar_of(lake)))
     ran += run_all(DERIVE_JOB, derived, bad)
     _show_difference(before, count(lake, Chosen()), chosen)
@@ -70,46 +70,46 @@ def replay(chosen: Chosen) -> None:
 
 
 def _dates(lake: Lake, chosen: Chosen, tables: Sequence[Table]) -> set[date]:
-    """Dates of the chosen rows of some tables, and those that come out otherwise by the waivers in force."""
+    """Return the dates of the chosen rows of some tables, and dates that the present waivers change."""
     dates: set[date] = set()
     waivers = configured_waivers(lake)
     for table in set(tables).intersection(chosen.tables):
         dates.update(by_reason(quarantined(lake, table, chosen), table)["date"])
         if chosen.reason is None:
-            otherwise = dates_to_judge_again(lake, table, waivers)
-            dates.update(day for day in otherwise if chosen.day in (None, day))
+            to_judge = dates_to_judge_again(lake, table, waivers)
+            dates.update(day for day in to_judge if chosen.day in (None, day))
     return dates
 
 
 def run_all(job: str, dates: set[date], bad: set[date]) -> list[Ran]:
-    """Run a job over dates, as few ranges: a run costs far more than the dates between.
+    """Run a job over dates in few ranges, because a run costs far more than the dates in between.
 
-    Dates that fail a check run apart from the others, and last. A range that a check stops is run again without the
-    dates that the check names. What fails otherwise keeps no other range from its turn.
+    Dates that fail a check run last, in separate ranges. If a check stops a range, the range runs again without the
+    dates that the check names. Other failures do not hold up other ranges.
 
     Args:
         job: Name of the job.
         dates: Dates to run.
-        bad: Dates that fail a check; no range spans one.
+        bad: Dates that fail a check; no range contains one.
 
     Returns:
-        What was run, and what came of it.
+        The requests and their outcomes.
     """
     ran: list[Ran] = []
-    waiting = [*ranges(dates - bad, GAP, bad), *spans(dates & bad)]
-    while waiting:
-        first, last = waiting.pop(0)
-        outcome = run_stretch(job, first, last, sys.__stdout__)
+    queue = [*ranges(dates - bad, GAP, bad), *spans(dates & bad)]
+    while queue:
+        first, last = queue.pop(0)
+        outcome = run_span(job, first, last, sys.__stdout__)
         ran.append((Request(first, last, job=job), outcome))
-        found_bad = blamed(outcome).intersection(days(first, last))
-        if found_bad:
-            left = dates.intersection(days(first, last)) - found_bad
-            waiting = [*ranges(left, GAP, bad | found_bad), *waiting]
+        new_bad = blamed(outcome).intersection(days(first, last))
+        if new_bad:
+            remaining = dates.intersection(days(first, last)) - new_bad
+            queue = [*ranges(remaining, GAP, bad | new_bad), *queue]
     return ran
 
 
 def explain(ran: Sequence[Ran]) -> str:
-    """Which runs failed, of which job and on which dates, and what to do about it."""
+    """Describe the failed runs with their jobs and dates, and the next step."""
     failed = [(request, outcome) for request, outcome in ran if not outcome.success]
     lines = [f"{len(failed)} of {len(ran)} runs failed."]
     for request, outcome in failed:

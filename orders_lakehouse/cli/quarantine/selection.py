@@ -1,4 +1,4 @@
-"""Which rows in quarantine are meant: the options that say so, and the tables and reasons that they name."""
+"""The options that select rows in quarantine, and the tables and reasons that they name."""
 
 import re
 from collections.abc import Callable
@@ -13,31 +13,31 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.quarantine import Chosen
 from orders_lakehouse.tables import CLEANSED, DIMENSIONS
 
-# Members of dimensions belong to the job that captures, by the date of their capture.
+# Tables that the capturing job cleanses, by capture date: those of dimensions.
 CAPTURED = DIMENSIONS
 
 
 class QuarantineError(ExpectedError):
-    """What is asked of the quarantine is not there."""
+    """The selected table, reason or row does not exist in the quarantine."""
 
 
 def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which rows in quarantine are meant: `table`, `reason` and `day`."""
+    """Add the options that select rows in quarantine: `table`, `reason` and `day`."""
     options = [
-        click.option("--table", metavar="T", help="Of one table, such as order_items."),
-        click.option("--reason", metavar="R", help="With one reason, such as quantity_not_positive."),
-        click.option("--date", "day", type=DATE, metavar="D", help="That would count at one date."),
+        click.option("--table", metavar="T", help="Only rows of one table, such as order_items."),
+        click.option("--reason", metavar="R", help="Only rows with one reason, such as quantity_not_positive."),
+        click.option("--date", "day", type=DATE, metavar="D", help="Only rows that would count at one date."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-unmasked_option = click.option("--unmasked", is_flag=True, help="Personal values as they are.")
+unmasked_option = click.option("--unmasked", is_flag=True, help="Show personal values.")
 
 
 def choose(table: str | None, reason: str | None, day: date | None) -> Chosen:
-    """Which rows are meant.
+    """Return the selection of rows.
 
     Args:
         table: Name of a table, with or without its layer.
@@ -45,7 +45,7 @@ def choose(table: str | None, reason: str | None, day: date | None) -> Chosen:
         day: Date at which the rows would count.
 
     Raises:
-        QuarantineError: There is no such table or reason.
+        QuarantineError: The table or the reason does not exist.
     """
     tables = CLEANSED if table is None else (table_named(table),)
     known = {rule.reason for each in tables for rule in rules_of(each.model)}
@@ -55,10 +55,10 @@ def choose(table: str | None, reason: str | None, day: date | None) -> Chosen:
 
 
 def table_named(name: str) -> Table:
-    """The cleansed table that a name means, with or without its layer.
+    """Return the cleansed table with a name, with or without its layer.
 
     Raises:
-        QuarantineError: There is no such table.
+        QuarantineError: The table does not exist.
     """
     tables = {table.name: table for table in CLEANSED}
     table = tables.get(re.sub(r"^(quarantine|cleansed)[./]", "", name))

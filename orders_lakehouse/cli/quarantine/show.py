@@ -1,4 +1,4 @@
-"""`lakehouse quarantine show`: all that there is to say of one row in quarantine."""
+"""`lakehouse quarantine show`: all details of one row in quarantine."""
 
 import json
 import shlex
@@ -39,7 +39,7 @@ from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import QUARANTINE_OF, RAW_OF, WAIVABLE
 from orders_lakehouse.transforms.split import key_of_row
 
-# By which versions of a row are told apart.
+# Columns that identify versions of a row.
 _CLOCKS = ("updated_at", "captured_at")
 
 
@@ -56,7 +56,7 @@ def command(table: str, key: str, unmasked: bool) -> None:
 
 
 def show(table_name: str, key: str, *, unmasked: bool = False) -> None:
-    """Print all that there is to say of a row in quarantine.
+    """Print all details of a row in quarantine.
 
     Args:
         table_name: Name of its table.
@@ -87,37 +87,39 @@ def _elsewhere(lake: Lake, table: Table, key: str) -> str:
     if find(lake, table) is not None:
         dates = _with_key(lake.scan(table), table, key)[str(table.partitioned_by)].unique().sort()
         if dates.len():
-            return f"{key!r} is not in quarantine: it stands in {table.path} on {', '.join(map(str, dates))}"
+            return f"{key!r} is not in quarantine: it is in {table.path} on {', '.join(map(str, dates))}"
     columns = KEY_SEPARATOR.join(table.key)
     return f"{key!r} is neither in {QUARANTINE_OF[table.name].path} nor in {table.path}; expected {columns}"
 
 
 def _show_row(table: Table, key: str, row: pl.DataFrame) -> None:
-    """Why a row is in quarantine, and what it is."""
+    """Print why a row is in quarantine, and its values."""
     values = row.row(0, named=True)
     day = values[str(table.partitioned_by)]
     heading = f"{table.name} {key}, {day}, rejected by version {values['contract_version']} of its contract"
     console().print(Text(safe(heading), style="bold"))
     for reason in values["reasons"].split(", "):
         console().print(indented(safe(f"{reason}: {demand_of(table, reason)}"), 2))
-        for column in _looked_at(table, reason):
+        for column in _columns_read(table, reason):
             console().print(indented(safe(f"  {column} is {_as_literal(values[column])}"), 2))
     show_rows(row.drop("reasons", "contract_version"))
 
 
-def _looked_at(table: Table, reason: str) -> list[str]:
-    """Columns of the row as it came that the rules of a reason look at."""
-    looked_at = [
+def _columns_read(table: Table, reason: str) -> list[str]:
+    """Return the columns of the original row that the rules of a reason read."""
+    read_columns = [
         column for rule in rules_of(table.model) if rule.reason == reason for column in columns_of(rule, table.schema)
     ]
-    made_of = origins(table)
+    by_column = origins(table)
     source = RAW_OF[table.name].columns
-    found = [origin.column for column in looked_at for origin in made_of.get(column, ()) if origin.column in source]
-    return list(dict.fromkeys(found))
+    columns = [
+        origin.column for column in read_columns for origin in by_column.get(column, ()) if origin.column in source
+    ]
+    return list(dict.fromkeys(columns))
 
 
 def _as_literal(value: Any) -> str:
-    """A value as SQL has it; what is blank is seen."""
+    """Return a value as an SQL literal, so that blanks are visible."""
     if value is None:
         return "null"
     return str(value) if isinstance(value, int) else "'{}'".format(str(value).replace("'", "''"))
@@ -129,7 +131,7 @@ def _select(table: Table, values: Mapping[str, Any]) -> str:
 
 
 def _show_history(lake: Lake, table: Table, values: Mapping[str, Any], personal: frozenset[str]) -> None:
-    """The versions of a row in raw: when they were made and captured, and what differs between them."""
+    """Print the versions of a row in raw: change clock, capture, and the columns that differ between them."""
     versions = versions_of_row(lake, RAW_OF[table.name], [str(values[name]) for name in table.key])
     content = [name for name in versions.columns if name not in (*_CLOCKS, *LINEAGE)]
     differing = [name for name in content if versions[name].n_unique() > 1]
@@ -138,7 +140,7 @@ def _show_history(lake: Lake, table: Table, values: Mapping[str, Any], personal:
 
 
 def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
-    reasons = list(dict.fromkeys(reason for said in rows["reasons"] for reason in said.split(", ")))
+    reasons = list(dict.fromkeys(reason for text in rows["reasons"] for reason in text.split(", ")))
     days = rows[str(table.partitioned_by)].unique().sort()
     if set(reasons) <= set(OF_THE_ORDER):
         return _show_its_order(rows, reasons)
@@ -150,10 +152,10 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
     click.echo("\nOnce it is corrected in the shop, run the date of its new updated_at:")
     if table in CAPTURED:
         click.echo(f"  {program()} backfill DATE DATE")
-        click.echo("A correction is a new version; this one stays in quarantine, and is of no effect.")
+        click.echo("A correction is a new version; this version stays in quarantine without any effect.")
     else:
         click.echo(f"  {program()} backfill DATE DATE --job {CAPTURE_JOB}")
-        click.echo("and then the date at which it counts, for it to leave quarantine:")
+        click.echo("Then run the date at which it counts, so that it leaves quarantine:")
         for day in days:
             click.echo(f"  {program()} backfill {day} {day} --job {DERIVE_JOB}")
     if set(reasons) <= WAIVABLE:
@@ -165,9 +167,9 @@ def _show_next(table: Table, key: str, rows: pl.DataFrame) -> None:
 
 
 def _show_its_order(rows: pl.DataFrame, reasons: Sequence[str]) -> None:
-    """What a row waits for that breaks no rule itself."""
+    """Print what a row waits for that breaks no rule itself."""
     order_ids = rows["order_id"].unique().sort()
-    click.echo(f"\nIt needs no correction of its own: it comes back with its order, {safe(', '.join(order_ids))}.")
+    click.echo(f"\nIt needs no correction itself: it returns with its order, {safe(', '.join(order_ids))}.")
     if {ORDER_QUARANTINED, ORDER_BEFORE_START} & set(reasons):
         click.echo("Why the order is left out:")
         for order_id in order_ids:
@@ -177,20 +179,20 @@ def _show_its_order(rows: pl.DataFrame, reasons: Sequence[str]) -> None:
 
 
 def _where_orders_are(order_ids: Sequence[str]) -> list[str]:
-    """What the shop says of orders that raw does not have, and the dates that capture them."""
+    """Describe orders that raw does not have: whether the shop has them, and the dates that capture them."""
     lake = configured_lake()
     try:
         changed = orders_in_shop(order_ids, calendar_of(lake))
     except ExpectedError as error:
         return [f"The order has not been captured yet, or is not in the shop, which cannot be asked: {error}"]
-    told = []
+    lines = []
     for order_id in order_ids:
         day = changed.get(order_id)
         if day is None:
-            told.append(f"Neither the shop nor raw has the order {safe(order_id)}.")
+            lines.append(f"Neither the shop nor raw has the order {safe(order_id)}.")
         else:
-            told.append(
+            lines.append(
                 f"The shop has the order {safe(order_id)}, last changed on {day}, and raw does not. Capture it:"
             )
-            told.append(f"  {program()} backfill {day} {day}")
-    return told
+            lines.append(f"  {program()} backfill {day} {day}")
+    return lines

@@ -15,8 +15,8 @@ SECRET = "s3cret"
 @pytest.mark.parametrize(
     ("first", "last", "said"),
     [
-        ("2016-12-31", "2017-01-02", "2016-12-31 is no partition; expected dates from 2017-01-01"),
-        ("2017-01-01", "2099-01-02", "2099-01-02 is no partition; expected dates from 2017-01-01"),
+        ("2016-12-31", "2017-01-02", "2016-12-31 is not a partition; expected dates from 2017-01-01"),
+        ("2017-01-01", "2099-01-02", "2099-01-02 is not a partition; expected dates from 2017-01-01"),
         ("2017-01-03", "2017-01-02", "the range is empty: found 2017-01-03 to 2017-01-02"),
     ],
 )

@@ -110,8 +110,8 @@ def test_list_filters_select_rows(command: Command, filters: list[str], rows: li
         (["list", "--table", "order_lines"], "no table 'order_lines' with a quarantine; the tables are customers"),
         (["list", "--reason", "odd"], "there is no reason 'odd'; the reasons are amount_missing"),
         (["show", "orders", "o9"], "'o9' is neither in quarantine/orders nor in cleansed/orders; expected order_id"),
-        (["show", "orders", "o1"], "'o1' is not in quarantine: it stands in cleansed/orders on 2020-03-02"),
-        (["export", ".", "--table", "orders"], "nothing is in quarantine of what was asked for"),
+        (["show", "orders", "o1"], "'o1' is not in quarantine: it is in cleansed/orders on 2020-03-02"),
+        (["export", ".", "--table", "orders"], "no selected row is in quarantine"),
     ],
 )
 def test_unknown_argument_is_refused(command: Command, lake: Lake, arguments: list[str], said: str) -> None:
@@ -150,7 +150,7 @@ def test_row_waiting_for_its_order_is_advised_to_wait(
 ) -> None:
     reject(lake, ORDER_ITEMS, {"line_number": 4, "reasons": reason, "order_id": "o 3"})
     lines = lines_of(command, "show", "order_items", "o 3 / 4")
-    begin = lines.index("It needs no correction of its own: it comes back with its order, o 3.")
+    begin = lines.index("It needs no correction itself: it returns with its order, o 3.")
     assert [line.strip().partition("lakehouse ")[2] or line for line in lines[begin + 1 :]] == said
     assert not any("backfill" in line for line in lines)
 
@@ -251,7 +251,7 @@ def test_replay_runs_bad_dates_last_and_continues_after_failure(
     record(lake, pl.DataFrame([bad, unusual], schema=CHECK_RESULTS.schema))
     ran = []
 
-    def run_stretch(job: str, first: date, last: date, _: object) -> Outcome:
+    def run_span(job: str, first: date, last: date, _: object) -> Outcome:
         ran.append((job, f"{first:%m-%d}", f"{last:%m-%d}"))
         if job == CAPTURE_JOB:
             return Outcome("r1", errors={"raw__orders": "the shop is closed"})
@@ -259,7 +259,7 @@ def test_replay_runs_bad_dates_last_and_continues_after_failure(
         is_broken = first <= on("2020-03-01") <= last
         return Outcome("r2", success=not is_broken, checks=broken if is_broken else {})
 
-    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_stretch", run_stretch)
+    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_span", run_span)
     status, output, errors = command("quarantine", "replay")
     assert ran == [(CAPTURE_JOB, "03-02", "03-02"), (DERIVE_JOB, "03-04", "03-04"), (DERIVE_JOB, "03-01", "03-01")]
     assert "Rows in quarantine" in output
@@ -279,6 +279,6 @@ def test_empty_lake_stays_empty(command: Command, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LAKE_URL", str(empty))
     assert lines_of(command, "list") == ["Nothing is in quarantine."]
     assert lines_of(command, "replay") == [
-        "No such row is in quarantine, and no waiver asks for a date: nothing to derive."
+        "No such row is in quarantine, and no waiver changes a date: nothing to derive."
     ]
     assert not empty.exists()

@@ -61,7 +61,7 @@ class TestRead:
             (["daily_sales", "--as-of", "2017-01-01", "--version", "1"], "expected one of them"),
             (["orders"], "'orders' may be any of raw.orders, cleansed.orders, quarantine.orders"),
             (["sales"], "there is no table 'sales'.\nThe tables are\n  raw.  customers"),
-            (["raw.orders"], "raw/orders is not made yet"),
+            (["raw.orders"], "raw/orders does not exist yet"),
         ],
     )
     def test_missing_version_or_date_is_refused_with_existing_ones(

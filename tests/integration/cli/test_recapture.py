@@ -97,8 +97,8 @@ def test_run_names_commands_that_restore_the_lake(
     status, out, err = command("recapture", "orders", DAY)
     assert (status, err) == (0, "")
     assert broken.name in out
-    assert "Its files held 3 rows: 1 could be read and stay, 1 were taken from the shop." in out
-    assert "Lost are versions of 1 keys, which neither the shop nor a file has any more:\n  o1\n" in out
+    assert "Its files held 3 rows: 1 could be read and stay, 1 were captured from the shop." in out
+    assert "Versions of 1 keys are lost; neither the shop nor a file has them any more:\n  o1\n" in out
     assert f"backfill {DAY} {DAY} --job capture_changes_job" in out
     assert "backfill 2017-01-01 2017-01-03 --job derive_dates_job" in out
     assert lakehouse.lake_rows(RAW_ORDERS).select("order_id", "captured_on").rows() == [
@@ -139,7 +139,7 @@ def test_row_known_only_to_cleansed_is_named_by_its_whole_key(lakehouse: Lakehou
     newest = max(Path(lakehouse.lake.location(RAW_ORDER_ITEMS)).glob("**/*.parquet"), key=lambda at: at.stat().st_mtime)
     newest.unlink()
     _, out, _ = command("recapture", "raw.order_items", DAY)
-    assert "Lost are versions of 1 keys, which neither the shop nor a file has any more:\n  o3 / 2\n" in out
+    assert "Versions of 1 keys are lost; neither the shop nor a file has them any more:\n  o3 / 2\n" in out
 
 
 def invalid(table: Table, **given: object) -> pa.Table:
@@ -159,7 +159,7 @@ def test_text_that_is_no_utf8_is_kept_and_marked(lakehouse: Lakehouse, command: 
     assert f"run `lakehouse recapture orders {DAY}`" in found
 
     _, out, _ = command("recapture", "orders", DAY)
-    assert "Its files held 4 rows: 4 could be read and stay, 0 were taken from the shop.\n\nNo key is lost." in out
+    assert "Its files held 4 rows: 4 could be read and stay, 0 were captured from the shop.\n\nNo key is lost." in out
     statuses = dict(lakehouse.lake_rows(RAW_ORDERS).select("order_id", "status").iter_rows())
     assert statuses["o4"] == f"{BAD_BYTE}eb"
     assert failures(lakehouse.run(DAY, select="group:raw")) == []

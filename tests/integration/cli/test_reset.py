@@ -111,7 +111,7 @@ def test_all_but_raw_is_built_again_as_it_was(
     reset("all", raw=False, yes=True)
     said = capsys.readouterr().out
     assert "cleansed/orders" in said
-    assert "What was captured stays" in said
+    assert "Captured rows (raw) and objects of others stay" in said
     # A view and a grant of others stay, and what they are on is emptied.
     assert stands(built) == {"marts.dim_products", "marts.fct_orders"}
     assert built.warehouse_rows("SELECT count(*) FROM public.theirs") == [(0,)]
@@ -160,7 +160,7 @@ def test_raw_is_removed_on_request(built: Lakehouse, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     overwritten = versions.height - versions["order_id"].n_unique()
     assert overwritten > 0
-    assert f"Lost for good with raw/orders, as only the lake has them: {overwritten} versions" in said
+    assert f"Lost for good with raw/orders, because only the lake has them: {overwritten} versions" in said
     assert find(built.lake, RAW_ORDERS) is None
     kept = built.lake_rows(KEY_DATES)
     assert_frame_equal(kept, index.filter(index["table_name"] != "orders"))
@@ -178,7 +178,7 @@ def test_reset_refuses_while_runs_work_or_without_consent(built: Lakehouse) -> N
         reset("all", raw=False, yes=False)
     for name, raw, said in (
         ("nonsense", False, "found nonsense; expected one of customers, products"),
-        ("raw/orders", False, "goes with --raw alone"),
+        ("raw/orders", False, "are removed only with --raw"),
         ("fct_orders", True, "expected a table that is captured"),
     ):
         with pytest.raises(ResetError, match=said):

@@ -60,7 +60,7 @@ class TestSql:
             ),
             ("select * from cleansed.oders", ["'cleansed.oders' was not found", "  cleansed.  customers, products"]),
             ("select * from marts.fct_orders", ["'marts.fct_orders' was not found", "Marts are in Postgres: psql"]),
-            ("select * from raw.orders", ["raw/orders is not made yet", "make backfill"]),
+            ("select * from raw.orders", ["raw/orders does not exist yet", "make backfill"]),
             ("selec 1", ["expected", "selec"]),
             ("delete from cleansed.orders", ["not changed", "select"]),
         ],

@@ -146,7 +146,9 @@ def test_table_without_a_version_is_of_the_first(lake: Lake) -> None:
 def test_column_that_changed_its_type_is_refused(lake: Lake) -> None:
     replace_date(lake, DAILY_SALES, FIRST, SALES)
     before = log_of(lake, DAILY_SALES)
-    with pytest.raises(LakeError, match=r"does not fit that: orders: expected Int32, found Int64.* Point LAKE_URL"):
+    with pytest.raises(
+        LakeError, match=r"the types cannot be converted: orders: expected Int32, found Int64.* Set LAKE_URL"
+    ):
         replace_date(lake, RETYPED, FIRST, SALES.cast({"orders": pl.Int32}))
     assert log_of(lake, DAILY_SALES) == before
 

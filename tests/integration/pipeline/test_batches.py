@@ -12,7 +12,7 @@ import pytest
 
 from orders_lakehouse import definitions
 from orders_lakehouse.calendar import Calendar
-from orders_lakehouse.cli.backfill import run_stretch
+from orders_lakehouse.cli.backfill import run_span
 from orders_lakehouse.defs.assets.cleansed import cleansed_assets
 from orders_lakehouse.defs.metadata import key_of
 from orders_lakehouse.delta import batches, commits, row_widths, writer
@@ -164,7 +164,7 @@ def test_backfill_announces_the_memory_of_a_date(lake: Lake, tmp_path: Path, mon
     defs = dg.Definitions(assets=[asset], jobs=[job], resources={"lake": lake})
     monkeypatch.setattr(definitions, "defs", defs)
     out = io.StringIO()
-    assert run_stretch("cleanse_job", DAY, NEXT, out).success
+    assert run_span("cleanse_job", DAY, NEXT, out).success
     told = out.getvalue().splitlines()
     (number,) = [number for number, said in enumerate(told) if "LAKEHOUSE_MEMORY_GB" in said]
     assert (

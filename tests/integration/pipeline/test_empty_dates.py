@@ -39,7 +39,7 @@ def test_long_range_is_cut_to_dates_with_changes(lakehouse: Lakehouse) -> None:
     out = StringIO()
     assert _with_data([LONG], out) == [(on("2020-05-01"), on("2020-05-06"))]
     assert out.getvalue() == (
-        "3,586 of these dates come before or after everything that the shop and the lake have: they are left out.\n"
+        "3,586 of these dates come before or after all dates of the shop and the lake: they are left out.\n"
     )
     # What the lake has is among them, even if the shop has forgotten it.
     lakehouse.run("2020-05-01", "2020-05-05", select="group:raw")

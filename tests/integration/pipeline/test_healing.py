@@ -141,14 +141,14 @@ def test_command_prints_differences_heals_and_names_dates(built: Lakehouse) -> N
 
     status, out = reconcile("--apply")
     assert status == 1
-    assert "raw/orders on 2017-01-03: 1 gone from the shop (deleted) - put right\n" in out
-    assert "raw/payments on 2017-01-04: 1 never captured (y late) - put right\n" in out
+    assert "raw/orders on 2017-01-03: 1 gone from the shop (deleted) - corrected\n" in out
+    assert "raw/payments on 2017-01-04: 1 never captured (y late) - corrected\n" in out
     assert "1 gone from the shop (cb); 2 of 2 rows of the table are gone at once" in out
     assert "backfill 2017-01-02 2017-01-03 --job derive_dates_job\n" in out
 
     status, out = reconcile("--apply", "--allow")
     assert status == 0
-    assert "The shop and raw agree, row by row, but for the last hour" in out
+    assert "The shop and raw agree, row by row, except for the last hour" in out
     ran(built, FIRST, LAST, select="group:cleansed or group:curated")
     built.oracle.reconcile()
     assert built.wrong_curated() == {}

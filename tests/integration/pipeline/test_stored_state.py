@@ -100,7 +100,7 @@ def test_migration_reports_its_work_and_runs_once(migrated: tuple[Terminal, list
     assert "version 2" in of_lines
     assert "quantity Int64 → String" in of_lines
     assert "namespace added" in of_lines
-    assert "is as the present contracts want it" in terminal.run("migrate", **_lake(terminal)).stdout
+    assert "fits the present contracts" in terminal.run("migrate", **_lake(terminal)).stdout
 
 
 @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)

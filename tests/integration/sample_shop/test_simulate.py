@@ -99,5 +99,5 @@ def test_foreign_shop_is_left_alone(command: Command, shop: Callable[[], str]) -
     before = rows_of(url, "SELECT count(*) FROM shop.orders")
     status, _, errors = command("shop", "simulate", "--days", "1", SHOP_DATABASE_URL=url)
     assert status == 1
-    assert "expected the embedded one" in errors
+    assert "expected the embedded shop" in errors
     assert rows_of(url, "SELECT count(*) FROM shop.orders") == before

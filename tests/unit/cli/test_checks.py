@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from orders_lakehouse.cli.checks import ChecksError, Wanted, select
+from orders_lakehouse.cli.checks import ChecksError, Selection, select
 from orders_lakehouse.pipeline.next_steps import next_steps
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CHECK_RESULTS
@@ -51,37 +51,39 @@ ALL = results(
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Wanted(), ["raw_matches_source", "raw_matches_source", "no_row_lost", "rejected_share"]),
-        (Wanted(failed=True), ["raw_matches_source", "rejected_share"]),
-        (Wanted(history=True, check="no_row_lost"), ["no_row_lost", "no_row_lost"]),
-        (Wanted(day=DAYS[1]), ["no_row_lost", "rejected_share"]),
-        (Wanted(day=DAYS[3]), []),
-        (Wanted(table="orders"), ["raw_matches_source", "no_row_lost", "rejected_share"]),
-        (Wanted(table="cleansed.orders"), ["no_row_lost", "rejected_share"]),
-        (Wanted(table="raw/orders"), ["raw_matches_source"]),
+        (Selection(), ["raw_matches_source", "raw_matches_source", "no_row_lost", "rejected_share"]),
+        (Selection(failed=True), ["raw_matches_source", "rejected_share"]),
+        (Selection(history=True, check="no_row_lost"), ["no_row_lost", "no_row_lost"]),
+        (Selection(day=DAYS[1]), ["no_row_lost", "rejected_share"]),
+        (Selection(day=DAYS[3]), []),
+        (Selection(table="orders"), ["raw_matches_source", "no_row_lost", "rejected_share"]),
+        (Selection(table="cleansed.orders"), ["no_row_lost", "rejected_share"]),
+        (Selection(table="raw/orders"), ["raw_matches_source"]),
     ],
 )
-def test_filters_select_results(wanted: Wanted, expected: list[str]) -> None:
+def test_filters_select_results(wanted: Selection, expected: list[str]) -> None:
     assert select(ALL, wanted)["check_name"].to_list() == expected
 
 
-@pytest.mark.parametrize("wanted", [Wanted(table="oders"), Wanted(check="no_row_los")])
-def test_name_without_results_is_refused_with_known_names(wanted: Wanted) -> None:
+@pytest.mark.parametrize("wanted", [Selection(table="oders"), Selection(check="no_row_los")])
+def test_name_without_results_is_refused_with_known_names(wanted: Selection) -> None:
     with pytest.raises(ChecksError, match=r"no check result of '.+'; there are results of .*(orders|no_row)"):
         select(ALL, wanted)
 
 
-@pytest.mark.parametrize("wanted", [Wanted(failed=True), Wanted(table="orders"), Wanted(check="no_row_lost")])
-def test_nothing_holds_without_results(wanted: Wanted) -> None:
+@pytest.mark.parametrize("wanted", [Selection(failed=True), Selection(table="orders"), Selection(check="no_row_lost")])
+def test_nothing_holds_without_results(wanted: Selection) -> None:
     with pytest.raises(ChecksError, match=f"no check has judged anything in {settings().lake_url} yet"):
         select(results(), wanted)
 
 
 def test_unjudged_date_does_not_hold() -> None:
-    with pytest.raises(ChecksError, match=r"no check has judged 2017-01-03 in .*backfill 2017-01-03 2017-01-03"):
-        select(ALL, Wanted(day=DAYS[3], failed=True))
+    with pytest.raises(
+        ChecksError, match=r"no check of the selection has judged 2017-01-03 in .*backfill 2017-01-03 2017-01-03"
+    ):
+        select(ALL, Selection(day=DAYS[3], failed=True))
     # That all of it holds is an answer.
-    assert select(ALL, Wanted(day=DAYS[1], check="no_row_lost", failed=True)).is_empty()
+    assert select(ALL, Selection(day=DAYS[1], check="no_row_lost", failed=True)).is_empty()
 
 
 def failing(check: str, *days: int, severity: str = "ERROR") -> pl.DataFrame:
@@ -123,7 +125,7 @@ def test_only_helpful_commands_are_proposed(found: pl.DataFrame, commands: list[
 
 def test_staging_stands_before_the_marts() -> None:
     rows = results(*((f"{layer}/table", "check", 1, True, 1) for layer in ("marts", "staging", "checks", "curated")))
-    assert select(rows, Wanted())["asset"].str.split("/").list.first().to_list() == [
+    assert select(rows, Selection())["asset"].str.split("/").list.first().to_list() == [
         "curated",
         "staging",
         "marts",

@@ -36,7 +36,7 @@ def test_contracts_are_published_compared_and_republished(now: dict[str, Any]) -
     assert json.loads(as_published) == now
     assert (run().exit_code, run().output) == (
         0,
-        f"{len(now)} contracts are as they were published, and offer what is read of them.\n",
+        f"{len(now)} contracts equal the published ones, and have all columns that are read.\n",
     )
 
     now["curated/daily_sales"]["columns"]["net"]["type"] = "Float64"

@@ -35,12 +35,12 @@ def test_bad_date_delays_no_other(
     broken: tuple[int, ...],
     expected: list[tuple[int, int]],
 ) -> None:
-    def run_stretch(_job: str, first: date, last: date, _out: object) -> Outcome:
+    def run_span(_job: str, first: date, last: date, _out: object) -> Outcome:
         found = sorted(str(day) for day in on(*broken).intersection(days(first, last)))
         checks = {("cleansed/orders", "rejected_share"): CheckOutcome(not found, "ERROR", tuple(found))}
         return Outcome("run", success=not found, checks=checks)
 
-    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_stretch", run_stretch)
+    monkeypatch.setattr("orders_lakehouse.cli.quarantine.replay.run_span", run_span)
     ran = run_all("derive_dates_job", on(*asked), on(*bad))
     numbers = [((request.first - FIRST).days + 1, (request.last - FIRST).days + 1) for request, _ in ran]
     assert numbers == expected

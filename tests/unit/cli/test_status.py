@@ -83,7 +83,7 @@ def test_dates_requested_in_vain_are_shown_below_the_tables(
     )
     show_tables(Status([TableStatus("cleansed/orders", 1)], asked_in_vain=[one]))
     said = " ".join(capsys.readouterr().out.split())
-    assert "touched_dates_sensor asks in vain for 2017-03-01: 3 runs of derive_dates_job have failed since" in said
+    assert "touched_dates_sensor cannot get 2017-03-01: 3 runs of derive_dates_job have failed since" in said
     assert f"{error} " in said
     assert "backfill 2017-03-01 2017-03-01 --job derive_dates_job" in said
     show_tables(Status([TableStatus("cleansed/orders", 1)]))
