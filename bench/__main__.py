@@ -99,14 +99,14 @@ def bench(
     if len(runs) not in (1, len(copies)):
         raise BenchError(f"found {len(runs)} numbers of runs for {len(copies)} sizes; expected one, or one for each")
     counts = runs if len(runs) == len(copies) else runs * len(copies)
-    wanted = rivals or ("none" if given else "both")
-    names = {"both": RIVALS, "none": ()}.get(wanted, (wanted,))
-    with ExitStack() as standing:
+    choice = rivals or ("none" if given else "both")
+    names = {"both": RIVALS, "none": ()}.get(choice, (choice,))
+    with ExitStack() as stack:
         lakehouses: dict[int, Bench] = {}
         for size, count in zip(copies, counts, strict=True):
             source = "given" if given else f"sample-{size}x"
             click.echo(f"Preparing the shop ({source}) ...")
-            lakehouse = standing.enter_context(prepared(size, given))
+            lakehouse = stack.enter_context(prepared(size, given))
             result = _measured(lakehouse, source, size, count, names, first, last, None if lakehouses else times)
             lakehouses[size] = lakehouse
             publish(result, results, save)
@@ -135,13 +135,13 @@ def _measured(
     last: datetime | None,
     times: int | None,
 ) -> dict[str, Any]:
-    """A result; without the works that say nothing of a size where `times`, of the long history, is None."""
+    """Measure a shop, and return the result; without `times`, the works of the first size are left out."""
     start, end = _dates(lakehouse, first, last)
     given = source == "given"
     left_out = (*(() if times else ONCE), *(CHANGING if given else ()))
     works = [work for work in WORKS if work not in left_out]
-    beside = Rivals(rivals, race, require_equal) if rivals else None
-    measured = measure(lakehouse, start, end, runs, click.echo, works, beside)
+    compared_rivals = Rivals(rivals, race, require_equal) if rivals else None
+    measured = measure(lakehouse, start, end, runs, click.echo, works, compared_rivals)
     result: dict[str, Any] = {
         "name": source if first is None and last is None else f"{source}-{start}-{end}",
         "date": datetime.now(UTC).date().isoformat(),
@@ -206,7 +206,7 @@ def _store(measured: dict[str, Any], path: Path, folder: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(measured, indent=1) + "\n")
     everything = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    pages = [markdown(one) for one in everything]
+    pages = [markdown(result) for result in everything]
     of_shop = sizes.of_sizes(everything)
     if len(of_shop) > 1:
         turns = [json.loads(path.read_text()) for path in sorted(folder.glob("turns/*.json"))]
@@ -238,14 +238,14 @@ def _commit() -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    found = subprocess.run(  # noqa: S603 (a fixed command)
+    described = subprocess.run(  # noqa: S603 (a fixed command)
         [git, "describe", "--always", "--dirty", "--abbrev=10"],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or None
+    return described.stdout.strip() or None
 
 
 def main() -> None:

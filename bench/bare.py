@@ -303,13 +303,13 @@ def _code(column: str) -> pl.Expr:
 
 
 def _number(column: str, dtype: pl.Decimal) -> pl.Expr:
-    """Return a number of a raw column, null where it does not fit; `_told_longer` goes with it."""
+    """Return a number of a raw column, null where it does not fit; `_longer_columns` goes with it."""
     return pl.when(~pl.col(f"longer {column}")).then(pl.col(column).cast(dtype, strict=False))
 
 
-def _told_longer(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
+def _longer_columns(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
     """Return whether a number of a raw column fits except for its decimals, as `longer` and the column's name."""
-    told = []
+    columns = []
     for column, dtype in dtypes.items():
         digits, scale = (dtype.precision or 0) - dtype.scale, dtype.scale
         pattern = rf"^-?[0-9]{{1,{digits}}}\.[0-9]{{{scale}}}[0-9]*[1-9]$"
@@ -321,8 +321,8 @@ def _told_longer(dtypes: Mapping[str, pl.Decimal]) -> list[pl.Expr]:
             return text.str.contains(pattern).fill_null(value=False)
 
         is_longer = pl.col(column).map_batches(judged, return_dtype=pl.Boolean, is_elementwise=True)
-        told.append(is_longer.alias(f"longer {column}"))
-    return told
+        columns.append(is_longer.alias(f"longer {column}"))
+    return columns
 
 
 def _readable(column: str) -> dict[str, pl.Expr]:
@@ -456,7 +456,7 @@ def _customers(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
 
 def _products(job: Job, raw: pl.DataFrame) -> pl.DataFrame:
     split = _split(
-        raw.lazy().with_columns(_told_longer({"unit_price": _PRICE})),
+        raw.lazy().with_columns(_longer_columns({"unit_price": _PRICE})),
         "products",
         raw.columns,
         {name: _trimmed(name) for name in ("product_name", "category", "manufacturer")}
@@ -559,7 +559,7 @@ def _is_whole(amount: str, currency: str, step: pl.Expr) -> pl.Expr:
 def _payments(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> None:
     readable = _readable("amount")
     split = _split(
-        _of_orders(job, raw, states).with_columns(_told_longer({"amount": _MONEY})),
+        _of_orders(job, raw, states).with_columns(_longer_columns({"amount": _MONEY})),
         "payments",
         raw.columns,
         {
@@ -620,7 +620,7 @@ def _cleansed_lines(job: Job, raw: pl.DataFrame, states: pl.DataFrame) -> tuple[
     readable["discount_too_precise"] &= _is_whole("discount", "order_currency", pl.col("step"))
     return _split(
         _of_orders(job, raw, states).with_columns(
-            _told_longer({"quantity": _QUANTITY, "unit_price": _PRICE, "discount": _MONEY})
+            _longer_columns({"quantity": _QUANTITY, "unit_price": _PRICE, "discount": _MONEY})
         ),
         "order_items",
         raw.columns,
@@ -681,14 +681,14 @@ def _lines(
             .join(product, on="product_id", how="left", maintain_order="left")
             .select(_OF_ORDER_LINE.split())
         )
-        one = pl.col("order_date", "currency", "customer_id", "order_status").first()
+        of_order = pl.col("order_date", "currency", "customer_id", "order_status").first()
         sums = (
             pl.len().cast(pl.Int64).alias("lines"),
             pl.col("quantity").cast(_QUANTITY_SUM).sum().alias("units"),
             pl.col("total_price").cast(_MONEY_SUM).sum(),
         )
         cleansed, rejected, curated, summed = pl.collect_all(
-            [good, bad, lines, lines.group_by("order_id").agg(one, *sums)]
+            [good, bad, lines, lines.group_by("order_id").agg(of_order, *sums)]
         )
         by_order.append(summed)
         # The write of the previous chunk must end first, because two concurrent commits to a table conflict.
@@ -705,8 +705,8 @@ def _lines(
 
 def _summed(job: Job, by_order: pl.DataFrame) -> None:
     """Return sales by date and purchases by customer, from sums over the lines of each order, or of parts of one."""
-    one = pl.col("order_date", "currency", "customer_id", "order_status").first()
-    whole = by_order.lazy().group_by("order_id").agg(one, pl.col("lines", "units", "total_price").sum())
+    of_order = pl.col("order_date", "currency", "customer_id", "order_status").first()
+    whole = by_order.lazy().group_by("order_id").agg(of_order, pl.col("lines", "units", "total_price").sum())
     kept = ~pl.col("order_status").is_in(_REVERSED)
     price = pl.col("total_price")
     sales = whole.group_by("order_date", "currency").agg(

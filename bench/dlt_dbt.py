@@ -136,9 +136,9 @@ def _build(last: date) -> None:
         "minor_units": {row["code"]: int(row["minor_units"]) for row in _listed("currencies")},
     }
     folders = ["--project-dir", str(_PROJECT), "--profiles-dir", str(_PROJECT), "--target-path", str(target)]
-    done = dbtRunner().invoke(["build", *folders, "--log-path", str(target), "--vars", json.dumps(variables)])
-    if not done.success:
-        raise SystemExit(f"dbt failed: {done.exception or 'see above'}")
+    outcome = dbtRunner().invoke(["build", *folders, "--log-path", str(target), "--vars", json.dumps(variables)])
+    if not outcome.success:
+        raise SystemExit(f"dbt failed: {outcome.exception or 'see above'}")
 
 
 def _export(folder: Path) -> None:

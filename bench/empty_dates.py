@@ -53,19 +53,19 @@ def empty_dates(bench: Bench, runs: int, say: Callable[[str], None]) -> dict[str
     }
     works: dict[str, dict[str, Any]] = {
         name: {
-            "from": str(made.start),
+            "from": str(lakehouse.start),
             "to": str(last),
-            "partitions": (last - (made.start or last)).days + 1,
+            "partitions": (last - (lakehouse.start or last)).days + 1,
             "runs": [],
         }
-        for name, made in lakehouses.items()
+        for name, lakehouse in lakehouses.items()
     }
     for number in range(1, runs + 1):
-        for name, made in lakehouses.items():
-            made.empty()
-            done = made.backfill(made.start or last, last)
-            works[name]["runs"].append(done)
-            say(f"  run {number} of {runs}, {works[name]['partitions']:,} partitions: {done['seconds']:.1f} s")
+        for name, lakehouse in lakehouses.items():
+            lakehouse.empty()
+            run = lakehouse.backfill(lakehouse.start or last, last)
+            works[name]["runs"].append(run)
+            say(f"  run {number} of {runs}, {works[name]['partitions']:,} partitions: {run['seconds']:.1f} s")
     return works
 
 

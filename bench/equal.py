@@ -27,13 +27,13 @@ def lake_differences(one: Path, other: Path) -> list[str]:
     for table in (*RAW, *CLEANSED, *QUARANTINE, *CURATED):
         sums = [_sums(lake, table) for lake in (one, other)]
         if not sums[0].equals(sums[1]):
-            differing.append(_told(table.path, sums))
+            differing.append(_difference(table.path, sums))
     return differing
 
 
-def _told(table: str, sums: list[pl.DataFrame]) -> str:
-    one, other = (of.row(0) for of in sums)
-    return f"{table}: {one} and {other} (rows, sums of their hashes)"
+def _difference(table: str, sums: list[pl.DataFrame]) -> str:
+    first, second = (frame.row(0) for frame in sums)
+    return f"{table}: {first} and {second} (rows, sums of their hashes)"
 
 
 def _sums(lake: Path, table: Table) -> pl.DataFrame:
@@ -43,12 +43,12 @@ def _sums(lake: Path, table: Table) -> pl.DataFrame:
 
 def _summed(rows: pl.LazyFrame) -> pl.DataFrame:
     row = pl.struct(pl.all())
-    return rows.select(pl.len(), one=row.hash(1).sum(), other=row.hash(2).sum()).collect(engine="streaming")
+    return rows.select(pl.len(), hash_1=row.hash(1).sum(), hash_2=row.hash(2).sum()).collect(engine="streaming")
 
 
-def warehouse_differences(one: str, other: str) -> list[str]:
+def warehouse_differences(first: str, second: str) -> list[str]:
     """Describe the differences between the star schemas of two warehouses; empty if they are equal."""
-    sums = [_of_marts(url) for url in (one, other)]
+    sums = [_of_marts(url) for url in (first, second)]
     names = sorted({*sums[0], *sums[1]})
     return [
         f"marts.{name}: {sums[0].get(name)} and {sums[1].get(name)} (columns, rows, sum of their hashes)"
@@ -61,12 +61,12 @@ def _of_marts(url: str) -> dict[str, tuple[str, int, str]]:
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute(_COLUMNS)
-        found = {}
+        by_table = {}
         for table, typed, columns in cursor.fetchall():
             cursor.execute(_ROWS.format(columns, table))
             ((count, total),) = cursor.fetchall()
-            found[table] = (typed, count, total)
-        return found
+            by_table[table] = (typed, count, total)
+        return by_table
 
 
 def file_differences(warehouse: str, folder: Path) -> list[str]:

@@ -61,9 +61,9 @@ def history(
     for number in range(1, runs + 1):
         for name, lakehouse in lakehouses.items():
             change_lines(lakehouse.shop_url, changing, bench.settings["LAKEHOUSE_TIMEZONE"])
-            done = lakehouse.backfill(changing, changing)
-            works[name]["runs"].append(done)
-            say(f"  run {number} of {runs}, one changed date in the {name} history: {done['seconds']:.1f} s")
+            run = lakehouse.backfill(changing, changing)
+            works[name]["runs"].append(run)
+            say(f"  run {number} of {runs}, one changed date in the {name} history: {run['seconds']:.1f} s")
     return works
 
 

@@ -140,19 +140,19 @@ def _shares(
     open_: Counter[tuple[str, str]] = Counter()
     at_work: set[str] = set()
     since = 0.0
-    for at, by, what, step in sorted(edges):
-        for one in at_work:
-            is_storing = open_["event", one] > 0
-            if one in working:
-                part = "work" if open_["dbt", one] else "event" if is_storing else "dbt"
+    for at, by, edge_kind, step in sorted(edges):
+        for active in at_work:
+            is_storing = open_["event", active] > 0
+            if active in working:
+                part = "work" if open_["dbt", active] else "event" if is_storing else "dbt"
             else:
                 part = "event" if is_storing else "work"
-            shares[one, part] += (at - since) / len(at_work)
+            shares[active, part] += (at - since) / len(at_work)
         if not at_work and any(number > 0 for (kind, _), number in open_.items() if kind == "event"):
             shares["", "event"] += at - since
         since = at
-        open_[what, step] += by
-        if what == "step":
+        open_[edge_kind, step] += by
+        if edge_kind == "step":
             (at_work.add if by > 0 else at_work.discard)(step)
     return shares
 

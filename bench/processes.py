@@ -65,11 +65,11 @@ def _cpu_seconds(process: psutil.Process) -> float:
 def sampling(run: int, postmaster: int) -> Iterator[Samples]:
     """Sample the memory of a run's processes and of the server's, until the block ends."""
     samples = Samples()
-    done = threading.Event()
+    ended = threading.Event()
 
     def sample() -> None:
         for number in count():
-            if done.wait(_SAMPLE_SECONDS):
+            if ended.wait(_SAMPLE_SECONDS):
                 return
             samples.run.append((time(), int(sum(_of_each(run, _resident_bytes)))))
             if number % _SAMPLES_PER_POSTGRES_SAMPLE == 0:
@@ -81,7 +81,7 @@ def sampling(run: int, postmaster: int) -> Iterator[Samples]:
     try:
         yield samples
     finally:
-        done.set()
+        ended.set()
         thread.join()
 
 

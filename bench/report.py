@@ -99,8 +99,8 @@ def markdown(result: Result) -> str:
 def comparison(before: Result, now: Result) -> str:
     """Compare two results of a name: differences in their conditions, then the ratio of each stage's seconds."""
     lines = [f"## {now['name']}: against {before['date']}, commit {before['commit'] or 'unknown'}", ""]
-    if found := differing(before, now):
-        lines += ["Not the same: " + "; ".join(found) + ".", ""]
+    if differences := differing(before, now):
+        lines += ["Not the same: " + "; ".join(differences) + ".", ""]
     for work, measured in now["work"].items():
         if work in before["work"]:
             rows = list(_compared(before["work"][work]["runs"], measured["runs"]))
@@ -109,8 +109,8 @@ def comparison(before: Result, now: Result) -> str:
         if name in before.get("rivals", {}):
             then = _ratios(before["work"]["year"]["runs"], before["rivals"][name]["runs"], _counted)
             since = _ratios(now["work"]["year"]["runs"], measured["runs"], _counted)
-            said = f"the year took {then.median:.2f} times as long, takes {since.median:.2f}"
-            lines += [f"### beside {NAMES[name]}: {said} {verdict(then, since)}".rstrip(), ""]
+            ratios = f"the year took {then.median:.2f} times as long, takes {since.median:.2f}"
+            lines += [f"### beside {NAMES[name]}: {ratios} {verdict(then, since)}".rstrip(), ""]
     if "skewed" in before and "skewed" in now:
         runs = (before["skewed"]["runs"], now["skewed"]["runs"])
         lines += ["### skewed", "", *table(("stage", "before, s", "now, s", "ratio", ""), _compared(*runs)), ""]
@@ -211,7 +211,7 @@ def _cpu(run: Run) -> float:
 
 def _ratios(ours: Sequence[Run], theirs: Sequence[Run], cost: Callable[[Run], float]) -> Spread:
     """Return the cost of ours as a multiple of the rival's, for each pair of runs, which took turns."""
-    return Spread.of(cost(one) / cost(other) for one, other in zip(ours, theirs, strict=True))
+    return Spread.of(cost(our_run) / cost(their_run) for our_run, their_run in zip(ours, theirs, strict=True))
 
 
 def _rivals(ours: Sequence[Run], rivals: Mapping[str, Any]) -> list[str]:

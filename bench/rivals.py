@@ -45,16 +45,17 @@ def require_equal(bench: Bench, names: Sequence[str]) -> None:
     for name in names:
         home, warehouse = bench.rival_home(name), bench.url("warehouse")
         if name == BARE:
-            found = lake_differences(bench.home / "lake", home / "lake")
-            found += warehouse_differences(warehouse, bench.url(name))
+            differences = lake_differences(bench.home / "lake", home / "lake")
+            differences += warehouse_differences(warehouse, bench.url(name))
         else:
             subprocess.run(  # noqa: S603 (our own command)
                 [*_COMMANDS[name](), "export", str(home / "marts")], env=bench.rival_environment(name), check=True
             )
-            found = file_differences(warehouse, home / "marts")
-        if found:
+            differences = file_differences(warehouse, home / "marts")
+        if differences:
             raise BenchError(
-                f"{name} has not made the same tables, so its time says nothing; ours and its own: {'; '.join(found)}"
+                f"{name} has not made the same tables, so its time says nothing; ours and its own: "
+                f"{'; '.join(differences)}"
             )
 
 
@@ -64,8 +65,8 @@ def _python() -> Path:
     if not made_of.exists() or made_of.read_text() != _REQUIREMENTS.read_text():
         venv.create(_ENVIRONMENT, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(_REQUIREMENTS)]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)  # noqa: S603 (our own command)
-        if done.returncode:
-            raise BenchError(f"{_REQUIREMENTS} cannot be installed: {done.stderr[-2000:]}")
+        completed = subprocess.run(install, capture_output=True, text=True, check=False)  # noqa: S603 (our own command)
+        if completed.returncode:
+            raise BenchError(f"{_REQUIREMENTS} cannot be installed: {completed.stderr[-2000:]}")
         shutil.copy(_REQUIREMENTS, made_of)
     return python

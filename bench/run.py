@@ -127,21 +127,21 @@ class Bench:
         files, tables = set(self._log_files()), self._table_bytes()
         seen = self.home / "observed.json"
         arguments = [sys.executable, "-m", "bench.observed", str(seen), command, str(first), str(last)]
-        done = self._process(arguments, self.environment)
+        process = self._process(arguments, self.environment)
         observed = json.loads(seen.read_text())
         of_run = numbers(
             Observed(
-                span=done.span,
+                span=process.span,
                 events=observed["events"],
                 stages=observed["stages"],
-                dbt=_invocations(self.folder / "dbt", since=done.span[0]),
-                memory=done.samples.run,
-                postgres_memory=done.samples.postgres,
+                dbt=_invocations(self.folder / "dbt", since=process.span[0]),
+                memory=process.samples.run,
+                postgres_memory=process.samples.postgres,
                 lake_bytes=self._added_bytes(files),
                 table_bytes={name: size - tables.get(name, 0) for name, size in self._table_bytes().items()},
             )
         )
-        return {**of_run, **done.numbers}
+        return {**of_run, **process.numbers}
 
     def rival(self, name: str, command: Sequence[str], first: date, last: date) -> dict[str, Any]:
         """Run a rival for a range of dates in a separate process, with its own lake and warehouse.
@@ -163,17 +163,17 @@ class Bench:
         shutil.rmtree(home, ignore_errors=True)
         (home / "lake").mkdir(parents=True)
         self._empty_database(name)
-        told = home / "told.json"
-        done = self._process([*command, str(first), str(last), str(told)], environment)
-        spans = json.loads(told.read_text())["spans"]
-        started, ended = done.span
+        times_file = home / "told.json"
+        process = self._process([*command, str(first), str(last), str(times_file)], environment)
+        spans = json.loads(times_file.read_text())["spans"]
+        started, ended = process.span
         return {
             "seconds": ended - started,
             "start_seconds": min(began for began, _ in spans.values()) - started,
-            "peak_bytes": max((size for _, size in done.samples.run), default=None),
-            "postgres_peak_bytes": max((size for _, size in done.samples.postgres), default=None),
+            "peak_bytes": max((size for _, size in process.samples.run), default=None),
+            "postgres_peak_bytes": max((size for _, size in process.samples.postgres), default=None),
             "stages": {stage: finished - began for stage, (began, finished) in spans.items()},
-            **done.numbers,
+            **process.numbers,
         }
 
     def rival_home(self, name: str) -> Path:
@@ -198,8 +198,8 @@ class Bench:
                 status = process.wait()
             ended = time()
         if status:
-            told = " ".join(arguments[1:])
-            raise BenchError(f"{told} failed; its last words:\n{output.read_text()[-4000:]}")
+            command = " ".join(arguments[1:])
+            raise BenchError(f"{command} failed; the end of its output:\n{output.read_text()[-4000:]}")
         return ObservedProcess(
             (started, ended),
             samples,
@@ -370,9 +370,9 @@ def in_turns(
     for day in days:
         for copies, lakehouse in lakehouses.items():
             change_lines(lakehouse.shop_url, day, lakehouse.settings["LAKEHOUSE_TIMEZONE"])
-            done = lakehouse.backfill(day, day)
-            runs[str(copies)].append(done)
-            say(f"  in turns, changed lines of {day} at {copies} copies: {done['seconds']:.1f} s")
+            run = lakehouse.backfill(day, day)
+            runs[str(copies)].append(run)
+            say(f"  in turns, changed lines of {day} at {copies} copies: {run['seconds']:.1f} s")
     return {"from": str(min(days)), "to": str(max(days)), "runs": runs}
 
 

@@ -48,7 +48,7 @@ def markdown(results: Sequence[Result], turns: Iterable[Mapping[str, Any]] = ())
         turns: The result of `bench.run.in_turns`.
     """
     smallest, largest = results[0], results[-1]
-    on_top = [told for work in _ON_TOP for told in (f"{work}, s", "its ratio")]
+    on_top = [heading for work in _ON_TOP for heading in (f"{work}, s", "its ratio")]
     headings = ("copies", "lines", "year, s", "of it work", "CPU s", "lines/s", "peak MB", *on_top)
     lines = ["## Sizes", "", "![Seconds of the year by lines of the shop](sizes.svg)", ""]
     lines += table(headings, [_row(result, smallest) for result in results])
@@ -59,20 +59,20 @@ def markdown(results: Sequence[Result], turns: Iterable[Mapping[str, Any]] = ())
         "seconds of CPU": cpu_seconds,
     }
     exponents = {name: points(results, "year", cost) for name, cost in costs.items()}
-    said = [f"{name} {exponent(of):.2f}" for name, of in exponents.items() if len(of) == len(results)]
-    lines += ["", f"Cost grows with size with an exponent of: {', '.join(said)}."]
+    texts = [f"{name} {exponent(pairs):.2f}" for name, pairs in exponents.items() if len(pairs) == len(results)]
+    lines += ["", f"Cost grows with size with an exponent of: {', '.join(texts)}."]
     peaks = [_median(result["work"]["year"]["runs"], lambda run: run["peak_bytes"]) for result in (smallest, largest)]
     if peaks[0] and peaks[1]:
         growth = largest["copies"] / smallest["copies"]
         lines[-1] += f" Peak memory is {peaks[1] / peaks[0]:.2f} times as high at {growth:g} times the size."
     for result in results[1:]:
-        other = differing({**smallest, "shop": {}, "work": {}}, {**result, "shop": {}, "work": {}})
+        differences = differing({**smallest, "shop": {}, "work": {}}, {**result, "shop": {}, "work": {}})
         if result["commit"] != smallest["commit"]:
-            other.append(f"commit (was {smallest['commit']}, is {result['commit']})")
-        if other:
-            lines += ["", f"Not the same, {result['name']} beside {smallest['name']}: {'; '.join(other)}."]
-    for one in turns:
-        lines += ["", *of_turns(one)]
+            differences.append(f"commit (was {smallest['commit']}, is {result['commit']})")
+        if differences:
+            lines += ["", f"Not the same, {result['name']} beside {smallest['name']}: {'; '.join(differences)}."]
+    for result_in_turns in turns:
+        lines += ["", *of_turns(result_in_turns)]
     return "\n".join(lines) + "\n"
 
 
@@ -95,12 +95,12 @@ def of_turns(turns: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _of_size(copies: str, runs: Sequence[Run], first: Sequence[Run]) -> Sequence[str]:
-    told = [copies]
+    cells = [copies]
     for cost, places in ((lambda run: run["seconds"], 1), (cpu_seconds, 1)):
-        costs, firsts = ([cost(run) or math.nan for run in of] for of in (runs, first))
+        costs, firsts = ([cost(run) or math.nan for run in group] for group in (runs, first))
         ratios = [value / of_first for value, of_first in zip(costs, firsts, strict=True)]
-        told += [_spread(costs, places), _spread(ratios, 2)]
-    return told
+        cells += [_spread(costs, places), _spread(ratios, 2)]
+    return cells
 
 
 def _spread(values: Sequence[float], places: int) -> str:
@@ -119,7 +119,7 @@ def _row(result: Result, smallest: Result) -> Sequence[str]:
         f"{cpu:.1f}" if cpu else "",
         f"{result['shop']['order_items'] / seconds:,.0f}",
         f"{peak / _MEGABYTE:,.0f}" if peak else "",
-        *(told for work in _ON_TOP for told in _on_top(result, smallest, work)),
+        *(cell for work in _ON_TOP for cell in _on_top(result, smallest, work)),
     )
 
 
@@ -139,13 +139,13 @@ def cpu_seconds(run: Run) -> float | None:
 
 def points(results: Iterable[Result], name: str, cost: Callable[[Run], float | None]) -> Points:
     """Return the shop's lines and the median cost of a work or a rival, for results that have it."""
-    found = []
+    pairs = []
     for result in results:
         measured = {**result["work"], **result.get("rivals", {})}.get(name)
         value = _median(measured["runs"], cost) if measured else None
         if value:
-            found.append((float(result["shop"]["order_items"]), value))
-    return found
+            pairs.append((float(result["shop"]["order_items"]), value))
+    return pairs
 
 
 def _median(runs: Iterable[Run], cost: Callable[[Run], float | None]) -> float | None:

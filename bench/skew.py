@@ -43,9 +43,9 @@ def skewed(bench: Bench, first: date, last: date, runs: int, say: Callable[[str]
     measured = []
     for number in range(1, runs + 1):
         lakehouse.empty()
-        done = lakehouse.backfill(first, last)
-        measured.append(done)
-        say(f"  run {number} of {runs}, {TIMES} times the orders on {day}: {done['seconds']:.1f} s")
+        run = lakehouse.backfill(first, last)
+        measured.append(run)
+        say(f"  run {number} of {runs}, {TIMES} times the orders on {day}: {run['seconds']:.1f} s")
     return {"date": str(day), "times": TIMES, "order_lines": lines, "order_lines_of_date": of_date, "runs": measured}
 
 
