@@ -51,20 +51,20 @@ class Selection:
 
 
 @click.command("checks")
-@click.option("--failed", is_flag=True, help="Only what fails now, and what to do.")
-@click.option("--date", "day", type=DATE, metavar="D", help="Of one date.")
-@click.option("--table", metavar="T", help="Of one table, such as cleansed.orders.")
-@click.option("--check", metavar="NAME", help="Of one check, such as no_row_lost.")
+@click.option("--failed", is_flag=True, help="Only checks that fail now, with the next step.")
+@click.option("--date", "day", type=DATE, metavar="D", help="Only results of one date.")
+@click.option("--table", metavar="T", help="Only results of one table, such as cleansed.orders.")
+@click.option("--check", metavar="NAME", help="Only results of one check, such as no_row_lost.")
 @click.option("--history", is_flag=True, help="Every evaluation, run by run; without it, the latest of each date.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of records.")
 def command(
     failed: bool, day: datetime | None, table: str | None, check: str | None, history: bool, as_json: bool
 ) -> None:
-    """Show what checks found, by date.
+    """Show the results of checks, by date.
 
-    A line for each table and check: how many dates were judged, the first and the last of them, when they were last
-    judged (UTC), and below the dates that fail. For scripts, --failed ends with status 1 when something fails with
-    severity ERROR (an unusual volume is left to people), or when nothing was judged.
+    Shows a line for each table and check: the number of judged dates, the first and the last of them, and the last
+    evaluation (UTC). Failing dates follow below. For scripts, --failed ends with status 1 if a check fails with
+    severity ERROR, or if nothing was judged. An unusual volume does not count, because people must judge it.
     """
     holds = checks(Selection(day.date() if day else None, table, check, failed, history), as_json=as_json)
     if failed and not holds:

@@ -21,7 +21,7 @@ from orders_lakehouse.settings import SettingsError
 _COMMANDS = {
     "backfill": "Run everything for the dates from FIRST to LAST.",
     "calendar": "Show the calendar of the lake: midnights and holidays, and what newer data would change.",
-    "checks": "Show what checks found, by date.",
+    "checks": "Show the results of checks, by date.",
     "config": "Print the current settings; for a database, its host, name and user.",
     "contracts": "Compare the contracts with the published ones, and with the tables that read them.",
     "demo": "Load the sample shop, build everything, and show the result.",

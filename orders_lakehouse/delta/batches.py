@@ -160,7 +160,7 @@ def _needed(batch: Batch) -> int:
 
 
 def cut(counted: Mapping[date, int], first: date, last: date) -> list[Batch]:
-    """Cut a range into batches by the number of ordinary rows that each date counts as in memory."""
+    """Cut a range into batches by the memory of each date, counted in ordinary rows."""
     spans = batch_spans(counted, first, last, row_limit())
     begins, held = [begin for begin, _ in spans], [0] * len(spans)
     for day, rows in counted.items():

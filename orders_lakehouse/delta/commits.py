@@ -39,9 +39,10 @@ Result = TypeVar("Result")
 def claiming_commit(
     handle: DeltaTable, what: str, parts: Iterable[str], metadata: Mapping[str, str]
 ) -> CommitProperties:
-    """Return properties of a commit that conflicts with any commit since `handle` was opened that claims a same part.
+    """Return properties of a commit with claims.
 
-    Delta detects conflicts by files, and a date that was empty and stays empty has none. The claim leaves a trace.
+    The commit fails if another one has claimed one of the same parts since `handle` was opened. Delta itself detects
+    conflicts by files, and a date that was empty and stays empty has none.
 
     Args:
         handle: The table, open.
@@ -57,7 +58,7 @@ def claiming_commit(
 def replacing_commit(
     handle: DeltaTable, dates: tuple[date, date] | None, changed: pl.Series, metadata: Mapping[str, str]
 ) -> CommitProperties:
-    """Return properties of a commit that replaces dates of a table and conflicts with others that replace these dates.
+    """Return properties of a commit that replaces dates; it fails if another commit has replaced one meanwhile.
 
     Args:
         handle: The table, open.
@@ -105,7 +106,7 @@ def checkpoint_if_large(handle: DeltaTable, dates: int) -> None:
 
 
 def retry_on_conflict(work: Callable[[], Result]) -> Result:
-    """Do the work, and repeat all of it, reading included, after each commit conflict.
+    """Do the work; after each commit conflict, do all of it again, including its reading.
 
     Raises:
         StorageUnavailableError: Every attempt met a conflict.

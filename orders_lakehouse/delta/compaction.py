@@ -1,6 +1,6 @@
 """Compaction: rewrite many small files of a table as few large ones. No row changes.
 
-`maintenance.py` decides which dates need it, and `writer.py` does for a table that grows by appends.
+`maintenance.py` decides which dates need it; for a table that grows by appends, `writer.py` does.
 """
 
 import logging

@@ -58,7 +58,7 @@ def find_log_damage(location: str) -> str | None:
 
 
 def unreadable_commit(location: str, listed: LogFiles) -> tuple[int, str] | None:
-    """Return the newest commit that is no list of JSON objects, and what is wrong with it; None if there is none."""
+    """Return the newest commit that is not a list of JSON objects, and what is wrong with it; None if there is none."""
     files = files_at(location)
     for version in sorted(listed.commits, reverse=True):
         try:

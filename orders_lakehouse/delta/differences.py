@@ -12,7 +12,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.delta.date_predicates import day_of
 from orders_lakehouse.delta.storage_errors import explain_storage_errors
 
-# Suffix of a stored column beside the new one; no column is named with a space.
+# Suffix of stored columns in a join with new rows; no column has a space in its name.
 _STORED = " stored"
 # Column that counts the offered rows with the same identity, including the row itself.
 _OFFERED = "offered at once"
@@ -22,8 +22,8 @@ def new_versions(table: Table, rows: pl.DataFrame, stored: pl.DataFrame, identit
     """Return the rows that differ from the last captured row of the same identity and partition.
 
     The rows of a late capture are compared with rows captured before them, because they are older than the last ones.
-    If a key is offered as another number of rows than was captured last, its rows are new. So a key that came twice
-    is unique again as soon as it is captured once.
+    If a key now has another number of rows than at its last capture, its rows are new. So a key that came twice is
+    unique again as soon as it is captured once.
 
     Args:
         table: A table of raw.

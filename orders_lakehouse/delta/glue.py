@@ -163,7 +163,7 @@ def _register(glue: Any, database: str, wanted: dict[str, Any]) -> Outcome:
 
 
 def _merged(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the wanted definition with the parameters of others, because an update drops what it does not name."""
+    """Return the wanted definition plus parameters that others have set, because an update drops missing ones."""
     ours = (_PARTITIONED_BY, _PERSONAL)
     others = {name: value for name, value in current.get("Parameters", {}).items() if name not in ours}
     return {

@@ -87,7 +87,7 @@ def first_and_last_date(lake: Lake, tables: Sequence[Table]) -> tuple[date, date
 
 
 class Part(NamedTuple):
-    """Dates of a table (None: it has no dates), and the lake as the run that derived them read and left it."""
+    """Dates of a table (None: it has no dates), and the state of the lake for the run that derived them."""
 
     lake: Lake
     dates: tuple[date, date] | None
@@ -96,7 +96,7 @@ class Part(NamedTuple):
 def parts_of_run(
     lake: Lake, tables: Sequence[Table], run_id: str, started: datetime, dates: tuple[date, date] | None
 ) -> list[Part]:
-    """Return the lake as a run read and left it, without what was captured or derived since.
+    """Return the state of the lake that a run has read and written, without later captures and derivations.
 
     Args:
         lake: The lake.

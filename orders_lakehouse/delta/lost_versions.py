@@ -1,8 +1,8 @@
 """Find lost versions: versions of a table that others remember, but whose commits are gone from its log.
 
 A table that has lost its last commits looks intact, because it is simply at an older version. But readers remember the
-versions that they read: derived tables in their commits, the warehouse beside its copies, Dagster in metadata of runs
-and in the cursor of a sensor. A version older than the retention of the log is not lost.
+versions that they have read. Derived tables have them in their commits, the warehouse in a table next to its copies,
+Dagster in metadata of runs and in the cursor of a sensor. A version older than the retention of the log is not lost.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,9 +1,9 @@
 """A dbt process that a run starts once and uses for several builds.
 
 Importing dbt takes longer than a small build, and a second build in the same process finds its macros compiled. Dagster
-starts an executable for each build. This module is that executable: it hands its arguments, environment, folder and
-output over to a process that has dbt in memory, and exits with the status of the build. The process belongs to one run,
-runs one build at a time, and ends with the run's process in any case.
+starts an executable for each build. This module is that executable. It hands its arguments, environment, folder and
+output over to a process that has dbt in memory, and exits with the status of the build. That process belongs to one
+run, runs one build at a time, and ends with the run's process in any case.
 """
 
 import atexit

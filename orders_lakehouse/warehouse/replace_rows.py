@@ -71,8 +71,8 @@ def replace_changed(
 ) -> Copied | None:
     """Replace the rows that changed on some dates between the version of the copy and another one.
 
-    If few rows of a date changed, only these are replaced. A rewritten date leaves as many dead rows as it has new
-    ones, and readers of the date would have to pass over them until the server removes them.
+    If few rows of a date changed, only these are replaced. A rewritten date would leave as many dead rows as new ones,
+    and these slow down readers of the date until the server removes them.
 
     Returns:
         The outcome; None if the rows in the copy are not those of its recorded version.
@@ -140,8 +140,8 @@ def _to_replace(before: pl.DataFrame, rows: pl.DataFrame, copy: Copy) -> tuple[p
         copy: The copy.
 
     Returns:
-        Rows to replace, as unique pairs of partition and key; and dates to replace as a whole. A date is replaced as a
-        whole if many of its rows changed, a key is there more than once, or a deleted row there has no key.
+        Rows to replace, as unique pairs of partition and key; and dates to replace as a whole. These are dates with
+        many changed rows, with a key that occurs more than once, or with a deleted row without a key.
     """
     on = [copy.partition, *(name for name in copy.table.key if name != copy.partition)]
     pairs = ((rows, before), (before, rows))
