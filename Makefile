@@ -1,4 +1,4 @@
-# `make` lists the targets. The first call of any of them makes .venv; a later one does only what has changed.
+# `make` lists the targets. The first call of any target creates .venv; later calls update only what has changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MANIFEST := dbt_project/target/manifest.json
 DBT_SOURCES := $(shell find dbt_project -name target -prune -o -name logs -prune -o -type f -print 2>/dev/null)
-# What dg and dagster look at: which environment, and that nobody wants to be counted.
+# Environment of dg and dagster: the virtual environment, and no telemetry.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 export DG_CLI_TELEMETRY_ENABLED := 0
@@ -21,7 +21,7 @@ PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(READY) ## Make .venv with everything in it
+install: $(READY) ## Create .venv with everything in it
 
 demo: $(READY) ## Load the sample shop and build the whole lakehouse
 	@$(BIN)/lakehouse demo
@@ -30,7 +30,7 @@ dev: $(READY) ## UI and daemon at http://localhost:3000
 	@$(BIN)/lakehouse dev
 
 backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
-	@test -n "$(FROM)" && test -n "$(TO)" || { echo "Say which dates: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
+	@test -n "$(FROM)" && test -n "$(TO)" || { echo "The dates are missing; expected: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
 	@$(BIN)/lakehouse backfill $(FROM) $(TO) $(addprefix --without ,$(WITHOUT))
 
 bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, the daemon, a long history
@@ -44,7 +44,7 @@ test: $(READY) ## The tests, against real Postgres, Delta and S3
 test-%: $(READY) ## The tests of one folder: make test-unit, make test-sources, make test-delta
 	@$(BIN)/pytest $(or $(wildcard tests/$* tests/unit/$* tests/integration/$*),$(error There is no folder of tests named $*))
 
-test-long: $(READY) ## Those that take long, which `make test` leaves out
+test-long: $(READY) ## The long tests, which `make test` leaves out
 	@$(BIN)/pytest -m "long and not thorough"
 
 test-all: $(READY) ## All tests, with their thorough variants
@@ -81,10 +81,10 @@ docs: $(READY) ## Write docs/configuration.md from the settings, docs/dictionary
 	@$(BIN)/lakehouse config --write-docs
 	@$(BIN)/lakehouse dictionary --write
 
-pictures: $(READY) ## Take the screenshots in docs/pictures anew (needs Chromium)
+pictures: $(READY) ## Take the screenshots in docs/pictures again (needs Chromium)
 	@$(BIN)/python docs/screenshots.py
 
-lock: $(INSTALLED) ## Pin the requirements anew, with the hash of every file
+lock: $(INSTALLED) ## Upgrade the pinned requirements, with the hash of every file
 	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra postgres --extra dev $(PIN) --upgrade -o requirements-dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --constraint requirements-dev.txt $(PIN) --upgrade -o requirements.txt
 	@echo uv | $(BIN)/uv pip compile - --constraint requirements-dev.txt $(PIN) --upgrade -o requirements-uv.txt
@@ -96,7 +96,7 @@ clean: stop ## Remove .lakehouse, .venv and everything generated
 	@test ! -f .lakehouse/postgres.place || rm -rf "$$(cat .lakehouse/postgres.place)"
 	rm -rf .lakehouse .make.lock $(VENV) dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .grimp_cache .hypothesis
 
-# One at a time: two calls of make on a fresh clone would install into the same folder.
+# One at a time, because two calls of make on a fresh clone would install into the same folder.
 $(INSTALLED): requirements-dev.txt requirements-uv.txt pyproject.toml
 	@flock .make.lock $(MAKE) --no-print-directory venv
 
