@@ -17,7 +17,7 @@ from tests.support.lakehouse import Lakehouse, changed, failures, lakehouse_like
 from tests.support.late_changes import ORDERED
 from tests.support.terminal import Command
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doctor")]
 
 FIRST, LAST = "2017-01-01", "2017-01-10"
 

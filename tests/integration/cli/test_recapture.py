@@ -79,7 +79,9 @@ def cut_off(place: Path) -> None:
     place.write_bytes(place.read_bytes()[: place.stat().st_size // 2])
 
 
-DAMAGES = pytest.mark.parametrize(("damage", "said"), [(cut_off, "bytes, expected"), (Path.unlink, "is missing")])
+DAMAGES = pytest.mark.parametrize(
+    ("damage", "said"), [(cut_off, "bytes, expected"), pytest.param(Path.unlink, "is missing", marks=pytest.mark.long)]
+)
 
 
 @DAMAGES

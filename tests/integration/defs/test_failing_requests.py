@@ -31,7 +31,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(date_queue, "_PAUSE", timedelta(0))
 
 
-@pytest.mark.xdist_group("late_shop")
 @pytest.mark.long
 def test_dates_requested_in_vain_are_reported(built: Lakehouse, tmp_path: Path) -> None:
     home = tmp_path / "dagster"

@@ -149,6 +149,7 @@ def _wait(seconds: float, done: Callable[[], bool], explain: Callable[[], str]) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_range_launched_in_ui_succeeds_and_shows_its_dates(webserver: Webserver) -> None:
     nodes = webserver.ask(ASSETS)["assetNodes"]
     partitioned = [node["assetKey"] for node in nodes if node["isPartitioned"]]
@@ -201,6 +202,7 @@ def test_range_launched_in_ui_succeeds_and_shows_its_dates(webserver: Webserver)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ui_answers_to_local_names_and_keeps_its_files_private(webserver: Webserver, tmp_path: Path) -> None:
     body = json.dumps({"query": "{ version }"})
 

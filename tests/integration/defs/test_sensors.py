@@ -33,6 +33,7 @@ def daemon(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     return Daemon(lakehouse)
 
 
+@pytest.mark.long
 def test_shop_is_followed(daemon: Daemon) -> None:
     lakehouse = daemon.lakehouse
     changed(lakehouse, SHOP)
@@ -159,7 +160,6 @@ def test_unreachable_shop_is_reported_and_nothing_is_forgotten(daemon: Daemon, m
     assert daemon.lakehouse.wrong_curated() == {}
 
 
-@pytest.mark.xdist_group("late_shop")
 @pytest.mark.long
 def test_bad_date_delays_no_other_and_heals(built: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     lakehouse, daemon = built, Daemon(built)

@@ -28,8 +28,7 @@ from orders_lakehouse.tables import CLEANSED
 from tests.support.lakehouse import Lakehouse, assert_same_lake, changed, day, not_accounted_for, ran
 from tests.support.late_changes import CHANGES, CHANGES_BACK
 
-# The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop"), pytest.mark.either_engine]
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 CALENDAR = Calendar(day("2017-01-01"), "UTC")
 DERIVED = "(group:cleansed or group:curated) and not (key:cleansed/customers or key:cleansed/products)"

@@ -26,7 +26,7 @@ from tests.support.lakehouse import SHOP_SCHEMA, Lakehouse, failures, not_accoun
 from tests.support.late_changes import SHOP
 from tests.support.terminal import Terminal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LAKE = "group:raw or group:cleansed or group:curated"
 RANGE = ("backfill", "2017-01-01", "2017-01-09")
@@ -188,7 +188,6 @@ def interrupt(process: "subprocess.Popen[str]") -> int:
     raise AssertionError("it does not end when it is interrupted")
 
 
-@pytest.mark.long
 def test_interrupted_runs_are_caught_up(terminal: Terminal) -> None:
     looked_at = terminal.inspect()
     looked_at.shop(SHOP)

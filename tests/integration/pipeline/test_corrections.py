@@ -42,6 +42,7 @@ def run(lakehouse: Lakehouse) -> None:
     assert [accounts(lakehouse.lake, table).missing for table in CLEANSED] == [0] * len(CLEANSED)
 
 
+@pytest.mark.long
 def test_corrected_rows_leave_quarantine(lakehouse: Lakehouse) -> None:
     lakehouse.shop(edge_cases())
     lakehouse.shop(EXACT)

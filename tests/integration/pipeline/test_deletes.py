@@ -17,8 +17,7 @@ from tests.support.deletes import FIRST, LAST, MARTS, all_is_well, disagreeing, 
 from tests.support.lakehouse import Lakehouse, changed, not_accounted_for, ran
 from tests.support.late_changes import IN_THE_LAKE
 
-# The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deletes")]
+pytestmark = pytest.mark.slow
 
 
 DELETED = {
@@ -37,6 +36,7 @@ DELETED = {
 }
 
 
+@pytest.mark.long
 def test_deleted_rows_leave_the_marts(followed: tuple[Lakehouse, Daemon], tmp_path: Path) -> None:
     lakehouse, daemon = followed
     daemon.through = f"({DERIVED}) or {MARTS}"

@@ -18,8 +18,7 @@ from tests.support.deletes import FIRST, LAST, all_is_well, disagreeing, reconci
 from tests.support.lakehouse import Lakehouse, day, ran
 from tests.support.terminal import command_line
 
-# The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deletes")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.long

@@ -283,6 +283,7 @@ def play(make_url: Callable[..., str], count: int, start: int, *, through_dbt: b
 
 
 @pytest.mark.xdist_group("histories")
+@pytest.mark.long
 def test_any_history_ends_as_a_full_refresh(
     postgres_url_factory: Callable[[str], str], record_property: Callable[[str, object], None]
 ) -> None:

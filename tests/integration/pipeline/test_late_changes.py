@@ -37,6 +37,7 @@ def rows_at(lakehouse: Lakehouse, date_id: int) -> list[int]:
     ]
 
 
+@pytest.mark.long
 def test_late_changes_reach_the_marts_and_equal_a_full_refresh(
     lakehouse: Lakehouse, tmp_path: Path, postgres_url_factory: Callable[[str], str]
 ) -> None:

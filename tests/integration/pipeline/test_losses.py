@@ -1,5 +1,8 @@
 """Losses over a table: a shop of a few orders a day whose words are others than the contract's."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import narwhals as nw
 import polars as pl
 import pytest
@@ -13,8 +16,9 @@ from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.losses import Loss, losses
 from orders_lakehouse.pipeline.source_lag import ChangedLater, changed_later
 from orders_lakehouse.tables import QUARANTINE_OF
-from tests.support.lakehouse import Lakehouse, failures
+from tests.support.lakehouse import Lakehouse, failures, lakehouse_like, lakehouse_on
 from tests.support.rows import on
+from tests.support.standing import standing
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +38,17 @@ FIRST, LAST = "2017-01-01", "2017-01-10"
 
 
 @pytest.fixture
-def losing(lakehouse: Lakehouse) -> Lakehouse:
-    lakehouse.shop(SHOP)
-    assert lakehouse.run(FIRST, LAST, select=IN_THE_LAKE).success, "what is lost stops no run"
-    return lakehouse
+def losing(tmp_path: Path, postgres_url_factory: Callable[..., str]) -> Iterator[Lakehouse]:
+    """Provide a lakehouse that has rejected most of its rows."""
+
+    def make(home: Path) -> Lakehouse:
+        with lakehouse_on(None, home, postgres_url_factory) as made:
+            made.shop(SHOP)
+            assert made.run(FIRST, LAST, select=IN_THE_LAKE).success, "losses stop no run"
+            return made
+
+    with lakehouse_like(standing("losing", make), tmp_path, postgres_url_factory) as copy:
+        yield copy
 
 
 def test_shop_with_unknown_status_words_is_told_which(losing: Lakehouse) -> None:

@@ -16,8 +16,7 @@ from orders_lakehouse.tables import KEY_DATES
 from tests.support.lakehouse import Lakehouse, changed, day, failures, not_accounted_for, ran
 from tests.support.late_changes import SHOP
 
-# The shop of late changes is made once for those of this group.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("late_shop"), pytest.mark.either_engine]
+pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
 FIRST, LAST = "2017-01-01", "2017-01-10"
@@ -91,6 +90,7 @@ def test_uncaptured_dates_are_not_missed(lakehouse: Lakehouse) -> None:
     assert checked(lakehouse, "reconcile_job") == {}
 
 
+@pytest.mark.long
 def test_repair_changes_only_underived_dates(built: Lakehouse) -> None:
     assert checked(built, "repair_job") == {}
     changed(built, "UPDATE shop.orders SET status = 'paid', updated_at = '2017-01-08' WHERE order_id = 'gets an item'")

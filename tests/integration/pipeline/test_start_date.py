@@ -94,6 +94,7 @@ def test_later_first_partition_is_refused(begun: Lakehouse) -> None:
         move_start(replace(begun.lake, start=on(LAST)))
 
 
+@pytest.mark.long
 def test_lake_begins_earlier_as_if_it_always_had(
     earlier: Lakehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

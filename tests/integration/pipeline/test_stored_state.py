@@ -25,7 +25,7 @@ from tests.support.lakehouse import MARTS, Lakehouse, failures, lakehouse_on
 from tests.support.oracle import compare
 from tests.support.terminal import Terminal
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stored")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stored"), pytest.mark.long]
 
 STORED = PROJECT / "tests" / "support" / "stored"
 FIRST, LAST = "2017-01-01", "2017-01-07"

@@ -6,7 +6,7 @@ import pytest
 from orders_lakehouse.pipeline.check_results import evaluations, latest
 from tests.support.lakehouse import Lakehouse, failures
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken_dimensions")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("broken_dimensions"), pytest.mark.long]
 
 MARTS = "group:warehouse or group:staging or group:marts"
 # Customers and products that have bought on the first days, and their orders.
@@ -63,7 +63,6 @@ def found(lakehouse: Lakehouse, asset: str, check: str) -> str:
     return " ".join(rows["found"].unique())
 
 
-@pytest.mark.long
 def test_products_that_are_all_in_quarantine_are_inferred(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.products SELECT 'q' || n, 'Thing', 'Ware', 'Maker', 3, 'EUR', '2017-01-03', null "
@@ -90,7 +89,6 @@ def test_products_that_are_all_in_quarantine_are_inferred(built: Lakehouse) -> N
     assert built.wrong_marts() == {}
 
 
-@pytest.mark.long
 def test_run_goes_on_without_a_captured_table_or_loaded_copy(built: Lakehouse) -> None:
     built.shop(
         "INSERT INTO shop.customers (customer_id, full_name, updated_at) VALUES ('c new', 'Newly', '2017-01-05');"
