@@ -67,7 +67,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str) -> t
 @click.option(
     "--rivals",
     type=click.Choice([*RIVALS, "both", "none"]),
-    help="What the year is measured beside. Default: both, and none for a shop that is given.",
+    help="Rivals of the year. Default: both; none for a given shop.",
 )
 @click.option("--from", "first", type=_DATE, help="First date of the year. Default: the first partition.")
 @click.option("--to", "last", type=_DATE, help="The one date, after the year. Default: the last whole one.")

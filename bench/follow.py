@@ -66,8 +66,8 @@ def _followed(environment: Mapping[str, str], instance: dg.DagsterInstance, days
         time.sleep(0.2)
         with dbapi.connect(environment["WAREHOUSE_DATABASE_URL"]) as connection, connection.cursor() as cursor:
             cursor.execute(fact)
-            stands = cursor.fetchone()
-        if stands == (quantity,) and not instance.get_runs_count(UNFINISHED):
+            stored = cursor.fetchone()
+        if stored == (quantity,) and not instance.get_runs_count(UNFINISHED):
             return time.monotonic() - began
     raise FollowError(f"line {line_number} of order {order_id} did not reach the facts in {_TOO_LONG} s")
 

@@ -163,7 +163,7 @@ class Bench:
         shutil.rmtree(home, ignore_errors=True)
         (home / "lake").mkdir(parents=True)
         self._empty_database(name)
-        times_file = home / "told.json"
+        times_file = home / "spans.json"
         process = self._process([*command, str(first), str(last), str(times_file)], environment)
         spans = json.loads(times_file.read_text())["spans"]
         started, ended = process.span

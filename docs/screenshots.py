@@ -1,7 +1,7 @@
-"""Takes the pictures in docs/pictures: Dagster's pages after a range of dates of which one is broken.
+"""Take the pictures in docs/pictures: Dagster's pages after a range of dates with a broken date.
 
-It makes a lakehouse of its own with the sample shop, breaks one date of it, and runs a range: with that date, which
-fails, and without it. Needs Chromium; `make pictures` runs it, in about four minutes.
+The script creates a lakehouse of its own with the sample shop, breaks one date of the shop, and runs a range: with that
+date, which fails, and without it. It needs Chromium. `make pictures` runs it, in about four minutes.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from orders_lakehouse.sample_shop.sample import load_sample_shop
 PROJECT = Path(__file__).resolve().parents[1]
 PICTURES = PROJECT / "docs" / "pictures"
 LAKEHOUSE = Path(sys.executable).with_name("lakehouse")
-# An order is captured when it last changed, up to some weeks after it was placed: raw reaches further than the range.
+# An order is captured when it last changed, up to some weeks after it was placed. So raw extends beyond the range.
 FIRST, LAST, CAPTURED = date(2017, 1, 1), date(2017, 1, 24), date(2017, 2, 28)
 BROKEN = date(2017, 1, 11)
 BREAK = """
@@ -43,10 +43,10 @@ class Page(NamedTuple):
     """A page to take a picture of.
 
     Attributes:
-        path: Of the page.
-        text: What stands on it when it is ready.
-        height: Of the picture.
-        click: Text of what is clicked then.
+        path: Path of the page.
+        text: Text that the page shows once it is ready.
+        height: Height of the picture.
+        click: Text of the element to click then.
     """
 
     path: str
@@ -69,7 +69,7 @@ _PATIENCE = 120
 
 
 def own_lakehouse(home: Path) -> None:
-    """Let every command work in a home, on embedded databases, whatever the environment or a `.env` says."""
+    """Make every command use a home and embedded databases, whatever the environment or a `.env` says."""
     for name in [name for name in os.environ if name.startswith(("LAKEHOUSE_", "AWS_"))]:
         del os.environ[name]
     socket = quote(embedded_server(home), safe="/")
@@ -111,7 +111,7 @@ def _lakehouse(*arguments: object, fails: bool = False) -> None:
 
 @contextmanager
 def user_interface() -> Iterator[str]:
-    """Dagster's UI on a free port; everything that it started is stopped."""
+    """Start Dagster's UI on a free port, and stop everything that it started."""
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     process = psutil.Popen(
@@ -147,16 +147,16 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _wait(ready: Any, otherwise: str) -> None:
+def _wait(ready: Any, problem: str) -> None:
     until = time.monotonic() + _PATIENCE
     while not ready():
         if time.monotonic() > until:
-            raise SystemExit(f"waited {_PATIENCE} s: {otherwise}")
+            raise SystemExit(f"waited {_PATIENCE} s: {problem}")
         time.sleep(0.5)
 
 
 class Browser:
-    """A tab of Chromium, by its debugging protocol."""
+    """A tab of Chromium, controlled by its debugging protocol."""
 
     def __init__(self, connection: ClientConnection):
         self._connection, self._sent, self._session = connection, 0, None
@@ -174,11 +174,11 @@ class Browser:
         return answer["result"]
 
     def value(self, expression: str) -> Any:
-        """What a JavaScript expression says on the page."""
+        """Return the value of a JavaScript expression on the page."""
         return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def picture(self, url: str, page: Page) -> bytes:
-        """A page as PNG, once its text stands on it."""
+        """Return a page as PNG, once it shows its text."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=WIDTH, height=page.height, deviceScaleFactor=1, mobile=False
         )
@@ -194,7 +194,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A headless Chromium with a profile of its own."""
+    """Start a headless Chromium with a profile of its own."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if executable is None:
         raise SystemExit("Chromium was not found; on Debian: apt-get install chromium")
@@ -212,9 +212,9 @@ def browser() -> Iterator[Browser]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            told = Path(profile) / "DevToolsActivePort"
-            _wait(lambda: told.exists() and len(told.read_text().split()) == 2, "Chromium does not start")
-            port, path = told.read_text().split()
+            port_file = Path(profile) / "DevToolsActivePort"
+            _wait(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, "Chromium does not start")
+            port, path = port_file.read_text().split()
             with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as connection:
                 yield Browser(connection)
         finally:
@@ -223,11 +223,13 @@ def browser() -> Iterator[Browser]:
 
 
 def main() -> None:
-    """Build, look, tidy up."""
+    """Build the lakehouse, take the pictures, and clean up."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, help="A lakehouse that this script made before; it stays as it is.")
-    parser.add_argument("--keep", action="store_true", help="Keep the lakehouse that is made, for another call.")
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help=f"Of {', '.join(PAGES)}; all by default.")
+    parser.add_argument("--home", type=Path, help="A lakehouse that an earlier call created; it is not changed.")
+    parser.add_argument("--keep", action="store_true", help="Keep the created lakehouse for another call.")
+    parser.add_argument(
+        "pictures", nargs="*", metavar="PICTURE", help=f"Pictures to take: {', '.join(PAGES)}; all by default."
+    )
     given = parser.parse_args()
     home = given.home or Path(tempfile.gettempdir()) / "lakehouse"
     if given.home is None and home.exists():

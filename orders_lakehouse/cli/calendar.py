@@ -54,9 +54,9 @@ def calendar(*, write: bool) -> None:
     years = rows.filter(pl.col("is_holiday").is_not_null())["date"].dt.year()
     reach = "{} to {}".format(*years.gather([0, -1])) if years.len() else "no year yet"
     click.echo(f"Zone      {lake.timezone}, from {FIRST} to {LAST}")
-    click.echo(f"          made of {_versions(rows, 'zone_data')}; installed: {installed_zone_data(lake.timezone)}")
+    click.echo(f"          data: {_versions(rows, 'zone_data')}; installed: {installed_zone_data(lake.timezone)}")
     click.echo(f"Holidays  {country_of(lake)}, {reach}; LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}")
-    click.echo(f"          made of {_versions(rows, 'holidays_data')}; installed: {installed_holidays_data()}")
+    click.echo(f"          data: {_versions(rows, 'holidays_data')}; installed: {installed_holidays_data()}")
     changes = apply_installed(lake) if write else compare(rows, new)
     differs = changes.midnights.height or changes.holidays.height
     if not differs:
@@ -80,7 +80,7 @@ def calendar(*, write: bool) -> None:
 
 
 def _versions(rows: pl.DataFrame, column: str) -> str:
-    return ", ".join(rows[column].drop_nulls().unique(maintain_order=True)) or "nothing yet"
+    return ", ".join(rows[column].drop_nulls().unique(maintain_order=True)) or "none yet"
 
 
 def _show(what: str, rows: pl.DataFrame, before: str) -> None:

@@ -21,7 +21,7 @@ _CALENDAR = "source.orders_lakehouse.lake.calendar"
 LAYERS = {
     "raw": "Every version of every row of the shop, by the date on which it was captured.",
     "cleansed": "Current rows by business date (for customers and products all valid versions), typed and judged.",
-    "quarantine": "Rows that break a rule, as they came, with every reason.",
+    "quarantine": "Rows that break a rule, as captured, with every reason.",
     "curated": "Tables that analysts read from the lake.",
     "checks": "Results of checks, by date.",
     "warehouse": "Tables from which the star schema is built, in the warehouse's schema `lake`.",

@@ -66,7 +66,7 @@ def export(chosen: Chosen, folder: Path, form: Format, *, unmasked: bool = False
 
 
 def _explained(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return key, reasons and their demands, then the columns of the row as it came."""
+    """Return key, reasons and their demands, then the columns of the row as captured."""
     texts = rows["reasons"].unique().to_list()
     demands = ["; ".join(demand_of(table, reason) for reason in reasons.split(", ")) for reasons in texts]
     first = [*table.key, "reasons", "demanded"]

@@ -18,11 +18,11 @@ from orders_lakehouse.pipeline.quarantine import Chosen, by_reason, quarantined
 from orders_lakehouse.pipeline.waivers import State, WaiverStatus, configured_waivers, waiver_statuses
 
 _MEANING_OF_STATE = {
-    State.IN_FORCE: "rows stand by it",
+    State.IN_FORCE: "it lets rows pass",
     State.EXPIRED: "rows that were captured since are judged again",
     State.TO_REPLAY: "its row is still in quarantine: replay",
     State.REJECTED_OTHERWISE: "its row is in quarantine for other reasons",
-    State.STALE: "no row breaks the rule: the entry can go",
+    State.STALE: "no row breaks the rule: the entry can be removed",
 }
 
 

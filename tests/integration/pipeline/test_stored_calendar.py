@@ -90,7 +90,7 @@ def test_stored_calendar_decides_until_newer_data_is_applied(far: Lakehouse) -> 
 
     shown = command_line(["calendar"])
     assert shown.returncode == 0, shown.stderr
-    assert "made of 2016x; installed: " in shown.stdout
+    assert "data: 2016x; installed: " in shown.stdout
     assert "7 dates begin at another instant:\n  2017-01-02: 2017-01-02 07:00:00 UTC" in shown.stdout
     assert "1 dates have another holiday:\n  2017-01-05: Day of the Lake → none" in shown.stdout
     assert "backfill" not in shown.stdout

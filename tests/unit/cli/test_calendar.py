@@ -47,7 +47,7 @@ def test_lake_with_installed_data_is_reported_as_current(capsys: pytest.CaptureF
     assert lines[0] == "Zone      America/Vancouver, from 1900-01-01 to 2100-12-31"
     assert lines[2:4] == [
         "Holidays  US, no year yet; LAKEHOUSE_HOLIDAYS_COUNTRY is US",
-        f"          made of nothing yet; installed: {version('holidays')}",
+        f"          data: none yet; installed: {version('holidays')}",
     ]
     assert lines[4:] == ["Every date begins at the same instant in both, and has the same holiday."]
     days_with_holidays(configured_lake(), on("2017-01-01"), on("2018-01-01"))
@@ -65,7 +65,7 @@ def test_changes_are_shown_and_then_applied(
     days = installed(ZONE, "GB", (2026,)).with_columns(begins_at=other.midnights, zone_data=pl.lit("2026x"))
     lake.replace_all(CALENDAR, lambda _: nw.from_native(days.lazy()))
     lines = printed(capsys)
-    assert lines[1].startswith("          made of 2026x; installed: ")
+    assert lines[1].startswith("          data: 2026x; installed: ")
     assert lines[2] == "Holidays  GB, 2026 to 2026; LAKEHOUSE_HOLIDAYS_COUNTRY is US"
     assert lines[4:6] == [
         "133 dates begin at another instant:",
