@@ -189,7 +189,7 @@ def _check_steps() -> set[str]:
 def explain_failure(request: Request, outcome: Outcome) -> str:
     """Describe what failed, on which dates, and the next step."""
     message = "the run failed.\n  " + "\n  ".join(causes(outcome))
-    bad = blamed(outcome)
+    bad = blamed_dates(outcome)
     remaining = Request(request.first, request.last, request.without | bad, request.job)
     if bad and _any_left(remaining):
         message += f"\nThe other dates run without {'it' if len(bad) == 1 else 'them'}:\n  {command_line(remaining)}"
@@ -216,7 +216,7 @@ def explain_losses(lost: pl.DataFrame) -> str:
     )
 
 
-def blamed(outcome: Outcome) -> frozenset[date]:
+def blamed_dates(outcome: Outcome) -> frozenset[date]:
     """Return the dates without which the run would have gone on; none if it failed for another reason, too."""
     failed = stopped_by(outcome).values()
     if outcome.errors or not all(check.failed_dates for check in failed):

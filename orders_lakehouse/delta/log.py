@@ -117,13 +117,13 @@ def parts_of_run(
     if dates is None:
         return [Part(lake.source(versions.get(None)), None)]
     spans = list(_covering(dates, [span for span in versions if span is not None]))
-    if all(span in versions for span in spans) and _nobody_else(list(versions.values()), tables):
+    if all(span in versions for span in spans) and _is_only_writer(list(versions.values()), tables):
         latest = {path: max(of.get(path, 0) for of in versions.values()) for of in versions.values() for path in of}
         return [Part(lake.source(latest), dates)]
     return [Part(lake.source(versions.get(span)), span) for span in spans]
 
 
-def _nobody_else(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) -> bool:
+def _is_only_writer(commits: Sequence[Mapping[str, int]], tables: Sequence[Table]) -> bool:
     """Return whether only the run wrote between its first and its last commit; then the last state serves all dates."""
     written = {table.path for table in tables}
     seen = {path: {of[path] for of in commits if path in of} for of in commits for path in of}

@@ -108,9 +108,9 @@ def lost_versions(lake: Lake, versions: Iterable[RememberedVersion], dates: Date
             handle = find(lake, table)
             with explain_storage_errors(lake.location(table)):
                 findings += (
-                    _gone(lake, table, names, dates, schema)
+                    _missing_table_findings(lake, table, names, dates, schema)
                     if handle is None
-                    else _of_table(lake, handle, table, names, dates, schema)
+                    else _lost_version_findings(lake, handle, table, names, dates, schema)
                 )
         except ExpectedError:
             # The log is damaged or the storage fails; the examination of each table reports it.
@@ -118,13 +118,15 @@ def lost_versions(lake: Lake, versions: Iterable[RememberedVersion], dates: Date
     return findings
 
 
-def _gone(lake: Lake, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str) -> list[Finding]:
+def _missing_table_findings(
+    lake: Lake, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str
+) -> list[Finding]:
     to_do = f"{mending.FROM_BACKUP} Without a backup, make its rows again.{_price(table)}"
     found, expected = "there is no such table", f"the versions that readers remember: {_remembered(names)}"
     return [Finding(ERROR, table.path, found, expected, to_do, _commands(lake, table, names, dates, schema))]
 
 
-def _of_table(
+def _lost_version_findings(
     lake: Lake, handle: DeltaTable, table: Table, names: Sequence[RememberedVersion], dates: Dates, schema: str
 ) -> list[Finding]:
     location, table_id, latest = lake.location(table), str(handle.metadata().id), handle.version()

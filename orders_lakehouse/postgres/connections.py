@@ -110,7 +110,7 @@ def batches(cursor: "Cursor") -> Iterator[Any]:
         raise OperationalError(str(error), status_code=AdbcStatusCode.IO) from error
 
 
-def wait_for_turn(cursor: "Cursor", name: str) -> None:
+def lock_by_name(cursor: "Cursor", name: str) -> None:
     """Take the lock of a name until the transaction ends; other processes with the same name wait, as does this one."""
     # The timeout is off, because the holder of the name may work longer than `LOCK_SECONDS`.
     cursor.execute("SET LOCAL lock_timeout = 0")

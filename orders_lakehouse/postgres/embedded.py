@@ -30,10 +30,10 @@ from orders_lakehouse.postgres.server_folders import (
 from orders_lakehouse.postgres.server_process import START_SECONDS, server_process, shut_down, wait_until_gone
 from orders_lakehouse.postgres.server_user import (
     ServerUser,
+    allow_passage,
     call,
     can_enter,
-    let_pass,
-    made_user,
+    embedded_user,
     make_folder,
     owner_of,
     user_with,
@@ -159,13 +159,13 @@ def _server_user(home: Path) -> ServerUser:
         return owner_of(data)
     if os.geteuid() != 0:
         return user_with(os.geteuid())
-    return made_user()
+    return embedded_user()
 
 
 def _prepare_data(home: Path, user: ServerUser) -> Path:
     """Return the folder of the data; create it if necessary."""
     data = data_directory(home)
-    let_pass(home, user)
+    allow_passage(home, user)
     if place_of(home) is not None:
         make_place(home, user)
     if (data / "PG_VERSION").exists():

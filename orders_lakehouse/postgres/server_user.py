@@ -28,7 +28,7 @@ class ServerUser:
         return self.uid != os.geteuid()
 
 
-def made_user() -> ServerUser:
+def embedded_user() -> ServerUser:
     """Return the user `embedded_postgres`; create it if necessary."""
     try:
         return user_of_entry(pwd.getpwnam(SERVER_USER))
@@ -69,7 +69,7 @@ def user_of_entry(entry: pwd.struct_passwd) -> ServerUser:
     return ServerUser(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-def let_pass(home: Path, user: ServerUser) -> None:
+def allow_passage(home: Path, user: ServerUser) -> None:
     """Let the server's user pass through a closed folder of root, by the user's own group."""
     status = home.stat()
     is_closed = status.st_uid == os.geteuid() and not status.st_mode & 0o077

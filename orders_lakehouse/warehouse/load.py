@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.delta.log import dates_changed_since
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.postgres.connections import connect, value_of, wait_for_turn
+from orders_lakehouse.postgres.connections import connect, lock_by_name, value_of
 from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
 from orders_lakehouse.warehouse.ownership import (
     LOADED,
@@ -151,7 +151,7 @@ def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
         if copy.keys:
             cursor.execute(f"ALTER TABLE {schema}.{copy.keys} ADD PRIMARY KEY ({copy.counted})")
     connection.commit()
-    wait_for_turn(cursor, f"{schema}.{copy.name}")
+    lock_by_name(cursor, f"{schema}.{copy.name}")
 
 
 def _existing_columns(cursor: "Cursor", name: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orders_lakehouse.postgres.connections import DatabaseError, value_of, wait_for_turn
+from orders_lakehouse.postgres.connections import DatabaseError, lock_by_name, value_of
 from orders_lakehouse.settings import DBT_PROJECT, settings
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.copies import COPIES, lake_schema
@@ -65,7 +65,7 @@ def require_ours(cursor: "Cursor") -> None:
         DatabaseError: Tables or views of others have our names; nothing has been written.
     """
     # The lock is needed because two sessions that create the same schema at once collide.
-    wait_for_turn(cursor, lake_schema())
+    lock_by_name(cursor, lake_schema())
     existing = _existing_objects(cursor)
     known = _known(cursor)
     is_first = known is None

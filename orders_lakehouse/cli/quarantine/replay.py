@@ -7,7 +7,7 @@ from datetime import date, datetime
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill import blamed, run_span
+from orders_lakehouse.cli.backfill import blamed_dates, run_span
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request
 from orders_lakehouse.cli.formatting import show_rows
 from orders_lakehouse.cli.quarantine.list import count
@@ -101,7 +101,7 @@ def run_all(job: str, dates: set[date], bad: set[date]) -> list[Ran]:
         first, last = queue.pop(0)
         outcome = run_span(job, first, last, sys.__stdout__)
         ran.append((Request(first, last, job=job), outcome))
-        new_bad = blamed(outcome).intersection(days(first, last))
+        new_bad = blamed_dates(outcome).intersection(days(first, last))
         if new_bad:
             remaining = dates.intersection(days(first, last)) - new_bad
             queue = [*ranges(remaining, GAP, bad | new_bad), *queue]
@@ -113,7 +113,7 @@ def explain(ran: Sequence[Ran]) -> str:
     failed = [(request, outcome) for request, outcome in ran if not outcome.success]
     lines = [f"{len(failed)} of {len(ran)} runs failed."]
     for request, outcome in failed:
-        dates = blamed(outcome) or days(request.first, request.last)
+        dates = blamed_dates(outcome) or days(request.first, request.last)
         lines.append(f"  {request.job} for {in_words(dates)}, run {outcome.run_id}")
         lines += [f"    {cause}" for cause in causes(outcome)]
     return "\n".join([*lines, "`make dev` shows the details of a run; once the cause is fixed, replay again."])

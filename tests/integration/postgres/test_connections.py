@@ -284,7 +284,7 @@ def test_statement_timeout_is_named_as_such(
 
 
 def test_unreadable_url_is_refused_before_dbt_connects(by_loader: Callable[..., str]) -> None:
-    assert by_loader("postgresql://loader:p@ss/w@h/d").startswith("DatabaseError: WAREHOUSE_DATABASE_URL is no URL")
+    assert by_loader("postgresql://loader:p@ss/w@h/d").startswith("DatabaseError: WAREHOUSE_DATABASE_URL is not a URL")
     with pytest.raises(DatabaseError, match="not a URL that Postgres understands"):
         warehouse_for_dbt()
 

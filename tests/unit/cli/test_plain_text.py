@@ -55,7 +55,7 @@ def test_terminal_that_has_no_tick_shows_a_plain_sign(words: list[str], encoding
     assert (done.returncode, done.stderr) == (0, b"")
     said = done.stdout.decode(encoding)
     if words[-1] == "--help":
-        assert ("✓" if encoding == "utf-8" else "+") + " they hold" in said
+        assert ("✓" if encoding == "utf-8" else "+") + " all hold" in said
 
 
 NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
