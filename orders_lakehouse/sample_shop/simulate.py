@@ -1,6 +1,6 @@
-"""A shop that lives: orders are placed, paid, shipped and corrected, customers move, prices change.
+"""Simulate the life of a shop: orders are placed, paid, shipped and corrected, customers move, prices change.
 
-What can happen stands in `activity.sql`, a statement for each kind of thing; here the time goes by.
+`activity.sql` has a statement for each kind of event. This module runs the statements, stretch of time by stretch.
 """
 
 import re
@@ -14,12 +14,12 @@ from typing import Any
 import psycopg2
 from psycopg2.errors import UndefinedTable
 
-# How much time goes by between two looks at the shop: what changes twice in between is seen once.
+# Each stretch is one transaction: of several changes to a row within it, readers see only the last.
 STRETCH = timedelta(hours=6)
 _YEAR, _WEEK = timedelta(days=364), timedelta(days=7)
 _SECTION = re.compile(r"^-- :: (.+)$", re.MULTILINE)
 
-# Draws depend on a key, a purpose and the seed alone, and are the same on every server.
+# Random draws depend only on a key, a purpose and the seed, and are the same on every server.
 _FUNCTIONS = """
     CREATE FUNCTION pg_temp.draw(key text, purpose text) RETURNS float8 LANGUAGE sql STABLE RETURN
         ('x' || left(md5(key || '/' || purpose || '/' || current_setting('simulation.seed')), 13))::bit(52)::bigint
@@ -48,14 +48,14 @@ _EMPTY = "found no orders in the shop, and new ones are like old ones: load the 
 def simulate(
     url: str, days: int, *, seed: int = 1, per_minute: float = 0, report: Callable[[date, Counter[str]], None]
 ) -> None:
-    """Let some days go by in a shop, from the latest change in it on.
+    """Simulate some days in a shop, from its latest change on.
 
     Args:
         url: Database of the shop; it has orders.
-        days: How many days go by.
-        seed: What is drawn depends on it, and on the shop, and on nothing else.
-        per_minute: Days that go by in a minute; 0 for as many as can be.
-        report: Is told after each day what changed: rows by kind.
+        days: How many days to simulate.
+        seed: Seed of the random draws. The same seed on the same shop gives the same events.
+        per_minute: Simulated days per minute; 0 for as many as possible.
+        report: Called after each day with its changed rows by kind.
 
     Raises:
         ValueError: The shop has no orders, or the days are not over yet.
@@ -102,7 +102,7 @@ def simulate(
 def _live(
     connection: Any, statements: list[tuple[str, str]], since: datetime, until: datetime, shift: timedelta
 ) -> Counter[str]:
-    """Whatever happens in a stretch of time, in one transaction; returns the rows that changed, by kind."""
+    """Run everything that happens in a stretch of time, in one transaction; returns the changed rows by kind."""
     changed: Counter[str] = Counter()
     with connection, connection.cursor() as cursor:
         for name, instant in (("since", since), ("until", until)):
@@ -114,12 +114,12 @@ def _live(
 
 
 def _statements() -> list[tuple[str, str]]:
-    """Kind and statement of everything that happens, in order."""
+    """Return kind and statement of everything that can happen, in order."""
     parts = _SECTION.split(resources.files(__package__).joinpath("activity.sql").read_text(encoding="utf-8"))
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def _next_stretch(instant: datetime) -> datetime:
-    """The first instant of a stretch that is not before another instant; stretches begin at midnight."""
+    """Return the first start of a stretch that is not before an instant; stretches begin at midnight."""
     midnight = instant.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight + -((midnight - instant) // STRETCH) * STRETCH
