@@ -38,8 +38,8 @@ class Lake:
     Attributes:
         url: Directory or object store URL; a table is stored at `<url>/<layer>/<name>`.
         timezone: Time zone of dates; written into every table.
-        start: First partition; written into every table. None accepts that of the tables.
-        engine: Engine that derives dates. `scan` of a lake always uses Polars in this process.
+        start: First partition; written into every table. None accepts the first partition that a table records.
+        engine: Engine that derives dates. `Lake.scan` always uses Polars in this process.
     """
 
     url: str
@@ -52,7 +52,7 @@ class Lake:
         return f"{self.url}/{table.path}"
 
     def find(self, table: Table, version: int | None = None) -> DeltaTable:
-        """Open a table to read it without checks of its properties, at its latest version or another one.
+        """Open a table to read it, at its latest version or a given one, without checking its properties.
 
         Raises:
             TableNotFoundError: The table does not exist.
@@ -100,7 +100,7 @@ class Lake:
         Args:
             table: The table.
             between: First and last partition to read, inclusive.
-            dates: Partitions to read, alternatively.
+            dates: Partitions to read, instead of `between`.
 
         Returns:
             The table's columns.
@@ -149,8 +149,8 @@ class Lake:
         Args:
             table: A table of raw. Only the partitions of `rows` are read.
             rows: The table's columns. Columns that the contract lacks are added to the table.
-            identity: Columns that identify a version of a row. A row is stored already if they, the partition and all
-                other columns of the contract except the lineage are equal.
+            identity: Columns that identify a version of a row. A row is stored already if these columns, the partition
+                and all other columns of the contract except the lineage are equal.
 
         Returns:
             Number of rows inserted.
@@ -170,17 +170,17 @@ class Lake:
         identity: Sequence[str],
         keep: writer.Keep,
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Replace a capture date of a raw table in one commit, by the rows to keep and the rows that it lacks.
+        """Replace a capture date of a raw table in one commit with its rows to keep and the offered rows that are new.
 
-        Files may be damaged, so only `keep` reads the table, and it is not updated from an older contract.
+        Files may be damaged, so only `keep` reads the table, and the table is not updated from an older contract.
 
         Args:
             table: A table of raw.
             day: The partition.
             rows: Rows of the partition, as for `insert_new`.
             identity: As for `insert_new`.
-            keep: Reads the rows of the partition that stay, and says whether these are all of its rows. If they are,
-                and no row is added, nothing is written.
+            keep: Reads the rows of the partition that stay, and says whether these are all of its rows. If all rows
+                stay and no row is added, nothing is written.
 
         Returns:
             The rows that were kept, and those that were added, with the table's columns.
@@ -195,7 +195,7 @@ class Lake:
         return self._write(table, open_unchanged, replace)
 
     def append(self, table: Table, rows: pl.DataFrame) -> None:
-        """Append rows to a table without partitions in which a duplicate row is harmless.
+        """Append rows to an unpartitioned table, in which a duplicate row is harmless.
 
         Each append adds a file; when there are many, they are compacted into one.
         """
@@ -216,14 +216,14 @@ class Lake:
         return retry_on_conflict(attempt)
 
     def present(self, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
-        """Return the rows that the table has stored, found by partition and identity."""
+        """Return the offered rows that the table has stored already, compared by partition and identity."""
         return rows if rows.is_empty() else writer.present(self.open(table), table, rows, identity)
 
     def snapshot(self, versions: Mapping[str, int] | None = None) -> "Snapshot":
         """Return a snapshot of the lake to read from, always with Polars.
 
         Args:
-            versions: Version of some tables, by path; each other table is fixed at its version of first use.
+            versions: Versions of some tables, by path. Each other table keeps the version that it has at its first use.
         """
         return Snapshot(self.url, self.timezone, self.start, POLARS, dict(versions or {}))
 
@@ -239,18 +239,18 @@ class Lake:
         derive: Callable[["Lake"], Sequence[Frame]],
         run_id: str = "",
     ) -> list[Replaced]:
-        """Replace a range of dates of one or more tables by what `derive` makes from earlier stages.
+        """Replace a range of dates of one or more tables with the rows that `derive` makes from earlier stages.
 
-        The targets are opened before `derive` reads anything, and commits use these handles. If another writer wrote
-        one of the dates in between, everything is read and derived again. So a late writer never puts stale rows over
-        fresh ones. Dates whose rows do not change are not written.
+        The targets are opened before `derive` reads anything, and commits use these handles. If another writer has
+        written one of the dates since then, everything is read and derived again. So a late writer never replaces
+        fresh rows with stale ones. Dates whose rows do not change are not written.
 
         Args:
             tables: Targets, partitioned by a date.
             first: First date.
             last: Last date.
             derive: Makes the new rows of each target, within the dates, from a snapshot of the lake.
-            run_id: The run that replaces them; the commit names it, and the versions that `derive` read.
+            run_id: The run that replaces the dates. The commit names the run and the versions that `derive` read.
 
         Returns:
             The outcome for each target.

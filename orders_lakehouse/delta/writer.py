@@ -24,11 +24,11 @@ from orders_lakehouse.delta.table_files import files_of
 
 # Number of files above which an appended table is compacted into one.
 _SMALL_FILES = 100
-# Ratio of stored rows to offered rows above which stored rows are filtered by identity, because all would take too
-# much memory.
+# Ratio of stored rows to offered rows above which stored rows are filtered by identity, because all of them would take
+# too much memory.
 _FAR_MORE = 2
 
-# Function that reads the rows of a table that stay, and says whether these are all rows.
+# Function that reads the rows of a partition that stay, and says whether these are all of its rows.
 Keep = Callable[[DeltaTable], tuple[pl.DataFrame, bool]]
 
 
@@ -50,7 +50,7 @@ def insert_new(handle: DeltaTable, table: Table, rows: pl.DataFrame, identity: S
 def replace_captured(
     handle: DeltaTable, table: Table, day: date, rows: pl.DataFrame, identity: Sequence[str], keep: Keep
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Replace a capture date by the rows to keep and the rows that it lacks; see `Lake.replace_captured`."""
+    """Replace a capture date with its rows to keep and the offered rows that are new; see `Lake.replace_captured`."""
     add_columns(handle, {**table.schema, **rows.schema})
     stored = object_store.scan(handle).collect_schema()
     rows_to_keep, is_whole = keep(handle)
@@ -73,7 +73,7 @@ def append(handle: DeltaTable, table: Table, rows: pl.DataFrame) -> None:
 
 
 def present(handle: DeltaTable, table: Table, rows: pl.DataFrame, identity: Sequence[str]) -> pl.DataFrame:
-    """Return the rows that a table has stored, found by partition and identity."""
+    """Return the offered rows that a table has stored already, compared by partition and identity."""
     on = [str(table.partitioned_by), *identity]
     return rows.join(_stored_on_same_dates(handle, table, rows, on, on), on=on, how="semi", nulls_equal=True)
 
@@ -81,10 +81,10 @@ def present(handle: DeltaTable, table: Table, rows: pl.DataFrame, identity: Sequ
 def _stored_on_same_dates(
     handle: DeltaTable, table: Table, rows: pl.DataFrame, on: Sequence[str], columns: Sequence[str]
 ) -> pl.DataFrame:
-    """Return stored rows on the dates of offered rows: all with the same identity, and perhaps more.
+    """Return all stored rows with the identity of an offered row, and perhaps more rows of the same dates.
 
-    If far more rows are stored, only those with the same identity are returned, so that memory does not grow with the
-    rows of a date.
+    If far more rows are stored than offered, only those with the identity of an offered row are returned. So memory
+    does not grow with the rows of a date.
 
     Args:
         handle: The table, open.
@@ -105,7 +105,7 @@ def _stored_on_same_dates(
         return rows_of(nw.from_native(native.join(identities, on=on, how="semi", nulls_equal=True)))
 
     matches = matching(on)
-    # Usually no row matches, and the other columns need not be read.
+    # Usually no row matches; then the other columns need not be read.
     if matches.is_empty():
         return pl.DataFrame(schema={name: table.schema[name] for name in columns})
     return matches if columns == on else matching(columns)

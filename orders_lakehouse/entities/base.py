@@ -18,11 +18,11 @@ _JUDGED = dict.fromkeys(("versions", "candidates", "warnings"), MADE_HERE)
 
 @dataclass(frozen=True)
 class ByCapture:
-    """Every version counts at the date on which it was captured, and stays: members of a dimension are dated so.
+    """Every version counts at the date on which it was captured, and stays. Members of dimensions have this dating.
 
     Attributes:
-        attributes: Columns that the dimension shows of a member. Versions with equal attributes are one member, so
-            clocks and lineage are not among them.
+        attributes: Columns that the dimension shows of a member. Successive versions with equal attributes are one
+            member, so clocks and lineage are no attributes.
     """
 
     attributes: tuple[str, ...]
@@ -37,7 +37,7 @@ class ByOwnDate:
         dated: Adds `order_date` (the partition), and the columns that it is computed from.
         states: Returns the state of each row, from cleansed rows and those in quarantine: the key, order_date,
             order_state, and the columns that children inherit.
-        inherited: Columns that children inherit, with the columns that they come from.
+        inherited: Columns that children inherit, each with the column of the parent that it comes from.
     """
 
     clock: str
@@ -60,13 +60,13 @@ class ByParent:
 
 @dataclass(frozen=True)
 class SourceTotal:
-    """An amount that the source can compute, too, for comparison.
+    """An amount that the source can compute as well, so that the two results are compared.
 
     Attributes:
         column: The amount, a column of the cleansed table.
         what: How it is computed, in words.
         sql: The same amount in the source's SQL, before rounding.
-        currency: Column of the cleansed table with the currency, whose minor unit it is rounded to.
+        currency: Column of the cleansed table with the currency. The amount is rounded to the currency's minor unit.
     """
 
     column: str
@@ -94,7 +94,7 @@ class Entity:
         copied: How it is copied to the warehouse; None if it is not.
         is_optional: Whether a source may lack the table.
         mixes: Columns whose mix of values is watched.
-        total: An amount that the source computes, too.
+        total: An amount that the source can compute as well; None without one.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Entity:
     total: SourceTotal | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a key whose first column does not find the versions of a row.
+        """Refuse a key whose first column cannot be used to find the versions of a row.
 
         Raises:
             ValueError: The key contains the parent's key, but not as its first column.
@@ -136,7 +136,7 @@ class Entity:
 
     @property
     def clock(self) -> str | None:
-        """Instant of the source that its own date is computed from; None without such a date."""
+        """Instant of the source from which its own date is computed; None without such a date."""
         return self.dating.clock if isinstance(self.dating, ByOwnDate) else None
 
     @property
@@ -160,7 +160,7 @@ class Entity:
 
     @property
     def parent_key(self) -> str | None:
-        """Column by which a row names the dated row: its parent, or itself."""
+        """Column with the key of the row whose date it takes: its parent, or itself; None for a dimension."""
         return None if self.is_dimension else (self.parent or self).key[0]
 
     @cached_property

@@ -1,8 +1,8 @@
-"""Find the order dates that may change because of what the lake has captured since the last look.
+"""Find the order dates whose rows may change because of the versions captured since the last look.
 
-The dates are computed by the run that derives them, from the stored tables: nothing is handed over that a crash could
-lose. Tables by order date depend on raw through the order. They also depend on the versions of customers and products
-that are valid when the order is placed.
+The caller keeps the table versions of its last look, and the dates are computed from these and the stored tables.
+Captures hand nothing over, so a crash loses nothing. Tables by order date depend on raw through the order. They also
+depend on the versions of customers and products that are valid when the order is placed.
 """
 
 import logging
@@ -29,7 +29,7 @@ from orders_lakehouse.transforms.versions import valid_intervals
 
 log = logging.getLogger(__name__)
 
-# Entities whose rows name members of each dimension, each with the column that names them.
+# For each dimension, the entities whose rows name its members, and the columns that name them.
 NAMED_BY: Mapping[Entity, Sequence[tuple[Entity, str]]] = {
     members: tuple(
         (entity, column) for entity in ENTITIES for column, named in entity.names.items() if named is members
@@ -40,7 +40,7 @@ WATCHED = (*(entity.raw for entity in DATED), *(members.cleansed for members in 
 
 
 def versions_now(lake: Lake) -> dict[str, list[Any]]:
-    """Return id and version of each watched table, by its path; a table that is made again has another id.
+    """Return id and version of each watched table, by path. A table that is created again gets another id.
 
     The result also records, for each dimension, the attributes that distinguish its members.
     """
@@ -50,18 +50,19 @@ def versions_now(lake: Lake) -> dict[str, list[Any]]:
 
 
 def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> list[date]:
-    """Return order dates whose tables may change because of what changed since some versions.
+    """Return the order dates whose derived rows may change because of changes since some table versions.
 
     Args:
         lake: The lake.
         since: Earlier result of `versions_now`; older cursors may lack ids or attributes. All rows of a table count as
-            new if it is not named, was made again, or its version is gone. If other attributes distinguished the
-            members, their keys were others.
-        calendar: First partition, and when dates begin.
+            new if the result lacks the table, the table was created again, or its version is gone. If other attributes
+            distinguished the members of a dimension then, all its members are compared, because their keys differed.
+        calendar: The first partition, and the instant at which each date begins.
 
     Returns:
-        In order: dates at which changed orders count or ever counted; dates at which lines and payments wait or waited
-        for them; dates of orders that name a changed customer or product while the change is valid.
+        Dates of three kinds, in order: those at which changed orders count or ever counted; those at which lines and
+        payments wait or waited for such orders; those of orders that name a changed customer or product while the
+        change is valid.
     """
     dates: set[date] = set()
     changes = {
@@ -72,7 +73,7 @@ def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> 
     for members, naming in NAMED_BY.items():
         table, key = members.cleansed, members.key[0]
         appeared, gone = _changes(lake, table, since.get(table.path))
-        # Older cursors come from a time when every version was a member, even if only its clock differed.
+        # Cursors without attributes come from a time when each version was a member, even if only its clock differed.
         _, attributes = since.get(_attributes_name(members), ("attributes", [*members.attributes, "updated_at"]))
         has_other_attributes = table.path in since and attributes != list(members.attributes)
         if appeared.height or gone.height or has_other_attributes:
@@ -82,14 +83,14 @@ def affected_dates(lake: Lake, since: Mapping[str, Any], calendar: Calendar) -> 
             before = pl.concat([_without(now.lazy(), appeared.lazy()), gone.lazy()]).collect()
             known_by = [name for name in attributes if name in table.columns]
             spans = affected_spans(before, now, members, calendar, known_by)
-            # A member that no order names yet reaches the dimension with its capture date.
+            # The run of its capture date brings a member that no order names yet into the dimension.
             dates.update(pl.concat([appeared, gone]).join(spans, on=key, how="semi")["captured_on"])
             dates.update(*(_dates_that_name(lake, entity, column, spans, key) for entity, column in naming))
     return sorted(dates)
 
 
 def unaccounted_dates(lake: Lake, tables: Iterable[Table], calendar: Calendar, last: date) -> list[date]:
-    """Return dates of cleansed tables at which raw has versions that they do not account for."""
+    """Return the dates at which raw has versions that a cleansed table does not account for."""
     dates: set[date] = set()
     for table in tables:
         by_date = balance(lake, table, calendar.start, last, calendar)
@@ -98,7 +99,7 @@ def unaccounted_dates(lake: Lake, tables: Iterable[Table], calendar: Calendar, l
 
 
 def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that a table has gained since a known version, and those that it has lost; its columns."""
+    """Return the rows that a table has gained and those that it has lost since a known version, with its columns."""
     handle, none = find(lake, table), pl.DataFrame(schema=table.schema)
     if handle is None:
         return none, none
@@ -115,13 +116,13 @@ def _changes(lake: Lake, table: Table, known: Any) -> tuple[pl.DataFrame, pl.Dat
     try:
         return _rows(_without(now, then)), _rows(_without(then, now))
     except (FileNotFoundError, LakeError) as error:
-        # Someone else vacuumed the old files. A missing current file raises again where all rows are read.
+        # Somebody else vacuumed the old files. If a current file is missing, reading all rows below raises again.
         log.warning("version %s of %s cannot be read, all its rows count as new: %s", version, table.path, error)
         return rows_of(lake.scan(table).select(table.columns)), none
 
 
 def _without(rows: pl.LazyFrame, others: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the rows that are not among others of the same columns."""
+    """Return the rows that are not among other rows with the same columns."""
     return rows.join(others, on=others.collect_schema().names(), how="anti", nulls_equal=True)
 
 
@@ -144,7 +145,7 @@ def dates_of_orders(lake: Lake, changes: Mapping[Entity, pl.DataFrame]) -> set[d
 
     Args:
         lake: The lake.
-        changes: order_id, key, captured_on of versions, of each entity that counts by business date.
+        changes: Changed versions of each entity that counts by business date: order_id, key, captured_on.
     """
     return {day for root in ROOTS for day in _dates_of_root(lake, root, changes)}
 
@@ -156,7 +157,7 @@ def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFra
     for entity in children:
         named.append(changes[entity].select("order_id"))
         if entity.history_key != entity.parent_key:
-            # Rows of such an entity may have named another order before.
+            # A row with a key of its own may have named another order before.
             keys = changes[entity].select("key").unique()
             of_keys = index.filter(pl.col("table_name") == entity.name)
             named.append(_rows(of_keys.join(keys.lazy(), on="key", how="semi", nulls_equal=True).select("order_id")))
@@ -180,13 +181,13 @@ def _dates_of_root(lake: Lake, root: Entity, changes: Mapping[Entity, pl.DataFra
 
 
 def dates_of_members(lake: Lake, members: Entity, changed: pl.DataFrame, calendar: Calendar) -> set[date]:
-    """Return order dates that versions of a dimension's members may affect, whatever versions follow.
+    """Return the order dates that changed versions of a dimension's members may affect, ignoring later versions.
 
     Args:
         lake: The lake.
         members: The entity of the versions.
-        changed: The key, updated_at and captured_on of the versions that appeared or went.
-        calendar: When dates begin.
+        changed: The key, updated_at and captured_on of the versions that appeared or disappeared.
+        calendar: The instant at which each date begins.
     """
     key, at = members.key[0], pl.col("updated_at")
     earliest = changed.group_by(key).agg(at.min())
@@ -222,17 +223,17 @@ def affected_spans(
     calendar: Calendar,
     attributes: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """Return the dates on which an order finds another member of a dimension than before, or a changed one.
+    """Return the dates whose orders refer to another member of a dimension than before, or to a changed one.
 
-    These are the dates on which a member is valid that exists before or after, but not both. Members are compared by
-    key, beginning and attributes. A version that appears or disappears between two others may join or split members.
+    On these dates a member is valid that exists only before the change or only after it. Members are compared by key,
+    beginning and attributes. A version that appears or disappears between two others may join or split members.
 
     Args:
-        before: Earlier versions of some keys, columns of the members' cleansed table.
-        now: Current versions of the same keys.
+        before: Earlier versions of some keys, with the columns of the members' cleansed table.
+        now: Current versions of the same keys, with the same columns.
         members: The entity of the members.
-        calendar: When dates begin.
-        attributes: Attributes that distinguished members before; by default, the current ones.
+        calendar: The instant at which each date begins.
+        attributes: Attributes that distinguished members before; by default, the current attributes.
 
     Returns:
         key, first (null: from the beginning of time), last (null: without end).
@@ -252,7 +253,7 @@ def affected_spans(
 
 
 def _plan(frame: Frame) -> pl.LazyFrame:
-    """Return a frame in Polars, whose joins match nulls: the versions of a row without a key count all the same."""
+    """Return a frame as a Polars plan, because Polars' joins can match nulls: rows may have no key."""
     plan: pl.LazyFrame = nw.to_native(frame)
     return plan
 

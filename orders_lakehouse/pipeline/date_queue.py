@@ -1,8 +1,8 @@
-"""Dates that wait for a run, and dates that a run works on: the state of a sensor between its ticks. Pure functions.
+"""State of a sensor between its ticks: dates that wait for a run, and requested runs. All functions are pure.
 
-A date waits until a run that began after it was noted has succeeded. A date noted while a run works on it waits for the
-next run. The dates of a failed run are requested again after growing pauses. Dates that checks found bad run alone, so
-that they do not delay others. The failures in a row of each date are kept until a run succeeds.
+A date stays in the queue until a run succeeds that began after the date was noted. So a date that is noted while a run
+works on it waits for the next run. The dates of a failed run are requested again after growing pauses. Dates that
+checks found bad run alone, so that they do not delay others. Failures of a date are counted until a run of it succeeds.
 """
 
 import json
@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from orders_lakehouse.dates import days, spans
 
-# Largest distance between dates that one run covers: deriving a date again costs less than starting a run.
+# Largest distance between two dates that one run joins: deriving the dates between them costs less than another run.
 GAP = timedelta(days=60)
 # First and longest pause after a failure; the pause doubles with each further failure.
 _PAUSE, _LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=6)
 _DAY = timedelta(days=1)
-# Number of failed runs in a row from which dates are reported.
+# Number of failed runs in a row at which a date is reported.
 REPEATED = 3
 
 Range = tuple[date, date]
@@ -38,8 +38,8 @@ class QueuedDate:
 
     Attributes:
         attempt: Number of runs that have failed on the date.
-        not_before: The earliest instant.
-        alone: Whether a check found the date bad, so that it is not joined with others.
+        not_before: The earliest instant at which it may be requested.
+        alone: Whether the date runs alone, because a check found it bad.
     """
 
     attempt: int
@@ -76,9 +76,9 @@ class Failure:
 
     Attributes:
         attempts: Number of runs that have failed.
-        since: When the first of them was requested.
-        run_id: The last of them; None when Dagster does not know it.
-        error: Error of the last of them.
+        since: When the first failed run was requested.
+        run_id: The last failed run; None when Dagster does not know it.
+        error: Error of the last failed run.
     """
 
     attempts: int
@@ -121,7 +121,8 @@ class DateQueue:
     def note(self, dates: Iterable[date], marks: Mapping[str, Any], now: datetime) -> "DateQueue":
         """Add dates that have news, and record how far the sensor has looked.
 
-        A date that waits already keeps its entry, unless a run had failed on it: the news may have fixed the cause.
+        A date that waits already keeps its entry, unless a run has failed on it. Then it may run at once, because the
+        news may have fixed the cause.
         """
         fresh = {day: QueuedDate(0, now) for day in dates}
         kept = {day: queued for day, queued in self.waiting.items() if day not in fresh or queued.attempt == 0}
@@ -139,7 +140,7 @@ class DateQueue:
         Args:
             ended: Outcome by run key.
             bad: Dates that checks found bad, by run key.
-            now: The instant.
+            now: The current instant.
             failed: Details of the failed runs, by run key.
         """
         waiting, failures = dict(self.waiting), dict(self.failures)
@@ -172,7 +173,7 @@ class DateQueue:
         Dates noted while runs are active are requested together, because a run costs far more than a date.
 
         Args:
-            now: The instant.
+            now: The current instant.
             name: Prefix of run keys.
         """
         if self.requested:
@@ -183,7 +184,8 @@ class DateQueue:
         alone = spans(day for day, queued in ready.items() if queued.alone)
         requested = [
             RequestedRun(
-                # The instant keeps keys unique: a lost cursor counts from zero, and Dagster skips keys that it knows.
+                # The instant keeps keys unique: without its cursor the sensor counts from zero again, and Dagster
+                # skips keys that it knows.
                 f"{name}:{int(now.timestamp())}:{self.count + number}",
                 first,
                 last,
@@ -197,7 +199,7 @@ class DateQueue:
         return replace(self, waiting=waiting, requested=requested, count=self.count + len(requested)), requested
 
     def repeated_failures(self) -> list[tuple[Range, Failure]]:
-        """Return dates on which runs have failed again and again, in order; dates with the same failure as ranges."""
+        """Return dates with `REPEATED` or more failed runs in a row, in order; dates with equal failures as ranges."""
         return [(dates, failure) for dates, failure in _as_ranges(self.failures) if failure.attempts >= REPEATED]
 
     def to_json(self) -> str:
@@ -268,12 +270,12 @@ def pause(attempt: int) -> timedelta:
 
 
 def ranges(dates: Iterable[date], gap: timedelta, closed: Iterable[date]) -> list[Range]:
-    """Join dates to ranges, each as long as possible.
+    """Join dates into ranges, each as long as possible.
 
     Args:
         dates: The dates.
         gap: Largest distance between two dates that are joined; the dates between them belong to the range.
-        closed: Dates that no range may include between two joined dates.
+        closed: Dates that must not lie between two joined dates.
     """
     barriers = set(closed)
     joined: list[Range] = []

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def derived_with(table: Table) -> list[Table]:
     """Return the tables that one derivation writes, in this order.
 
-    Quarantine comes first: after a crash in between, a row that got worse is in both tables rather than in none.
+    Quarantine is written first. If a crash follows, a row that has become invalid is in both tables, not in neither.
     """
     return [QUARANTINE_OF[table.name], table] if table in CLEANSED else [table]
 
@@ -44,8 +44,8 @@ def derive(
     Args:
         lake: The lake, whose engine does the work.
         table: A cleansed or curated table.
-        dates: First and last date. For a table without dates, those of the run: if they are few, only what changed
-            since the last derivation is read. None derives everything.
+        dates: First and last date. For a table without dates, the dates of the run: if they are few, only the changes
+            since the last derivation are read. None derives everything.
         run_id: Run that the derivation is for.
         warn: Called before the work begins, for dates that need more memory than the settings allow.
 
@@ -71,7 +71,7 @@ def derive(
 
 
 def _required(dates: tuple[date, date] | None) -> tuple[date, date]:
-    assert dates is not None  # noqa: S101 (only a table over all dates does without)
+    assert dates is not None  # noqa: S101 (only a table without dates needs none)
     return dates
 
 
@@ -98,7 +98,7 @@ def _warn_of_memory(
 
 
 class _Lookups:
-    """Frames that a table looks up regardless of dates, computed once for all batches."""
+    """Frames that a table looks up regardless of dates. All batches share them until a looked-up table changes."""
 
     def __init__(self, recipe: ByDate) -> None:
         self._recipe = recipe

@@ -1,4 +1,4 @@
-"""Find the versions that a range of business dates needs, and only these, by the index `raw/key_dates`."""
+"""Use the index `raw/key_dates` to find exactly the versions that a range of business dates needs."""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -26,7 +26,7 @@ def key_dates_of(table: Table, rows: pl.DataFrame, calendar: Calendar) -> pl.Dat
     Args:
         table: Raw table of the rows.
         rows: Columns of that table.
-        calendar: First partition, and when dates begin.
+        calendar: The first partition, and the instant at which each date begins.
 
     Returns:
         Distinct rows of `raw/key_dates`; None for a table that is not indexed.
@@ -62,7 +62,7 @@ def record_key_dates(lake: Lake, table: Table, rows: pl.DataFrame, calendar: Cal
 
 
 def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
-    """Write the index entries that versions in raw lack. Entries without a version are harmless and stay.
+    """Write the index entries that are missing for versions in raw. Entries without a version are harmless and stay.
 
     Returns:
         The number of new entries.
@@ -73,11 +73,11 @@ def rebuild_key_dates(lake: Lake, calendar: Calendar) -> int:
 class VersionLocator:
     """Find the capture dates that hold the versions for a range of business dates.
 
-    The index is read once for all dates, and again when a table has changed since.
+    The index is read once for all dates, and read again only after it or one of the raw tables has changed.
     """
 
     def __init__(self, entity: Entity, first: date, last: date) -> None:
-        """Locate versions of an entity that counts by business date, from a first to a last date."""
+        """Locate the versions for a range of dates; the entity counts by business date."""
         self.entity = entity
         self._root = root_of(entity)
         self._between = (nw.lit(first), nw.lit(last))
@@ -85,15 +85,15 @@ class VersionLocator:
         self._cached: tuple[Sequence[tuple[str, int]], pl.DataFrame, pl.DataFrame] | None = None
 
     def of_orders(self, lake: Lake, first: date, last: date) -> set[date]:
-        """Return the capture dates of all versions of rows that ever named an order of some business dates."""
+        """Return the capture dates of all versions of the rows that ever named an order of the given business dates."""
         return set(self._dates(lake)[0].filter(pl.col("order_date").is_between(first, last))["captured_on"])
 
     def of_named(self, lake: Lake, first: date, last: date) -> set[date]:
-        """Return the capture dates of all versions of orders that rows captured on some dates name."""
+        """Return the capture dates of all versions of the orders that are named by rows captured on the given dates."""
         return set(self._dates(lake)[1].filter(pl.col("captured_on").is_between(first, last))["placed_on"])
 
     def _dates(self, lake: Lake) -> tuple[pl.DataFrame, pl.DataFrame]:
-        # Raw is opened before the index: an older index would lack versions of a newer raw.
+        # Raw is opened before the index: an index older than raw would lack entries for the newest versions.
         versions = [state_of(lake.open(table)) for table in (self.entity.raw, self._root.raw, KEY_DATES)]
         with self._lock:
             if self._cached is None or self._cached[0] != versions:
@@ -128,7 +128,7 @@ class VersionLocator:
 def locator_of(table: Table, first: date, last: date) -> VersionLocator | None:
     """Return the locator of versions for dates of a cleansed table; None for a table that counts by capture date.
 
-    It is cached, because the check of a run asks for the same versions as the run.
+    The locator is cached, because the check of a run needs the same versions as the run.
     """
     entity = entity_of(table)
     return None if entity.is_dimension else VersionLocator(entity, first, last)
@@ -142,19 +142,19 @@ def root_of(entity: Entity) -> Entity:
 def versions_by_date(
     lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None
 ) -> tuple[Frame, Frame | None]:
-    """Return the versions from which the rows of an entity at some dates are derived.
+    """Return the versions from which an entity's rows at the given dates are derived.
 
     Args:
         lake: The lake.
         entity: The entity.
         first: First date.
         last: Last date.
-        locator: Locator of versions, if one is known for these dates and more.
+        locator: Locator for a range that includes these dates; by default, a new one.
 
     Returns:
-        Rows of its raw table: for an entity that counts by capture date, those captured on the dates; otherwise all
-        versions of the rows that ever counted at one of the dates; for children see `children_of_dates`. Second, for
-        children, the states of their parents.
+        First, rows of the raw table. For an entity that counts by capture date, these are the rows captured on the
+        dates. For an entity with dates of its own, they are all versions of the rows that ever counted at one of the
+        dates. For children see `children_of_dates`. Second, the states of the parents; None for an entity without one.
     """
     if entity.is_dimension:
         return lake.scan(entity.raw, between=(first, last)), None
@@ -169,18 +169,19 @@ def versions_by_date(
 def children_of_dates(
     lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None
 ) -> tuple[Frame, Frame]:
-    """Return the versions from which the children of the orders of some dates are derived.
+    """Return the versions from which the children at the given dates are derived.
 
     Args:
         lake: The lake.
         entity: An entity with a parent.
         first: First business date.
         last: Last business date.
-        locator: Locator of versions, if one is known for these dates and more.
+        locator: Locator for a range that includes these dates; by default, a new one.
 
     Returns:
-        All versions of the rows that ever named an order of the dates, or that were captured on the dates and name an
-        unknown order; and the states of those orders (key, order_date, order_state, and what children inherit).
+        First, all versions of two kinds of rows: those that ever named an order of the dates, and those that were
+        captured on the dates and name an unknown order. Second, the states of these orders: key, order_date,
+        order_state, and the columns that children inherit.
     """
     locator = locator or VersionLocator(entity, first, last)
     dates = locator.of_orders(lake, first, last)
@@ -198,14 +199,14 @@ def children_of_dates(
 
 
 def count_by_date(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator | None = None) -> Frame:
-    """Count the versions of children at some business dates, for children whose key contains their parent's.
+    """Count the versions of children by business date, for an entity whose key contains its parent's key.
 
     Args:
         lake: The lake.
         entity: An entity whose rows are found by their parent's key.
         first: First business date.
         last: Last business date.
-        locator: Locator of versions, if one is known for these dates and more.
+        locator: Locator for a range that includes these dates; by default, a new one.
 
     Returns:
         order_date, versions; one row or more for each date.
@@ -225,11 +226,11 @@ def count_by_date(lake: Lake, entity: Entity, first: date, last: date, locator: 
 
 
 def _states(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> tuple[Frame, Frame]:
-    """Return the states of the parents of some dates, and of the unknown parents that rows captured then name.
+    """Return the states of the parents at the given dates, and of the unknown parents of rows captured on them.
 
     Returns:
-        The columns of the parent's `states` (null where a parent is unknown); and key and the parent's key of the rows
-        whose parent is unknown.
+        First, the columns of the parent's `states`; an unknown parent has only its key and `order_state`. Second, key
+        and parent's key of the rows whose parent is unknown.
     """
     orphans = persist(_without_parent(lake, entity, first, last, locator))
     known = _known_states(lake, entity, first, last)
@@ -277,7 +278,7 @@ def versions_of_row(lake: Lake, table: Table, key: Sequence[str]) -> pl.DataFram
 
 
 def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
-    """Return the dates at which rows count or ever counted, as far as raw knows.
+    """Return the dates at which rows count or ever counted, according to their captured versions.
 
     Args:
         lake: The lake.
@@ -285,7 +286,7 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
         keys: The first part of their keys.
 
     Returns:
-        In order. Members of dimensions, and rows without a known order, count at their capture dates.
+        The dates in order. Members of dimensions, and rows without a known order, count at their capture dates.
     """
     entity = entity_of(table)
     if entity.history_key is None:
@@ -294,15 +295,14 @@ def dates_of_keys(lake: Lake, table: Table, keys: Sequence[str]) -> list[date]:
     entries = persist(_index(lake, entity.raw).filter(nw.col("key").is_in(keys)).unique())
     orders = _index(lake, root_of(entity).raw).select("order_id", placed="order_date")
     dated = entries.join(orders, on="order_id", how="left")
-    # A row without its order counts at its capture date.
     counts_at = nw.when(nw.col("placed").is_null()).then(nw.col("captured_on")).otherwise(nw.col("placed"))
     return sorted(rows_of(dated.select(date=counts_at).unique())["date"])
 
 
 def _without_parent(lake: Lake, entity: Entity, first: date, last: date, locator: VersionLocator) -> Frame:
-    """Return key and parent's key, distinct, of rows captured on some dates whose parent was never captured.
+    """Return the rows captured on the given dates whose parent was never captured: distinct key and parent's key.
 
-    The index does not decide this, because it may be ahead of raw.
+    Raw decides this, not the index, because the index may be ahead of raw.
     """
     key, parent_key = str(entity.history_key), str(entity.parent_key)
     rows = lake.scan(entity.raw, between=(first, last))
@@ -315,8 +315,8 @@ def _without_parent(lake: Lake, entity: Entity, first: date, last: date, locator
 
 
 def _index(lake: Lake, table: Table) -> Frame:
-    # Captures write the index before raw. So a snapshot must open raw before the index; otherwise raw could have
-    # versions without entries.
+    # Captures write the index before raw. So a snapshot must open raw before the index; otherwise the snapshot could
+    # have versions without entries.
     lake.open(table)
     return lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name)
 
@@ -340,7 +340,9 @@ def _column(frame: Frame, name: str) -> Sequence[date]:
 
 
 def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tuple[Frame, list[date]]:
-    """Return the rows that ever counted at one of some dates and at another date; only these can be on two dates.
+    """Return the rows that counted at one of the given dates and, at some time, at another date.
+
+    Only these rows can be stored on two dates.
 
     Args:
         lake: The lake.
@@ -348,14 +350,15 @@ def dates_of_moved_rows(lake: Lake, table: Table, dates: Collection[date]) -> tu
         dates: Order dates.
 
     Returns:
-        The column by which a history is found, each key once; and all dates at which these rows ever counted, in order.
+        First, the distinct values of the rows' `history_key`. Second, all dates at which these rows ever counted, in
+        order.
     """
     entity = entity_of(table)
     order_date = nw.col("order_date")
     orders = _index(lake, root_of(entity).raw).select("order_id", "order_date")
     orders_of_dates = persist(orders.filter(order_date.is_in(list(dates))).select("order_id").unique())
     if entity.history_key != entity.parent_key:
-        # Such a row moves with its order, and when it names another order.
+        # A row with a key of its own moves when its order moves, and when it names another order.
         named = _index(lake, entity.raw).select("key", "order_id")
         keys = narrow(named, orders_of_dates, "order_id").join(orders_of_dates, on="order_id", how="semi")
         keys = persist(keys.select("key").unique())

@@ -1,11 +1,11 @@
 """Load copies of lake tables into the warehouse's schema `lake`, for dbt.
 
 The transaction that loads a copy also records the version of the Delta table. The next load replaces what changed since
-that version: on each date only the changed rows, or all rows if many changed. So it also makes up for an interrupted
-load. Loads of the same table run one at a time, so that older rows never replace newer ones.
+that version, even if a load in between was interrupted. On each date it replaces only the changed rows, or all rows if
+many changed. Loads of the same table run one at a time, so that older rows never replace newer ones.
 
-The copies and the recorded versions are unlogged, so both are empty after a crash of the server. A build loads all
-copies in full before it begins then.
+The copies and the table of recorded versions are unlogged, so both are empty after a crash of the server. Then the next
+build begins by loading all copies in full.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         if copy.counted:
             count_keys(cursor, copy, copied.keys)
         if dates is None:
-            # The index is made after all rows are copied, which takes a third of the time.
+            # The index is created after all rows are copied, because this order takes a third of the time.
             cursor.execute(f"CREATE INDEX {index_of(copy)} ON {lake_schema()}.{copy.name} ({copy.partition})")
         cursor.execute(f"DELETE FROM {lake_schema()}.{LOADED} WHERE table_name = '{copy.name}'")
         cursor.execute(
@@ -82,7 +82,7 @@ def load(lake: Lake, copy: Copy) -> Loaded:
         )
         connection.commit()
         if dates is None:
-            # ANALYZE runs after the commit: within the transaction, the server would not count it and repeat it later.
+            # ANALYZE runs after the commit: the server does not count one within the transaction, and would repeat it.
             cursor.execute(f"ANALYZE {lake_schema()}.{copy.name}")
             connection.commit()
         return Loaded(copied.rows, None if dates is None else len(dates), handle.version())
@@ -102,10 +102,10 @@ def _loaded_versions(cursor: "Cursor") -> dict[str, int]:
 
 
 def lost_copies() -> list[Copy]:
-    """Return the copies that were never loaded, which are all copies after a crash of the server.
+    """Return the copies without a recorded load; after a crash of the server, these are all copies.
 
-    A build calls this first, because marts built from an empty copy would lose their rows. It also refuses to go on if
-    others have objects under our names.
+    A build calls this first, because marts built from an empty copy would lose their rows. The function also refuses
+    to go on if others have objects under our names.
 
     Returns:
         Copies without a recorded version; usually none.

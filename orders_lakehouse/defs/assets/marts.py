@@ -1,4 +1,4 @@
-"""Marts assets: the star schema that dbt builds in the warehouse. Dimensions as a whole, facts by date."""
+"""Marts assets: the star schema that dbt builds in the warehouse, dimensions as a whole and facts by date."""
 
 import json
 import re
@@ -50,10 +50,10 @@ _JUDGED = (
 
 
 def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
-    """Return the tables that a fact follows date by date: those whose copies it is made of.
+    """Return the lake tables that a fact follows date by date: those from whose copies it is made.
 
-    The copies between them have no dates. Without these dependencies, a range of dates launched in the UI would end
-    silently before the facts.
+    The copies lie between these tables and the fact, and have no dates. Without direct dependencies on the tables, a
+    range of dates launched in the UI would end silently before the facts.
     """
     if not models.is_by_date(models.node_of(manifest, unique_id)):
         return []
@@ -62,10 +62,10 @@ def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
 
 
 class Translator(DagsterDbtTranslator):
-    """Models become `[marts, <model>]`; descriptions and tests come from the models' yml."""
+    """Models become assets `[<layer>, <model>]`; descriptions and tests come from the models' yml."""
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """Return layer and name; sources name their asset in their yml."""
+        """Return layer and name of a model. A source names its asset in its yml."""
         if dbt_resource_props["resource_type"] == "model":
             return dg.AssetKey([models.layer_of(dbt_resource_props), dbt_resource_props["name"]])
         return super().get_asset_key(dbt_resource_props)
@@ -99,7 +99,7 @@ class Translator(DagsterDbtTranslator):
         return OWNERS
 
 
-# Settings of the translator: the copy of a table and the list of its keys are two sources and one asset.
+# Translator that allows two sources for one asset: the copy of a table, and the list of the copy's keys.
 TRANSLATOR = Translator(
     DagsterDbtTranslatorSettings(enable_code_references=True, enable_duplicate_source_asset_keys=True)
 )
@@ -201,7 +201,7 @@ def _repair_members(
             try:
                 _operate(context, dbt, "infer_members", name)
             except dg.Failure as error:
-                # A fact with all its members can still be built; its contract refuses one without.
+                # Facts whose members all exist can still be built; a fact's contract refuses rows without a member.
                 failure = f"{failure}; members cannot be inferred either: {error.description}"
             yield dg.Output(None, asset.to_python_identifier(), metadata={"kept": "as it was, with inferred members"})
         elif failure is None and still_failing(lake, check).height:
@@ -219,7 +219,7 @@ def _operate(context: dg.AssetExecutionContext, dbt: Dbt, macro: str, dimension:
 
 
 def blocked_dates(lake: Lake) -> list[date]:
-    """Return dates that a blocking check of a fact's upstream tables has found bad; a first build leaves them out."""
+    """Return the dates that a blocking check has found bad in tables upstream of a fact; a first build omits them."""
     upstream = pl.col("asset").is_in([table.path for table in _JUDGED])
     return bad_dates(latest(lake).filter(upstream))
 
@@ -232,7 +232,7 @@ def _build_models(
     blocked: Sequence[date] = (),
     without: Sequence[str] = (),
 ) -> Generator[Any, None, DbtCliInvocation]:
-    """Build the step's models except some, and store the results of tests; return the invocation, even if it failed."""
+    """Build the step's models but for `without`, store test results, and return the invocation even if it failed."""
     with failures(context):
         variables = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
     arguments = ["build", "--exclude-resource-type", "unit_test", *(["--exclude", *without] if without else [])]
@@ -252,7 +252,7 @@ def _build_models(
 
 
 def _finish(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> None:
-    """Raise dbt's error, if any, and remove the artifacts of this build or of earlier failures."""
+    """Raise dbt's error, if any. Artifacts of a successful build and of old failed builds are removed."""
     try:
         with failures(context):
             _raise_error_of(invocation)
@@ -262,9 +262,10 @@ def _finish(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> 
     tidy_after_dbt(invocation.target_path, failed=False)
 
 
-# Lines of dbt's log that frame an error: that there was one, where the SQL is, how many there were. Postgres' DETAIL is
-# dropped, too, because it shows whole rows with personal values, unless it names a view that depends on a column. So is
-# its HINT to drop that view, because the view may belong to somebody else.
+# Lines of dbt's log that are left out of error messages. Most only frame an error: they say that there was one, where
+# its SQL is, or how many there were. Postgres' DETAIL is left out because it shows whole rows with personal values; a
+# DETAIL that names a dependent view stays. The HINT to drop that view is left out because the view may belong to
+# somebody else.
 _FRAMING = re.compile(
     r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
     r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"

@@ -1,8 +1,8 @@
-"""Read row versions from the shop's Postgres whose change clock falls in a window of capture dates.
+"""Read from the shop's Postgres the row versions whose change clock falls in a window of capture dates.
 
 All rows come from one snapshot, in Arrow batches of bounded size. Columns are cast to the types of raw, and no row is
 rejected. If the source's columns do not fit, the error names table, column, found and expected type, and the next step.
-Further columns that this user may read are read, too.
+Columns that the contract lacks are read, too, if the shop's user may read them.
 """
 
 import re
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 # Rows of a batch, which becomes one commit. Two batches are in memory: one is read while the other is captured.
 BATCH_ROWS = 300_000
-# Largest lead of a change clock over the source's now(). A row beyond it is captured today, and a rule rejects it.
+# Largest lead of a change clock over the source's now(). A row with a later clock is captured today, and a rule
+# rejects it.
 TOLERANCE = timedelta(hours=AHEAD_HOURS)
 
 # Accepted types of the source for each type of raw, their description, and the SQL to read them. Keys are text in raw,
@@ -74,7 +75,7 @@ def read_versions(table: Table, window: Window) -> Iterator[Batch]:
         window: Capture dates.
 
     Yields:
-        Batches of at most about `BATCH_ROWS` rows and `batch_bytes()`; at least one, empty when nothing changed.
+        Batches of at most about `BATCH_ROWS` rows and `batch_bytes()`. If nothing changed, one empty batch.
 
     Raises:
         DatabaseError: The table, a column or a type does not fit raw.
@@ -145,7 +146,7 @@ def _read_schema(table: Table) -> dict[str, pl.DataType]:
 
 
 def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> None:
-    """Refuse a table with rows without a change clock, because no window would find them."""
+    """Refuse a table that has rows without a change clock, because no window would find these rows."""
     if clock.is_not_null and not clock.is_foreign:
         return
     # Postgres assumes that IS NULL is false if a foreign table declares NOT NULL; num_nulls() looks at the value.
@@ -159,7 +160,7 @@ def _refuse_missing_clocks(cursor: "Cursor", table: Table, clock: Column) -> Non
 
 
 def _condition(window: Window, now: datetime) -> str:
-    """Return the window as an SQL condition on `updated_at`, limited by the source's own clock."""
+    """Return the window as an SQL condition on `updated_at`; a window with today includes clocks too far ahead."""
     calendar = window.calendar
     latest = (now + TOLERANCE).isoformat()
     until = calendar.begins_at(window.last + timedelta(days=1)).isoformat()
@@ -203,12 +204,12 @@ def raw_type(written: str) -> pl.DataType:
 
 
 def _extra_alias(number: int) -> str:
-    """Return the alias of an extra column while it is read, because its own name may be one of raw's."""
+    """Return an alias under which an extra column is read, because raw may have a column of the same name."""
     return f"extra {number}"
 
 
 def _select_list(offered: Mapping[str, Column], table: Table, *, in_bytes: bool) -> str:
-    """Return the select list for the columns of raw, cast, and for extra columns.
+    """Return the select list: the columns of raw, cast to its types, then the extra columns.
 
     Args:
         offered: Columns of the shop that this user may read.
@@ -259,7 +260,7 @@ def codec_of_bytes(cursor: "Cursor") -> str | None:
     """Return Python's name of the encoding if text must be read as bytes; None if the server can convert all text.
 
     A database in SQL_ASCII knows no encoding and converts nothing; its text is mostly UTF-8. In most single-byte
-    encodings some bytes have no meaning, and one such byte would make reading all rows fail.
+    encodings some bytes have no meaning. If the server converted text, one such byte would make the whole read fail.
     """
     encoding, longest = value_of(cursor, _ENCODING).split()
     if encoding == "SQL_ASCII":
@@ -277,12 +278,12 @@ def as_bytes(text: str) -> str:
 
 
 def _sent(value: str, kind: str, *, in_bytes: bool) -> str:
-    """Return SQL for a value as the shop sends it; numbers are sent as text, which is ASCII."""
+    """Return SQL for a value as the shop sends it: text as bytes if `in_bytes`; numbers as text, which is ASCII."""
     return as_bytes(value) if in_bytes and kind == "text" else value
 
 
 def clamped(column: str, kind: str) -> str:
-    """Return SQL for a date or an instant of the shop, limited to the bounds above."""
+    """Return SQL for a date or an instant of the shop, limited to `_EARLIEST` and `_LATEST`."""
     sql_type = "date" if kind == "date" else "timestamptz"
     earliest, latest = f"'{_EARLIEST}'::{sql_type}", f"'{_LATEST}'::{sql_type}"
     return f"CASE WHEN {column} < {earliest} THEN {earliest} WHEN {column} > {latest} THEN {latest} ELSE {column} END"
