@@ -927,11 +927,7 @@ _FCT_ORDERS = (
         coalesce(total_price, 0)::numeric(38, 4) AS total_price,
         coalesce(paid_amount, 0)::numeric(38, 4) AS paid_amount,
         coalesce(payments_in_other_currencies, 0)::integer AS payments_in_other_currencies,
-        currency, status, ordered_at, shipped_at, delivered_at,
-        CASE WHEN shipped_at >= ordered_at
-            THEN (extract(epoch FROM shipped_at - ordered_at) / 3600)::numeric(12, 2) END AS hours_to_ship,
-        CASE WHEN delivered_at >= ordered_at
-            THEN (extract(epoch FROM delivered_at - ordered_at) / 3600)::numeric(12, 2) END AS hours_to_deliver
+        currency, status, ordered_at, shipped_at AS order_shipped_at, delivered_at AS order_delivered_at
     FROM lake.orders AS orders
     LEFT JOIN (
         SELECT order_id, count(*) AS lines, sum(quantity) AS units, sum(total_price) AS total_price

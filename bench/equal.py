@@ -9,14 +9,24 @@ import polars as pl
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.tables import CLEANSED, CURATED, QUARANTINE, RAW
+from orders_lakehouse.entities.registry import ENTITIES
+from orders_lakehouse.tables import CURATED
 
 # Columns that describe the capture and not the row.
 _OF_CAPTURE = ("captured_at", "run_id")
+# Rivals make the tables that every shop has. Shipments are an addition, and so is what they tell of orders.
+_REQUIRED = tuple(entity for entity in ENTITIES if not entity.is_optional)
+_LAKE = (*(table for of in _REQUIRED for table in (of.raw, of.cleansed, of.quarantine)), *CURATED)
+_ADDED_MARTS = frozenset({"dim_warehouses", "fct_shipments", "fct_shipment_lines"})
+_ADDED_COLUMNS = {
+    "fct_orders": frozenset(
+        {"shipped_at", "delivered_at", "hours_to_ship", "hours_to_deliver", "shipments", "units_shipped"}
+        | {"fulfilment_state", "last_shipped_at", "hours_to_last_shipment"}
+    )
+}
 _COLUMNS = """
-    SELECT table_name, string_agg(format('%I %s', column_name, data_type), ', ' ORDER BY column_name),
-        string_agg(format('%I', column_name), ', ' ORDER BY column_name)
-    FROM information_schema.columns WHERE table_schema = 'marts' GROUP BY table_name
+    SELECT table_name, column_name, data_type FROM information_schema.columns
+    WHERE table_schema = 'marts' ORDER BY table_name, column_name
 """
 _ROWS = "SELECT count(*), sum(hashtextextended(ROW({0})::text, 1))::text FROM marts.{1}"
 
@@ -24,7 +34,7 @@ _ROWS = "SELECT count(*), sum(hashtextextended(ROW({0})::text, 1))::text FROM ma
 def lake_differences(one: Path, other: Path) -> list[str]:
     """Describe the differences between the tables of two lakes; empty if they are equal."""
     differing = []
-    for table in (*RAW, *CLEANSED, *QUARANTINE, *CURATED):
+    for table in _LAKE:
         sums = [_sums(lake, table) for lake in (one, other)]
         if not sums[0].equals(sums[1]):
             differing.append(_difference(table.path, sums))
@@ -61,12 +71,16 @@ def _of_marts(url: str) -> dict[str, tuple[str, int, str]]:
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute(_COLUMNS)
-        by_table = {}
-        for table, typed, columns in cursor.fetchall():
-            cursor.execute(_ROWS.format(columns, table))
+        marts: dict[str, dict[str, str]] = {}
+        for table, column, kind in cursor.fetchall():
+            if table not in _ADDED_MARTS and column not in _ADDED_COLUMNS.get(table, ()):
+                marts.setdefault(table, {})[column] = kind
+        sums = {}
+        for table, columns in marts.items():
+            cursor.execute(_ROWS.format(", ".join(columns), table))
             ((count, total),) = cursor.fetchall()
-            by_table[table] = (typed, count, total)
-        return by_table
+            sums[table] = (", ".join(f"{column} {kind}" for column, kind in columns.items()), count, total)
+        return sums
 
 
 def file_differences(warehouse: str, folder: Path) -> list[str]:

@@ -11,14 +11,21 @@
             'natural_key': 'customer_id',
             'name': 'customer_name',
             'named': source('lake', 'orders_by_customer_id'),
-            'facts': {'fct_orders': ref('stg_lake__orders'), 'fct_order_lines': none},
+            'facts': {'fct_orders': ref('stg_lake__orders'), 'fct_order_lines': none, 'fct_shipments': none},
         },
         'dim_products': {
             'key': 'product_key',
             'natural_key': 'product_id',
             'name': 'product_name',
             'named': source('lake', 'order_lines_by_product_id'),
-            'facts': {'fct_order_lines': none},
+            'facts': {'fct_order_lines': none, 'fct_shipment_lines': none},
+        },
+        'dim_warehouses': {
+            'key': 'warehouse_key',
+            'natural_key': 'warehouse_code',
+            'name': 'warehouse_name',
+            'named': source('lake', 'shipments_by_warehouse_code'),
+            'facts': {'fct_shipments': none, 'fct_shipment_lines': none},
         },
     }[dimension]) -}}
 {%- endmacro %}

@@ -202,6 +202,97 @@ INNER JOIN shop.payments ON orders.order_id = payments.order_id AND payments.sta
 WHERE orders.status IN ('cancelled', 'returned') AND orders.updated_at >= %(since)s
 ON CONFLICT DO NOTHING;
 
+-- :: shipments
+INSERT INTO shop.shipments (
+    shipment_id, order_id, warehouse_code, carrier, service, tracking_number, shipped_at, cost, currency, status, updated_at
+)
+SELECT
+    'H' || orders.order_id || '-' || parcel,
+    orders.order_id,
+    -- One in two hundred names a warehouse that nobody has noted.
+    CASE
+        WHEN pg_temp.draw(orders.order_id, 'new warehouse') < 0.005 THEN 'NEW'
+        ELSE (ARRAY['CHI', 'DAL', 'PHX', 'PIT'])[1 + floor(pg_temp.draw(orders.order_id, 'warehouse') * 4)]
+    END,
+    (ARRAY['Northline', 'Parcelway', 'Quickbird'])[1 + floor(pg_temp.draw(orders.order_id, 'carrier') * 3)],
+    (ARRAY['standard', 'express'])[1 + floor(pg_temp.draw(orders.order_id, 'service') * 2)],
+    CASE WHEN parcel = 1 THEN left(md5(orders.order_id), 12) END,
+    CASE WHEN parcel = 1 THEN orders.shipped_at END,
+    4.90,
+    orders.currency,
+    CASE WHEN parcel = 1 THEN 'shipped' ELSE 'pending' END,
+    pg_temp.clock(orders.shipped_at, orders.shipped_at)
+FROM shop.orders
+CROSS JOIN
+    generate_series(1, CASE WHEN pg_temp.draw(orders.order_id, 'in two parcels') < 0.15 THEN 2 ELSE 1 END) AS parcel
+WHERE
+    orders.status IN ('shipped', 'delivered') AND orders.deleted_at IS NULL
+    AND orders.shipped_at >= %(since)s - interval '1 day'
+    AND pg_temp.draw(orders.order_id, 'sent by a carrier') < 0.05
+ON CONFLICT DO NOTHING;
+
+-- :: shipments
+INSERT INTO shop.shipment_items (shipment_id, order_id, line_number, quantity, updated_at)
+SELECT
+    shipments.shipment_id, shipments.order_id, items.line_number, items.quantity,
+    pg_temp.clock(shipments.updated_at, shipments.updated_at)
+FROM shop.shipments
+INNER JOIN shop.order_items AS items ON shipments.order_id = items.order_id
+WHERE
+    shipments.updated_at >= %(since)s AND items.quantity > 0 AND items.deleted_at IS NULL
+    AND shipments.shipment_id LIKE 'H' || shipments.order_id || '-%%'
+    AND shipments.shipment_id LIKE '%%-' || CASE
+        WHEN pg_temp.draw(items.order_id, 'in two parcels') < 0.15 THEN (items.line_number + 1) %% 2 + 1
+        ELSE 1
+    END
+ON CONFLICT DO NOTHING;
+
+-- :: shipments
+UPDATE shop.shipments
+SET
+    status = 'shipped',
+    shipped_at = pg_temp.moment(shipment_id),
+    tracking_number = left(md5(shipment_id), 12),
+    updated_at = pg_temp.clock(pg_temp.moment(shipment_id), updated_at)
+WHERE status = 'pending' AND deleted_at IS NULL AND updated_at < %(since)s;
+
+-- :: shipments
+UPDATE shop.shipments
+SET
+    -- One in a hundred is lost on its way.
+    status = CASE WHEN pg_temp.draw(shipments.shipment_id, 'lost') < 0.01 THEN 'lost' ELSE 'delivered' END,
+    delivered_at = CASE WHEN pg_temp.draw(shipments.shipment_id, 'lost') >= 0.01 THEN orders.delivered_at END,
+    updated_at = pg_temp.clock(orders.delivered_at, shipments.updated_at)
+FROM shop.orders
+WHERE
+    shipments.order_id = orders.order_id AND shipments.status = 'shipped' AND shipments.deleted_at IS NULL
+    AND orders.delivered_at < %(until)s;
+
+-- :: shipments
+-- A label that was printed for the wrong order: the shipment goes with another one.
+WITH moving AS (
+    SELECT
+        shipment_id, order_id, lead(order_id) OVER (ORDER BY shipment_id) AS to_order
+    FROM shop.shipments
+    WHERE deleted_at IS NULL AND updated_at >= %(since)s - interval '10 days'
+)
+
+UPDATE shop.shipments
+SET order_id = moving.to_order, updated_at = pg_temp.clock(pg_temp.moment(moving.shipment_id), shipments.updated_at)
+FROM moving
+WHERE
+    shipments.shipment_id = moving.shipment_id AND moving.to_order IS NOT NULL
+    AND pg_temp.draw(moving.shipment_id || %(until)s, 'other order') < 0.001;
+
+-- :: shipments
+UPDATE shop.shipments
+SET
+    deleted_at = pg_temp.clock(pg_temp.moment(shipment_id), updated_at),
+    updated_at = pg_temp.clock(pg_temp.moment(shipment_id), updated_at)
+WHERE
+    deleted_at IS NULL AND updated_at >= %(since)s - interval '30 days' AND updated_at < %(until)s
+    AND pg_temp.draw(shipment_id || %(until)s, 'deleted') < 0.0005;
+
 -- :: corrections
 UPDATE shop.orders
 SET

@@ -23,6 +23,7 @@ directly, because the package's own reader returns pandas frames. Money is compu
 | customers.customer_id                       | real: household_id                                               |
 | customers.date_of_birth                     | made up, inside the real age bracket of 801 households           |
 | customers.*, all else                       | made up by Faker: `households.py`                                |
+| shipments, shipment_items, warehouses       | made up: `shipments.py`                                          |
 | currency                                    | USD, as in the data                                              |
 
 Defects are in the data itself and stay: lines of quantity 0, mostly coupons (their unit_price is the undivided amount);

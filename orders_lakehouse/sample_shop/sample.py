@@ -1,4 +1,4 @@
-"""The sample shop as a whole: its five tables as frames, and loaded into Postgres.
+"""The sample shop as a whole: its tables as frames, and loaded into Postgres.
 
 What in them is real and what is made up stands in `complete_journey.py`.
 """
@@ -21,6 +21,7 @@ from orders_lakehouse.sample_shop.complete_journey import (
 )
 from orders_lakehouse.sample_shop.households import customers
 from orders_lakehouse.sample_shop.order_events import order_events, orders, payments
+from orders_lakehouse.sample_shop.shipments import parcels, shipment_items, shipments, warehouses
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -28,15 +29,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _TAKE_LOADER_LOCK = "SELECT pg_advisory_xact_lock(hashtext('orders_lakehouse.sample_shop.sample'));\n"
-_COUNT_ROWS = """
-    SELECT
-        (SELECT count(*) FROM shop.customers) AS customers,
-        (SELECT count(*) FROM shop.products) AS products,
-        (SELECT count(*) FROM shop.orders) AS orders,
-        (SELECT count(*) FROM shop.order_items) AS order_items,
-        (SELECT count(*) FROM shop.payments) AS payments
-"""
-_ANALYZE = "ANALYZE shop.customers, shop.products, shop.orders, shop.order_items, shop.payments"
+TABLES = ("customers", "products", "warehouses", "orders", "order_items", "payments", "shipments", "shipment_items")
+_COUNT_ROWS = "SELECT " + ", ".join(f"(SELECT count(*) FROM shop.{table}) AS {table}" for table in TABLES)
+_ANALYZE = "ANALYZE " + ", ".join(f"shop.{table}" for table in TABLES)
 
 # What tells one copy of the shop from another.
 _KEYS = {
@@ -44,6 +39,8 @@ _KEYS = {
     "orders": {"order_id", "customer_id"},
     "order_items": {"order_id"},
     "payments": {"payment_id", "order_id"},
+    "shipments": {"shipment_id", "order_id"},
+    "shipment_items": {"shipment_id", "order_id"},
 }
 
 
@@ -54,7 +51,7 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
         journey: what to build them from; the whole data set if not given.
 
     Returns:
-        The frames of customers, products, orders, order_items and payments, with the columns of `schema.sql`.
+        The frames of `TABLES`, with the columns of `schema.sql`.
 
     Raises:
         ModuleNotFoundError: the extra `local` is not installed.
@@ -63,12 +60,16 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
     lines = sale_lines(journey.transactions)
     sold = baskets(lines)
     events = order_events(sold)
+    sent = parcels(events)
     return {
         "customers": customers(sold, journey.demographics),
         "products": products(journey.products, lines),
         "orders": orders(events),
         "order_items": order_items(lines),
         "payments": payments(events),
+        "warehouses": warehouses(),
+        "shipments": shipments(sent),
+        "shipment_items": shipment_items(sent, lines),
     }
 
 
@@ -86,12 +87,12 @@ def load_sample_shop(
     Args:
         url: of the database.
         copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
-            copy end in `-2`, and so on; the products are the same for all.
+            copy end in `-2`, and so on; products and warehouses are the same for all.
         shop: what `build_shop` made of a part of the data set; the whole of it if not given.
         report: called with a line about the result.
 
     Returns:
-        The rows of each of the five tables.
+        The rows of each table.
 
     Raises:
         ModuleNotFoundError: the extra `local` is not installed.

@@ -16,7 +16,9 @@ from orders_lakehouse.tables import CLEANSED, CURATED, RAW, TABLES
 
 pytestmark = pytest.mark.xdist_group("definitions")
 
-FACTS = [dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_lines")]
+FACTS = [
+    dg.AssetKey(["marts", name]) for name in ("fct_orders", "fct_order_lines", "fct_shipments", "fct_shipment_lines")
+]
 LAYERS = ("raw", "cleansed", "curated", "warehouse", "staging", "marts")
 DBT_LAYERS = ("staging", "marts")
 LAKE_LAYERS = ("raw", "cleansed", "quarantine", "curated", "checks")
@@ -111,11 +113,11 @@ def nodes(graph: Any) -> list[Any]:
     return [graph.get(key) for key in sorted(graph.get_all_asset_keys())]
 
 
-def test_fourteen_assets_are_partitioned(nodes: list[Any]) -> None:
+def test_twenty_two_assets_are_partitioned(nodes: list[Any]) -> None:
     daily_tables = [table for table in (*RAW, *CLEANSED, *CURATED) if table.partitioned_by]
     expected = {dg.AssetKey([table.layer, table.name]) for table in daily_tables} | set(FACTS)
     assert {node.key for node in nodes if node.is_partitioned} == expected
-    assert len(expected) == 14
+    assert len(expected) == 22
 
 
 def test_one_daily_partitions_definition_serves_them_all(nodes: list[Any]) -> None:
@@ -181,7 +183,7 @@ def test_every_model_describes_columns_and_their_origin(nodes: list[Any]) -> Non
         if "dagster/column_schema" in node.metadata
     }
     made = [node for node in nodes if node.key.path[0] in DBT_LAYERS]
-    assert len(made) == 12
+    assert len(made) == 18
     for node in made:
         columns = node.metadata["dagster/column_schema"].columns
         assert all(column.description for column in columns), node.key
@@ -237,7 +239,7 @@ def test_every_cleansed_and_curated_asset_has_a_contract_check(graph: Any) -> No
 
 
 def is_of_dimension(check: dg.AssetCheckKey) -> bool:
-    return check.asset_key.path[-1].removeprefix("dim_") in ("customers", "products")
+    return check.asset_key.path[-1].removeprefix("dim_") in ("customers", "products", "warehouses")
 
 
 def test_every_check_blocks_or_only_warns_and_is_described(graph: Any) -> None:

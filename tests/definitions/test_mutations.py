@@ -22,6 +22,9 @@ TOLD_WITH = {
     ("cleansed/products", "product_id_missing"): {"product_id_has_unseen_characters"},
     ("cleansed/payments", "payment_id_missing"): {"payment_id_has_unseen_characters"},
     ("cleansed/payments", "currency_not_iso_4217"): {"currency_not_of_order"},
+    ("cleansed/warehouses", "code_missing"): {"code_has_unseen_characters"},
+    ("cleansed/shipments", "shipment_id_missing"): {"shipment_id_has_unseen_characters"},
+    ("cleansed/shipment_items", "shipment_id_missing"): {"shipment_id_has_unseen_characters"},
 }
 
 CASES = [

@@ -16,6 +16,7 @@ _BEYOND = {
     "unit_price": Decimal(10**16),
     "discount": Decimal(10**14),
     "amount": Decimal(10**14),
+    "cost": Decimal(10**14),
 }
 _FINER = {"quantity": Decimal("0.0000001"), "unit_price": Decimal("0.000000001")}
 _MINUS = {"unit_price": Decimal("-0.01"), "discount": Decimal("-0.01"), "total_price": Decimal("-0.01")}
@@ -89,6 +90,36 @@ BREAKS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "currency_not_of_order": {"currency": "USD"},
         "paid_at_out_of_range": {"paid_at": _LATE},
         "payment_id_has_unseen_characters": {"payment_id": "y\u00ad1"},
+        **_OF_ORDER,
+    },
+    "cleansed/warehouses": {
+        "text_not_utf8": {"name": BAD_BYTE + "eb"},
+        "code_missing": {"code": " "},
+        "country_code_not_iso_3166": {"country_code": "UK"},
+        "code_has_unseen_characters": {"code": "W1 "},
+    },
+    "cleansed/shipments": {
+        "text_not_utf8": {"carrier": BAD_BYTE + "eb"},
+        "shipment_id_missing": {"shipment_id": " "},
+        "status_not_in_list": {"status": "on its way"},
+        "cost_negative": {"cost": Decimal("-0.01")},
+        "cost_out_of_range": {"cost": _BEYOND["cost"]},
+        "cost_too_precise": {"cost": Decimal("4.905")},
+        "cost_without_currency": {"currency": None},
+        "currency_not_iso_4217": {"currency": "EURO"},
+        "shipped_at_out_of_range": {"shipped_at": _LATE},
+        "delivered_at_out_of_range": {"delivered_at": _LATE},
+        "delivered_before_shipped": {"delivered_at": at("2020-03-02 10:59")},
+        "shipment_id_has_unseen_characters": {"shipment_id": "s\u200b1"},
+        **_OF_ORDER,
+    },
+    "cleansed/shipment_items": {
+        "text_not_utf8": {"shipment_id": BAD_BYTE + "eb"},
+        "shipment_id_missing": {"shipment_id": " "},
+        "quantity_not_positive": {"quantity": 0},
+        "quantity_out_of_range": {"quantity": _BEYOND["quantity"]},
+        "quantity_too_precise": {"quantity": _FINER["quantity"]},
+        "shipment_id_has_unseen_characters": {"shipment_id": "s1 "},
         **_OF_ORDER,
     },
     "curated/order_lines": {

@@ -5,6 +5,9 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
+from orders_lakehouse.entities.shipment_items import SHIPMENT_ITEMS
+from orders_lakehouse.entities.shipments import SHIPMENTS
+from orders_lakehouse.entities.warehouses import WAREHOUSES
 
 FIRST, LAST = "2017-01-01", "2017-01-09"
 
@@ -65,6 +68,29 @@ REJECTED = {
         "sen": "amount_too_precise",
         "much": "amount_out_of_range",
     },
+    WAREHOUSES: {"\t": "code_missing", "later": "updated_at_in_future"},
+    SHIPMENTS: {
+        " ": "shipment_id_missing",
+        "later": "updated_at_in_future",
+        "no status": "status_missing",
+        "of before": "order_before_start",
+        "of euro": "order_quarantined",
+        "of nobody": "order_unknown",
+        "of unknown": "order_unknown",
+        "on its way": "status_not_in_list",
+    },
+    SHIPMENT_ITEMS: {
+        "before the start / of before / 1": "order_before_start",
+        "euro / of euro / 1": "order_quarantined",
+        "exact / e1 / 1": "quantity_too_precise",
+        "exact / e1 / 2": "quantity_out_of_range",
+        "no such order / of unknown / 1": "order_unknown",
+        "o1 /   / 1": "shipment_id_missing",
+        "o1 / s1 / 2": "updated_at_in_future",
+        "o3 / s5 / 1": "quantity_not_positive",
+        "o3 / s5 / 2": "quantity_not_positive",
+        "o3 / s5 / 3": "quantity_missing",
+    },
 }
 # Rows that stay with a warning, and its reasons.
 WARNS = {
@@ -99,6 +125,17 @@ WARNS = {
         "y7": "currency_not_of_order",
         "y\t1": "payment_id_has_unseen_characters",
     },
+    WAREHOUSES: {"W\u200b3": "code_has_unseen_characters", "nowhere": "country_code_not_iso_3166"},
+    SHIPMENTS: {
+        "e\u00a01": "shipment_id_has_unseen_characters",
+        "s5": "delivered_before_shipped",
+        "s6": "cost_negative, shipped_at_out_of_range, delivered_at_out_of_range, delivered_before_shipped",
+        "s7": "cost_out_of_range",
+        "S8": "cost_without_currency",
+        "s9": "currency_not_iso_4217",
+        "sen": "cost_too_precise",
+    },
+    SHIPMENT_ITEMS: {"yen": "shipment_id_has_unseen_characters"},
 }
 # Rows that a shop with other types can hold.
 EXACT = """
@@ -139,4 +176,22 @@ INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, statu
   ('later paid', 'yen', 'cash', 1, 'JPY', 'failed', 'infinity', '2017-01-08 10:05+00'),
   ('of before', 'before the start', 'cash', 1, 'EUR', 'captured', null, '2017-01-05 10:05+00'),
   (E'y\\t1', 'yen', 'cash', 1, 'JPY', 'failed', null, '2017-01-08 10:05+00');
+INSERT INTO shop.warehouses (code, country_code, updated_at) VALUES (U&'W\\200B3', 'DD', '2017-01-01');
+INSERT INTO shop.shipments (shipment_id, order_id, warehouse_code, cost, currency, status, updated_at) VALUES
+  (U&'e\\00A01', 'yen', U&'W\\200B3', 101, 'JPY', 'pending', '2017-01-08 10:05+00'),
+  ('sen', 'yen', null, 0.5, 'JPY', 'shipped', '2017-01-08 10:05+00'),
+  ('of before', 'before the start', null, 1, 'EUR', 'shipped', '2017-01-05 10:05+00');
+INSERT INTO shop.shipments (shipment_id, order_id, warehouse_code, carrier, status, updated_at) VALUES
+  ('s2', 'o1', 'W1', '', 'pending', '2017-01-03 10:00+00');
+INSERT INTO shop.shipment_items (shipment_id, order_id, line_number, quantity, updated_at) VALUES
+  -- Too much is shipped, for another order, and by a shipment that nobody knows.
+  ('s2', 'o1', 3, 1, '2017-01-03 10:00+00'),
+  ('s9', 'o6', 2, 5, '2017-01-05 10:00+00'),
+  ('s6', 'o5', 1, 100, '2017-01-05 10:00+00'),
+  ('not noted', 'o5', 1, 1, '2017-01-05 10:00+00'),
+  ('sen', 'yen', 1, 2.999999, '2017-01-08 10:05+00'),
+  (U&'e\\00A01', 'yen', 1, 0.000001, '2017-01-08 10:05+00'),
+  ('e1', 'exact', 1, 0.0000001, '2017-01-08 10:05+00'),
+  ('e1', 'exact', 2, 'NaN', '2017-01-08 10:05+00'),
+  ('of before', 'before the start', 1, 1, '2017-01-05 10:05+00');
 """

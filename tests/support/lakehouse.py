@@ -35,8 +35,8 @@ SHOP_SCHEMA = resources.files("orders_lakehouse.sample_shop").joinpath("schema.s
 EXACT_SHOP = re.sub(r"numeric\(\d+, \d\)", "numeric", SHOP_SCHEMA).replace(
     "quantity       integer", "quantity       numeric"
 )
-FACTS = ("fct_orders", "fct_order_lines")
-MARTS = ("dim_customers", "dim_products", "dim_date", "dim_payment_methods", *FACTS)
+FACTS = ("fct_orders", "fct_order_lines", "fct_shipments", "fct_shipment_lines")
+MARTS = ("dim_customers", "dim_products", "dim_warehouses", "dim_date", "dim_payment_methods", *FACTS)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 FIRST, LAST = "2017-01-01", "2017-01-10"
 RAW = "group:raw"
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
-ALL_BUT_FACTS = "not (key:marts/fct_orders or key:marts/fct_order_lines)"
+ALL_BUT_FACTS = "not (key:marts/fct_*)"
 AFTER_RAW = "group:cleansed or group:curated"
 MARTS = "group:warehouse or group:staging or group:marts"
 

@@ -13,7 +13,7 @@ from orders_lakehouse.runtime import adbc_pool
 Row = tuple[Any, ...]
 Rows = Callable[[str], list[Row]]
 
-_SQL = Path(__file__).with_name("oracle.sql").read_text()
+_SQL = "".join(Path(__file__).with_name(f"oracle{part}.sql").read_text() for part in ("", "_shipments", "_marts"))
 
 # Queries for the marts, with the columns of the oracle's views of the same name.
 MARTS: Mapping[str, str] = {
@@ -33,7 +33,9 @@ MARTS: Mapping[str, str] = {
             c.address, m.method, f.lines::text, f.units::text, f.total_price::text, f.paid_amount::text,
             f.payments_in_other_currencies::text, f.currency, f.status,
             f.ordered_at::text, f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text,
-            f.hours_to_deliver::text
+            f.hours_to_deliver::text, f.shipments::text, f.units_shipped::text, f.fulfilment_state,
+            f.last_shipped_at::text, f.hours_to_last_shipment::text, f.order_shipped_at::text,
+            f.order_delivered_at::text
         FROM marts.fct_orders AS f
         LEFT JOIN marts.dim_customers AS c USING (customer_key)
         LEFT JOIN marts.dim_payment_methods AS m USING (payment_method_key)
@@ -61,6 +63,32 @@ MARTS: Mapping[str, str] = {
             product_id, product_name, category, manufacturer, unit_price::text, currency, is_deleted::text,
             valid_from::text, valid_to::text, is_current::text
         FROM marts.dim_products WHERE NOT is_inferred AND product_id IS NOT NULL
+    """,
+    "dim_warehouses": """
+        SELECT
+            warehouse_code, warehouse_name, city, country_code, is_deleted::text, valid_from::text, valid_to::text,
+            is_current::text
+        FROM marts.dim_warehouses WHERE NOT is_inferred AND warehouse_code IS NOT NULL
+    """,
+    "fct_shipments": """
+        SELECT
+            f.shipment_id, f.order_id, f.date_id::text, CASE WHEN c.customer_id IS NOT NULL THEN c.customer_name END,
+            w.warehouse_code, CASE WHEN w.warehouse_code IS NOT NULL THEN w.warehouse_name END, f.lines::text,
+            f.units::text, f.cost::text, f.currency, f.carrier, f.service, f.tracking_number, f.status,
+            f.shipped_at::text, f.delivered_at::text, f.hours_to_ship::text, f.hours_in_transit::text
+        FROM marts.fct_shipments AS f
+        LEFT JOIN marts.dim_customers AS c USING (customer_key)
+        LEFT JOIN marts.dim_warehouses AS w USING (warehouse_key)
+    """,
+    "fct_shipment_lines": """
+        SELECT
+            f.shipment_id, f.order_id, f.line_number::text, f.date_id::text, p.product_id,
+            CASE WHEN p.product_id IS NOT NULL THEN p.product_name END, w.warehouse_code,
+            CASE WHEN w.warehouse_code IS NOT NULL THEN w.warehouse_name END, f.quantity::text, f.carrier,
+            f.shipment_status, f.shipped_at::text, f.delivered_at::text
+        FROM marts.fct_shipment_lines AS f
+        LEFT JOIN marts.dim_products AS p USING (product_key)
+        LEFT JOIN marts.dim_warehouses AS w USING (warehouse_key)
     """,
 }
 
@@ -108,14 +136,14 @@ class Oracle:
     def look(self) -> None:
         """Record the current versions of customers and products in the shop."""
         with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT oracle.look()")
+            cursor.execute("SELECT oracle.look(), oracle.look_at_warehouses()")
             cursor.fetchall()
             connection.commit()
 
     def reconcile(self) -> None:
         """Record which customers and products are gone now."""
         with adbc_pool.connect(self.url) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT oracle.reconcile()")
+            cursor.execute("SELECT oracle.reconcile(), oracle.look_at_warehouses(), oracle.reconcile_warehouses()")
             cursor.fetchall()
             connection.commit()
 

@@ -10,6 +10,7 @@ from orders_lakehouse.tables import RAW_OF
 minutes = st.sampled_from([1, 20, 50, 300, 1500])
 orders, customers = st.sampled_from(["o1", "o2", "o3", "ö4"]), st.sampled_from(["c1", "c2", "c3"])
 products, payments = st.sampled_from(["p1", "p2", "p3"]), st.sampled_from(["y1", "y2", "y3"])
+shipments, warehouses = st.sampled_from(["s1", "s2", "s3"]), st.sampled_from(["w1", "w2"])
 
 # Currencies with two, no and three decimals, drawn separately for an order and its payments.
 currency = st.sampled_from(["'EUR'", "'EUR'", "' eur '", "'JPY'", "'KWD'", "'EURO'", "null"])
@@ -101,6 +102,31 @@ MUTATIONS = st.one_of(
             "currency": currency,
         },
     ),
+    # Late, in part, and with another order from one change to the next.
+    upsert(
+        "shipments",
+        {"shipment_id": shipments},
+        {
+            "order_id": st.one_of(orders.map("'{}'".format), text("never"), st.just("null")),
+            "warehouse_code": st.one_of(warehouses.map("'{}'".format), text("nowhere"), st.just("null")),
+            "carrier": text("Northline", " Quickbird "),
+            "shipped_at": happened,
+            "delivered_at": happened,
+            "cost": st.sampled_from([*amounts, "-1", "null"]),
+            "currency": currency,
+            "status": text("pending", "shipped", "delivered", "lost", "cancelled", "on its way"),
+        },
+    ),
+    upsert(
+        "shipment_items",
+        {"shipment_id": shipments, "order_id": st.one_of(orders, st.just("never")), "line_number": st.integers(1, 2)},
+        {"quantity": st.sampled_from(quantities)},
+    ),
+    upsert(
+        "warehouses",
+        {"code": warehouses},
+        {"name": text("North", "Süd"), "city": text("Kiel", ""), "country_code": text("DE", "uk", "XXX")},
+    ),
 )
 
 # Rows that the shop deletes without a mark, and marked rows that it purges.
@@ -110,5 +136,8 @@ DELETIONS = st.one_of(
     payments.map("payments WHERE payment_id = '{}'".format),
     customers.map("customers WHERE customer_id = '{}'".format),
     products.map("products WHERE product_id = '{}'".format),
+    shipments.map("shipments WHERE shipment_id = '{}'".format),
+    shipments.map("shipment_items WHERE shipment_id = '{}'".format),
+    warehouses.map("warehouses WHERE code = '{}'".format),
     st.sampled_from([f"{table} WHERE deleted_at IS NOT NULL" for table in sorted(RAW_OF)]),
 )

@@ -30,6 +30,9 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
+from orders_lakehouse.entities.shipment_items import SHIPMENT_ITEMS
+from orders_lakehouse.entities.shipments import SHIPMENTS
+from orders_lakehouse.entities.warehouses import WAREHOUSES
 from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pipeline.capture import Captured, capture
 from orders_lakehouse.pipeline.check_results import latest
@@ -132,7 +135,16 @@ def one_more(relation: str, changes: Mapping[str, Any], where: str = "true") -> 
 # A date of the run; `failed` takes it away.
 NOT_IN_DIM_DATE = 20170203
 # What breaks an expression of the dbt test `holds`.
-UNTRUE = {"valid_from < valid_to": {"valid_to": "1900-01-01 00:00:00+00"}}
+UNTRUE = {
+    "valid_from < valid_to": {"valid_to": "1900-01-01 00:00:00+00"},
+    "shipment_status <> 'unknown'": {"shipment_status": "unknown"},
+    "units_shipped is null or units_shipped <= units": {"units_shipped": 10**12},
+    **{
+        f"shipments = 0 or order_{name} is null or order_{name} between {name} - interval '24 hours' and {name} + "
+        "interval '24 hours'": {"shipments": 1, f"order_{name}": "2017-01-02 00:00:00+00", name: None}
+        for name in ("shipped_at", "delivered_at")
+    },
+}
 
 
 def broken_row(test: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,6 +202,9 @@ LOST = {
     ORDERS: ("order_id = 'o2'", "2017-01-03"),
     ORDER_ITEMS: ("order_id = 'o1' AND line_number = 2", "2017-01-02"),
     PAYMENTS: ("payment_id = 'y5'", "2017-01-02"),
+    WAREHOUSES: ("code = 'W2'", "2017-01-02"),
+    SHIPMENTS: ("shipment_id = 's3'", "2017-01-03"),
+    SHIPMENT_ITEMS: ("order_id = 'o1' AND line_number = 1", "2017-01-02"),
 }
 GONE = {
     "customers": ("customer_id = 'c2'", "2017-01-02"),
@@ -197,6 +212,9 @@ GONE = {
     "orders": ("order_id = 'o5'", "2017-01-04"),
     "order_items": ("order_id = 'o5'", "2017-01-04"),
     "payments": ("payment_id = 'y5'", "2017-01-06"),
+    "warehouses": ("code = 'W2'", "2017-01-02"),
+    "shipments": ("shipment_id = 's7'", "2017-01-05"),
+    "shipment_items": ("shipment_id = 's7'", "2017-01-05"),
 }
 # What raw knows of the order that `left_behind` copies.
 ONCE_COUNTED = {
@@ -215,7 +233,7 @@ def of_the_lake() -> list[Mutation]:
     """Rows of Delta tables. Those of an order are copied before any of them is lost."""
     made = [
         Mutation((table.path, "stands_once"), "2017-02-08", left_behind, (table, "2017-02-08"))
-        for table in (ORDERS, ORDER_ITEMS, PAYMENTS)
+        for table in (ORDERS, ORDER_ITEMS, PAYMENTS, SHIPMENTS, SHIPMENT_ITEMS)
     ]
     for table, (predicate, date) in LOST.items():
         made.append(Mutation((table.path, "no_row_lost"), date, lost, (table, predicate)))

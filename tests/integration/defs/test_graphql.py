@@ -153,7 +153,7 @@ def _wait(seconds: float, done: Callable[[], bool], explain: Callable[[], str]) 
 def test_range_launched_in_ui_succeeds_and_shows_its_dates(webserver: Webserver) -> None:
     nodes = webserver.ask(ASSETS)["assetNodes"]
     partitioned = [node["assetKey"] for node in nodes if node["isPartitioned"]]
-    assert len(partitioned) == 14
+    assert len(partitioned) == 22
 
     launched = webserver.ask(
         RUN,

@@ -53,7 +53,7 @@ def test_deleted_rows_leave_the_marts(followed: tuple[Lakehouse, Daemon], tmp_pa
     assert lakehouse.wrong_marts() == {}
     for table in RAW:
         tombstones = lakehouse.lake_rows(table).filter(pl.col("change") == "reconcile")
-        assert tombstones.height == len(DELETED[table.name])
+        assert tombstones.height == len(DELETED.get(table.name, ()))
         assert tombstones["deleted_at"].equals(tombstones["captured_at"])
     for table in (CUSTOMERS, PRODUCTS):
         assert lakehouse.lake_rows(table).filter("is_deleted").height == 1
@@ -234,7 +234,7 @@ def test_row_whose_key_became_blank_is_gone_under_its_old_key(
         """)
     reconciled(lakehouse)
     ended = {table.name: lakehouse.lake_rows(table).filter(change="reconcile") for table in RAW}
-    assert {name: rows.height for name, rows in ended.items()} == {table: 1 for table, *_ in BLANKED}
+    assert {name: rows.height for name, rows in ended.items() if rows.height} == {table: 1 for table, *_ in BLANKED}
     for table, key, lost, _ in BLANKED:
         assert ended[table][key].to_list() == [lost]
     daemon.settle()

@@ -31,13 +31,14 @@ def project(tmp_path: Path) -> Path:
     for folder in ("orders_lakehouse", "dbt_project"):
         shutil.copytree(PROJECT / folder, made / folder, ignore=shutil.ignore_patterns("__pycache__", "logs"))
     package, files = made / "orders_lakehouse", Path(new_table.__file__).parent
-    for room, name in (("entities", "shipments"), ("curated", "carriers")):
+    for room, name in (("entities", "parcels"), ("curated", "carriers")):
         shutil.copy(files / f"{name}.py", package / room)
         registry = package / room / "registry.py"
         declared = {"entities": "ENTITY", "curated": "CURATED"}[room]
-        lines = registry.read_text().replace("\n)\n", f"\n    {name}.{declared},\n)\n")
-        lines = lines.replace(".CURATED)\n", f".CURATED, {name}.{declared})\n")
-        registry.write_text(lines.replace(f"lakehouse.{room} import ", f"lakehouse.{room} import {name}, "))
+        imported, _, listed = registry.read_text().rstrip().rstrip(")").partition(": tuple[")
+        module = f"from orders_lakehouse.{room} import {name}\n"
+        imported = imported.replace("\nfrom ", f"\n{module}from ", 1)
+        registry.write_text(f"{imported}: tuple[{listed.rstrip().rstrip(',')}, {name}.{declared})\n")
     return made
 
 
@@ -71,6 +72,6 @@ def test_new_table_works_in_every_layer(lakehouse: Lakehouse, project: Path) -> 
         "carriers after the change": [["2017-01-01", "fast", "1", "2.000000"], ["2017-01-01", "slow", "1", "3.000000"]],
         "failures with a waiver": [],
         "carriers with a waiver": ["2017-01-02", "slow", "-1.000000"],
-        "dictionary": [*(f"{layer}.shipments" for layer in LAYERS), "curated.carriers"],
+        "dictionary": [*(f"{layer}.parcels" for layer in LAYERS), "curated.carriers"],
     }
-    assert {"shipments_contract", "carriers_contract", "no_row_lost", "raw_matches_source", "stands_once"} <= {*checks}
+    assert {"parcels_contract", "carriers_contract", "no_row_lost", "raw_matches_source", "stands_once"} <= {*checks}

@@ -25,6 +25,9 @@ from orders_lakehouse.entities.order_items import ORDER_ITEMS
 from orders_lakehouse.entities.orders import ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.entities.products import PRODUCTS
+from orders_lakehouse.entities.shipment_items import SHIPMENT_ITEMS
+from orders_lakehouse.entities.shipments import SHIPMENTS
+from orders_lakehouse.entities.warehouses import WAREHOUSES
 from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.pipeline.row_accounting import Accounts, accounts
 from orders_lakehouse.postgres.connections import parse_url
@@ -39,7 +42,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 
 # Rows of the shop that are marked as deleted, or whose order is.
-DELETED = {CUSTOMERS: 1, PRODUCTS: 1, ORDERS: 2, ORDER_ITEMS: 3, PAYMENTS: 2}
+DELETED = {
+    **{CUSTOMERS: 1, PRODUCTS: 1, ORDERS: 2, ORDER_ITEMS: 3, PAYMENTS: 2},
+    **{WAREHOUSES: 1, SHIPMENTS: 2, SHIPMENT_ITEMS: 2},
+}
 # What the pipeline itself fills in; no row of a shop can break these.
 NEVER_BROKEN_BY_A_SHOP = {
     *("is_deleted_missing", "versions_missing", "versions_below_1", "updated_at_missing", "captured_on_missing"),

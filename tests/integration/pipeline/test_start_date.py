@@ -11,12 +11,12 @@ from orders_lakehouse.cli import migrate as command
 from orders_lakehouse.cli.quarantine import show as quarantine
 from orders_lakehouse.delta.object_store import LakeError
 from orders_lakehouse.entities.order_items import ORDER_ITEMS
-from orders_lakehouse.entities.orders import ORDERS
+from orders_lakehouse.entities.orders import ORDERS, RAW_ORDERS
 from orders_lakehouse.entities.payments import PAYMENTS
 from orders_lakehouse.pipeline import start_date
 from orders_lakehouse.pipeline.losses import losses, ordered_before_start
 from orders_lakehouse.pipeline.start_date import Moved, move_start
-from orders_lakehouse.tables import QUARANTINE_OF, RAW
+from orders_lakehouse.tables import QUARANTINE_OF
 from tests.support.lakehouse import Lakehouse, failures, lakehouse_like
 from tests.support.rows import on
 
@@ -86,7 +86,7 @@ INSERT INTO shop.payments (payment_id, order_id, method, amount, currency, statu
 
 def test_another_first_partition_is_refused_by_name(earlier: Lakehouse) -> None:
     with pytest.raises(LakeError, match=r"raw/orders begins on 2017-01-05, and LAKEHOUSE_START_DATE is 2017-01-01.*"):
-        earlier.lake_rows(RAW[2])
+        earlier.lake_rows(RAW_ORDERS)
 
 
 def test_later_first_partition_is_refused(begun: Lakehouse) -> None:
@@ -109,7 +109,7 @@ def test_lake_begins_earlier_as_if_it_always_had(
     said = capsys.readouterr().out
     assert "The lake begins on 2017-01-01; until now it was 2017-01-05." in said
     assert "backfill 2017-01-01 2017-01-06 --job refresh_cleansed_job" in said
-    captured = earlier.lake_rows(RAW[2]).group_by("captured_on").len().sort("captured_on").rows()
+    captured = earlier.lake_rows(RAW_ORDERS).group_by("captured_on").len().sort("captured_on").rows()
     assert captured == [
         (on("2017-01-01"), 20),
         (on("2017-01-02"), 19),

@@ -71,7 +71,10 @@ def test_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
     loaded = load_sample_shop(url, report=told.append)
 
     payments = loaded.pop("payments")
-    assert loaded == {"customers": 2_469, "products": 92_331, "orders": 155_848, "order_items": 1_469_307}
+    assert loaded == {
+        **{"customers": 2_469, "products": 92_331, "orders": 155_848, "order_items": 1_469_307},
+        **{"warehouses": 4, "shipments": 8_900, "shipment_items": 72_599},
+    }
     assert payments > 155_848
     assert one(url, "SELECT count(*) FROM shop.order_items WHERE quantity = 0") == 8_869
     assert one(url, WRONG_PAYMENTS) == 0
@@ -115,7 +118,9 @@ def test_copies_of_the_shop_have_own_customers_and_same_products(
 
     loaded = load_sample_shop(url, copies=3)
 
-    assert loaded == {table: frame.height * (1 if table == "products" else 3) for table, frame in shop.items()}
+    assert loaded == {
+        table: frame.height * (1 if table in ("products", "warehouses") else 3) for table, frame in shop.items()
+    }
     assert one(url, WRONG_PAYMENTS) == 0
     by_copy = """
         SELECT split_part(order_id, '-', 2), split_part(customer_id, '-', 2),

@@ -36,6 +36,7 @@ def test_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
     assert rows == dict.fromkeys(FACTS, 0) | {
         "dim_customers": 1,
         "dim_products": 1,
+        "dim_warehouses": 1,
         "dim_payment_methods": 7,
         "dim_date": 730,
     }

@@ -9,7 +9,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.types import QUANTITY_SUM, Frame, QuantitySum
 from orders_lakehouse.curated.base import ByDate, Curated, curated_table
-from orders_lakehouse.entities import shipments
+from orders_lakehouse.entities import parcels
 
 
 class Carriers(Contract):
@@ -22,30 +22,30 @@ class Carriers(Contract):
 
     order_date: pl.Date = pa.Field(description="Business date of the orders")
     carrier: pl.String = pa.Field(description="Who carries them")
-    shipments: pl.Int64 = pa.Field(ge=1, description="Shipments")
+    parcels: pl.Int64 = pa.Field(ge=1, description="Parcels")
     weight: QuantitySum = pa.Field(gt=0, description="Sum of their weights", metadata={"unit": "kilograms"})
 
 
-SHIPMENTS = shipments.ENTITY.cleansed
+PARCELS = parcels.ENTITY.cleansed
 CARRIERS = curated_table(
     "carriers",
     Carriers,
     ("order_date", "carrier"),
-    (SHIPMENTS,),
-    computed={"shipments": [], "weight": [(SHIPMENTS, "weight")]},
+    (PARCELS,),
+    computed={"parcels": [], "weight": [(PARCELS, "weight")]},
 )
 
 
 def carriers(rows: Frame) -> Frame:
-    """Sum rows of `cleansed/shipments` by date and carrier."""
+    """Sum rows of `cleansed/parcels` by date and carrier."""
     weight = nw.col("weight").cast(nw.Decimal(*QUANTITY_SUM))
     return (
         rows.filter(~nw.col("is_deleted"))
         .group_by("order_date", "carrier")
-        .agg(shipments=nw.len().cast(nw.Int64), weight=weight.sum())
+        .agg(parcels=nw.len().cast(nw.Int64), weight=weight.sum())
         .with_columns(nw.col("weight").cast(nw.Decimal(*QUANTITY_SUM)))
         .select(CARRIERS.columns)
     )
 
 
-CURATED = Curated(CARRIERS, ByDate(dated=(SHIPMENTS,), make=carriers), drawn_by="carrier")
+CURATED = Curated(CARRIERS, ByDate(dated=(PARCELS,), make=carriers), drawn_by="carrier")

@@ -16,17 +16,17 @@ from orders_lakehouse.tables import ENTITY_OF
 from tests.support.daemon import Daemon
 from tests.support.lakehouse import Lakehouse, failures
 
-THROUGH = "group:raw or group:cleansed or group:curated or key:warehouse/shipments"
-DERIVED = "group:cleansed or group:curated or key:warehouse/shipments"
-SHIPMENTS = ENTITY_OF["shipments"]
+THROUGH = "group:raw or group:cleansed or group:curated or key:warehouse/parcels"
+DERIVED = "group:cleansed or group:curated or key:warehouse/parcels"
+PARCELS = ENTITY_OF["parcels"]
 (CARRIERS,) = (curated.table for curated in CURATED_TABLES if curated.name == "carriers")
 
 SHIPPED = """
-CREATE TABLE shop.shipments (
-  shipment_id text, order_id text, carrier text, weight numeric, updated_at timestamptz, deleted_at timestamptz
+CREATE TABLE shop.parcels (
+  parcel_id text, order_id text, carrier text, weight numeric, updated_at timestamptz, deleted_at timestamptz
 );
-CREATE INDEX ON shop.shipments (updated_at);
-INSERT INTO shop.shipments VALUES
+CREATE INDEX ON shop.parcels (updated_at);
+INSERT INTO shop.parcels VALUES
   ('s1', 'o1', ' fast ', 1.5, '2017-01-02 08:00+00', null),
   ('s2', 'o1', 'slow', 3, '2017-01-02 08:00+00', null),
   ('s3', 'o2', 'slow', -1, '2017-01-02 08:00+00', null),
@@ -46,26 +46,24 @@ def main() -> None:
         daemon = Daemon(lakehouse, through=DERIVED)
         settle(daemon)
         daemon.asked.clear()
-        lakehouse.shop(
-            "UPDATE shop.shipments SET weight = 2, updated_at = '2017-01-03 09:00+00' WHERE shipment_id = 's1'"
-        )
+        lakehouse.shop("UPDATE shop.parcels SET weight = 2, updated_at = '2017-01-03 09:00+00' WHERE parcel_id = 's1'")
         settle(daemon)
         found["asked by sensors"] = daemon.asked
-        found["carriers after the change"] = rows(lakehouse, CARRIERS, "order_date", "carrier", "shipments", "weight")
+        found["carriers after the change"] = rows(lakehouse, CARRIERS, "order_date", "carrier", "parcels", "weight")
         found |= waived(lakehouse)
         graph = lakehouse.definitions.resolve_asset_graph()
         checks = graph.asset_check_keys
         found["checks"] = sorted(
-            check.name for check in checks if check.asset_key.path[-1] in (SHIPMENTS.name, CARRIERS.name)
+            check.name for check in checks if check.asset_key.path[-1] in (PARCELS.name, CARRIERS.name)
         )
-        found["dictionary"] = [entry.path for entry in entries() if entry.name in (SHIPMENTS.name, CARRIERS.name)]
+        found["dictionary"] = [entry.path for entry in entries() if entry.name in (PARCELS.name, CARRIERS.name)]
     print(json.dumps(found, default=str))
 
 
 def waived(lakehouse: Lakehouse) -> dict[str, object]:
-    """Waive the rule that a shipment breaks, and derive its date."""
+    """Waive the rule that a parcel breaks, and derive its date."""
     today = date.today()  # noqa: DTZ011 (any day of this year)
-    entry = {"table": "shipments", "rule": "weight_not_positive", "key": "s3", "reason": "Returned", "owner": "shop"}
+    entry = {"table": "parcels", "rule": "weight_not_positive", "key": "s3", "reason": "Returned", "owner": "shop"}
     lines = [f'{name} = "{value}"' for name, value in entry.items()]
     lines += [f"granted = {today}", f"expires = {today + timedelta(days=30)}"]
     path = Path(os.environ["LAKEHOUSE_HOME"], "waivers.toml")
@@ -88,18 +86,18 @@ def settle(daemon: Daemon) -> None:
 
 def state(lakehouse: Lakehouse) -> dict[str, object]:
     """Return the content of each layer."""
-    books = accounts(lakehouse.lake, SHIPMENTS.cleansed)
+    books = accounts(lakehouse.lake, PARCELS.cleansed)
     return {
-        "raw": rows(lakehouse, SHIPMENTS.raw, "shipment_id", "weight"),
-        "cleansed": rows(lakehouse, SHIPMENTS.cleansed, "shipment_id", "order_date", "weight"),
-        "quarantine": rows(lakehouse, SHIPMENTS.quarantine, "shipment_id", "reasons"),
+        "raw": rows(lakehouse, PARCELS.raw, "parcel_id", "weight"),
+        "cleansed": rows(lakehouse, PARCELS.cleansed, "parcel_id", "order_date", "weight"),
+        "quarantine": rows(lakehouse, PARCELS.quarantine, "parcel_id", "reasons"),
         "accounts": [books.captured, books.current, books.quarantined, books.missing],
-        "carriers": rows(lakehouse, CARRIERS, "order_date", "carrier", "shipments", "weight"),
+        "carriers": rows(lakehouse, CARRIERS, "order_date", "carrier", "parcels", "weight"),
         "copy": [list(map(str, row)) for row in lakehouse.warehouse_rows(COPY)],
     }
 
 
-COPY = "SELECT shipment_id, order_date, weight FROM lake.shipments ORDER BY 1"
+COPY = "SELECT parcel_id, order_date, weight FROM lake.parcels ORDER BY 1"
 
 
 def rows(lakehouse: Lakehouse, table: object, *columns: str) -> list[list[str]]:

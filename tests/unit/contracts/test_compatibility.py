@@ -107,8 +107,8 @@ class TestBrokenConsumers:
         del now[ORDERS]["columns"]["currency"]
         now[ORDERS]["version"] = NEXT
         assert [str(finding) for finding in broken_consumers(BEFORE, now, columns_read_by_dbt(), TABLES)] == [
-            "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments "
-            "and curated/order_lines need it"
+            "cleansed/orders has no column currency; dbt source lake.orders, cleansed/order_items, cleansed/payments, "
+            "cleansed/shipments, cleansed/shipment_items and curated/order_lines need it"
         ]
 
     def test_column_renamed_downstream_is_needed(self, now: dict[str, Any]) -> None:

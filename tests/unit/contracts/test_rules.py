@@ -157,6 +157,44 @@ BROKEN: Mapping[str, Mapping[str, list[dict[str, Any]]]] = {
         "status_missing": [{"status": None}],
         "status_not_in_list": [{"status": "paid"}],
     },
+    "cleansed/warehouses": {
+        "text_not_utf8": [{"code": BAD}, {"city": f"Z{BAD}".upper()}],
+        **_CLEANSED,
+        "code_missing": [{"code": None}, {"code": " "}],
+        "country_code_not_iso_3166": [{"country_code": "UK"}, {"country_code": "DEU"}],
+        **unseen("code"),
+    },
+    "cleansed/shipments": {
+        "text_not_utf8": [{"shipment_id": BAD}, {"carrier": f"Z{BAD}".upper()}],
+        **_OF_ORDER,
+        "currency_not_iso_4217": _CURRENCY["currency_not_iso_4217"],
+        "shipment_id_missing": [{"shipment_id": None}, {"shipment_id": " "}],
+        "status_missing": [{"status": None}],
+        "status_not_in_list": [{"status": "Shipped"}],
+        "cost_negative": [{"cost": Decimal("-0.01")}],
+        "cost_out_of_range": [{"cost": Decimal(10) ** 14}],
+        "cost_too_precise": [
+            {"cost": Decimal("4.905")},
+            {"cost": Decimal("4.5"), "currency": "JPY"},
+            {"cost": Decimal("4.5005"), "currency": "KWD"},
+        ],
+        "cost_without_currency": [{"currency": None}],
+        "shipped_at_out_of_range": [{"shipped_at": at("2020-03-03 12:00:00.000001")}],
+        "delivered_at_out_of_range": [{"delivered_at": at("9999-12-31")}],
+        "delivered_before_shipped": [{"delivered_at": at("2020-03-02 10:59")}],
+        **unseen("shipment_id"),
+    },
+    "cleansed/shipment_items": {
+        "text_not_utf8": [{"shipment_id": BAD}, {"order_id": f"Z{BAD}".upper()}],
+        **_OF_ORDER,
+        "shipment_id_missing": [{"shipment_id": None}, {"shipment_id": " "}],
+        "order_id_missing": [{"order_id": None}],
+        "line_number_missing": [{"line_number": None}],
+        "quantity_missing": [{"quantity": None}],
+        "quantity_not_positive": [{"quantity": 0}, {"quantity": -1}],
+        **beyond("quantity", 6, 12),
+        **unseen("shipment_id"),
+    },
 }
 
 # On the very edge of a rule, and still valid.
@@ -206,6 +244,17 @@ EDGES: Mapping[str, list[dict[str, Any]]] = {
         {"paid_at": None},
         {"order_id": None},
     ],
+    "cleansed/warehouses": [{}, dict.fromkeys(("name", "city", "country_code")), {"country_code": "DD"}],
+    "cleansed/shipments": [
+        {},
+        {"delivered_at": at("2020-03-02 11:00")},
+        {"cost": Decimal("99999999999999.99")},
+        {"cost": Decimal("0.00"), "currency": "USD"},
+        dict.fromkeys(
+            ("order_id", "warehouse_code", "carrier", "service", "tracking_number", "shipped_at", "cost", "currency")
+        ),
+    ],
+    "cleansed/shipment_items": [{}, {"quantity": Decimal("0.000001")}, {"order_state": "deleted"}],
 }
 
 

@@ -153,6 +153,7 @@ def test_primary_keys_indexes_and_references_are_as_declared() -> None:
         "dim_date": [["date_id"], [], {}],
         "dim_payment_methods": [["payment_method_key"], [], {}],
         "dim_products": [["product_key"], [], {}],
+        "dim_warehouses": [["warehouse_key"], [], {}],
         "fct_order_lines": [
             [],
             [["date_id"]],
@@ -170,6 +171,26 @@ def test_primary_keys_indexes_and_references_are_as_declared() -> None:
                 "customer_key": "dim_customers.customer_key",
                 "date_id": "dim_date.date_id",
                 "payment_method_key": "dim_payment_methods.payment_method_key",
+            },
+        ],
+        "fct_shipment_lines": [
+            [],
+            [["date_id"]],
+            {
+                "date_id": "dim_date.date_id",
+                "order_id": "fct_orders.order_id",
+                "product_key": "dim_products.product_key",
+                "warehouse_key": "dim_warehouses.warehouse_key",
+            },
+        ],
+        "fct_shipments": [
+            [],
+            [["date_id"]],
+            {
+                "customer_key": "dim_customers.customer_key",
+                "date_id": "dim_date.date_id",
+                "order_id": "fct_orders.order_id",
+                "warehouse_key": "dim_warehouses.warehouse_key",
             },
         ],
     }

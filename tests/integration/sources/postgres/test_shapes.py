@@ -4,13 +4,14 @@ import pytest
 
 from orders_lakehouse.contracts.raw import LINEAGE
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.entities.base import Entity
 from orders_lakehouse.entities.customers import RAW_CUSTOMERS
 from orders_lakehouse.entities.order_items import RAW_ORDER_ITEMS
 from orders_lakehouse.entities.orders import RAW_ORDERS
 from orders_lakehouse.entities.payments import RAW_PAYMENTS
 from orders_lakehouse.entities.products import RAW_PRODUCTS
+from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.postgres.connections import DatabaseError
-from orders_lakehouse.tables import RAW
 from tests.support.postgres_source import DAY, Shop, read
 
 pytestmark = pytest.mark.usefixtures("clean_settings")
@@ -45,7 +46,14 @@ class TestOtherShapes:
         assert frame.select("product_id", "unit_price").rows() == [(expected, "7")]
         assert "surplus" not in frame.columns
 
-    @pytest.mark.parametrize("table", RAW, ids=lambda table: table.name)
+    @pytest.mark.parametrize("entity", [entity for entity in ENTITIES if entity.is_optional], ids=lambda of: of.name)
+    def test_optional_table_that_is_missing_has_no_rows(self, shop: Shop, entity: Entity) -> None:
+        shop.run(f"DROP TABLE shop.{entity.name}")
+        assert read(entity.raw, DAY).is_empty()
+
+    @pytest.mark.parametrize(
+        "table", [entity.raw for entity in ENTITIES if not entity.is_optional], ids=lambda table: table.name
+    )
     def test_missing_table_is_named_with_its_expected_columns(self, shop: Shop, table: Table) -> None:
         shop.run(f"DROP TABLE shop.{table.name}")
         with pytest.raises(DatabaseError) as raised:

@@ -1,4 +1,4 @@
-"""Shipments: the current version of each, by the business date of its order."""
+"""Parcels: the current version of each, by the business date of its order."""
 
 from typing import ClassVar
 
@@ -17,52 +17,52 @@ from orders_lakehouse.entities.children import OfOrder
 from orders_lakehouse.transforms import columns as c
 
 
-class RawShipments(Raw):
-    """Versions of shipments."""
+class RawParcels(Raw):
+    """Versions of parcels."""
 
     class Config(Contract.Config):
         """The first version."""
 
         metadata: ClassVar[dict[str, str]] = {"version": "1"}
 
-    shipment_id: pl.String = pa.Field(nullable=True, description="Key of the shipment")
-    order_id: pl.String = pa.Field(nullable=True, description="Order that is shipped")
+    parcel_id: pl.String = pa.Field(nullable=True, description="Key of the parcel")
+    order_id: pl.String = pa.Field(nullable=True, description="Order that is sent")
     carrier: pl.String = pa.Field(nullable=True, description="Who carries it")
     weight: pl.String = pa.Field(nullable=True, description="Weight in kilograms, as text", metadata=NUMBER)
 
 
-class Shipments(OfOrder):
-    """Current version of each shipment, by the business date of its order."""
+class Parcels(OfOrder):
+    """Current version of each parcel, by the business date of its order."""
 
     class Config(Contract.Config):
         """The first version."""
 
         metadata: ClassVar[dict[str, str]] = {"version": "1"}
 
-    shipment_id: pl.String = pa.Field(
-        str_matches=NOT_BLANK, description="Key of the shipment", metadata=present("shipment_id")
+    parcel_id: pl.String = pa.Field(
+        str_matches=NOT_BLANK, description="Key of the parcel", metadata=present("parcel_id")
     )
-    order_id: pl.String = pa.Field(nullable=True, description="Order that is shipped")
+    order_id: pl.String = pa.Field(nullable=True, description="Order that is sent")
     carrier: pl.String = pa.Field(description="Who carries it")
     weight: Quantity = pa.Field(
         gt=0, description="Weight", metadata={"reason": "weight_not_positive", "unit": "kilograms"}
     )
 
-    shipment_id_has_unseen_characters = no_unseen_characters("shipment_id")
+    parcel_id_has_unseen_characters = no_unseen_characters("parcel_id")
     weight_out_of_range = out_of_range("weight", QUANTITY)
     weight_too_precise = too_precise("weight", QUANTITY[1])
 
 
-def cleanse(shipments: Frame) -> Frame:
-    """Trim the texts of rows of `raw/shipments`, and read the weight."""
-    return shipments.with_columns(c.key_or_null("order_id"), c.trimmed("carrier"), c.number("weight", QUANTITY))
+def cleanse(parcels: Frame) -> Frame:
+    """Trim the texts of rows of `raw/parcels`, and read the weight."""
+    return parcels.with_columns(c.key_or_null("order_id"), c.trimmed("carrier"), c.number("weight", QUANTITY))
 
 
 ENTITY = Entity(
-    name="shipments",
-    raw_model=RawShipments,
-    cleansed_model=Shipments,
-    key=("shipment_id",),
+    name="parcels",
+    raw_model=RawParcels,
+    cleansed_model=Parcels,
+    key=("parcel_id",),
     dating=ByParent(orders.ENTITY),
     cleanse=cleanse,
     waivable=("weight_not_positive",),
