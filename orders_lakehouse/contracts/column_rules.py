@@ -28,6 +28,13 @@ COUNTRIES, CURRENCIES = tuple(COUNTRY_LIST), tuple(CURRENCY_LIST)
 # Metadata of a column of currencies; ISO_4217 adds the reason for columns that are judged in a cleansed table.
 IN_ISO_4217 = {"demand": "an ISO 4217 code", "codes": "currencies"}
 ISO_4217 = {"reason": "currency_not_iso_4217", **IN_ISO_4217}
+# Metadata of a column of countries, whose invalid values become null.
+ISO_3166 = {
+    "reason": "country_code_not_iso_3166",
+    "demand": "null or an ISO 3166-1 alpha-2 code",
+    "codes": "countries",
+    "outcome": "blank",
+}
 # Pattern of a text that is not blank.
 NOT_BLANK = r"^\s*\S"
 

@@ -8,7 +8,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import Contract
 from orders_lakehouse.contracts.cleansed import JUDGED, Cleansed
 from orders_lakehouse.contracts.codes import COUNTRY_ALIASES
-from orders_lakehouse.contracts.column_rules import COUNTRIES, NOT_BLANK, no_unseen_characters, present
+from orders_lakehouse.contracts.column_rules import COUNTRIES, ISO_3166, NOT_BLANK, no_unseen_characters, present
 from orders_lakehouse.contracts.raw import Raw
 from orders_lakehouse.contracts.table import Copied
 from orders_lakehouse.contracts.types import Frame
@@ -45,12 +45,7 @@ class Warehouses(Cleansed):
         nullable=True,
         isin=COUNTRIES,
         description="Country, ISO 3166-1 alpha-2",
-        metadata={
-            "reason": "country_code_not_iso_3166",
-            "demand": "null or an ISO 3166-1 alpha-2 code",
-            "codes": "countries",
-            "outcome": "blank",
-        },
+        metadata=ISO_3166,
     )
 
     code_has_unseen_characters = no_unseen_characters("code")

@@ -57,6 +57,7 @@ warehouses as (
 
 )
 
+-- By date, too: an order that moved stands at both dates until the date that it left is derived again.
 -- Left joins: a line whose shipment or order line is not valid, or not there, stays, with the status unknown or the
 -- unknown product. A line that finds no other member gets a null key, which the contract refuses.
 select
@@ -84,9 +85,17 @@ select
     shipments.delivered_at
 
 from items
-left join shipments on items.shipment_id = shipments.shipment_id and items.order_id = shipments.order_id
-left join orders on items.order_id = orders.order_id
-left join lines on items.order_id = lines.order_id and items.line_number = lines.line_number
+left join shipments
+    on
+        items.shipment_id = shipments.shipment_id
+        and items.order_id = shipments.order_id
+        and items.order_date = shipments.order_date
+left join orders on items.order_id = orders.order_id and items.order_date = orders.order_date
+left join lines
+    on
+        items.order_id = lines.order_id
+        and items.line_number = lines.line_number
+        and items.order_date = lines.order_date
 left join dates on items.order_date = dates.date
 left join products
     on lines.product_id = products.product_id and {{ valid_at('products', 'lines.ordered_at') }}

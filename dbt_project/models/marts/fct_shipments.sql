@@ -31,11 +31,12 @@ contents as (
     select
         shipment_id,
         order_id,
+        order_date,
         count(*) as lines,
         sum(quantity) as units
     from {{ ref('stg_lake__shipment_items') }}
     where {{ run_dates('order_date') }}
-    group by shipment_id, order_id
+    group by shipment_id, order_id, order_date
 
 ),
 
@@ -57,6 +58,7 @@ warehouses as (
 
 )
 
+-- By date, too: an order that moved stands at both dates until the date that it left is derived again.
 -- Left joins: a shipment that finds no member gets a null key, which the contract refuses. An inner join would lose it.
 select
     -- grain
@@ -97,8 +99,12 @@ select
     end)::numeric(12, 2) as hours_in_transit
 
 from shipments
-left join orders on shipments.order_id = orders.order_id
-left join contents on shipments.shipment_id = contents.shipment_id and shipments.order_id = contents.order_id
+left join orders on shipments.order_id = orders.order_id and shipments.order_date = orders.order_date
+left join contents
+    on
+        shipments.shipment_id = contents.shipment_id
+        and shipments.order_id = contents.order_id
+        and shipments.order_date = contents.order_date
 left join dates on shipments.order_date = dates.date
 left join customers
     on orders.customer_id = customers.customer_id and {{ valid_at('customers', 'orders.ordered_at') }}

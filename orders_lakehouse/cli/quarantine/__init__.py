@@ -20,5 +20,5 @@ _COMMANDS = {
 def command() -> None:
     """Rows that break a rule: what is wrong with them, where they come from, and how they leave.
 
-    Rows of the tables customers, products, orders, order_items and payments. See docs/quarantine.md.
+    See docs/quarantine.md.
     """
