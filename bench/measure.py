@@ -68,9 +68,9 @@ class Stage:
     peak_bytes: int | None = None
 
 
-# Stage that writes each layer: steps of cleansed write quarantine, and the stage warehouse writes the copies.
+# Stage that writes each layer: steps of cleansed write quarantine, and the step of the marts loads the copies.
 _STAGE_OF_LAYER = {"quarantine": "cleansed"}
-_STAGE_OF_SCHEMA = {"lake": "warehouse"}
+_STAGE_OF_SCHEMA = {"lake": "marts"}
 
 
 def numbers(observed: Observed) -> dict[str, Any]:

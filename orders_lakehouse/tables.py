@@ -67,7 +67,7 @@ NOT_BLOCKING = TELLING.union(
 WAIVABLE = frozenset(rule for entity in ENTITIES for rule in entity.waivable)
 
 # Layers that rows of a dimension pass before its members are built.
-_LAYERS = ("raw", "cleansed", "warehouse")
+_LAYERS = ("raw", "cleansed")
 OF_DIMENSIONS = frozenset(
     path
     for table in DIMENSIONS

@@ -248,13 +248,8 @@ def copy_lake(before: Path, after: Path, made: Sequence[str]) -> None:
 
 
 def copy_warehouse(base: Build, build: Build, made: Sequence[str]) -> None:
-    """Create the database of a lakehouse as a copy of the base's, without the schemas that are built again."""
-    _create(build, build.warehouse, template="template1" if "warehouse" in made else base.warehouse)
-    if "marts" in made:
-        with dbapi.connect(build.url(build.warehouse)) as connection, connection.cursor() as cursor:
-            for schema in places(["marts"]):
-                cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-            connection.commit()
+    """Create the database of a lakehouse: empty if layers are built again, otherwise a copy of the base's."""
+    _create(build, build.warehouse, template="template1" if made else base.warehouse)
 
 
 def _with(build: Build, outcome: dict[str, Any], seconds: dict[str, float]) -> Build:

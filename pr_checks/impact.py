@@ -8,9 +8,9 @@ import grimp
 
 PACKAGE = "orders_lakehouse"
 # Layers in the order of the flow. The modules of a layer are those that its assets module imports, directly or not.
-LAYERS = ("raw", "cleansed", "curated", "warehouse", "marts")
-# Asset groups, lake folders and warehouse schemas of layers for which these names differ.
-_PLACES = {"cleansed": ("cleansed", "quarantine"), "marts": ("staging", "marts")}
+LAYERS = ("raw", "cleansed", "curated", "marts")
+# Lake folders of layers for which these names differ.
+_PLACES = {"cleansed": ("cleansed", "quarantine")}
 # Folders that do not reach the data. Both sides have the same shop, whatever its code is.
 _NOT_DATA = (f"{PACKAGE}/sample_shop/", f"{PACKAGE}/cli/")
 _WAIVERS = "waivers.toml"

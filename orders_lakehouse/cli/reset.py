@@ -81,13 +81,7 @@ class _Chosen:
     def assets(self) -> list[str]:
         """Return the names of the assets that Dagster forgets, as layer/name."""
         tables = [table.path for table in self.tables if table.layer in ("raw", "cleansed", "curated")]
-        views = [*_names_of("staging"), "calendar"] if self.everything else [f"stg_lake__{c.name}" for c in self.copies]
-        return [
-            *tables,
-            *(f"warehouse/{copy.name}" for copy in self.copies),
-            *(f"{'warehouse' if name == 'calendar' else 'staging'}/{name}" for name in views),
-            *(f"marts/{name}" for name in self.marts),
-        ]
+        return [*tables, *(f"marts/{name}" for name in self.marts)]
 
     @property
     def jobs(self) -> Sequence[str]:

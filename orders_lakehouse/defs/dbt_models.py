@@ -1,9 +1,82 @@
-"""Describe dbt models and sources in Dagster."""
+"""Describe dbt's models in Dagster: asset keys, dependencies, columns and their lineage.
+
+Only marts are assets. A staging view shows rows of one lake table under dbt's names, so it counts as that table.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
-from orders_lakehouse.defs.metadata import schema_of
+from orders_lakehouse.contracts.document import OWNERS
+from orders_lakehouse.defs.metadata import key_of, schema_of
+from orders_lakehouse.runtime.dagster_dbt_light import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtProject,
+)
+from orders_lakehouse.settings import DBT_PROJECT
+from orders_lakehouse.tables import ROOT
 from orders_lakehouse.warehouse import models
+from orders_lakehouse.warehouse.copies import COPIES
+
+PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
+
+# Lake table by name of dbt's source: a copy, or the list of a copy's keys.
+_TABLES = {name: copy.table for copy in COPIES for name in (copy.name, copy.keys) if name}
+
+
+class Translator(DagsterDbtTranslator):
+    """Marts become assets `[marts, <model>]`; descriptions and tests come from the models' yml."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Return layer and name of a model; staging views and sources have keys, too, but are no assets."""
+        if dbt_resource_props["resource_type"] == "model":
+            return dg.AssetKey([models.layer_of(dbt_resource_props), dbt_resource_props["name"]])
+        return super().get_asset_key(dbt_resource_props)
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        """Return the spec of a model; a mart depends on lake tables and other marts."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if not is_mart(manifest, unique_id):
+            return spec
+        upstream = models.node_of(manifest, unique_id)["depends_on"]["nodes"]
+        return spec.replace_attributes(
+            deps=list(dict.fromkeys(asset_of(manifest, node) for node in upstream))
+        ).merge_attributes(
+            metadata={
+                "dagster/column_schema": model_schema(manifest, unique_id),
+                "dagster/column_lineage": column_lineage(manifest, unique_id),
+            }
+        )
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """Return the layer: marts."""
+        return models.layer_of(dbt_resource_props)
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
+        """Return the owners of the lake."""
+        return OWNERS
+
+
+TRANSLATOR = Translator(DagsterDbtTranslatorSettings(enable_code_references=True))
+
+
+def is_mart(manifest: models.Manifest, node_id: str) -> bool:
+    """Return whether a node is a mart."""
+    return node_id.startswith("model.") and models.layer_of(models.node_of(manifest, node_id)) == "marts"
+
+
+def asset_of(manifest: models.Manifest, node_id: str) -> dg.AssetKey:
+    """Return the asset that a node stands for: a mart itself, or the lake table of a staging view or a source."""
+    node = models.node_of(manifest, node_id)
+    if is_mart(manifest, node_id):
+        return dg.AssetKey(["marts", node["name"]])
+    if node["resource_type"] == "source":
+        # The calendar is no table of the lake. It covers the years of all orders.
+        return key_of(_TABLES.get(node["name"], ROOT.cleansed))
+    (source,) = node["depends_on"]["nodes"]
+    return asset_of(manifest, source)
 
 
 def model_schema(manifest: models.Manifest, node_id: str) -> dg.TableSchema:
@@ -11,3 +84,22 @@ def model_schema(manifest: models.Manifest, node_id: str) -> dg.TableSchema:
     described = models.document(manifest, node_id)
     unique = {key[0] for key in described["keys"] if len(key) == 1}
     return schema_of(described["columns"], models.demands(manifest, node_id), unique)
+
+
+def column_lineage(manifest: models.Manifest, node_id: str) -> dg.TableColumnLineage:
+    """Return the columns of lake tables and marts that each column of a mart is made of."""
+    return dg.TableColumnLineage(
+        {
+            column: list(dict.fromkeys(dep for node, name in origins for dep in _column_of(manifest, node, name)))
+            for column, origins in models.origins(manifest, node_id).items()
+        }
+    )
+
+
+def _column_of(manifest: models.Manifest, node_id: str, column: str) -> Iterator[dg.TableColumnDep]:
+    """Yield the column of a mart or a lake table that a node's column stands for; none for the calendar."""
+    if is_mart(manifest, node_id) or models.node_of(manifest, node_id)["name"] in _TABLES:
+        yield dg.TableColumnDep(asset_of(manifest, node_id), column)
+    elif node_id.startswith("model."):
+        for source, name in models.origins(manifest, node_id)[column]:
+            yield from _column_of(manifest, source, name)

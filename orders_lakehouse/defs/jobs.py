@@ -30,14 +30,14 @@ derive_dates_job = dg.define_asset_job(
     description="Everything derived from raw, for a range of order dates, up to the tested star schema.",
 )
 
-_LAYERS = {"raw": ["raw"], "cleansed": ["cleansed"], "curated": ["curated"], "marts": ["warehouse", "staging", "marts"]}
+_LAYERS = ("raw", "cleansed", "curated", "marts")
 
 layer_jobs = [
     dg.define_asset_job(
         f"refresh_{layer}_job",
-        selection=dg.AssetSelection.groups(*groups) - UPKEEP,
+        selection=dg.AssetSelection.groups(layer) - UPKEEP,
         partitions_def=DAILY,
         description=f"Only the layer {layer}, for a range of dates, from the stored tables of earlier layers.",
     )
-    for layer, groups in _LAYERS.items()
+    for layer in _LAYERS
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import date, datetime
+from typing import Any
 
 import narwhals as nw
 import polars as pl
@@ -12,6 +13,8 @@ from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.tables import CHECK_RESULTS, NOT_BLOCKING, OF_DIMENSIONS
 
+# Layers whose assets had checks in earlier versions of the lakehouse; their stored results say nothing any more.
+_FORMER_LAYERS = ("warehouse/", "staging/")
 # Columns that identify a check and a date.
 _SUBJECT = ["asset", "check_name", "date"]
 
@@ -34,7 +37,7 @@ def evaluations(lake: Lake) -> pl.DataFrame:
     """
     if find(lake, CHECK_RESULTS) is None:
         return pl.DataFrame(schema=CHECK_RESULTS.schema)
-    return rows_of(lake.scan(CHECK_RESULTS)).sort("evaluated_at", *_SUBJECT)
+    return rows_of(_stored(lake)).sort("evaluated_at", *_SUBJECT)
 
 
 def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
@@ -48,8 +51,7 @@ def of_check(lake: Lake, asset: str, check_name: str) -> pl.DataFrame:
     Returns:
         Columns of `checks/results`.
     """
-    rows = lake.scan(CHECK_RESULTS)
-    return rows_of(rows.filter(nw.col("asset") == asset, nw.col("check_name") == check_name))
+    return rows_of(_stored(lake).filter(nw.col("asset") == asset, nw.col("check_name") == check_name))
 
 
 def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
@@ -62,7 +64,7 @@ def of_assets(lake: Lake, assets: Collection[str]) -> pl.DataFrame:
     Returns:
         Columns of `checks/results`.
     """
-    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("asset").is_in(sorted(assets))))
+    return rows_of(_stored(lake).filter(nw.col("asset").is_in(sorted(assets))))
 
 
 def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
@@ -75,7 +77,7 @@ def of_checks(lake: Lake, check_name: str) -> pl.DataFrame:
     Returns:
         Columns of `checks/results`.
     """
-    return rows_of(lake.scan(CHECK_RESULTS).filter(nw.col("check_name") == check_name))
+    return rows_of(_stored(lake).filter(nw.col("check_name") == check_name))
 
 
 def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = None) -> pl.DataFrame:
@@ -89,11 +91,16 @@ def latest(lake: Lake, *, asset: str | None = None, check_name: str | None = Non
     Returns:
         Columns of `checks/results`, ordered by asset, check_name, date.
     """
-    frame = lake.scan(CHECK_RESULTS)
+    frame = _stored(lake)
     for column, value in (("asset", asset), ("check_name", check_name)):
         if value is not None:
             frame = frame.filter(nw.col(column) == value)
     return in_force(rows_of(frame))
+
+
+def _stored(lake: Lake) -> nw.LazyFrame[Any]:
+    former = [nw.col("asset").str.starts_with(layer) for layer in _FORMER_LAYERS]
+    return lake.scan(CHECK_RESULTS).filter(~nw.any_horizontal(*former, ignore_nulls=True))
 
 
 def failing(rows: pl.DataFrame) -> pl.DataFrame:

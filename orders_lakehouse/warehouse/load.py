@@ -5,9 +5,11 @@ that version, even if a load in between was interrupted. On each date it replace
 many changed. Loads of the same table run one at a time, so that older rows never replace newer ones.
 
 The copies and the table of recorded versions are unlogged, so both are empty after a crash of the server. Then the next
-build begins by loading all copies in full.
+load copies everything.
 """
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +17,9 @@ from deltalake import DeltaTable
 
 from orders_lakehouse.delta.log import dates_changed_since
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, lock_by_name, value_of
-from orders_lakehouse.warehouse.copies import COPIES, Copy, lake_schema
+from orders_lakehouse.warehouse.copies import Copy, lake_schema
 from orders_lakehouse.warehouse.ownership import (
     LOADED,
     drop_views_of_ours_on,
@@ -28,6 +31,9 @@ from orders_lakehouse.warehouse.replace_rows import count_keys, index_of, replac
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
+
+# Number of concurrent loads. Postgres reads the rows of one while the rows of the other are encoded.
+_LOADS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,24 @@ class Loaded:
     rows: int
     dates: int | None
     version: int
+
+
+def load_all(lake: Lake, copies: Sequence[Copy]) -> Iterator[tuple[Copy, Loaded | ExpectedError]]:
+    """Load copies, two at a time, and yield the outcome of each in order: what was loaded, or the error.
+
+    Args:
+        lake: The lake.
+        copies: The copies, the largest first.
+    """
+
+    def outcome_of(copy: Copy) -> Loaded | ExpectedError:
+        try:
+            return load(lake, copy)
+        except ExpectedError as error:
+            return error
+
+    with ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load") as pool:
+        yield from zip(copies, pool.map(outcome_of, copies), strict=True)
 
 
 def load(lake: Lake, copy: Copy) -> Loaded:
@@ -101,24 +125,15 @@ def _loaded_versions(cursor: "Cursor") -> dict[str, int]:
     return dict(cursor.fetchall())
 
 
-def lost_copies() -> list[Copy]:
-    """Return the copies without a recorded load; after a crash of the server, these are all copies.
-
-    A build calls this first, because marts built from an empty copy would lose their rows. The function also refuses
-    to go on if others have objects under our names.
-
-    Returns:
-        Copies without a recorded version; usually none.
-
-    Raises:
-        DatabaseError: The warehouse refuses a statement, or an object of others has one of our names.
-        DatabaseUnavailableError: The warehouse cannot be reached.
-    """
-    with connect("warehouse") as connection, connection.cursor() as cursor:
-        require_ours(cursor)
-        loaded = _loaded_versions(cursor)
-        connection.commit()
-    return [copy for copy in COPIES if copy.name not in loaded]
+def make_table_of_versions(cursor: "Cursor") -> None:
+    """Create the table of loaded versions if necessary; call `require_ours` before."""
+    schema = lake_schema()
+    if value_of(cursor, f"SELECT to_regclass('{schema}.{LOADED}')::text") is None:
+        cursor.execute(
+            f"CREATE UNLOGGED TABLE {schema}.{LOADED} (table_name text PRIMARY KEY, delta_id text NOT NULL, "
+            "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
+        )
+        register(cursor, schema, LOADED)
 
 
 def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
@@ -129,12 +144,7 @@ def _prepare(connection: "Connection", cursor: "Cursor", copy: Copy) -> None:
     """
     require_ours(cursor)
     schema = lake_schema()
-    if value_of(cursor, f"SELECT to_regclass('{schema}.{LOADED}')::text") is None:
-        cursor.execute(
-            f"CREATE UNLOGGED TABLE {schema}.{LOADED} (table_name text PRIMARY KEY, delta_id text NOT NULL, "
-            "delta_version bigint NOT NULL, loaded_at timestamptz NOT NULL)"
-        )
-        register(cursor, schema, LOADED)
+    make_table_of_versions(cursor)
     wanted = {copy.name: copy.columns}
     if copy.keys and copy.counted:
         wanted[copy.keys] = {copy.counted: f"{copy.types[copy.counted]} NOT NULL", "rows": "bigint NOT NULL"}

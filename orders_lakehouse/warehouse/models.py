@@ -13,14 +13,13 @@ from typing import Any
 
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.tables import DIMENSIONS, dimension_of
 from orders_lakehouse.warehouse.copies import COPIES
 
 Manifest = Mapping[str, Any]
 Node = Mapping[str, Any]
 
-# Statuses in dbt's results of nodes that failed, or were skipped because of a failure.
-_FAILED = ("error", "fail", "runtime error", "skipped")
+# Statuses in dbt's results of nodes that failed.
+_FAILED = ("error", "fail", "runtime error")
 # Value of a test's `where` that stands for the dates that a run replaces.
 _RUN_DATES = "__run_dates__"
 # Descriptions of tests, by kind: tests of a column, and tests of a whole model.
@@ -200,11 +199,27 @@ def origins(parsed: Manifest, node_id: str) -> dict[str, tuple[tuple[str, str], 
     return by_column
 
 
+def mart(parsed: Manifest, name: str) -> Node:
+    """Return a mart by its name."""
+    (node_id,) = (node_id for node_id in models(parsed, "marts") if node_of(parsed, node_id)["name"] == name)
+    return node_of(parsed, node_id)
+
+
 def sources_of(parsed: Manifest, node_id: str) -> set[str]:
-    """Return the names of the sources of a model, through all models upstream."""
-    upstream = node_of(parsed, node_id)["depends_on"]["nodes"]
-    names = {node_of(parsed, id_)["name"] for id_ in upstream if id_.startswith("source.")}
-    return names.union(*(sources_of(parsed, id_) for id_ in upstream if id_.startswith("model.")))
+    """Return the names of the sources that a model reads, itself or by its staging views."""
+    read = [node_id, *_views_of(parsed, node_id)]
+    upstream = {source for each in read for source in node_of(parsed, each)["depends_on"]["nodes"]}
+    return {node_of(parsed, source)["name"] for source in upstream if source.startswith("source.")}
+
+
+def views_of(parsed: Manifest, node_id: str) -> set[str]:
+    """Return the names of the staging views that a model reads."""
+    return {node_of(parsed, view)["name"] for view in _views_of(parsed, node_id)}
+
+
+def _views_of(parsed: Manifest, node_id: str) -> list[str]:
+    upstream = [id_ for id_ in node_of(parsed, node_id)["depends_on"]["nodes"] if id_.startswith("model.")]
+    return [id_ for id_ in upstream if layer_of(node_of(parsed, id_)) == "staging"]
 
 
 def columns_of(parsed: Manifest, node_id: str) -> list[str]:
@@ -214,21 +229,34 @@ def columns_of(parsed: Manifest, node_id: str) -> list[str]:
     return copied.get(node["name"]) or list(node["columns"])
 
 
-def failed_dimensions(parsed: Manifest, results: Mapping[str, Any]) -> list[str]:
-    """Return the dimensions that a build could not make, if facts can be built without all failed nodes.
+def failed_models(parsed: Manifest, results: Mapping[str, Any]) -> list[str]:
+    """Return the models that a build could not make, or that failed a test; not those that were only skipped.
 
     Args:
         parsed: The manifest.
         results: dbt's results of the build, `run_results.json`.
 
     Returns:
-        Names; none if nothing failed, or if other nodes failed, too.
+        Names, in order.
     """
     failed = {result["unique_id"] for result in results["results"] if result["status"] in _FAILED}
-    names = {node_of(parsed, node_of(parsed, node_id).get("attached_node") or node_id)["name"] for node_id in failed}
-    spared = {dimension_of(table) for table in DIMENSIONS}
-    views = {f"stg_lake__{table.name}" for table in DIMENSIONS}
-    return sorted(names & spared) if names <= spared | views else []
+    return sorted(
+        {node_of(parsed, node_of(parsed, node_id).get("attached_node") or node_id)["name"] for node_id in failed}
+    )
+
+
+def skipped_models(parsed: Manifest, results: Mapping[str, Any]) -> list[str]:
+    """Return the models that a build skipped because a model that they read had failed.
+
+    Args:
+        parsed: The manifest.
+        results: dbt's results of the build, `run_results.json`.
+
+    Returns:
+        Names, in order.
+    """
+    skipped = [result["unique_id"] for result in results["results"] if result["status"] == "skipped"]
+    return sorted(node_of(parsed, node_id)["name"] for node_id in skipped if node_id.startswith("model."))
 
 
 def _constrained(column: Mapping[str, Any], kind: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DbtCliResource
 
-from orders_lakehouse.defs.assets.marts import dimensions
+from orders_lakehouse.defs.assets.marts import marts
 from orders_lakehouse.runtime.dagster_dbt_light import DbtCli
 from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.runtime.pools import free_slots, set_slots
@@ -80,7 +80,7 @@ def test_pandera_importers_lie_below_a_pandera_light_package() -> None:
 
 def test_folder_of_a_build_names_its_run() -> None:
     run_id = "5cf4c3a1-7c2b-4f0e-8f9f-0a8c4f0f2f11"
-    step = SimpleNamespace(run=SimpleNamespace(run_id=run_id), op_execution_context=SimpleNamespace(op=dimensions.op))
+    step = SimpleNamespace(run=SimpleNamespace(run_id=run_id), op_execution_context=SimpleNamespace(op=marts.op))
     ours = DbtCli(project_dir=str(PROJECT / "dbt_project"), dbt_executable=sys.executable)
     # As `leftover_files` takes it apart.
     assert run_id[:7] in ours._get_unique_target_path(context=step).name.split("-")

@@ -8,7 +8,7 @@ from orders_lakehouse.pipeline.check_results import latest
 from orders_lakehouse.tables import RAW
 from tests.support.lakehouse import Lakehouse, assert_same_lake, failures, not_accounted_for, ran
 
-MARTS = "group:warehouse or group:staging or group:marts"
+MARTS = "group:marts"
 FIRST, LAST = "2017-01-01", "2017-01-10"
 AGREES = "agrees_with_shop"
 

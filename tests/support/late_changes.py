@@ -5,7 +5,7 @@ RAW = "group:raw"
 IN_THE_LAKE = "group:raw or group:cleansed or group:curated"
 ALL_BUT_FACTS = "not (key:marts/fct_*)"
 AFTER_RAW = "group:cleansed or group:curated"
-MARTS = "group:warehouse or group:staging or group:marts"
+MARTS = "group:marts"
 
 SHOP = """
 INSERT INTO shop.customers (customer_id, full_name, address, city, country_code, updated_at) VALUES

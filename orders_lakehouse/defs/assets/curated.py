@@ -23,8 +23,8 @@ def _curated(curated: Curated) -> dg.AssetsDefinition:
 
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake"}),
-        partitions_def=DAILY if table.partitioned_by else None,
-        # A run of a table without dates still covers a range of dates, all of them at once.
+        # A table without dates has partitions, too: Dagster would cut a range of dates where partitions differ.
+        partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def curated_rows(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:

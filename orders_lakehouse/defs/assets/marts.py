@@ -1,47 +1,41 @@
-"""Marts assets: the star schema that dbt builds in the warehouse, dimensions as a whole and facts by date."""
+"""Marts assets: the star schema that dbt builds in the warehouse, dimensions as a whole and facts by date.
 
-import json
-import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+One step loads the copies of the lake that the chosen marts read, and builds the marts in one call of dbt. So a mart
+is always made of what the lake holds, whatever else a run selects.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from orders_lakehouse.contracts.document import OWNERS
-from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.curated.registry import CURATED_TABLES
-from orders_lakehouse.defs.checks.check_reporting import record_tests
 from orders_lakehouse.defs.checks.dimensions import dimension_key, gets_through, report_step, still_failing
-from orders_lakehouse.defs.dbt_models import model_schema
-from orders_lakehouse.defs.metadata import FIRST, key_of
-from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
+from orders_lakehouse.defs.dbt_models import PROJECT, TRANSLATOR
+from orders_lakehouse.defs.dbt_runs import build_models, failed_models, finish, run_macro, run_models, skipped_models
+from orders_lakehouse.defs.metadata import FIRST
+from orders_lakehouse.defs.resources import Dbt, failures
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.instance.retention import tidy_after_dbt
-from orders_lakehouse.partitions import DAILY, run_dates
+from orders_lakehouse.partitions import DAILY
 from orders_lakehouse.pipeline.check_results import bad_dates, latest
-from orders_lakehouse.postgres.connections import error_from_output
-from orders_lakehouse.runtime.dagster_dbt_light import (
-    DagsterDbtTranslator,
-    DagsterDbtTranslatorSettings,
-    DbtCliInvocation,
-    DbtProject,
-    dbt_assets,
-)
-from orders_lakehouse.settings import DBT_PROJECT
-from orders_lakehouse.tables import DATED, DIMENSIONS, dimension_of
+from orders_lakehouse.pipeline.stored_calendar import days_with_holidays
+from orders_lakehouse.runtime.dagster_dbt_light import DbtCliInvocation, dbt_assets
+from orders_lakehouse.settings import settings
+from orders_lakehouse.tables import DATED, DIMENSIONS, ROOT, dimension_of
 from orders_lakehouse.warehouse import models
-from orders_lakehouse.warehouse.copies import COPIES
-from orders_lakehouse.warehouse.load import load, lost_copies
+from orders_lakehouse.warehouse.calendar import load_calendar
+from orders_lakehouse.warehouse.copies import COPIES, lake_schema
+from orders_lakehouse.warehouse.load import Loaded, load_all
+from orders_lakehouse.warehouse.views import record_views, stale_views
 
 # Pool with one slot: concurrent runs of one dbt project collide on their temporary tables.
 DBT_POOL = "dbt"
-PROJECT = DbtProject(project_dir=DBT_PROJECT, profiles_dir=DBT_PROJECT)
-
-
-# Name of dbt's file with the results of a build.
-_RESULTS: Final = "run_results.json"
+# Dimension by name of the staging view, and by its own name: facts can be built without these models.
+_SPARED = {
+    name: dimension_of(table) for table in DIMENSIONS for name in (f"stg_lake__{table.name}", dimension_of(table))
+}
 # Tables whose checks decide whether a date is allowed in the facts.
 _JUDGED = (
     *(entity.cleansed for entity in DATED),
@@ -49,140 +43,123 @@ _JUDGED = (
 )
 
 
-def followed(manifest: Mapping[str, Any], unique_id: str) -> list[Table]:
-    """Return the lake tables that a fact follows date by date: those from whose copies it is made.
-
-    The copies lie between these tables and the fact, and have no dates. Without direct dependencies on the tables, a
-    range of dates launched in the UI would end silently before the facts.
-    """
-    if not models.is_by_date(models.node_of(manifest, unique_id)):
-        return []
-    sources = models.sources_of(manifest, unique_id)
-    return [copy.table for copy in COPIES if copy.name in sources and copy.table not in DIMENSIONS]
-
-
-class Translator(DagsterDbtTranslator):
-    """Models become assets `[<layer>, <model>]`; descriptions and tests come from the models' yml."""
-
-    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
-        """Return layer and name of a model. A source names its asset in its yml."""
-        if dbt_resource_props["resource_type"] == "model":
-            return dg.AssetKey([models.layer_of(dbt_resource_props), dbt_resource_props["name"]])
-        return super().get_asset_key(dbt_resource_props)
-
-    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """Return the spec of a model, with the lake tables that a fact follows, its columns and their lineage."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        if not unique_id.startswith("model."):
-            return spec
-        lineage = {
-            column: [
-                dg.TableColumnDep(self.get_asset_key(models.node_of(manifest, source)), source_column)
-                for source, source_column in origins
-            ]
-            for column, origins in models.origins(manifest, unique_id).items()
-        }
-        return spec.merge_attributes(
-            deps=[key_of(table) for table in followed(manifest, unique_id)],
-            metadata={
-                "dagster/column_schema": model_schema(manifest, unique_id),
-                "dagster/column_lineage": dg.TableColumnLineage(lineage),
-            },
-        )
-
-    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Return the layer: staging or marts."""
-        return models.layer_of(dbt_resource_props)
-
-    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
-        """Return the owners of the lake."""
-        return OWNERS
-
-
-# Translator that allows two sources for one asset: the copy of a table, and the list of the copy's keys.
-TRANSLATOR = Translator(
-    DagsterDbtTranslatorSettings(enable_code_references=True, enable_duplicate_source_asset_keys=True)
-)
-
-
 @dbt_assets(
     manifest=PROJECT.manifest_path,
     project=PROJECT,
-    name="dimensions",
-    exclude="tag:partitioned",
-    dagster_dbt_translator=TRANSLATOR,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    op_tags=FIRST,
-    pool=DBT_POOL,
-)
-def dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
-    """Staging views and dimensions, with their tests. If a dimension cannot be built, its new members are inferred."""
-    broken = {dimension_of(table): reason for table, reason in _load_lost(context, lake).items()}
-    invocation = yield from _build_models(context, dbt, lake, without=list(broken))
-    try:
-        _finish(context, invocation)
-    except dg.Failure as failure:
-        failed = _failed_dimensions(invocation)
-        if not failed:
-            raise
-        broken |= dict.fromkeys(failed, str(failure.description))
-    yield from _repair_members(context, dbt, lake, broken)
-
-
-@dbt_assets(
-    manifest=PROJECT.manifest_path,
-    project=PROJECT,
-    name="facts",
-    select="tag:partitioned",
+    name="marts",
+    select="tag:marts",
     dagster_dbt_translator=TRANSLATOR,
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
     op_tags=FIRST,
     pool=DBT_POOL,
 )
-def facts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
-    """Facts of the run's dates, each replaced in one transaction, with their tests."""
-    # Lost copies of dimensions do not matter here: facts use the dimensions, which exist.
-    _load_lost(context, lake)
+def marts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[Lake]) -> Iterator[Any]:
+    """Build dimensions, and the facts of the run's dates, each replaced in one transaction, with their tests.
+
+    If a dimension cannot be built, the members that facts need are inferred, and the facts are built all the same.
+    """
+    chosen = [models.mart(models.manifest(), key.path[-1]) for key in sorted(context.selected_asset_keys)]
+    dimensions = [str(node["name"]) for node in chosen if not models.is_by_date(node)]
+    broken = _load_copies(context, lake, chosen)
+    # A view fails because its copy was not loaded, so the copy's error is the one to report.
+    broken = {**_make_views(context, dbt, chosen), **broken}
+    broken = {name: reason for name, reason in broken.items() if name in dimensions}
+    yield from _infer_members(context, dbt, broken)
     with failures(context):
         blocked = blocked_dates(lake)
-    invocation = yield from _build_models(context, dbt, lake, run_dates(context), blocked)
-    _finish(context, invocation)
+    invocation = yield from build_models(context, dbt, lake, blocked, without=list(broken))
+    failed = _failed_dimensions(context, invocation)
+    if failed:
+        yield from _infer_members(context, dbt, failed)
+        broken |= failed
+        skipped = skipped_models(invocation)
+        if skipped:
+            # These facts refer to a failed dimension, which has its members now.
+            made = [str(node["name"]) for node in chosen if node["name"] not in skipped]
+            finish(context, (yield from build_models(context, dbt, lake, blocked, without=made)))
+    _report_dimensions(context, dbt, lake, broken)
 
 
-def _load_lost(context: dg.AssetExecutionContext, lake: Lake) -> dict[Table, str]:
-    """Load copies that are unexpectedly empty; return the dimensions whose copy cannot be loaded, and why."""
-    with failures(context):
-        lost = lost_copies()
-    failed = {}
-    for copy in lost:
+def _load_copies(context: dg.AssetExecutionContext, lake: Lake, chosen: Sequence[models.Node]) -> dict[str, str]:
+    """Bring the copies that some marts read up to date; return the dimensions whose copy cannot be loaded, and why."""
+    names = {name for node in chosen for name in models.sources_of(models.manifest(), node["unique_id"])}
+    if "calendar" in names:
+        with failures(context):
+            _load_calendar(context, lake)
+    # Curated tables are the largest; their copies come last in the list, and are loaded first.
+    needed = [copy for copy in reversed(COPIES) if names & {copy.name, copy.keys}]
+    broken = {}
+    for copy, outcome in load_all(lake, needed):
         try:
             with failures(context):
-                load(lake, copy)
+                if not isinstance(outcome, Loaded):
+                    raise outcome
         except dg.Failure as failure:
             if copy.table not in DIMENSIONS:
                 raise
-            failed[copy.table] = str(failure.description)
-    loaded = [copy.name for copy in lost if copy.table not in failed]
-    if loaded:
+            broken[dimension_of(copy.table)] = str(failure.description)
+            continue
+        if outcome.dates != 0:
+            dates = "all dates" if outcome.dates is None else f"{outcome.dates} dates"
+            context.log.info(f"Copied {outcome.rows:,} rows of {dates} into {lake_schema()}.{copy.name}.")
+    return broken
+
+
+def _load_calendar(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    """Load every day from the first partition to the end of the year after the last order, with public holidays."""
+    first = settings().start_date
+    last = date(lake.latest_date(ROOT.cleansed, default=first).year + 1, 12, 31)
+    days = days_with_holidays(lake, first, last)
+    load_calendar(days)
+    country = days["holidays_country"][0]
+    if country != settings().holidays_country:
         context.log.warning(
-            "Found no rows of %s in schema lake, probably after a crash of the server; loaded again.", ", ".join(loaded)
+            f"LAKEHOUSE_HOLIDAYS_COUNTRY is {settings().holidays_country}, and the lake has the holidays of {country}; "
+            "run `lakehouse calendar --apply` to change them."
         )
-    return failed
 
 
-def _failed_dimensions(invocation: DbtCliInvocation) -> list[str]:
-    """Return the dimensions that were not built, provided nothing else failed."""
-    # dbt writes no results if it ends before its first model.
-    if not invocation.target_path.joinpath(_RESULTS).exists():
-        return []
-    return models.failed_dimensions(models.manifest(), invocation.get_artifact(_RESULTS))
+def _make_views(context: dg.AssetExecutionContext, dbt: Dbt, chosen: Sequence[models.Node]) -> dict[str, str]:
+    """Make staging views that are missing or have changed; return the dimensions whose view cannot be made, and why."""
+    with failures(context):
+        stale = stale_views({view for node in chosen for view in models.views_of(models.manifest(), node["unique_id"])})
+    if not stale:
+        return {}
+    invocation = run_models(context, dbt, stale)
+    broken = _failed_dimensions(context, invocation)
+    with failures(context):
+        record_views(sorted(set(stale) - set(failed_models(invocation))))
+    return broken
 
 
-def _repair_members(
-    context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]
-) -> Iterator[dg.Output[None]]:
-    """Infer the members that facts need in broken dimensions, and update facts once a dimension works again.
+def _failed_dimensions(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> dict[str, str]:
+    """Return the dimensions that could not be made, and why; raise dbt's error if anything else failed."""
+    try:
+        finish(context, invocation)
+    except dg.Failure as failure:
+        failed = failed_models(invocation)
+        if not failed or not _SPARED.keys() >= set(failed):
+            raise
+        return {_SPARED[name]: str(failure.description) for name in failed}
+    return {}
+
+
+def _infer_members(context: dg.AssetExecutionContext, dbt: Dbt, broken: dict[str, str]) -> Iterator[dg.Output[None]]:
+    """Infer the members that facts need in dimensions that were not built; an error is added to `broken`."""
+    for name in broken:
+        try:
+            run_macro(context, dbt, "infer_members", name)
+        except dg.Failure as error:
+            # Facts whose members all exist can still be built; a fact's contract refuses rows without a member.
+            broken[name] += f"; members cannot be inferred either: {error.description}"
+        # Dagster expects the outputs of dimensions before those of facts.
+        output = dg.AssetKey(["marts", name]).to_python_identifier()
+        yield dg.Output(None, output, metadata={"kept": "as it was, with inferred members"})
+
+
+def _report_dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]) -> None:
+    """Report on each dimension, and update facts once a dimension works again.
 
     Args:
         context: Context of the running step.
@@ -194,98 +171,12 @@ def _repair_members(
         name, asset = dimension_of(table), dimension_key(table)
         if asset not in context.selected_asset_keys:
             continue
-        check = gets_through(asset).key
-        failing_copy = still_failing(lake, gets_through(dg.AssetKey(["warehouse", table.name])).key)
-        failure = broken.get(name, str(failing_copy["found"].first()) if failing_copy.height else None)
-        if name in broken:
-            try:
-                _operate(context, dbt, "infer_members", name)
-            except dg.Failure as error:
-                # Facts whose members all exist can still be built; a fact's contract refuses rows without a member.
-                failure = f"{failure}; members cannot be inferred either: {error.description}"
-            yield dg.Output(None, asset.to_python_identifier(), metadata={"kept": "as it was, with inferred members"})
-        elif failure is None and still_failing(lake, check).height:
-            _operate(context, dbt, "follow_members", name)
-        report_step(context, lake, asset, failure)
-
-
-def _operate(context: dg.AssetExecutionContext, dbt: Dbt, macro: str, dimension: str) -> None:
-    """Run a macro of `members.sql`."""
-    with failures(context):
-        variables = warehouse_for_dbt()
-    arguments = ["run-operation", macro, "--args", json.dumps({"dimension": dimension})]
-    invocation = dbt.cli(arguments, variables, raise_on_error=False).wait()
-    _finish(context, invocation)
+        if name not in broken and still_failing(lake, gets_through(asset).key).height:
+            run_macro(context, dbt, "follow_members", name)
+        report_step(context, lake, asset, broken.get(name))
 
 
 def blocked_dates(lake: Lake) -> list[date]:
     """Return the dates that a blocking check has found bad in tables upstream of a fact; a first build omits them."""
     upstream = pl.col("asset").is_in([table.path for table in _JUDGED])
     return bad_dates(latest(lake).filter(upstream))
-
-
-def _build_models(
-    context: dg.AssetExecutionContext,
-    dbt: Dbt,
-    lake: Lake,
-    dates: tuple[date, date] | None = None,
-    blocked: Sequence[date] = (),
-    without: Sequence[str] = (),
-) -> Generator[Any, None, DbtCliInvocation]:
-    """Build the step's models but for `without`, store test results, and return the invocation even if it failed."""
-    with failures(context):
-        variables = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
-    arguments = ["build", "--exclude-resource-type", "unit_test", *(["--exclude", *without] if without else [])]
-    tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
-    try:
-        invocation = dbt.cli(arguments, variables, context=context, raise_on_error=False)
-        for event in invocation.stream():
-            if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
-                tests.append(event)
-            yield event
-    finally:
-        # Results are stored even if dbt fails, because then they matter most.
-        with failures(context):
-            record_tests(context, lake, tests, dates)
-    keep_what_dbt_parsed(invocation.target_path)
-    return invocation
-
-
-def _finish(context: dg.AssetExecutionContext, invocation: DbtCliInvocation) -> None:
-    """Raise dbt's error, if any. Artifacts of a successful build and of old failed builds are removed."""
-    try:
-        with failures(context):
-            _raise_error_of(invocation)
-    except Exception:
-        tidy_after_dbt(invocation.target_path, failed=True)
-        raise
-    tidy_after_dbt(invocation.target_path, failed=False)
-
-
-# Lines of dbt's log that are left out of error messages. Most only frame an error: they say that there was one, where
-# its SQL is, or how many there were. Postgres' DETAIL is left out because it shows whole rows with personal values; a
-# DETAIL that names a dependent view stays. The HINT to drop that view is left out because the view may belong to
-# somebody else.
-_FRAMING = re.compile(
-    r"^(?:\d+ of \d+ |Failure in model |Encountered an error:|Completed with |Done\. |Finished |compiled code at |"
-    r"See test failures|DETAIL:(?!\s+(?:rule \S+ on )?(?:materialized )?view )|Database Error$|Is the server running|"
-    r"HINT:\s+Use DROP|This probably means|before or while processing|LINE \d+:)"
-)
-
-
-def _raise_error_of(invocation: DbtCliInvocation) -> None:
-    """Raise dbt's error, each message once; do nothing if dbt succeeded.
-
-    Raises:
-        DatabaseUnavailableError: The connection broke, or a lock could not be obtained.
-        DatabaseError: A model or a test failed.
-    """
-    error = invocation.get_error()
-    if error is None:
-        return
-    _, _, logged = str(getattr(error, "description", error)).partition("Errors parsed from dbt logs:")
-    plain = re.sub(r"\x1b\[\d+m", "", logged)
-    lines = (re.sub(r"^connection to server .+? failed: ", "", line.strip()) for line in plain.splitlines())
-    messages = "; ".join(dict.fromkeys(line for line in lines if line and not _FRAMING.match(line)))
-    ended = f"status {invocation.process.returncode} and no message; its log is in {invocation.target_path}"
-    raise error_from_output("warehouse", f"dbt failed: {messages or ended}", plain)

@@ -5,7 +5,7 @@ and Dagster gets a summary of what fails over all dates. The summary stops the r
 After the run, `in_force` shows the worst result in Dagster.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -117,27 +117,32 @@ def record_tests(
     context: Context,
     lake: Lake,
     tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
-    dates: tuple[date, date] | None,
+    dates: tuple[date, date],
+    facts: Collection[dg.AssetKey],
 ) -> None:
-    """Store the results of dbt's tests. A test judges the run's dates together, so each date gets the same result.
+    """Store the results of dbt's tests. A test judges a fact's dates together, so each date gets the same result.
 
     Args:
         context: Context of the running step.
         lake: The lake.
         tests: dbt's results.
-        dates: First and last date of the run; None for models without dates.
+        dates: First and last date of the run.
+        facts: Keys of the models that have dates; tests of other models judge them as a whole.
     """
     results = []
     for test in tests:
         key = dg.AssetCheckKey(dg.AssetKey.from_coercible(test.asset_key or []), str(test.check_name))
+        is_by_date = key.asset_key in facts
         rows = test.metadata.get("dagster_dbt/failed_row_count")
         verdict = {
             "passed": test.passed,
             "expected": None if test.passed else "no row that the test selects",
             "found": None if test.passed or rows is None else f"{getattr(rows, 'value', rows)} rows",
-            "detail": None if test.passed or dates is None else f"tested {dates[0]} to {dates[1]} as a whole",
+            "detail": None if test.passed or not is_by_date else f"tested {dates[0]} to {dates[1]} as a whole",
         }
-        days = pl.select(date=pl.date_range(*dates)) if dates else pl.DataFrame({"date": [None]}, {"date": pl.Date})
+        days = (
+            pl.select(date=pl.date_range(*dates)) if is_by_date else pl.DataFrame({"date": [None]}, {"date": pl.Date})
+        )
         columns = {**verdict, "severity": test.severity.value}
         judged = days.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
         results.append(_as_results(context, key, judged))

@@ -18,10 +18,9 @@ from orders_lakehouse.tables import DIMENSIONS, FACTS, dimension_of
 
 _DESCRIPTIONS = {
     "cleansed": "The dates of the run were derived. If not, the earlier rows are still in the table.",
-    "warehouse": "The copy was loaded. If not, it has the earlier rows.",
     "marts": (
-        "The dimension was built from an up-to-date copy. If not, it has the earlier members, and other members that "
-        "facts name are inferred."
+        "The copy was loaded, and the dimension was built from it. If not, it has the earlier members, and other "
+        "members that facts name are inferred."
     ),
 }
 

@@ -21,7 +21,7 @@ from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_
 FIRST, LAST = "2017-01-01", "2017-01-09"
 PARTS = ("start_seconds", "event_seconds", "dbt_seconds", "work_seconds", "rest_seconds")
 LAST_MOMENT = datetime(2017, 1, 10)  # noqa: DTZ001 (as the data set has it)
-STAGES = ("raw", "cleansed", "curated", "warehouse", "dimensions", "facts", "checks")
+STAGES = ("raw", "cleansed", "curated", "marts", "checks")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_run_is_measured_and_its_numbers_add_up(shop_url: str, tmp_path: Path, m
         assert stage["work_seconds"] > 0
         assert stage["rows"] > 0, stages
         assert stage["peak_bytes"] <= run["peak_bytes"]
-    assert {name for name, stage in stages.items() if stage["dbt_seconds"]} == {"dimensions", "facts"}
+    assert {name for name, stage in stages.items() if stage["dbt_seconds"]} == {"marts"}
     assert {name for name, stage in stages.items() if stage["bytes"]} == {*STAGES}
     assert run["postgres_peak_bytes"] > 10_000_000
     assert run["events"] > 100

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.either_engine]
 
 FIRST, LAST = "2017-01-01", "2017-02-10"
 IN_THE_LAKE = "group:cleansed or group:curated"
-MARTS = "group:warehouse or group:staging or group:marts"
+MARTS = "group:marts"
 
 
 class Histories(RuleBasedStateMachine):

@@ -77,7 +77,7 @@ def retried(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return found
 
 
-AFTER_THE_LAKE = "group:warehouse or group:staging or group:marts"
+AFTER_THE_LAKE = "group:marts"
 CHANGE = "UPDATE shop.orders SET status = 'shipped', updated_at = '2017-01-09 10:00+00' WHERE order_id = 'moves'"
 
 

@@ -44,15 +44,15 @@ def test_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
 
 
 @pytest.mark.usefixtures("empty")
-def test_facts_reuse_the_parse_of_the_dimensions() -> None:
-    (log,) = (settings().home / "dbt").glob("facts-*/dbt.log")
+def test_build_reuses_the_parse_made_ahead() -> None:
+    (log,) = (settings().home / "dbt").glob("marts-*/dbt.log")
     said = [json.loads(line)["info"]["name"] for line in log.read_text().splitlines()]
     assert "PartialParsingSkipParsing" in said
     assert [name for name in os.environ if name in ("DBT_FROM_DATE", "DBT_TO_DATE", "DBT_BLOCKED_DATES")] == []
 
 
 def test_lines_are_told_apart_by_bits_and_by_rows(empty: Lakehouse) -> None:
-    compiled = f"{settings().home}/dbt/facts-*/compiled/**/unique_combination_fct_order_lines*.sql"
+    compiled = f"{settings().home}/dbt/marts-*/compiled/**/unique_combination_fct_order_lines*.sql"
     (path,) = glob.glob(compiled, recursive=True)
     numbers = {
         # Each line once: in a row, with gaps, far beyond the bits, and with numbers that share one.

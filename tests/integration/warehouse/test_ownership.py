@@ -20,7 +20,7 @@ from tests.support.reader import DATABASE, LOADER, LOADER_SCRIPT
 pytestmark = pytest.mark.xdist_group("ownership")
 
 DATES = ("2017-01-01", "2017-01-10")
-WAREHOUSE = "group:warehouse or group:staging or group:marts"
+WAREHOUSE = "group:marts"
 OF_OTHERS = """
     CREATE SCHEMA marts; CREATE SCHEMA lake; CREATE SCHEMA analyst;
     CREATE TABLE marts.dim_date (date_key integer PRIMARY KEY, d date, fiscal_period text);

@@ -16,8 +16,8 @@ from orders_lakehouse.tables import ENTITY_OF
 from tests.support.daemon import Daemon
 from tests.support.lakehouse import Lakehouse, failures
 
-THROUGH = "group:raw or group:cleansed or group:curated or key:warehouse/parcels"
-DERIVED = "group:cleansed or group:curated or key:warehouse/parcels"
+THROUGH = "group:raw or group:cleansed or group:curated"
+DERIVED = "group:cleansed or group:curated"
 PARCELS = ENTITY_OF["parcels"]
 (CARRIERS,) = (curated.table for curated in CURATED_TABLES if curated.name == "carriers")
 

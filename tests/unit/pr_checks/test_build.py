@@ -159,9 +159,9 @@ class TestChange:
     ("made", "tables", "assets"),
     [
         ([], {"raw/orders", "cleansed/orders", "quarantine/orders", "curated/gone"}, 4),
-        (["marts"], {"raw/orders", "cleansed/orders", "quarantine/orders", "curated/gone"}, 2),
-        (["curated", "warehouse", "marts"], {"raw/orders", "cleansed/orders", "quarantine/orders"}, 2),
-        (["cleansed", "curated", "warehouse", "marts"], {"raw/orders"}, 1),
+        (["marts"], {"raw/orders", "cleansed/orders", "quarantine/orders", "curated/gone"}, 3),
+        (["curated", "marts"], {"raw/orders", "cleansed/orders", "quarantine/orders"}, 2),
+        (["cleansed", "curated", "marts"], {"raw/orders"}, 1),
     ],
 )
 def test_rebuilt_tables_begin_without_rows_and_check_results(
@@ -170,9 +170,7 @@ def test_rebuilt_tables_begin_without_rows_and_check_results(
     before, after = tmp_path / "before", tmp_path / "after"
     for table in ("raw/orders", "cleansed/orders", "quarantine/orders", "curated/gone"):
         (before / table).mkdir(parents=True)
-    found = pl.DataFrame(
-        {"asset": ["raw/orders", "cleansed/orders", "staging/stg_lake__orders", "marts/fct_orders"]}
-    ).with_columns(
+    found = pl.DataFrame({"asset": ["raw/orders", "cleansed/orders", "curated/gone", "marts/fct_orders"]}).with_columns(
         pl.lit("c").alias("check_name"),
         evaluated_at=pl.lit(datetime(2017, 1, 1, tzinfo=UTC)),
         passed=pl.lit(value=True),
@@ -187,5 +185,5 @@ def test_rebuilt_tables_begin_without_rows_and_check_results(
 def test_with_raw_everything_begins_empty(tmp_path: Path) -> None:
     for table in ("raw/orders", "raw/key_dates", "checks/results"):
         (tmp_path / "before" / table).mkdir(parents=True)
-    copy_lake(tmp_path / "before", tmp_path / "after", ["raw", "cleansed", "curated", "warehouse", "marts"])
+    copy_lake(tmp_path / "before", tmp_path / "after", ["raw", "cleansed", "curated", "marts"])
     assert not (tmp_path / "after").exists()
