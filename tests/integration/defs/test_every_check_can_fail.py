@@ -293,7 +293,7 @@ def forgetful(lake: Lake, table: Table, read: pl.DataFrame, calendar: Calendar, 
 def all_checks(lakehouse: Lakehouse) -> None:
     """Run every check that can run without its asset, on all dates.
 
-    dbt does not test what lies below a model of which a test failed: staging views, dimensions and facts take turns.
+    dbt does not test what lies below a model of which a test failed: dimensions and facts take turns.
     """
     (selected,) = selections(())
     job = dg.define_asset_job("all_checks", selection=selected, partitions_def=DAILY)
@@ -302,8 +302,8 @@ def all_checks(lakehouse: Lakehouse) -> None:
     turns: dict[tuple[bool, bool], set[dg.AssetCheckKey]] = {}
     for check in job.selection.resolve_checks(graph):
         asset = graph.get(check.asset_key)
-        is_mart = asset.group_name == "marts"
-        turns.setdefault((is_mart, is_mart and asset.is_partitioned), set()).add(check)
+        is_fact = asset.key.path[-1].startswith("fct_")
+        turns.setdefault((asset.group_name == "marts", is_fact), set()).add(check)
     for checks in turns.values():
         definitions.resolve_job_def(job.name).get_subset(asset_check_selection=checks).execute_in_process(
             instance=lakehouse.instance,

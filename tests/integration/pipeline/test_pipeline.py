@@ -171,7 +171,7 @@ def test_sql_for_redshift_makes_the_same_marts(done: Lakehouse, played: Lakehous
         [
             *(sys.executable, "-m", "tests.support.redshift", str(tmp_path / "sent")),
             # Everything, and the dates of the facts again.
-            *(*build, "--exclude-resource-type", "unit_test", "--", *build, "--selector", "partitioned"),
+            *(*build, "--exclude-resource-type", "unit_test", "--", *build, "--select", "tag:partitioned"),
         ],
         env={
             **os.environ,
