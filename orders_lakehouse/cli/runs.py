@@ -13,6 +13,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs, signature_tags
 from orders_lakehouse.instance.outcome import STEP_EVENTS, Outcome, read_events
+from orders_lakehouse.instance.run_tags import DATES, TRIGGER, in_words
 from orders_lakehouse.runtime.executor import execute_here
 from orders_lakehouse.settings import settings
 
@@ -73,7 +74,7 @@ def _range_tags(first: date, last: date) -> dict[str, str]:
         raise BackfillError(
             f"{outside[0]} is not a partition; expected dates from {keys[0]} (LAKEHOUSE_START_DATE) to {keys[-1]}"
         )
-    return range_tags(first, last)
+    return {**range_tags(first, last), DATES: in_words(str(first), str(last))}
 
 
 def run_job(
@@ -99,7 +100,7 @@ def _run(
                 instance,
                 run_id=outcome.run_id,
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                tags={**signature_tags(outcome.run_id), **tags},
+                tags={**signature_tags(outcome.run_id), TRIGGER: "terminal", **tags},
             )
         outcome.success = result.success
         read_events(instance, outcome)

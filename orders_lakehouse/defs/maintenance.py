@@ -15,7 +15,7 @@ from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.maintenance import Maintained, maintain_table
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.instance.orphaned_runs import SIGNATURE
+from orders_lakehouse.instance.orphaned_runs import signature_of
 from orders_lakehouse.pipeline import failing_requests
 from orders_lakehouse.pipeline.check_results import prune as prune_results
 from orders_lakehouse.settings import settings
@@ -101,7 +101,7 @@ def require_own_history(instance: dg.DagsterInstance) -> None:
         SharedHistoryError: There are runs without a signature, or several code locations; the message names some.
     """
     runs = [record.dagster_run for record in instance.get_run_records() if record.start_time is not None]
-    others = {run.job_name for run in runs if SIGNATURE not in run.tags}
+    others = {run.job_name for run in runs if not signature_of(run)}
     by_location: dict[str, set[str]] = {}
     for state in instance.all_instigator_state():
         location = state.origin.repository_origin.code_location_origin.location_name

@@ -18,6 +18,7 @@ from orders_lakehouse.delta.log import dates_changed_by
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.base import Entity, SourceTotal
 from orders_lakehouse.entities.registry import ENTITIES
+from orders_lakehouse.instance.run_tags import TRIGGER
 from orders_lakehouse.partitions import range_tags, run_dates
 from orders_lakehouse.pipeline.check_results import failing_dates, latest
 from orders_lakehouse.pipeline.healing import heal, held_back
@@ -235,7 +236,7 @@ repair_job = dg.define_asset_job(
 )
 def reconcile_schedule(_: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Compare with the shop every night."""
-    return dg.RunRequest()
+    return dg.RunRequest(tags={TRIGGER: "nightly comparison"})
 
 
 @dg.schedule(job=repair_job, cron_schedule="0 4 * * 0", default_status=_STATUS, execution_timezone=settings().timezone)
@@ -243,4 +244,4 @@ def repair_schedule(_: dg.ScheduleEvaluationContext, lake: dg.ResourceParam[Lake
     """Every Sunday, derive the last dates with orders again."""
     last = lake.latest_date(ROOT.cleansed, default=settings().start_date)
     first = max(settings().start_date, last - timedelta(days=settings().repair_days - 1))
-    return dg.RunRequest(tags=range_tags(first, last))
+    return dg.RunRequest(tags={**range_tags(first, last), TRIGGER: "weekly repair"})

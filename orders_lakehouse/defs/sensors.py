@@ -22,6 +22,7 @@ from orders_lakehouse.delta.log import find
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.orphaned_runs import fail_dead_runs
 from orders_lakehouse.instance.outcome import failure_in_words
+from orders_lakehouse.instance.run_tags import DATES, TRIGGER, in_words
 from orders_lakehouse.partitions import DAILY, range_tags
 from orders_lakehouse.pipeline.affected_dates import affected_dates, unaccounted_dates, versions_now
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations
@@ -52,7 +53,7 @@ Look = Callable[[Mapping[str, Any] | None], tuple[list[date], Mapping[str, Any]]
 
 
 def _tick(
-    context: dg.SensorEvaluationContext, lake: Lake, look: Look, hold_since: datetime | None = None
+    context: dg.SensorEvaluationContext, lake: Lake, look: Look, trigger: str, hold_since: datetime | None = None
 ) -> dg.SensorResult:
     """Look, note dates with news, apply the outcomes of runs, and request the dates that may run.
 
@@ -83,7 +84,7 @@ def _tick(
         return dg.SensorResult(skip_reason=waiting + active + problems, cursor=after.to_json())
     if problems:
         context.log.warning("requests %d ranges of dates%s", len(requested), problems)
-    return dg.SensorResult(run_requests=[_request(run) for run in requested], cursor=after.to_json())
+    return dg.SensorResult(run_requests=[_request(run, trigger) for run in requested], cursor=after.to_json())
 
 
 def _problems(failing: Sequence[RepeatedFailure], refused: Sequence[RefusedTable]) -> str:
@@ -94,8 +95,9 @@ def _problems(failing: Sequence[RepeatedFailure], refused: Sequence[RefusedTable
     return "".join([*tables, *failures, *more])
 
 
-def _request(run: RequestedRun) -> dg.RunRequest:
-    return dg.RunRequest(run_key=run.run_key, tags=range_tags(run.first, run.last))
+def _request(run: RequestedRun, trigger: str) -> dg.RunRequest:
+    dates = {DATES: in_words(str(run.first), str(run.last))}
+    return dg.RunRequest(run_key=run.run_key, tags={**range_tags(run.first, run.last), **dates, TRIGGER: trigger})
 
 
 def _ended(
@@ -148,7 +150,7 @@ def shop_changes_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourcePa
             dates += unaccounted_dates(lake, DIMENSIONS, calendar, _last_partition())
         return dates, after
 
-    return _tick(context, lake, look)
+    return _tick(context, lake, look, "changed in the shop")
 
 
 @dg.sensor(
@@ -170,7 +172,7 @@ def touched_dates_sensor(context: dg.SensorEvaluationContext, lake: dg.ResourceP
         return (affected_dates(lake, marks, calendar) if now != marks else []), now
 
     # A capture that is still active will affect further rows of the same dates.
-    return _tick(context, lake, look, hold_since=_capturing_since(context.instance))
+    return _tick(context, lake, look, "captured changes", hold_since=_capturing_since(context.instance))
 
 
 def _capturing_since(instance: dg.DagsterInstance) -> datetime | None:

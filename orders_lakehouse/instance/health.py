@@ -15,6 +15,7 @@ import yaml
 from orders_lakehouse.delta.lost_versions import RememberedVersion
 from orders_lakehouse.findings import ERROR, WARNING, Examination, Finding
 from orders_lakehouse.instance.orphaned_runs import dead_runs
+from orders_lakehouse.instance.run_tags import dates_of
 from orders_lakehouse.pipeline.date_queue import DateQueue
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import CLEANSED, CURATED, RAW
@@ -63,7 +64,7 @@ def look_at_runs(instance: dg.DagsterInstance) -> Examination:
 
 
 def _dead(run: dg.DagsterRun) -> Finding:
-    dates = _dates_of(run)
+    dates = dates_of(run)
     command = [f"lakehouse backfill {dates[0]} {dates[1]} --job {run.job_name}"] if dates else []
     return Finding(
         ERROR,
@@ -74,12 +75,6 @@ def _dead(run: dg.DagsterRun) -> Finding:
         + ("To run its dates again:" if dates else "Launch it again in the UI (`lakehouse dev`)."),
         command,
     )
-
-
-def _dates_of(run: dg.DagsterRun) -> tuple[str, str] | None:
-    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
-    day = run.tags.get("dagster/partition")
-    return (first, last) if first and last else (day, day) if day else None
 
 
 def _waiting(records: Sequence[dg.RunRecord]) -> Finding:

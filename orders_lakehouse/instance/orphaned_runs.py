@@ -11,15 +11,20 @@ import socket
 import dagster as dg
 import psutil
 
+from orders_lakehouse.instance.run_tags import subject_tags
 from orders_lakehouse.runtime.pools import free_slots
 
-SIGNATURE = "orders_lakehouse/process"
+# The UI hides tags with this prefix.
+SIGNATURE = ".dagster/orders_lakehouse_process"
+# Tag of the signature in runs of earlier versions of the lakehouse.
+_FORMER_SIGNATURE = "orders_lakehouse/process"
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def sign_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Sign a run as executed by this process."""
-    instance.add_run_tags(run_id, signature_tags(run_id))
+    """Sign a run as executed by this process, and tag it with what it is about."""
+    run = instance.get_run_by_id(run_id)
+    instance.add_run_tags(run_id, {**signature_tags(run_id), **(subject_tags(run) if run else {})})
 
 
 def signature_tags(run_id: str) -> dict[str, str]:
@@ -27,11 +32,16 @@ def signature_tags(run_id: str) -> dict[str, str]:
     return {SIGNATURE: f"{_signature(psutil.Process())}/{run_id}"}
 
 
+def signature_of(run: dg.DagsterRun) -> str:
+    """Return the signature of a run; empty for a run that is not the lakehouse's."""
+    return run.tags.get(SIGNATURE) or run.tags.get(_FORMER_SIGNATURE, "")
+
+
 def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Return the signed runs of this machine that are active in Dagster and whose process is gone."""
     dead = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_AT_WORK)):
-        signature, _, signed = run.tags.get(SIGNATURE, "").rpartition("/")
+        signature, _, signed = signature_of(run).rpartition("/")
         # A run that is executed again has the tags of the earlier run until it signs itself.
         is_here = signed == run.run_id and signature.startswith(f"{socket.gethostname()}/")
         if is_here and not _lives(signature):
