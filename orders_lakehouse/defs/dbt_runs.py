@@ -37,9 +37,9 @@ def build_models(
         The invocation, even if it failed; `finish` raises its error.
     """
     dates = run_dates(context)
-    facts = {
-        key for key in context.selected_asset_keys if models.is_by_date(models.mart(models.manifest(), key.path[-1]))
-    }
+    parsed = models.manifest()
+    marts = [models.node_of(parsed, node_id) for node_id in models.models(parsed, "marts")]
+    facts = [dg.AssetKey(["marts", node["name"]]) for node in marts if models.is_by_date(node)]
     with failures(context):
         variables = {**warehouse_for_dbt(), **dates_for_dbt(dates, blocked)}
     arguments = [

@@ -27,7 +27,7 @@ from orders_lakehouse.tables import DATED, DIMENSIONS, ROOT, dimension_of
 from orders_lakehouse.warehouse import models
 from orders_lakehouse.warehouse.calendar import load_calendar
 from orders_lakehouse.warehouse.copies import COPIES, lake_schema
-from orders_lakehouse.warehouse.load import Loaded, load_all
+from orders_lakehouse.warehouse.load import Loaded, load_all, loaded_versions
 from orders_lakehouse.warehouse.views import record_views, stale_views
 
 # Pool with one slot: concurrent runs of one dbt project collide on their temporary tables.
@@ -59,17 +59,16 @@ def marts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[La
 
     If a dimension cannot be built, the members that facts need are inferred, and the facts are built all the same.
     """
-    chosen = [models.mart(models.manifest(), key.path[-1]) for key in sorted(context.selected_asset_keys)]
-    dimensions = [str(node["name"]) for node in chosen if not models.is_by_date(node)]
+    tested = {check.asset_key for check in context.selected_asset_check_keys}
+    chosen = [models.mart(models.manifest(), key.path[-1]) for key in sorted(context.selected_asset_keys or tested)]
     broken = _load_copies(context, lake, chosen)
     # A view fails because its copy was not loaded, so the copy's error is the one to report.
-    broken = {**_make_views(context, dbt, chosen), **broken}
-    broken = {name: reason for name, reason in broken.items() if name in dimensions}
+    broken = _made_here(context, {**_make_views(context, dbt, chosen), **broken})
     yield from _infer_members(context, dbt, broken)
     with failures(context):
         blocked = blocked_dates(lake)
     invocation = yield from build_models(context, dbt, lake, blocked, without=list(broken))
-    failed = _failed_dimensions(context, invocation)
+    failed = _made_here(context, _failed_dimensions(context, invocation))
     if failed:
         yield from _infer_members(context, dbt, failed)
         broken |= failed
@@ -81,14 +80,28 @@ def marts(context: dg.AssetExecutionContext, dbt: Dbt, lake: dg.ResourceParam[La
     _report_dimensions(context, dbt, lake, broken)
 
 
+def _made_here(context: dg.AssetExecutionContext, dimensions: Mapping[str, str]) -> dict[str, str]:
+    """Return the given dimensions that this step makes; a run of tests alone makes none."""
+    return {name: reason for name, reason in dimensions.items() if _key(name) in context.selected_asset_keys}
+
+
+def _key(mart: str) -> dg.AssetKey:
+    return dg.AssetKey(["marts", mart])
+
+
 def _load_copies(context: dg.AssetExecutionContext, lake: Lake, chosen: Sequence[models.Node]) -> dict[str, str]:
     """Bring the copies that some marts read up to date; return the dimensions whose copy cannot be loaded, and why."""
     names = {name for node in chosen for name in models.sources_of(models.manifest(), node["unique_id"])}
-    if "calendar" in names:
+    if "calendar" in names and context.selected_asset_keys:
         with failures(context):
             _load_calendar(context, lake)
     # Curated tables are the largest; their copies come last in the list, and are loaded first.
     needed = [copy for copy in reversed(COPIES) if names & {copy.name, copy.keys}]
+    if not context.selected_asset_keys:
+        # A run of tests alone judges what is loaded, and loads only what a crash of the server has emptied.
+        with failures(context):
+            loaded = loaded_versions()
+        needed = [copy for copy in needed if copy.name not in loaded]
     broken = {}
     for copy, outcome in load_all(lake, needed):
         try:
@@ -122,6 +135,8 @@ def _load_calendar(context: dg.AssetExecutionContext, lake: Lake) -> None:
 
 def _make_views(context: dg.AssetExecutionContext, dbt: Dbt, chosen: Sequence[models.Node]) -> dict[str, str]:
     """Make staging views that are missing or have changed; return the dimensions whose view cannot be made, and why."""
+    if not context.selected_asset_keys:
+        return {}
     with failures(context):
         stale = stale_views({view for node in chosen for view in models.views_of(models.manifest(), node["unique_id"])})
     if not stale:
@@ -154,8 +169,7 @@ def _infer_members(context: dg.AssetExecutionContext, dbt: Dbt, broken: dict[str
             # Facts whose members all exist can still be built; a fact's contract refuses rows without a member.
             broken[name] += f"; members cannot be inferred either: {error.description}"
         # Dagster expects the outputs of dimensions before those of facts.
-        output = dg.AssetKey(["marts", name]).to_python_identifier()
-        yield dg.Output(None, output, metadata={"kept": "as it was, with inferred members"})
+        yield dg.Output(None, _key(name).to_python_identifier(), metadata={"kept": "as it was, with inferred members"})
 
 
 def _report_dimensions(context: dg.AssetExecutionContext, dbt: Dbt, lake: Lake, broken: Mapping[str, str]) -> None:

@@ -71,8 +71,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     ("made", "schemas"),
     [
         ([], ["lake", "marts", "staging"]),
-        (["marts"], ["lake"]),
-        (["warehouse", "marts"], []),
+        (["marts"], []),
     ],
 )
 def test_rebuilt_warehouse_tables_are_not_copied(
