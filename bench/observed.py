@@ -22,10 +22,10 @@ import dagster as dg
 from orders_lakehouse.cli import main as cli
 from orders_lakehouse.cli.runs import run_selection
 from orders_lakehouse.definitions import defs
-from orders_lakehouse.defs.metadata import ROW_COUNT
+from orders_lakehouse.defs.metadata import ROWS_OF_DATE
 
 # Metadata with the number of rows that an asset worked on, or that a contract check judged.
-_ROWS = ("versions_read", ROW_COUNT, "quarantined", "rows_copied", "rows")
+_ROWS = ("versions_read", ROWS_OF_DATE, "quarantined", "rows_copied", "rows")
 
 _events: list[tuple[float, float, str, str | None, float | None, int]] = []
 

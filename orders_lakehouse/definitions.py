@@ -10,12 +10,15 @@ gc.disable()
 import dagster as dg
 
 from orders_lakehouse.defs import glue, jobs, maintenance, reconciliation, resources, sensors
-from orders_lakehouse.defs.assets import cleansed, curated, marts, raw
+from orders_lakehouse.defs.assets import cleansed, curated, marts, raw, shop
 from orders_lakehouse.defs.checks import contracts, dimensions, failing_requests, monitors, rejections, totals
 from orders_lakehouse.runtime.blocked_imports import collect_garbage_rarely
 
 defs = dg.Definitions(
-    assets=dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, marts])),
+    assets=[
+        *shop.shop_tables,
+        *dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, marts])),
+    ],
     asset_checks=dg.load_asset_checks_from_modules(
         [contracts, rejections, totals, dimensions, monitors, failing_requests, reconciliation]
     ),

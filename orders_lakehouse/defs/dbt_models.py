@@ -50,6 +50,25 @@ class Translator(DagsterDbtTranslator):
             }
         )
 
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """Return the spec of a test, with a description of what it demands; None for tests of other models."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        if spec is None:
+            return None
+        test = models.node_of(manifest, unique_id)
+        demand = models.demand_of(test)
+        upstream = {asset_of(manifest, node) for node in test["depends_on"]["nodes"]} - {spec.asset_key}
+        return dg.AssetCheckSpec(
+            spec.name,
+            asset=spec.asset_key,
+            description=f"`{test['column_name']}`: {demand}" if test["column_name"] else demand,
+            additional_deps=sorted(upstream),
+            metadata=spec.metadata,
+            blocking=spec.blocking,
+        )
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """Return the layer: marts."""
         return models.layer_of(dbt_resource_props)

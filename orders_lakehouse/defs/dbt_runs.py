@@ -9,6 +9,7 @@ from typing import Any, Final
 import dagster as dg
 
 from orders_lakehouse.defs.checks.check_reporting import record_tests
+from orders_lakehouse.defs.mart_pages import with_state
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.instance.retention import tidy_after_dbt
@@ -54,6 +55,8 @@ def build_models(
         for event in invocation.stream():
             if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation):
                 tests.append(event)
+            elif isinstance(event, dg.Output):
+                event = with_state(context, event)
             yield event
     finally:
         # Results are stored even if dbt fails, because then they matter most.

@@ -21,8 +21,8 @@ from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.settings import PROJECT, settings
 from orders_lakehouse.tables import FACTS, RAW_OF
 
-# Metadata name under which Dagster shows and plots the size of a table.
-ROW_COUNT = "dagster/row_count"
+# Names of metadata under which Dagster shows and plots the rows of a table, and of one of its dates.
+ROW_COUNT, ROWS_OF_DATE = "dagster/row_count", "dagster/partition_row_count"
 # Number of days in a chart, up to the run's last date; a longer run is shown in full.
 _DAYS_SHOWN = 60
 SAMPLE_ROWS = 8
@@ -42,15 +42,21 @@ def key_of(table: Table) -> dg.AssetKey:
     return dg.AssetKey([table.layer, table.name])
 
 
-def describe(table: Table, *, kinds: Set[str]) -> Mapping[str, Any]:
-    """Return the arguments of `@dg.asset` that follow from the table's contract."""
+def describe(table: Table, *, kinds: Set[str], deps: Sequence[dg.AssetKey] = ()) -> Mapping[str, Any]:
+    """Return the arguments of `@dg.asset` that follow from the table's contract.
+
+    Args:
+        table: The table.
+        kinds: Kinds that Dagster shows.
+        deps: Assets upstream that are no tables of the lake.
+    """
     return {
         "key": key_of(table),
         "group_name": table.layer,
         "description": table.model.__doc__,
         "kinds": set(kinds),
         "owners": OWNERS,
-        "deps": [key_of(source) for source in table.upstream],
+        "deps": [*deps, *(key_of(source) for source in table.upstream)],
         "op_tags": priority(table),
         "metadata": {
             "dagster/column_schema": column_schema(table),
@@ -159,16 +165,19 @@ def copied(table: Table, types: Mapping[str, str], name: str) -> dict[str, Any]:
     }
 
 
-def report_rows_by_date(context: dg.AssetExecutionContext, counts: Mapping[str, pl.DataFrame]) -> None:
+def report_rows_by_date(
+    context: dg.AssetExecutionContext, counts: Mapping[str, pl.DataFrame], asset: dg.AssetKey | None = None
+) -> None:
     """Record counts for each date of the run; the run's result would show its total for every date.
 
     Args:
         context: Context of the running asset.
         counts: date, rows by metadata name; a missing date has none.
+        asset: The asset; needed where a step makes several.
     """
     by_date = {name: {str(day): count for day, count in rows.iter_rows()} for name, rows in counts.items()}
     add_metadata_by_date(
-        context, {key: {name: of.get(key, 0) for name, of in by_date.items()} for key in context.partition_keys}
+        context, {key: {name: of.get(key, 0) for name, of in by_date.items()} for key in context.partition_keys}, asset
     )
 
 
@@ -194,33 +203,54 @@ def report_state(
     """
     handle = lake.open(table)
     files = files_of(handle, table)
-    always = {
-        **details,
-        "seconds": round(time.perf_counter() - began, 2),
-        "delta_version": handle.version(),
-        "sample": sample_of(rows, table),
-    }
-    if table.partitioned_by is None:
-        context.add_asset_metadata({"bytes": files["bytes"].sum(), **always})
-        return
     first, last = (date.fromisoformat(key) for key in (context.partition_keys[0], context.partition_keys[-1]))
-    shown, _ = days_shown(first, last)
-    begins = files["date"].min()
-    shown = max(shown, begins) if isinstance(begins, date) and begins <= last else first
-    by_date = bars_by_date([rows_by_date(files, f"rows of {table.path}"), *panels], shown, last)
+    by_date = {}
+    if table.partitioned_by is not None:
+        panels = [rows_by_date(files, f"rows of {table.path}"), *panels]
+        by_date = {
+            "by_date": as_picture(bars_by_date(panels, *chart_span(files, first, last)), "Bars by date"),
+            "size_in_run": in_bytes(int(files.filter(pl.col("date").is_between(first, last))["bytes"].sum())),
+        }
     context.add_asset_metadata(
         {
-            "by_date": as_picture(by_date, "Bars by date"),
-            "bytes_in_run": files.filter(pl.col("date").is_between(first, last))["bytes"].sum(),
-            **always,
+            **by_date,
+            ROW_COUNT: int(files["rows"].sum()),
+            "size": in_bytes(int(files["bytes"].sum())),
+            **details,
+            "duration": f"{time.perf_counter() - began:.1f} s",
+            "delta_version": handle.version(),
+            "sample": sample_of(rows, table),
         },
         partition_key=str(last),
     )
 
 
+def in_bytes(size: int) -> str:
+    """Return a number of bytes with a unit, to three digits."""
+    scaled = float(size)
+    for unit in ("B", "kB", "MB"):
+        if scaled < 1000:
+            return f"{scaled:.3g} {unit}"
+        scaled /= 1000
+    return f"{scaled:,.1f} GB"
+
+
 def days_shown(first: date, last: date) -> tuple[date, date]:
     """Return the first and last date of the charts of a run."""
     return min(first, last - timedelta(days=_DAYS_SHOWN - 1)), last
+
+
+def chart_span(rows: pl.DataFrame, first: date, last: date) -> tuple[date, date]:
+    """Return the first and last date of a chart of a run, which begins no earlier than the rows.
+
+    Args:
+        rows: date, with one row or more for each date that has rows.
+        first: First date of the run.
+        last: Last date of the run.
+    """
+    shown, _ = days_shown(first, last)
+    begins = rows["date"].min()
+    return (max(shown, begins) if isinstance(begins, date) and begins <= last else first), last
 
 
 def rows_by_date(files: pl.DataFrame, title: str, colour: str = BLUE) -> Series:

@@ -77,7 +77,7 @@ def replace_range(
         return [
             Replaced(
                 pl.concat(result.by_date for result in results),
-                next((result.sample for result in results if result.sample.height), results[0].sample),
+                next((result.sample for result in reversed(results) if result.sample.height), results[0].sample),
                 pl.concat(result.changed for result in results).unique().sort(),
             )
             for results in by_table

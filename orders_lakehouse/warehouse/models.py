@@ -153,18 +153,26 @@ def demands(parsed: Manifest, node_id: str) -> dict[str | None, dict[str, str]]:
     """
     by_column: dict[str | None, dict[str, str]] = {}
     for column, name, test in _tests(parsed, node_id):
-        try:
-            words = (_OF_COLUMN if column else _OF_MODEL)[name]
-        except KeyError:
-            raise NotImplementedError(
-                f"the test {name!r} of {node_of(parsed, node_id)['name']} has no description; add one in {__name__}"
-            ) from None
-        given = test["config"]["where"]
-        where = "" if given is None else " (on the dates of a run)" if given == _RUN_DATES else f" (where `{given}`)"
         of_column = by_column.setdefault(column, {})
-        demand = words(test["test_metadata"]["kwargs"]) + where
+        demand = demand_of(test)
         of_column[name] = f"{earlier}; {demand}" if (earlier := of_column.get(name)) else demand
     return by_column
+
+
+def demand_of(test: Node) -> str:
+    """Describe what a test demands: of the values of its column, or of the rows of its model.
+
+    Raises:
+        NotImplementedError: This module has no description for the test.
+    """
+    name, arguments = test["test_metadata"]["name"], test["test_metadata"]["kwargs"]
+    try:
+        words = (_OF_COLUMN if test["column_name"] else _OF_MODEL)[name]
+    except KeyError:
+        raise NotImplementedError(f"the test {name!r} has no description; add one in {__name__}") from None
+    given = test["config"]["where"]
+    where = "" if given is None else " (on the dates of a run)" if given == _RUN_DATES else f" (where `{given}`)"
+    return words(arguments) + where
 
 
 def origins(parsed: Manifest, node_id: str) -> dict[str, tuple[tuple[str, str], ...]]:

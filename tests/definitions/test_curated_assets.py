@@ -33,7 +33,9 @@ def _profiles(lake: Lake) -> list[int]:
     (customer_profile,) = (asset for asset in curated_assets if asset.key.path[-1] == CUSTOMER_PROFILE.name)
 
     with dg.DagsterInstance.ephemeral() as instance:
-        done = dg.materialize([customer_profile], resources={"lake": lake}, instance=instance, raise_on_error=False)
+        done = dg.materialize(
+            [customer_profile], partition_key=str(DAY), resources={"lake": lake}, instance=instance, raise_on_error=False
+        )
         assert done.success, [event.message for event in done.all_events if event.is_step_failure]
     orders: list[int] = lake.scan(CUSTOMER_PROFILE).to_native().collect()["orders"].to_list()
     return orders

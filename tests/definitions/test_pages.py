@@ -1,6 +1,7 @@
 """What a table's page shows: pictures that are whole and small, samples that name nobody, columns with their origin."""
 
 import base64
+import re
 from datetime import date, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -123,16 +124,18 @@ def test_rich_metadata_is_stored_for_the_last_date_only(tmp_path: Any) -> None:
     lines = rows(ORDER_LINES, *({"order_id": str(day), "order_date": day} for day in days))
     lake.replace_dates([ORDER_LINES], days[0], days[1], lambda _: [nw.from_native(lines.lazy())])
     told = _materialized(lake, "2017-01-01", "2017-01-03")
-    assert {day: metadata["dagster/row_count"].value for day, metadata in told.items()} == {
+    assert {day: metadata["dagster/partition_row_count"].value for day, metadata in told.items()} == {
         "2017-01-01": 1,
         "2017-01-02": 0,
         "2017-01-03": 1,
     }
-    assert set(told["2017-01-01"]) == set(told["2017-01-02"]) == {"dagster/row_count"}
+    assert set(told["2017-01-01"]) == set(told["2017-01-02"]) == {"dagster/partition_row_count"}
     last = told["2017-01-03"]
-    assert {"by_date", "sample", "seconds", "delta_version", "bytes_in_run", "rows_in_run"} <= set(last)
-    assert last["rows_in_run"].value == 2
-    assert last["bytes_in_run"].value > 0
+    assert {"by_date", "sample", "duration", "delta_version", "size", "size_in_run", "rows_in_run"} <= set(last)
+    # The page's "Row count" is that of the table.
+    assert last["dagster/row_count"].value == last["rows_in_run"].value == 2
+    assert re.fullmatch(r"\d[\d.]* k?B", last["size_in_run"].value)
+    assert re.fullmatch(r"\d+\.\d s", last["duration"].value)
 
 
 def test_quarantine_is_shown_whole_without_personal_values(tmp_path: Any) -> None:

@@ -17,7 +17,7 @@ from orders_lakehouse.defs.checks.check_reporting import report
 from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, report_step, spared
 from orders_lakehouse.defs.execution import derive_in_step
 from orders_lakehouse.defs.metadata import (
-    ROW_COUNT,
+    ROWS_OF_DATE,
     SAMPLE_ROWS,
     days_shown,
     describe,
@@ -99,7 +99,7 @@ def _derive(context: dg.AssetExecutionContext, lake: Lake, table: Table) -> None
     }
     report_state(context, lake, table, good.sample, began, counts, _trends(counts_by_reason))
     _report_quarantine(context, table, in_quarantine, counts_by_reason, shown)
-    report_rows_by_date(context, {ROW_COUNT: good.by_date, "quarantined": bad.by_date})
+    report_rows_by_date(context, {ROWS_OF_DATE: good.by_date, "quarantined": bad.by_date})
     _report_reasons_by_date(context, counts_by_reason.filter(pl.col("date").is_between(first, last)))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from itertools import chain, repeat
+from typing import Any
 
 import dagster as dg
 import narwhals as nw
@@ -11,7 +12,7 @@ from orders_lakehouse.curated.base import Curated
 from orders_lakehouse.curated.registry import CURATED_TABLES
 from orders_lakehouse.defs.charts import BLUE, GREEN, Series, as_picture, bars_by_name
 from orders_lakehouse.defs.execution import derive_in_step
-from orders_lakehouse.defs.metadata import ROW_COUNT, days_shown, describe, report_rows_by_date, report_state
+from orders_lakehouse.defs.metadata import ROWS_OF_DATE, days_shown, describe, report_rows_by_date, report_state
 from orders_lakehouse.defs.resources import failures
 from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.tables import Lake
@@ -31,15 +32,13 @@ def _curated(curated: Curated) -> dg.AssetsDefinition:
         began = time.perf_counter()
         with failures(context):
             (result,) = derive_in_step(context, lake, table, run_dates(context))
-            counted = _drawn_by_name(lake, table, curated.drawn_by) if curated.drawn_by else {}
-            if table.partitioned_by is None:
-                report_state(context, lake, table, result.sample, began, {})
-                return dg.MaterializeResult(metadata={ROW_COUNT: result.rows, **counted})
-            drawn = _drawn_by_date(context, lake, curated)
-            counts = {"rows_in_run": result.rows, "dates_changed_in_run": len(result.changed)}
-            report_state(context, lake, table, result.sample, began, counts, drawn)
-        report_rows_by_date(context, {ROW_COUNT: result.by_date})
-        return dg.MaterializeResult(metadata=counted or None)
+            details = _drawn_by_name(lake, table, curated.drawn_by) if curated.drawn_by else {}
+            if table.partitioned_by is not None:
+                details |= {"rows_in_run": result.rows, "dates_changed_in_run": len(result.changed)}
+            report_state(context, lake, table, result.sample, began, details, _drawn_by_date(context, lake, curated))
+        if table.partitioned_by is not None:
+            report_rows_by_date(context, {ROWS_OF_DATE: result.by_date})
+        return dg.MaterializeResult()
 
     asset: dg.AssetsDefinition = curated_rows
     return asset
@@ -55,7 +54,7 @@ def _drawn_by_date(context: dg.AssetExecutionContext, lake: Lake, curated: Curat
     return [Series(title, values, colour) for (title, values), colour in zip(drawn, colours, strict=False)]
 
 
-def _drawn_by_name(lake: Lake, table: Table, column: str) -> dict[str, dg.MetadataValue]:
+def _drawn_by_name(lake: Lake, table: Table, column: str) -> dict[str, Any]:
     """Draw the number of rows for each value of a column."""
     counted = rows_of(lake.scan(table).group_by(nw.col(column).alias("name")).agg(value=nw.len()))
     return {f"rows_by_{column}": as_picture(bars_by_name(counted), f"Rows by {column}")}

@@ -10,6 +10,7 @@ import polars as pl
 from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.table import Table
+from orders_lakehouse.defs.assets.shop import shop_key
 from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, severity_of
 from orders_lakehouse.defs.checks.dimensions import as_before, spared
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
@@ -51,7 +52,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
     )
 
     @dg.asset(
-        **describe(table, kinds={"postgres", "deltalake"}),
+        **describe(table, kinds={"postgres", "deltalake"}, deps=[shop_key(entity_of(table))]),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[check, drift, once],
@@ -83,7 +84,7 @@ def _raw(table: Table) -> dg.AssetsDefinition:
                 repeated.append(repeated_keys(table, rows))
                 captured.append(capture(lake, table, rows, calendar, batch.extras))
                 # Only a sample is kept, because the rows themselves would stay in memory.
-                sample = sampled(rows) if rows.height else sample
+                sample = sampled(rows, table.partitioned_by) if rows.height else sample
             counts.append(batch.counted)
             shapes.append(record_shape(lake, table, batch.shape, captured[-1].extra_columns, context.run_id))
         require_same(lake, calendar)

@@ -102,4 +102,4 @@ def _replace(
         commits.write(handle, new, mode="overwrite", predicate=predicate, commit_properties=claims)
         commits.checkpoint_if_large(handle, len(changed))
     by_date = rows.group_by(date=day_of(table)).agg(rows=pl.len().cast(pl.Int64))
-    return Replaced(by_date, sampled(rows), changed)
+    return Replaced(by_date, sampled(rows, column), changed)

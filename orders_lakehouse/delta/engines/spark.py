@@ -238,8 +238,8 @@ def _sums(rows: "DataFrame", table: Table) -> "DataFrame":
 
 
 def _sample(handle: DeltaTable, table: Table, files: Sequence[_File]) -> pl.DataFrame:
-    """Return a few rows of the first file."""
-    for file in files[:1]:
+    """Return a few rows of a file of the last date."""
+    for file in sorted(files, key=lambda file: str(file.date))[-1:]:
         with explain_storage_errors(handle.table_uri):
             first_rows = next(pq.ParquetFile(_files(handle).open_input_file(file.path)).iter_batches(SAMPLED))
         rows = pl.DataFrame(pl.from_arrow(first_rows))
