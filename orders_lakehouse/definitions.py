@@ -11,7 +11,7 @@ import dagster as dg
 
 from orders_lakehouse.defs import glue, jobs, maintenance, reconciliation, resources, sensors
 from orders_lakehouse.defs.assets import cleansed, curated, marts, raw, shop
-from orders_lakehouse.defs.checks import contracts, dimensions, failing_requests, monitors, rejections, totals
+from orders_lakehouse.defs.checks import dimensions, failing_requests, monitors, of_runs
 from orders_lakehouse.runtime.blocked_imports import collect_garbage_rarely
 
 defs = dg.Definitions(
@@ -19,9 +19,7 @@ defs = dg.Definitions(
         *shop.shop_tables,
         *dg.with_source_code_references(dg.load_assets_from_modules([raw, cleansed, curated, marts])),
     ],
-    asset_checks=dg.load_asset_checks_from_modules(
-        [contracts, rejections, totals, dimensions, monitors, failing_requests, reconciliation]
-    ),
+    asset_checks=dg.load_asset_checks_from_modules([of_runs, dimensions, monitors, failing_requests, reconciliation]),
     jobs=[
         jobs.refresh_all_job,
         jobs.capture_changes_job,

@@ -34,7 +34,11 @@ def _profiles(lake: Lake) -> list[int]:
 
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize(
-            [customer_profile], partition_key=str(DAY), resources={"lake": lake}, instance=instance, raise_on_error=False
+            [customer_profile],
+            partition_key=str(DAY),
+            resources={"lake": lake},
+            instance=instance,
+            raise_on_error=False,
         )
         assert done.success, [event.message for event in done.all_events if event.is_step_failure]
     orders: list[int] = lake.scan(CUSTOMER_PROFILE).to_native().collect()["orders"].to_list()

@@ -11,7 +11,7 @@ from orders_lakehouse.contracts.base import contract_version, declared_at
 from orders_lakehouse.contracts.checks import KEY_STANDS_ONCE, RAW_MATCHES_SOURCE
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.assets.shop import shop_key
-from orders_lakehouse.defs.checks.check_reporting import VERDICT, report, severity_of
+from orders_lakehouse.defs.checks.check_reporting import VERDICT, Report, report, report_all, severity_of
 from orders_lakehouse.defs.checks.dimensions import as_before, spared
 from orders_lakehouse.defs.metadata import describe, key_of, report_rows_by_date, report_state, table_of
 from orders_lakehouse.defs.resources import failures
@@ -93,13 +93,15 @@ def _raw(table: Table) -> dg.AssetsDefinition:
         new = sum(part.new for part in captured)
         report_state(context, lake, table, sample, began, {"new_versions_in_run": new})
         counted = matches_source(pl.concat(counts).group_by("date").agg(pl.col("rows").sum()), present)
-        matches = report(context, lake, check.key, counted, dates, severity=severity_of(check.key))
         drifted = drifts(table, shapes[-1])
         warn = dg.AssetCheckSeverity.WARN
         details = {"drift": table_of(pl.DataFrame(drifted))} if drifted else {}
-        fits = report(context, lake, drift.key, fits_contract(table, drifted), None, severity=warn, metadata=details)
-        stands_once = report(context, lake, once.key, each_key_once(pl.concat(repeated)), dates, severity=warn)
-        return [matches, fits, stands_once]
+        reports = [
+            Report(check.key, counted, dates, severity_of(check.key)),
+            Report(drift.key, fits_contract(table, drifted), None, warn, details),
+            Report(once.key, each_key_once(pl.concat(repeated)), dates, warn),
+        ]
+        return report_all(context, lake, reports)
 
     asset: dg.AssetsDefinition = captured_versions
     return asset

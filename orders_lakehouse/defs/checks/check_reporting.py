@@ -6,6 +6,7 @@ After the run, `in_force` shows the worst result in Dagster.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from orders_lakehouse.defs.checks.in_force import last_good, named_dates, what_fails, worst
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.pipeline.check_results import failing, failing_dates, latest, of_check, record
+from orders_lakehouse.pipeline.check_results import failing, failing_dates, in_force, of_assets, record
 from orders_lakehouse.tables import CHECK_RESULTS, stops
 
 # Columns of verdicts by date. Verdicts whose failures differ in severity have a column `severity` (ERROR or WARN), too.
@@ -40,6 +41,29 @@ def severity_of(check: dg.AssetCheckKey) -> dg.AssetCheckSeverity:
     return _ERROR if stops(check.asset_key.to_user_string(), check.name) else dg.AssetCheckSeverity.WARN
 
 
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        check: The check.
+        verdicts: date, passed, expected, found, detail, and severity if it differs by date. Dates of the run without a
+            verdict pass; dates outside of the run may have verdicts, too.
+        dates: First and last date of the run; None for a check of the whole table.
+        severity: Severity of failures whose verdict has none.
+        metadata: Further metadata of the summary.
+        only_new: Store nothing if the check passes and passed before: a row every quarter of an hour would be the bulk
+            of the results.
+    """
+
+    check: dg.AssetCheckKey
+    verdicts: pl.DataFrame
+    dates: tuple[date, date] | None
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    only_new: bool = False
+
+
 def report(
     context: Context,
     lake: Lake,
@@ -50,48 +74,9 @@ def report(
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     metadata: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
-    """Store the verdicts of a check, and return a summary for Dagster.
-
-    Args:
-        context: Context of the running step.
-        lake: The lake.
-        check: The check.
-        verdicts: date, passed, expected, found, detail, and severity if it differs by date. Dates of the run without a
-            verdict pass; dates outside of the run may have verdicts, too.
-        dates: First and last date of the run; None for a check of the whole table.
-        severity: Severity of failures whose verdict has none.
-        metadata: Further metadata of the summary.
-
-    Returns:
-        The result of the run.
-    """
-    judged = _every_date(verdicts, dates, severity)
-    known = of_check(lake, check.asset_key.to_user_string(), check.name)
-    results = _as_results(context, check, judged)
-    record(lake, results)
-    evaluations = pl.concat([known, results])
-    broken = failing(evaluations)
-    in_run = judged.filter(~pl.col("passed"))
-    of_run = pl.col("date").is_in(in_run["date"].implode(), nulls_equal=True)
-    return dg.AssetCheckResult(
-        asset_key=check.asset_key,
-        check_name=check.name,
-        passed=broken.is_empty(),
-        # Failures on other dates do not stop this run; Dagster shows the worst result after the run.
-        severity=worst(in_run if stops(check.asset_key.to_user_string(), check.name) else broken),
-        metadata={
-            **({"dates": " to ".join(str(day) for day in sorted(set(dates)))} if dates else {}),
-            **named_dates(
-                failed_dates=failing_dates(results),
-                warned_dates=in_run.filter(severity=_WARN)["date"].drop_nulls().to_list(),
-                failing_on_other_dates=failing_dates(broken.filter(~of_run)),
-                warned_on_other_dates=broken.filter(~of_run, severity=_WARN)["date"].drop_nulls().sort().to_list(),
-            ),
-            **last_good(evaluations),
-            **what_fails(broken),
-            **(metadata or {}),
-        },
-    )
+    """Store the verdicts of a check, and return a summary for Dagster; see `Report`."""
+    (result,) = report_all(context, lake, [Report(check, verdicts, dates, severity, metadata or {})])
+    return result
 
 
 def report_what_is_new(
@@ -103,14 +88,74 @@ def report_what_is_new(
     metadata: Mapping[str, Any],
 ) -> dg.AssetCheckResult:
     """Report the verdict on a whole table, unless the check passes and passed before."""
-    before = latest(lake, asset=check.asset_key.to_user_string(), check_name=check.name)
-    if verdict["passed"] and before.height and before["passed"].all():
-        # A row every quarter of an hour would be the bulk of the results.
-        return dg.AssetCheckResult(
-            asset_key=check.asset_key, check_name=check.name, passed=True, metadata=dict(metadata)
-        )
     verdicts = pl.DataFrame([verdict], schema=VERDICT)
-    return report(context, lake, check, verdicts, None, severity=severity, metadata=metadata)
+    (result,) = report_all(context, lake, [Report(check, verdicts, None, severity, metadata, only_new=True)])
+    return result
+
+
+def report_all(context: Context, lake: Lake, reports: Sequence[Report]) -> list[dg.AssetCheckResult]:
+    """Store the verdicts of several checks in one commit, and return their summaries for Dagster.
+
+    Args:
+        context: Context of the running step.
+        lake: The lake.
+        reports: What the checks found.
+
+    Returns:
+        The result of each check, in order.
+    """
+    known = of_assets(lake, {given.check.asset_key.to_user_string() for given in reports})
+    results, stored = [], []
+    for given in reports:
+        earlier = known.filter(asset=given.check.asset_key.to_user_string(), check_name=given.check.name)
+        if given.only_new and given.verdicts["passed"].all() and earlier.height and in_force(earlier)["passed"].all():
+            results.append(_passed(given))
+            continue
+        judged = _every_date(given.verdicts, given.dates, given.severity)
+        stored.append(_as_results(context, given.check, judged))
+        results.append(_summary(given, judged, pl.concat([earlier, stored[-1]])))
+    if stored:
+        record(lake, pl.concat(stored))
+    return results
+
+
+def _passed(given: Report) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=given.check.asset_key, check_name=given.check.name, passed=True, metadata=dict(given.metadata)
+    )
+
+
+def _summary(given: Report, judged: pl.DataFrame, evaluations: pl.DataFrame) -> dg.AssetCheckResult:
+    """Return the summary of a check for Dagster.
+
+    Args:
+        given: What the check found.
+        judged: A verdict for each date of the run.
+        evaluations: Every evaluation of the check, with those of the run.
+    """
+    check, broken = given.check, failing(evaluations)
+    in_run = judged.filter(~pl.col("passed"))
+    of_run = pl.col("date").is_in(in_run["date"].implode(), nulls_equal=True)
+    dates = {"dates": " to ".join(str(day) for day in sorted(set(given.dates)))} if given.dates else {}
+    return dg.AssetCheckResult(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=broken.is_empty(),
+        # Failures on other dates do not stop this run; Dagster shows the worst result after the run.
+        severity=worst(in_run if stops(check.asset_key.to_user_string(), check.name) else broken),
+        metadata={
+            **dates,
+            **named_dates(
+                failed_dates=failing_dates(judged),
+                warned_dates=in_run.filter(severity=_WARN)["date"].drop_nulls().to_list(),
+                failing_on_other_dates=failing_dates(broken.filter(~of_run)),
+                warned_on_other_dates=broken.filter(~of_run, severity=_WARN)["date"].drop_nulls().sort().to_list(),
+            ),
+            **last_good(evaluations),
+            **what_fails(broken),
+            **given.metadata,
+        },
+    )
 
 
 def record_tests(

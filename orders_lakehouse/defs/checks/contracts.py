@@ -20,7 +20,7 @@ from orders_lakehouse.defs.checks.check_reporting import (
     VERDICT,
     Judged,
 )
-from orders_lakehouse.defs.checks.run_checks import dated, run_check
+from orders_lakehouse.defs.checks.run_checks import RunCheck, dated, run_check
 from orders_lakehouse.defs.metadata import FEW, few_of, table_of
 from orders_lakehouse.delta.batches import memory_for
 from orders_lakehouse.delta.date_predicates import day_of
@@ -39,7 +39,7 @@ from orders_lakehouse.transforms.split import breaks
 _LISTED = 10_000
 
 
-def _contract(table: Table) -> dg.AssetChecksDefinition:
+def _contract(table: Table) -> RunCheck:
     description = f"Every row of {table.path} holds the contract {table.model.__name__}, except for waived rules."
 
     @run_check(table, f"{table.name}_contract", description)
@@ -154,7 +154,7 @@ def broken_rules(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _no_row_lost(table: Table) -> dg.AssetChecksDefinition:
+def _no_row_lost(table: Table) -> RunCheck:
     description = (
         "Captured versions = current + superseded + deleted + quarantined, by date; also in total, if the run covers "
         "every date that raw knows."

@@ -1,10 +1,9 @@
 """Checks of rejected rows: their share of a date, and their share of a table by rule."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-import dagster as dg
 import narwhals as nw
 import polars as pl
 
@@ -12,73 +11,48 @@ from orders_lakehouse.contracts.checks import LOSSES_ARE_FEW
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.check_reporting import (
     Judged,
-    report,
-    report_what_is_new,
-    severity_of,
-    started,
 )
-from orders_lakehouse.defs.checks.run_checks import dated, written_with
-from orders_lakehouse.defs.metadata import few_of, key_of, priority
-from orders_lakehouse.defs.resources import failures
+from orders_lakehouse.defs.checks.run_checks import RunCheck, dated, run_check
+from orders_lakehouse.defs.metadata import few_of, key_of
 from orders_lakehouse.delta.frames import collect
-from orders_lakehouse.delta.log import parts_of_run
+from orders_lakehouse.delta.log import Part
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.children import OF_THE_ORDER, ORDERED_BEFORE_START
-from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.pipeline.losses import ENOUGH_OF_DATES, ENOUGH_OF_TABLE, LAST_DATES, Loss, losses
 from orders_lakehouse.settings import settings
-from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF, stops
+from orders_lakehouse.tables import CLEANSED, QUARANTINE_OF
 
 # Minimum rows of a date for a share to mean something.
 _ENOUGH_ROWS = 20
 
 
-def _few_are_rejected(table: Table) -> dg.AssetChecksDefinition:
-    """Make two checks in one step: few rows are rejected on each date of the run, and few by each rule in the table."""
-    limit, asset = settings().quarantine_limit, key_of(table)
-    share = dg.AssetCheckSpec(
-        "rejected_share",
-        asset=asset,
-        description=(
-            f"At most {limit:.0%} of a date's rows are rejected for errors of their own. A larger share means a broken "
-            "load rather than a few bad rows, and a missing number is better than a wrong one. Not counted are rows "
-            f"that wait for their order, orders from before the first partition, and dates of fewer than "
-            f"{_ENOUGH_ROWS} rows."
-        ),
-        blocking=stops(table.path, "rejected_share"),
+def _rejected_share(table: Table) -> RunCheck:
+    limit = settings().quarantine_limit
+    description = (
+        f"At most {limit:.0%} of a date's rows are rejected for errors of their own. A larger share means a broken "
+        "load rather than a few bad rows, and a missing number is better than a wrong one. Not counted are rows "
+        f"that wait for their order, orders from before the first partition, and dates of fewer than "
+        f"{_ENOUGH_ROWS} rows."
     )
-    few = dg.AssetCheckSpec(
+
+    @run_check(table, "rejected_share", description)
+    def rejected_share(parts: Sequence[Part]) -> Judged:
+        return rejected_shares(pl.concat(_rejected(lake, table, dates) for lake, dates in dated(parts)), limit)
+
+    return rejected_share
+
+
+def _losses_are_few(table: Table) -> RunCheck:
+    limit = settings().quarantine_limit
+    return RunCheck(
+        key_of(table),
+        table,
         LOSSES_ARE_FEW,
-        asset=asset,
-        description=(
-            f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (with at "
-            f"least {ENOUGH_OF_DATES} rows), or of the whole table (at least {ENOUGH_OF_TABLE}). A row that waits for "
-            "its order counts after a day. The usual cause is that the shop uses other words than the contract."
-        ),
+        f"No rule rejects more than {limit:.0%} of the rows of the last {LAST_DATES} dates that have rows (with at "
+        f"least {ENOUGH_OF_DATES} rows), or of the whole table (at least {ENOUGH_OF_TABLE}). A row that waits for "
+        "its order counts after a day. The usual cause is that the shop uses other words than the contract.",
+        judge_table=lambda lake: losses_verdict(losses(lake, table, limit), limit),
     )
-
-    @dg.multi_asset_check(
-        name=f"{'__'.join(asset.path)}_few_are_rejected",
-        specs=[share, few],
-        can_subset=True,
-        op_tags=priority(table),
-    )
-    def few_are_rejected(
-        context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
-    ) -> Iterator[dg.AssetCheckResult]:
-        dates = run_dates(context)
-        with failures(context):
-            if share.key in context.selected_asset_check_keys:
-                parts = parts_of_run(lake, written_with(table), context.run.run_id, started(context), dates)
-                rejected = pl.concat(_rejected(held, table, within) for held, within in dated(parts))
-                verdicts, metadata = rejected_shares(rejected, limit)
-                severity = severity_of(share.key)
-                yield report(context, lake, share.key, verdicts, dates, severity=severity, metadata=metadata)
-            if few.key in context.selected_asset_check_keys:
-                verdict, metadata = losses_verdict(losses(lake.snapshot(), table, limit), limit)
-                yield report_what_is_new(context, lake, few.key, verdict, dg.AssetCheckSeverity.ERROR, metadata)
-
-    return few_are_rejected
 
 
 def rejected_shares(rejected: pl.DataFrame, limit: float) -> Judged:
@@ -132,4 +106,4 @@ def _rejected(lake: Lake, table: Table, dates: tuple[date, date]) -> pl.DataFram
     return rejected
 
 
-share_checks = [_few_are_rejected(table) for table in CLEANSED]
+share_checks = [check for table in CLEANSED for check in (_rejected_share(table), _losses_are_few(table))]

@@ -1,15 +1,19 @@
 """Declare checks of a run's dates. Each part is judged in the state in which the run found and left the lake."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.checks.check_reporting import (
+    VERDICT,
     Judged,
-    report,
+    Report,
+    report_all,
     severity_of,
     started,
 )
@@ -23,39 +27,99 @@ from orders_lakehouse.warehouse.copies import COPIES
 from orders_lakehouse.warehouse.load import loaded_versions
 
 
-def run_check(table: Table | dg.AssetKey, name: str, description: str) -> Callable[[Any], dg.AssetChecksDefinition]:
-    """Declare a check of the run's dates, or of the whole table where it has no dates.
+@dataclass(frozen=True)
+class RunCheck:
+    """A check of the run's dates, or of a whole table.
 
-    The decorated function judges the parts of the run, each in the state in which the run found and left the lake.
+    Attributes:
+        asset: The checked asset.
+        table: Its lake table; None for a mart.
+        name: Name of the check.
+        description: Description of the check.
+        judge: Judges the parts of the run, each in the state in which the run found and left the lake.
+        judge_table: Judges the whole table as it is now, instead: returns a verdict, and metadata of the summary.
     """
+
+    asset: dg.AssetKey
+    table: Table | None
+    name: str
+    description: str
+    judge: Callable[[Sequence[Part]], Judged] | None = None
+    judge_table: Callable[[Lake], tuple[Mapping[str, Any], Mapping[str, Any]]] | None = None
+
+    @property
+    def key(self) -> dg.AssetCheckKey:
+        """Return the key of the check."""
+        return dg.AssetCheckKey(self.asset, self.name)
+
+
+def run_check(
+    table: Table | dg.AssetKey, name: str, description: str
+) -> Callable[[Callable[[Sequence[Part]], Judged]], RunCheck]:
+    """Declare a check of the run's dates, or of the whole table where it has no dates, by a function that judges."""
+    own = table if isinstance(table, Table) else None
     asset = key_of(table) if isinstance(table, Table) else table
-    dated = not isinstance(table, Table) or table.partitioned_by is not None
-    blocks = stops(asset.to_user_string(), name)
+    return lambda judge: RunCheck(asset, own, name, description, judge)
 
-    def decorate(judge: Callable[[Sequence[Part]], Judged]) -> dg.AssetChecksDefinition:
-        tags = priority(table) if isinstance(table, Table) else {}
 
-        @dg.asset_check(asset=asset, name=name, description=description, blocking=blocks, op_tags=tags)
-        def check(context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.AssetCheckResult:
-            dates = run_dates(context) if dated else None
-            with failures(context):
-                # Judge only this run's snapshot, and not what other runs write meanwhile.
-                if isinstance(table, Table):
-                    parts = parts_of_run(lake, written_with(table), context.run.run_id, started(context), dates)
-                else:
-                    # A fact is made of the copies in the warehouse.
-                    loaded = loaded_versions()
-                    held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
-                    parts = [Part(lake.source(held), dates)]
-                verdicts, metadata = judge(parts)
-                severity = severity_of(dg.AssetCheckKey(asset, name))
-                return report(
-                    context, lake, dg.AssetCheckKey(asset, name), verdicts, dates, severity=severity, metadata=metadata
-                )
+def steps_of(checks: Iterable[RunCheck]) -> list[dg.AssetChecksDefinition]:
+    """Return a step for each asset, which evaluates all its checks and stores their verdicts in one commit."""
+    by_asset: dict[dg.AssetKey, list[RunCheck]] = {}
+    for check in checks:
+        by_asset.setdefault(check.asset, []).append(check)
+    return [_step(asset, of_asset) for asset, of_asset in by_asset.items()]
 
-        return check
 
-    return decorate
+def _step(asset: dg.AssetKey, checks: Sequence[RunCheck]) -> dg.AssetChecksDefinition:
+    table = checks[0].table
+    specs = [
+        dg.AssetCheckSpec(
+            check.name,
+            asset=asset,
+            description=check.description,
+            blocking=stops(asset.to_user_string(), check.name),
+        )
+        for check in checks
+    ]
+
+    @dg.multi_asset_check(
+        name=f"{'__'.join(asset.path)}_is_checked",
+        specs=specs,
+        can_subset=True,
+        op_tags=priority(table) if table else {},
+    )
+    def evaluated(
+        context: dg.AssetCheckExecutionContext, lake: dg.ResourceParam[Lake]
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = [check for check in checks if check.key in context.selected_asset_check_keys]
+        with failures(context):
+            parts = _parts(context, lake, table)
+            yield from report_all(context, lake, [_report(context, lake, check, parts) for check in selected])
+
+    return evaluated
+
+
+def _parts(context: dg.AssetCheckExecutionContext, lake: Lake, table: Table | None) -> list[Part]:
+    """Return the parts of the run: only this run's snapshots, and not what other runs write meanwhile."""
+    if table is not None:
+        dates = run_dates(context) if table.partitioned_by else None
+        return parts_of_run(lake, written_with(table), context.run.run_id, started(context), dates)
+    # A fact is made of the copies in the warehouse.
+    loaded = loaded_versions()
+    held = {copy.table.path: loaded[copy.name] for copy in COPIES if copy.name in loaded}
+    return [Part(lake.source(held), run_dates(context))]
+
+
+def _report(context: dg.AssetCheckExecutionContext, lake: Lake, check: RunCheck, parts: Sequence[Part]) -> Report:
+    if check.judge is None:
+        assert check.judge_table is not None  # noqa: S101 (a check has one of them)
+        verdict, metadata = check.judge_table(lake.snapshot())
+        verdicts = pl.DataFrame([verdict], schema=VERDICT)
+        return Report(check.key, verdicts, None, metadata=metadata, only_new=True)
+    verdicts, metadata = check.judge(parts)
+    has_dates = check.table is None or check.table.partitioned_by is not None
+    dates = run_dates(context) if has_dates else None
+    return Report(check.key, verdicts, dates, severity_of(check.key), metadata)
 
 
 def written_with(table: Table) -> list[Table]:

@@ -13,7 +13,7 @@ from orders_lakehouse.curated.base import Fact
 from orders_lakehouse.defs.checks.check_reporting import (
     Judged,
 )
-from orders_lakehouse.defs.checks.run_checks import dated, run_check
+from orders_lakehouse.defs.checks.run_checks import RunCheck, dated, run_check
 from orders_lakehouse.defs.metadata import few_of
 from orders_lakehouse.delta.frames import collect
 from orders_lakehouse.delta.log import Part
@@ -27,7 +27,7 @@ _Totals = Callable[[Lake, date, date], pl.DataFrame]
 
 def _total_matches(
     asset: Table | dg.AssetKey, fact: Fact, of: Table, first_side: tuple[str, _Totals], second_side: tuple[str, _Totals]
-) -> dg.AssetChecksDefinition:
+) -> RunCheck:
     """Make a check that two sides, each with its name, have the same lines and totals."""
     sides = (first_side[0], second_side[0])
 
@@ -64,7 +64,7 @@ def _lake_totals(lake: Lake, table: Table, measure: str, first: date, last: date
     return totals.cast({"lines": pl.Int64, "total": pl.Decimal(*MONEY_SUM)})
 
 
-def _of_fact(table: Table, fact: Fact) -> list[dg.AssetChecksDefinition]:
+def _of_fact(table: Table, fact: Fact) -> list[RunCheck]:
     """Make the checks that a table equals the one before it, and that the fact equals the table."""
 
     def totals_of(of: Table) -> _Totals:
