@@ -47,6 +47,14 @@ def in_words(dates: Iterable[date]) -> str:
     return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in spans(dates))
 
 
+def newest_in_words(dates: Iterable[date], most: int = 3) -> str:
+    """Return the newest spans of dates as people write them, the newest first, and how many earlier dates there are."""
+    newest = spans(dates)[::-1]
+    earlier = sum((last - first).days + 1 for first, last in newest[most:])
+    shown = ", ".join(in_words(days(*span)) for span in newest[:most])
+    return f"{shown}, and {earlier:,} earlier {'date' if earlier == 1 else 'dates'}" if earlier else shown
+
+
 def from_words(text: str) -> list[date]:
     """Return the dates in a text of `in_words`, in order."""
     dates = []

@@ -230,6 +230,16 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_FRESHNESS_MINUTES",
         description="Minutes that a layer may lag before a check warns; four times as many are an error.",
     )
+    unusual: float = Field(
+        default=4.0,
+        gt=0,
+        le=1_000_000,
+        validation_alias="LAKEHOUSE_UNUSUAL",
+        description=(
+            "Number of deviations from the usual volume of a date beyond which a check warns; 2.5 times as many are an "
+            "error. 1.5 finds smaller differences, and flags every fifth ordinary date."
+        ),
+    )
     glue_database: GlueName | None = Field(
         default=None,
         validation_alias="LAKEHOUSE_GLUE_DATABASE",

@@ -14,7 +14,7 @@ from orders_lakehouse.cli.formatting import console, grid, indented, program
 from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.cli.status import FAILED, MARKS, OK, WARNED, when
 from orders_lakehouse.contracts.checks import VOLUME_AS_USUAL
-from orders_lakehouse.dates import in_words
+from orders_lakehouse.dates import in_words, newest_in_words
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.pipeline.check_results import evaluations, in_force
@@ -40,6 +40,7 @@ class Selection:
         table: Only results of one table: `layer/name`, `layer.name` or a name.
         check: Only results of one check.
         failed: Only results that fail now.
+        warnings: With `failed`: warnings, too.
         history: Every evaluation, not only the latest of a date.
     """
 
@@ -47,26 +48,41 @@ class Selection:
     table: str | None = None
     check: str | None = None
     failed: bool = False
+    warnings: bool = False
     history: bool = False
+
+    @property
+    def is_narrow(self) -> bool:
+        """Return whether a date, a table or a check is chosen, so that details of each failure fit."""
+        return any((self.day, self.table, self.check))
 
 
 @click.command("checks")
 @click.option("--failed", is_flag=True, help="Only checks that fail now, with the next step.")
+@click.option("--warnings", is_flag=True, help="With --failed: checks that warn, too.")
 @click.option("--date", "day", type=DATE, metavar="D", help="Only results of one date.")
 @click.option("--table", metavar="T", help="Only results of one table, such as cleansed.orders.")
 @click.option("--check", metavar="NAME", help="Only results of one check, such as no_row_lost.")
 @click.option("--history", is_flag=True, help="Every evaluation, run by run; without it, the latest of each date.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of records.")
 def command(
-    failed: bool, day: datetime | None, table: str | None, check: str | None, history: bool, as_json: bool
+    failed: bool,
+    warnings: bool,
+    day: datetime | None,
+    table: str | None,
+    check: str | None,
+    history: bool,
+    as_json: bool,
 ) -> None:
     """Show the results of checks, by date.
 
     Shows a line for each table and check: the number of judged dates, the first and the last of them, and the last
-    evaluation (UTC). Failing dates follow below. For scripts, --failed ends with status 1 if a check fails with
-    severity ERROR, or if nothing was judged. An unusual volume does not count, because people must judge it.
+    evaluation (UTC). Failing dates follow below. With --failed, a line for each check says since when it fails and what
+    was found last; a date, a table or a check shows all details. For scripts, --failed ends with status 1 if a check
+    fails with severity ERROR, or if nothing was judged. An unusual volume does not count, because people must judge it.
     """
-    holds = checks(Selection(day.date() if day else None, table, check, failed, history), as_json=as_json)
+    wanted = Selection(day.date() if day else None, table, check, failed, warnings, history)
+    holds = checks(wanted, as_json=as_json)
     if failed and not holds:
         raise SystemExit(1)
 
@@ -93,9 +109,11 @@ def checks(wanted: Selection, *, as_json: bool = False) -> bool:
         click.echo(_nothing(wanted))
     elif wanted.history:
         _show_history(results)
-    elif wanted.failed:
+    elif wanted.failed and wanted.is_narrow:
         _show_failures(results)
         _show_next_steps(results)
+    elif wanted.failed:
+        _show_in_brief(results, warnings=wanted.warnings)
     elif wanted.day:
         _show_date(results)
     else:
@@ -217,6 +235,32 @@ def _show_failures(failing: pl.DataFrame) -> None:
             for name, text in zip(_TEXTS, texts, strict=True):
                 if text is not None:
                     terminal.print(indented(f"{name:<9} {text}", 4))
+
+
+def _show_in_brief(failing: pl.DataFrame, *, warnings: bool) -> None:
+    """Print a line for each failing check: errors first, those with the newest dates first."""
+    terminal = console()
+    is_error = pl.col("severity") == "ERROR"
+    by_check = failing.group_by(_CHECK).agg(newest=pl.col("date").max(), is_error=is_error.any())
+    ordered = by_check.sort("is_error", "newest", *_CHECK, descending=[True, True, False, False], nulls_last=True)
+    shown = ordered if warnings else ordered.filter("is_error")
+    for asset, check, newest, _ in shown.iter_rows():
+        of_check = failing.filter(asset=asset, check_name=check)
+        last = of_check.filter(pl.col("date").eq_missing(pl.lit(newest, pl.Date))).row(0, named=True)
+        dates = newest_in_words(of_check["date"].drop_nulls()) or _WHOLE
+        line = f"{asset} {check}: {dates}"
+        terminal.print(Text.from_markup(f"{_mark(of_check)} ").append(line, style="bold"))
+        if last["found"]:
+            terminal.print(indented(f"{last['found']} (expected {last['expected']})", 2))
+    left_out = ordered.height - shown.height
+    if shown.height:
+        terminal.print(f"\nDetails of a check: {program()} checks --failed --check NAME", style="dim")
+        _show_next_steps(failing.join(shown.select(_CHECK), on=_CHECK, how="semi"))
+    else:
+        terminal.print("No check fails.")
+    if left_out:
+        checks_warn = "1 check warns" if left_out == 1 else f"{left_out} checks warn"
+        terminal.print(f"\n{checks_warn}: {program()} checks --failed --warnings", style="dim")
 
 
 def _show_next_steps(failing: pl.DataFrame) -> None:

@@ -1,7 +1,9 @@
 """Compare a date with the dates before it: how much was sold, and of what."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import Any
 
 import narwhals as nw
 
@@ -9,51 +11,97 @@ from orders_lakehouse.contracts.types import Frame
 
 # Number of weeks whose same weekday is compared, and minimum number of those with sales.
 WEEKS, ENOUGH_WEEKS = 8, 4
+# Number of days before a date that show the level of sales, and their usual spread; minimum number of them.
+_LEVEL_DAYS, _SPREAD_DAYS, _ENOUGH_DAYS = 7, 28, 4
+# Days before the first judged date whose rows are needed.
+DAYS_BEFORE = 7 * WEEKS + _SPREAD_DAYS
 # Number of days whose mix is compared, and minimum rows on either side for a share to mean something.
 DAYS, ENOUGH_ROWS = 28, 200
-# Smallest deviation as a share of the mean, for weekdays that were all alike.
+# Smallest deviation, as a logarithm: about 10 % of the usual value, for days that were all alike.
 _LEAST_DEVIATION = 0.1
+# Ratio of a standard deviation to the median of absolute deviations, for values with a normal distribution.
+_TO_DEVIATION = 1.4826
+# Value that a smaller one counts as, because zero has no logarithm.
+_LEAST_VALUE = 0.5
 # Values below this share on both sides count as one: many small shares add up to a shift by chance alone.
 _RARE_SHARE = 0.02
 RARE = "(rare)"
 
 
-def against_weekdays(rows: Frame, by: str, measures: Sequence[str], first: date, last: date) -> Frame:
-    """Compare measures of each date with those of the same weekday in the `WEEKS` weeks before.
+def against_weekdays(
+    rows: Frame, by: str, measures: Sequence[str], first: date, last: date, special: Sequence[date] = ()
+) -> Frame:
+    """Compare measures of each date with what is usual for its weekday, at the level of the week before it.
+
+    All steps use logarithms, so that they compare ratios. The usual value of a date is the median of the same weekday
+    in the `WEEKS` weeks before. By how much the last seven days were above theirs is the level, which follows seasons
+    and growth. The deviation is what the last four weeks spread around that, by their median absolute deviation
+    (Hampel's identifier): unlike a standard deviation, it is not widened by one extraordinary day. Each date depends on
+    the `DAYS_BEFORE` days before it alone, so any range of dates gets the same answers.
 
     Args:
-        rows: order_date, the group, the measures: each date and group once, from `WEEKS` weeks before `first` on.
+        rows: order_date, the group, the measures: each date and group once, from `DAYS_BEFORE` days before `first` on.
         by: Column of groups that are never added to one another.
         measures: Columns that are compared.
         first: First date to judge.
         last: Last date to judge.
+        special: Dates that are like no others, such as holidays; they are neither judged nor compared with.
 
     Returns:
-        order_date, the group, measure (its name), value (0 on a date without rows), usual (mean), deviation (sample
-        standard deviation, at least 10 % of the mean), weekdays (number of weekdays with rows), score (deviations from
-        the mean); only where at least `ENOUGH_WEEKS` weekdays had rows of the group.
+        order_date, the group, measure (its name), value (0 on a date without rows), usual (the expected value),
+        deviation (share of the usual value), weekdays (number of weekdays with rows), score (deviations from the usual
+        value); only for dates where at least `ENOUGH_WEEKS` weekdays had rows of the group.
     """
     key = ["order_date", by, "measure"]
     measured = nw.concat(
         [rows.select("order_date", by, measure=nw.lit(name), value=nw.col(name).cast(nw.Float64)) for name in measures]
-    )
-    earlier = nw.concat(
-        [measured.with_columns(nw.col("order_date").dt.offset_by(f"{7 * weeks}d")) for weeks in range(1, WEEKS + 1)]
-    )
+    ).with_columns(size=nw.max_horizontal("value", nw.lit(_LEAST_VALUE)).log())
+    ordinary = ~nw.col("order_date").is_in(list(special))
     usual = (
-        earlier.filter(nw.col("order_date").is_between(nw.lit(first), nw.lit(last)))
+        _shifted(measured.filter(ordinary), [7 * weeks for weeks in range(1, WEEKS + 1)])
         .group_by(*key)
-        .agg(weekdays=nw.len(), usual=nw.col("value").mean(), deviation=nw.col("value").std())
-        .filter(nw.col("weekdays") >= ENOUGH_WEEKS)
+        .agg(weekdays=nw.len(), weekday_size=nw.col("size").median())
+        .filter(nw.col("weekdays") >= ENOUGH_WEEKS, nw.col("order_date") <= nw.lit(last), ordinary)
     )
-    least = nw.max_horizontal("deviation", nw.col("usual") * _LEAST_DEVIATION)
-    return (
+    compared = (
         usual.join(measured, on=key, how="left")
-        # If all weekdays were zero, a single unit is one deviation.
-        .with_columns(nw.col("value").fill_null(0.0), deviation=nw.when(least > 0).then(least).otherwise(nw.lit(1.0)))
-        .with_columns(score=(nw.col("value") - nw.col("usual")) / nw.col("deviation"))
+        .with_columns(nw.col("value").fill_null(0.0), nw.col("size").fill_null(math.log(_LEAST_VALUE)))
+        .with_columns(above=nw.col("size") - nw.col("weekday_size"))
+    )
+    earlier = _shifted(compared.select(*key, "above"), range(1, _SPREAD_DAYS + 1), "days")
+    level = _enough(earlier.filter(nw.col("days") <= _LEVEL_DAYS).group_by(*key), level=nw.col("above").median())
+    middle = earlier.group_by(*key).agg(middle=nw.col("above").median())
+    apart = earlier.join(middle, on=key).with_columns(apart=(nw.col("above") - nw.col("middle")).abs())
+    spread = _enough(apart.group_by(*key), spread=nw.col("apart").median() * _TO_DEVIATION)
+    deviation = nw.max_horizontal(nw.col("spread").fill_null(0.0), nw.lit(_LEAST_DEVIATION))
+    expected = nw.col("weekday_size") + nw.col("level").fill_null(0.0)
+    return (
+        compared.filter(nw.col("order_date") >= nw.lit(first))
+        .join(level, on=key, how="left")
+        .join(spread, on=key, how="left")
+        .with_columns(
+            usual=expected.exp(), deviation=deviation.exp() - 1, score=(nw.col("size") - expected) / deviation
+        )
         .select(*key, "value", "usual", "deviation", "weekdays", "score")
     )
+
+
+def _shifted(rows: Frame, days: Iterable[int], name: str | None = None) -> Frame:
+    """Return rows once for each number of days, that many days later; the number is in the column `name`."""
+    return nw.concat(
+        [
+            rows.with_columns(
+                nw.col("order_date").dt.offset_by(f"{number}d"), **({name: nw.lit(number)} if name else {})
+            )
+            for number in days
+        ]
+    )
+
+
+def _enough(groups: Any, **aggregates: nw.Expr) -> Frame:
+    """Aggregate groups of days, and leave out those of too few."""
+    aggregated: Frame = groups.agg(counted=nw.len(), **aggregates)
+    return aggregated.filter(nw.col("counted") >= _ENOUGH_DAYS).drop("counted")
 
 
 def mix_shifts(counts: Frame, first: date, last: date) -> Frame:

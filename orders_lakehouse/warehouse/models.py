@@ -169,7 +169,8 @@ def demand_of(test: Node) -> str:
     try:
         words = (_OF_COLUMN if test["column_name"] else _OF_MODEL)[name]
     except KeyError:
-        raise NotImplementedError(f"the test {name!r} has no description; add one in {__name__}") from None
+        model = test["attached_node"].rpartition(".")[2]
+        raise NotImplementedError(f"the test {name!r} of {model} has no description; add one in {__name__}") from None
     given = test["config"]["where"]
     where = "" if given is None else " (on the dates of a run)" if given == _RUN_DATES else f" (where `{given}`)"
     return words(arguments) + where

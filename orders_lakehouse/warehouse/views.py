@@ -15,6 +15,8 @@ _STAGING = DBT_PROJECT / "models" / "staging"
 def stale_views(names: Collection[str]) -> list[str]:
     """Return the staging views that are missing, or that were not made of the project's present files.
 
+    Like a load, it makes the lakehouse's schemas, and refuses a warehouse where others have objects under our names.
+
     Args:
         names: Names of the views to look for.
 
@@ -22,8 +24,6 @@ def stale_views(names: Collection[str]) -> list[str]:
         DatabaseError: The warehouse refuses a statement.
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
-    if not names:
-        return []
     with connect("warehouse") as connection, connection.cursor() as cursor:
         require_ours(cursor)
         make_table_of_versions(cursor)

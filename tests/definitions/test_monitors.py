@@ -79,7 +79,7 @@ def in_force(lake: Lake, check: str) -> dict[date, tuple[bool, str]]:
 def test_unusual_date_has_own_severity_and_stays_good(lake: Lake, instance: dg.DagsterInstance) -> None:
     week = timedelta(weeks=1)
     sold = {DAY - number * week: 90 + 20 * (number % 2) for number in range(1, 9)}
-    sold |= {DAY: 160, DAY + week: 150, DAY + 2 * week: 1}
+    sold |= {DAY: 1000, DAY + week: 250, DAY + 2 * week: 1}
     lake.append(DAILY_SALES, rows(DAILY_SALES, *({"order_date": on, "orders": number} for on, number in sold.items())))
     captured_until(lake, DAY + 2 * week)
 
@@ -175,13 +175,13 @@ def test_nothing_is_judged_before_the_first_capture(lake: Lake, instance: dg.Dag
 
 def beside(score: float, currency: str = "EUR") -> dict[str, Any]:
     """Orders that are so many deviations from the usual."""
-    usual = {"usual": 100.0, "deviation": 10.0, "weekdays": 8, "value": 100 + 10 * score}
+    usual = {"usual": 100.0, "deviation": 0.1, "weekdays": 8, "value": 100 + 10 * score}
     return {"order_date": DAY, "currency": currency, "measure": "orders", **usual, "score": float(score)}
 
 
 @pytest.mark.parametrize(
     ("score", "severity"),
-    [(0, None), (1.5, None), (-1.5, None), (1.6, "WARN"), (-4, "WARN"), (4.1, "ERROR"), (-10, "ERROR")],
+    [(0, None), (4, None), (-4, None), (4.1, "WARN"), (-10, "WARN"), (10.1, "ERROR"), (-40, "ERROR")],
 )
 def test_volume_score_decides_the_severity(score: float, severity: str | None) -> None:
     said = volume_verdicts(pl.DataFrame([beside(score)]), "currency").select("date", "passed", "severity").rows()
@@ -189,11 +189,11 @@ def test_volume_score_decides_the_severity(score: float, severity: str | None) -
 
 
 def test_worst_value_of_a_date_counts_and_usual_is_silent() -> None:
-    found = volume_verdicts(pl.DataFrame([beside(2), beside(-5, "USD"), beside(0, "CHF")]), "currency")
+    found = volume_verdicts(pl.DataFrame([beside(5), beside(-11, "USD"), beside(0, "CHF")]), "currency")
     (said,) = found.to_dicts()
     assert said["severity"] == "ERROR"
-    assert said["expected"] == "EUR orders about 100 (give or take 10); USD orders about 100 (give or take 10)"
-    assert said["found"] == "EUR orders 120 (2 deviations); USD orders 50 (-5 deviations)"
+    assert said["expected"] == "EUR orders about 100 (give or take 10 %); USD orders about 100 (give or take 10 %)"
+    assert said["found"] == "EUR orders 150 (5 deviations); USD orders -10 (-11 deviations)"
 
 
 def shift(value: str, rows: int, rows_before: int, index: float) -> dict[str, Any]:

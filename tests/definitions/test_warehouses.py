@@ -16,6 +16,7 @@ from tests.support.redshift import unknown_to_redshift
 
 DIALECTS = {"warehouse": "postgres", "redshift": "redshift"}
 
+pytestmark = pytest.mark.xdist_group("warehouses")
 
 # dbt for one target after another, in one process.
 COMPILE = """

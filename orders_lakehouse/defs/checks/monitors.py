@@ -35,17 +35,17 @@ from orders_lakehouse.pipeline.layer_lag import (
     fact_lag,
 )
 from orders_lakehouse.pipeline.source_lag import shop_now, uncaptured
-from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.pipeline.stored_calendar import calendar_of, days_with_holidays
 from orders_lakehouse.pipeline.watermark import running_date
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import DATED, FACTS, QUARANTINE_OF, ROOT, VOLUMES
-from orders_lakehouse.transforms.anomalies import DAYS, WEEKS, against_weekdays, mix_shifts
+from orders_lakehouse.transforms.anomalies import DAYS, DAYS_BEFORE, WEEKS, against_weekdays, mix_shifts
 from orders_lakehouse.warehouse.facts import fact_rows, fact_totals_by_state
 
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 _ONE_DAY = timedelta(days=1)
-# Deviations from the mean of the same weekdays that warn, and that are an error.
-_UNUSUAL, _ALARMING = 1.5, 4.0
+# Multiple of the deviations that warn (LAKEHOUSE_UNUSUAL) that is an error.
+_ALARMING = 2.5
 # Population stability index from which a mix is usually called shifted.
 _SHIFTED = 0.25
 # Job that brings later layers up to date.
@@ -138,17 +138,28 @@ def _volume_as_usual(table: Table, volume: Volume) -> dg.AssetChecksDefinition:
     @_monitor(
         table,
         VOLUME_AS_USUAL,
-        f"{volume.what} of a date, by {volume.by}, are within {_UNUSUAL} standard deviations of the same weekday in "
-        f"the {WEEKS} weeks before; beyond {_ALARMING:.0f} it is an error. The shop's running date is not judged.",
+        f"{volume.what} of a date, by {volume.by}, are within {settings().unusual:g} deviations of what is usual: the "
+        f"median of the same weekday in the {WEEKS} weeks before, at the level of the last seven days. A deviation is "
+        f"what the last four weeks spread around that, at least 10 %. Beyond {_ALARMING:g} times as many it is an "
+        "error. Public holidays, the days next to them, and the shop's running date are not judged.",
     )
     def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
         last = _last_complete(lake, last, settled_after=0)
-        rows = fetch(lake.scan(table, between=(first - timedelta(weeks=WEEKS), max(first, last))))
-        compared = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last))
+        begin = first - timedelta(days=DAYS_BEFORE)
+        rows = fetch(lake.scan(table, between=(begin, max(first, last))))
+        special = _around_holidays(lake, begin, last)
+        compared = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last, special))
         compared = compared.sort("order_date", volume.by, "measure")
         return volume_verdicts(compared, volume.by), {"judged until": str(last), **few_of(compared.filter(_unusual()))}
 
     return volume_as_usual
+
+
+def _around_holidays(lake: Lake, first: date, last: date) -> list[date]:
+    """Return the public holidays of the lake's calendar, and the days next to them."""
+    days = days_with_holidays(lake, first - _ONE_DAY, max(first, last) + _ONE_DAY)
+    holidays = days.filter("is_holiday")["date"]
+    return sorted({day + number * _ONE_DAY for day in holidays for number in (-1, 0, 1)})
 
 
 def volume_verdicts(compared: pl.DataFrame, by: str) -> pl.DataFrame:
@@ -162,7 +173,8 @@ def volume_verdicts(compared: pl.DataFrame, by: str) -> pl.DataFrame:
         date, passed, expected, found, detail, severity: a row for each date with unusual measures.
     """
     what = pl.format("{} {}", by, "measure")
-    usual = pl.format("{} about {} (give or take {})", what, _number("usual", 0), _number("deviation", 1))
+    apart = (100 * pl.col("deviation")).round(0).cast(pl.Int64)
+    usual = pl.format("{} about {} (give or take {} %)", what, _number("usual", 0), apart)
     found = pl.format("{} {} ({} deviations)", what, _number("value", 2), _number("score", 1))
     return (
         compared.filter(_unusual())
@@ -172,10 +184,10 @@ def volume_verdicts(compared: pl.DataFrame, by: str) -> pl.DataFrame:
             expected=usual.head(FEW).str.join("; "),
             found=found.head(FEW).str.join("; "),
             detail=pl.lit(
-                "a holiday or a campaign, or orders that are missing or twice: look at the date in the shop; "
+                "a campaign, or orders that are missing or twice: look at the date in the shop; "
                 "`lakehouse reconcile` checks whether everything was captured"
             ),
-            severity=pl.when((pl.col("score").abs() > _ALARMING).any())
+            severity=pl.when((pl.col("score").abs() > _ALARMING * settings().unusual).any())
             .then(pl.lit(_ERROR.value))
             .otherwise(pl.lit(_WARN.value)),
         )
@@ -188,7 +200,7 @@ def _number(column: str, digits: int) -> pl.Expr:
 
 
 def _unusual() -> pl.Expr:
-    return pl.col("score").abs() > _UNUSUAL
+    return pl.col("score").abs() > settings().unusual
 
 
 def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:

@@ -51,13 +51,20 @@ class TestChecks:
     def test_failing_check_is_shown_with_its_repair_command(self, command: Command) -> None:
         status, output, _ = command("checks", "--failed")
         assert status == 1
-        assert lines_of(output)[:5] == [
+        assert lines_of(output)[:3] == [
+            "✗ cleansed/order_items rejected_share: 2017-01-02 to 2017-01-03",
+            "  25 of 30 rows rejected (expected at most 50% rejected)",
+            "",
+        ]
+        details = command("checks", "--failed", "--check", "rejected_share")[1]
+        assert lines_of(details)[:5] == [
             "✗ cleansed/order_items rejected_share",
             "  2017-01-02 to 2017-01-03",
             "    expected  at most 50% rejected",
             "    found     25 of 30 rows rejected",
             "",
         ]
+        assert "backfill 2017-01-02 2017-01-03" in details
         assert "backfill 2017-01-02 2017-01-03" in output
         found = json.loads(command("checks", "--failed", "--json")[1])
         assert [(one["date"], one["found"]) for one in found] == [
@@ -83,7 +90,11 @@ class TestChecks:
         self.judge(lake, "a-later-run", "WARN", self.BROKEN, self.BROKEN)
         status, output, _ = command("checks", "--failed")
         assert status == 0
-        assert output.startswith("! cleansed/order_items rejected_share")
+        assert lines_of(output)[0] == "No check fails."
+        assert "1 check warns: " in output
+        status, output, _ = command("checks", "--failed", "--warnings")
+        assert status == 0
+        assert output.startswith("! cleansed/order_items rejected_share: 2017-01-02 to 2017-01-03")
 
     def test_unusual_value_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
         self.judge(lake, "a-later-run", "ERROR", self.BROKEN, ())

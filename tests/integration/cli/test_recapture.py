@@ -25,7 +25,7 @@ from tests.support.lakehouse import Lakehouse, failures, lakehouse_like, lakehou
 from tests.support.rows import at, on, rows
 from tests.support.terminal import Command
 
-pytestmark = pytest.mark.xdist_group("recapture")
+pytestmark = [pytest.mark.xdist_group("recapture"), pytest.mark.long]
 
 DAY, LATER = "2017-01-02", "2017-01-03"
 IN_THE_LAKE = "group:raw or group:cleansed"

@@ -28,7 +28,7 @@ from tests.support.late_changes import CHANGES, FIRST, LAST, SHOP
 from tests.support.rows import rows
 from tests.support.s3 import environment, new_bucket
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reset")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("reset"), pytest.mark.long]
 
 THEIRS = """
 CREATE ROLE analyst_of_reset;
@@ -132,7 +132,6 @@ def test_all_but_raw_is_built_again_as_it_was(
     ]
 
 
-@pytest.mark.long
 def test_single_tables_are_built_again_as_they_were(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     lake, marts = built.lake_tables(), built.mart_checksums()
     before = stands(built)
@@ -152,7 +151,6 @@ def test_single_tables_are_built_again_as_they_were(built: Lakehouse, capsys: py
     assert built.mart_checksums() == marts
 
 
-@pytest.mark.long
 def test_raw_is_removed_on_request(built: Lakehouse, capsys: pytest.CaptureFixture[str]) -> None:
     index = built.lake_rows(KEY_DATES)
     versions = built.lake_rows(RAW_ORDERS)

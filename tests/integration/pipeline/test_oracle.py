@@ -64,7 +64,7 @@ def joins_the_last_version(monkeypatch: pytest.MonkeyPatch) -> None:
     ("sabotage", "noticed_in"),
     [
         (nothing, set()),
-        (rounds_half_to_even, {"order_lines", "daily_sales"}),
+        pytest.param(rounds_half_to_even, {"order_lines", "daily_sales"}, marks=pytest.mark.long),
         pytest.param(forgets_that_a_line_is_deleted, {"order_lines", "daily_sales"}, marks=pytest.mark.thorough),
         pytest.param(joins_the_last_version, {"order_lines"}, marks=pytest.mark.thorough),
     ],

@@ -164,6 +164,7 @@ def test_dbt_server_lives_as_long_as_its_run() -> None:
     assert kept_processes() == others
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("home")
 def test_first_run_of_a_home_parses_the_project_before_build() -> None:
     for number in range(2):

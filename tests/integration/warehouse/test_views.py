@@ -9,6 +9,8 @@ from orders_lakehouse.warehouse import views
 from orders_lakehouse.warehouse.views import record_views, stale_views
 from tests.support.copies import Warehouse
 
+pytestmark = pytest.mark.usefixtures("clean_settings")
+
 ORDERS, PAYMENTS = "stg_lake__orders", "stg_lake__payments"
 
 

@@ -2,83 +2,172 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 
+import holidays
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tests.support
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
-from orders_lakehouse.transforms.anomalies import DAYS, RARE, against_weekdays, mix_shifts
+from orders_lakehouse.settings import Settings
+from orders_lakehouse.transforms.anomalies import DAYS, DAYS_BEFORE, RARE, against_weekdays, mix_shifts
 from tests.support.frames import collected, on_polars
 from tests.support.rows import on, rows
 
 DAY = on("2020-03-02")
 WEEK = timedelta(weeks=1)
+SUPPORT = Path(tests.support.__file__).parent
 MEASURED = ("currency", ("orders", "net"))
 
 
-def _beside(orders: Mapping[date, int], first: date = DAY, last: date = DAY) -> pl.DataFrame:
+def _judged(
+    orders: Mapping[date, int], first: date = DAY, last: date = DAY, special: Sequence[date] = ()
+) -> pl.DataFrame:
     """Judged sales of so many orders by date."""
     sales = rows(DAILY_SALES, *({"order_date": day, "orders": number} for day, number in orders.items()))
-    return collected(against_weekdays(on_polars(sales), *MEASURED, first, last)).sort("order_date", "measure")
+    judged = collected(against_weekdays(on_polars(sales), *MEASURED, first, last, special))
+    return judged.filter(measure="orders").sort("order_date")
 
 
-def _weeks(*numbers: int) -> dict[date, int]:
-    """Orders of the same weekday in the weeks before, the last one first."""
-    return {DAY - week * WEEK: number for week, number in enumerate(numbers, start=1)}
+def _days(orders: int, count: int = DAYS_BEFORE) -> dict[date, int]:
+    """The same orders on each of the days before."""
+    return {DAY - timedelta(days=days): orders for days in range(1, count + 1)}
 
 
 def test_date_without_any_sales_is_the_most_unusual_of_all() -> None:
-    beside = _beside(_weeks(100, 110, 90, 100))
-    assert beside.select("measure", "value").rows() == [("net", 0), ("orders", 0)]
-    assert (beside["score"] < -9).all()
+    judged = _judged(_days(100))
+    assert judged["value"].to_list() == [0]
+    assert judged["score"].item() < -50
 
 
 @pytest.mark.parametrize("weeks", [0, 3])
 def test_few_weekdays_are_not_judged(weeks: int) -> None:
-    assert _beside({**_weeks(*[100] * weeks), DAY: 5}).is_empty()
+    assert _judged({**_days(100, 7 * weeks), DAY: 5}).is_empty()
 
 
-def test_other_weekdays_and_older_dates_are_ignored() -> None:
-    others = {DAY - timedelta(days=days): 5 for days in range(1, 80) if days % 7}
-    long_ago = {DAY - weeks * WEEK: 5 for weeks in (9, 10)}
-    beside = _beside({**others, **long_ago, **_weeks(*[100] * 8), DAY: 100}).filter(measure="orders")
-    assert beside.select("usual", "weekdays", "score").rows() == [(100, 8, 0)]
+@pytest.mark.parametrize(("orders", "score"), [(100, 0), (110, 0.95), (50, -6.9), (200, 6.9)])
+def test_identical_days_do_not_make_small_changes_alarms(orders: int, score: float) -> None:
+    judged = _judged({**_days(100), DAY: orders})
+    assert judged.select("usual", "deviation", "weekdays").row(0) == pytest.approx((100, math.exp(0.1) - 1, 8))
+    assert judged["score"].item() == pytest.approx(score, abs=0.05)
 
 
-@pytest.mark.parametrize(("usual", "orders", "score"), [(100, 104, 0.4), (100, 100, 0), (0, 0, 0), (0, 3, 3)])
-def test_identical_weekdays_do_not_make_small_changes_alarms(usual: int, orders: int, score: float) -> None:
-    beside = _beside({**_weeks(*[usual] * 8), DAY: orders}).filter(measure="orders")
-    assert beside["score"].to_list() == [pytest.approx(score)]
+def test_one_extraordinary_week_moves_nothing() -> None:
+    judged = _judged({**_days(100), DAY - WEEK: 1000, DAY: 100})
+    assert judged["usual"].item() == pytest.approx(100)
+    assert judged["score"].item() == pytest.approx(0, abs=1e-9)
+
+
+def test_level_of_the_last_week_moves_what_is_usual() -> None:
+    judged = _judged({**_days(100), **_days(150, 7), DAY: 150})
+    assert judged["usual"].item() == pytest.approx(150)
+
+
+def test_holidays_are_neither_judged_nor_compared_with() -> None:
+    holidays = [DAY - week * WEEK for week in range(1, 4)]
+    orders = {**_days(100), **dict.fromkeys(holidays, 3), DAY: 100}
+    judged = _judged(orders, special=holidays)
+    assert judged.select("weekdays", "score").row(0) == pytest.approx((5, 0), abs=1e-9)
+    assert _judged(orders, special=[DAY]).is_empty()
 
 
 def test_currencies_are_judged_apart() -> None:
     sales = [
-        {"order_date": DAY - week * WEEK, "currency": currency, "orders": number}
-        for week in range(5)
-        for currency, number in (("EUR", 100), ("USD", 10 if week else 100))
+        {"order_date": DAY - timedelta(days=days), "currency": currency, "orders": number}
+        for days in range(DAYS_BEFORE)
+        for currency, number in (("EUR", 100), ("USD", 10 if days else 100))
     ]
-    beside = collected(against_weekdays(on_polars(rows(DAILY_SALES, *sales)), *MEASURED, DAY, DAY)).filter(
-        measure="orders"
-    )
-    assert dict(beside.select("currency", pl.col("score") > 4).iter_rows()) == {"EUR": False, "USD": True}
+    judged = collected(against_weekdays(on_polars(rows(DAILY_SALES, *sales)), *MEASURED, DAY, DAY))
+    scores = dict(judged.filter(measure="orders").select("currency", pl.col("score") > 4).iter_rows())
+    assert scores == {"EUR": False, "USD": True}
+
+
+def _expected(orders: Mapping[int, int]) -> float | None:
+    """The score of day 0, of orders by days before it, by plain Python."""
+
+    def size(days: int) -> float:
+        return math.log(max(orders.get(days, 0), 0.5))
+
+    def above(days: int) -> float | None:
+        usual = [size(days + 7 * week) for week in range(1, 9) if days + 7 * week in orders]
+        return size(days) - statistics.median(usual) if len(usual) >= 4 else None
+
+    of_date = above(0)
+    if of_date is None:
+        return None
+    earlier = {days: value for days in range(1, 29) if (value := above(days)) is not None}
+    week = [value for days, value in earlier.items() if days <= 7]
+    level = statistics.median(week) if len(week) >= 4 else 0
+    middle = statistics.median(earlier.values()) if earlier else 0
+    apart = [abs(value - middle) for value in earlier.values()]
+    spread = 1.4826 * statistics.median(apart) if len(apart) >= 4 else 0
+    return (of_date - level) / max(spread, 0.1)
 
 
 @settings(max_examples=40)
-@given(st.dictionaries(st.integers(0, 12), st.integers(0, 10_000)))
-def test_scores_are_those_of_statistics(by_week: dict[int, int]) -> None:
-    found = _beside({DAY - week * WEEK: number for week, number in by_week.items()}).filter(measure="orders")
-    usual = [number for week, number in by_week.items() if 1 <= week <= 8]
-    if len(usual) < 4:
-        assert found.is_empty()
-        return
-    mean = statistics.fmean(usual)
-    deviation = max(statistics.stdev(usual), mean * 0.1) or 1
-    expected = (by_week.get(0, 0) - mean) / deviation
-    assert found["score"].to_list() == [pytest.approx(expected)]
+@given(st.dictionaries(st.integers(0, DAYS_BEFORE), st.integers(0, 10_000), min_size=40))
+def test_scores_are_those_of_plain_python(orders: dict[int, int]) -> None:
+    # No date from before the window counts.
+    by_date = {DAY - timedelta(days=days): number for days, number in {**orders, DAYS_BEFORE + 1: 1, 99: 7}.items()}
+    found = _judged(by_date)["score"].to_list()
+    expected = _expected(orders)
+    assert found == ([] if expected is None else [pytest.approx(expected)])
+
+
+@settings(max_examples=20)
+@given(st.dictionaries(st.integers(0, 120), st.integers(0, 500), min_size=60), st.integers(0, 20))
+def test_range_judges_each_date_as_a_run_of_it_alone(orders: dict[int, int], days: int) -> None:
+    by_date = {DAY - timedelta(days=day): number for day, number in orders.items()}
+    day = DAY - timedelta(days=days)
+    alone = _judged(by_date, day, day)
+    assert _judged(by_date, DAY - timedelta(days=20), DAY).filter(order_date=day).equals(alone)
+
+
+def _year_of_sales() -> tuple[pl.DataFrame, list[date]]:
+    """Orders and net sales of each date of the sample shop's year; its public holidays and the days next to them."""
+    sales = pl.read_csv(SUPPORT / "year_of_sales.csv", try_parse_dates=True).with_columns(currency=pl.lit("USD"))
+    around = {day + timedelta(days=days) for day in holidays.US(years=2017) for days in (-1, 0, 1)}
+    return sales, sorted(around)
+
+
+def _scores(sales: pl.DataFrame, special: Sequence[date]) -> pl.DataFrame:
+    """The largest score of each date and group: order_date, currency, score."""
+    year = (on("2017-01-01"), on("2017-12-31"))
+    judged = collected(against_weekdays(on_polars(sales), *MEASURED, *year, special))
+    return judged.group_by("order_date", "currency").agg(pl.col("score").abs().max())
+
+
+def test_few_ordinary_dates_of_the_sample_are_unusual() -> None:
+    scores = _scores(*_year_of_sales())
+    assert scores.height == 306
+    usual = Settings().unusual
+    assert scores.filter(pl.col("score") > usual).height / scores.height <= 0.02
+    # The standard deviations of the textbook would flag every fifth date.
+    assert scores.filter(pl.col("score") > 1.5).height / scores.height > 0.15
+
+
+@pytest.mark.parametrize(("factor", "least"), [(0.5, 1.0), (2.0, 0.98), (0.0, 1.0)], ids=["half", "double", "missing"])
+def test_planted_breaks_of_the_sample_are_unusual(factor: float, least: float) -> None:
+    sales, special = _year_of_sales()
+    broken_dates = _scores(sales, special)["order_date"].unique().sort().gather_every(15)
+    planted = [
+        sales.filter(pl.col("order_date").is_between(day - timedelta(days=DAYS_BEFORE), day))
+        .with_columns(
+            pl.when(pl.col("order_date") == day).then(pl.col(name) * factor).otherwise(pl.col(name)).alias(name)
+            for name in MEASURED[1]
+        )
+        # Each break is a shop of its own.
+        .with_columns(currency=pl.lit(str(day)))
+        for day in broken_dates
+    ]
+    scores = _scores(pl.concat(planted), special).filter(pl.col("order_date").cast(pl.String) == pl.col("currency"))
+    assert scores.height == len(broken_dates)
+    assert (scores["score"] > Settings().unusual).mean() >= least
 
 
 def _shifts(of_date: Mapping[str, int], before: Mapping[str, int]) -> pl.DataFrame:

@@ -71,6 +71,7 @@ def staged(lake: Lake, table: Table) -> set[str]:
 @pytest.mark.parametrize(
     ("place", "timezone"), [("disk", "Europe/Berlin"), pytest.param("s3", "UTC", marks=pytest.mark.thorough)]
 )
+@pytest.mark.long
 def test_both_engines_make_the_same_tables(
     place: str,
     timezone: str,

@@ -63,6 +63,7 @@ def processes() -> Iterator[ProcessPoolExecutor]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("lake_processes")
 class TestManyProcesses:
     def test_eight_writers_of_one_date_keep_what_all_knew(self, lake: Lake, processes: ProcessPoolExecutor) -> None:
