@@ -109,7 +109,7 @@ def _expected(orders: Mapping[int, int]) -> float | None:
     return (of_date - level) / max(spread, 0.1)
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.dictionaries(st.integers(0, DAYS_BEFORE), st.integers(0, 10_000), min_size=40))
 def test_scores_are_those_of_plain_python(orders: dict[int, int]) -> None:
     # No date from before the window counts.
@@ -119,7 +119,7 @@ def test_scores_are_those_of_plain_python(orders: dict[int, int]) -> None:
     assert found == ([] if expected is None else [pytest.approx(expected)])
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.dictionaries(st.integers(0, 120), st.integers(0, 500), min_size=60), st.integers(0, 20))
 def test_range_judges_each_date_as_a_run_of_it_alone(orders: dict[int, int], days: int) -> None:
     by_date = {DAY - timedelta(days=day): number for day, number in orders.items()}
