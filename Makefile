@@ -26,8 +26,8 @@ install: $(READY) ## Create .venv with everything in it
 demo: $(READY) ## Load the sample shop and build the whole lakehouse
 	@$(BIN)/lakehouse demo
 
-dev: $(READY) ## UI and daemon at http://localhost:3000
-	@$(BIN)/lakehouse dev
+dev: $(READY) ## UI and daemon at http://localhost:3000; another port: make dev PORT=3001
+	@$(BIN)/lakehouse dev $(if $(PORT),--port $(PORT))
 
 backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
 	@test -n "$(FROM)" && test -n "$(TO)" || { echo "The dates are missing; expected: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }

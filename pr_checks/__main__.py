@@ -17,13 +17,13 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.embedded import stop_embedded_server
 from orders_lakehouse.runtime import adbc_pool
 from orders_lakehouse.settings import PROJECT
-from orders_lakehouse.tables import TABLES
+from orders_lakehouse.tables import TABLES, VOLUMES
 from orders_lakehouse.warehouse.dbt_sources import columns_read_by_dbt
 from pr_checks import impact
 from pr_checks.build import Build, base_build, change_build
 from pr_checks.commits import Sides, sides
 from pr_checks.contracts import differences
-from pr_checks.difference import Difference, compare
+from pr_checks.difference import Difference, compare, restated
 from pr_checks.report import Findings, markdown
 from pr_checks.shop import FIRST, LAST
 
@@ -104,6 +104,7 @@ def _compare(both: Sides, home: Path) -> Findings:
         breaks=[str(problem) for problem in incompatible(*documents, columns_read_by_dbt(), TABLES)]
         if all(documents)
         else [],
+        restated=_net_sales(base, change),
         models=models,
         following=following,
         seconds={
@@ -129,6 +130,13 @@ def _lake(base: Build, change: Build, documents: tuple[dict[str, Any], dict[str,
         for path in paths
         if path not in _NOT_COMPARED
     ]
+
+
+def _net_sales(base: Build, change: Build) -> pl.DataFrame:
+    """Compare the shop's daily numbers; see `restated`."""
+    curated, volume = VOLUMES[0]
+    before, after = (_delta(side, curated.table.path) for side in (base, change))
+    return restated(before, after, volume.by, volume.measures[-1])
 
 
 def _delta(side: Build, path: str) -> pl.DataFrame:

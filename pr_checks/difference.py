@@ -118,6 +118,37 @@ def moved(tables: Iterable[Difference]) -> pl.DataFrame:
     return pl.concat(frames)
 
 
+def restated(before: pl.DataFrame, after: pl.DataFrame, by: str, measure: str) -> pl.DataFrame:
+    """Compare a reported number of each date.
+
+    Args:
+        before: Rows of the base: order_date, the group, the measure. A side without these columns has no rows.
+        after: Rows of the change.
+        by: Column of groups that are never added to one another.
+        measure: The number.
+
+    Returns:
+        The group, dates (number of dates on either side), changed (number of dates whose number differs), before, after
+        (sums): a row for each group, the largest first.
+    """
+    key = ["order_date", by]
+    empty = pl.DataFrame(schema={"order_date": pl.Date, by: pl.String, measure: pl.Decimal(38, 4)})
+    sides = [
+        (rows if {*key, measure} <= {*rows.columns} else empty).group_by(key).agg(pl.col(measure).sum().alias(side))
+        for side, rows in (("before", before), ("after", after))
+    ]
+    both = sides[0].join(sides[1], on=key, how="full", coalesce=True)
+    return (
+        both.group_by(by)
+        .agg(
+            pl.len().alias("dates"),
+            pl.col("before").ne_missing(pl.col("after")).sum().alias("changed"),
+            pl.col("before", "after").sum(),
+        )
+        .sort("after", by, descending=[True, False])
+    )
+
+
 def _type(rows: pl.DataFrame, name: str) -> str | None:
     return str(rows.schema[name]) if name in rows.columns else None
 

@@ -35,6 +35,7 @@ class Findings:
         tables: Every table of either side; None if the change could not be built.
         contracts: Differences of the contracts, in words; None if those of a side cannot be read.
         breaks: Differences that break a consumer or lack a new version, in words.
+        restated: Net sales by currency: currency, dates, changed (dates), before, after.
         models: dbt models that differ; None if that is not known.
         following: dbt models that depend on these.
         seconds: Duration by part.
@@ -55,6 +56,7 @@ class Findings:
     tables: Sequence[Difference] | None
     contracts: Sequence[str] | None
     breaks: Sequence[str]
+    restated: pl.DataFrame
     models: Sequence[str] | None
     following: Sequence[str]
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -130,6 +132,7 @@ def _head(findings: Findings) -> list[str]:
     return [
         "# Effects of this change on the data",
         "",
+        *([f"**{_restated(findings.restated)}**", ""] if findings.tables is not None else []),
         f"**{verdict} {data}**",
         "",
         f"`{findings.change}` against `{findings.base[:10]}`, on the sample shop from {findings.dates[0]} to "
@@ -138,6 +141,25 @@ def _head(findings: Findings) -> list[str]:
         *reached,
         *left_out,
     ]
+
+
+def _restated(restated: pl.DataFrame) -> str:
+    """Return on how many dates net sales change, and by how much in each currency."""
+    changed = restated.filter(pl.col("changed") > 0)
+    if changed.is_empty():
+        return "Net sales are the same on every date."
+    return "; ".join(
+        f"Net sales are restated on {dates_changed} of {_count(dates, 'date')}, {_by(before, after)} in {currency}"
+        for currency, dates, dates_changed, before, after in changed.iter_rows()
+    )
+
+
+def _by(before: Any, after: Any) -> str:
+    """Return by how much a sum changes, relative to what it was."""
+    if not before:
+        return f"from nothing to {after:,.2f}"
+    share = 100 * (after - before) / abs(before)
+    return f"{share:+.2f} % ({after - before:+,.2f})"
 
 
 def _failures(findings: Findings) -> list[str]:
@@ -154,9 +176,14 @@ def _checks(findings: Findings) -> list[str]:
     warned = len(findings.checks) - passed - len(findings.failing)
     lines = ["## Checks", "", f"{passed} hold, {warned} warn, {len(findings.failing)} fail."]
     failing = [check for check in findings.checks if not check["passed"]]
-    if failing:
-        rows = [_failing(check, before, findings.judged) for check in failing]
+    known = [check for check in failing if _failed_as_badly(check, before)]
+    new = [check for check in failing if check not in known]
+    if new:
+        rows = [_failing(check, before, findings.judged) for check in new]
         lines += ["", *_table(("check", "", "dates", "expected", "found", "in the base"), rows)]
+    if known:
+        names = _named((check["asset"], check["check"]) for check in known)
+        lines += ["", f"In the base, too: {_some(names)}."]
     if findings.tables is None:
         return lines
     gone = set(findings.declared_before) - set(findings.declared)
@@ -170,6 +197,12 @@ def _checks(findings: Findings) -> list[str]:
         if checks:
             lines += ["", f"{label}: {_some(_named(sorted(checks)))}."]
     return lines
+
+
+def _failed_as_badly(check: Mapping[str, Any], before: Mapping[tuple[str, str], Mapping[str, Any]]) -> bool:
+    """Return whether a failing check failed in the base, too, with the same severity."""
+    earlier = before.get((check["asset"], check["check"]))
+    return earlier is not None and not earlier["passed"] and earlier["severity"] == check["severity"]
 
 
 def _failing(
@@ -187,7 +220,7 @@ def _failing(
         listed,
         _plain(first.get("expected")),
         _plain("; ".join(text for text in (first.get("found"), first.get("detail")) if text)),
-        "not run" if earlier is None else "held" if earlier["passed"] else "failed, too",
+        "not run" if earlier is None else "held" if earlier["passed"] else "warned",
     )
 
 
@@ -237,12 +270,18 @@ def _details(table: Difference) -> list[str]:
         counted = table.cells.group_by("column").len().sort("len", "column", descending=[True, False])
         by_column = ", ".join(f"`{name}` in {_count(count, 'row')}" for name, count in counted.iter_rows())
         lines += [f"Changed: {by_column}.", ""]
-        shown = table.cells.head(_SAMPLE).rows()
+        shown = _largest_first(table.cells).head(_SAMPLE).rows()
         lines += [*_table(("key", "column", "before", "after"), [tuple(map(_plain, row)) for row in shown]), ""]
     for label, rows in (("Added", table.added), ("Removed", table.removed)):
         if rows.height:
             lines += [f"{label}, of {rows.height:,}:", "", *_rows(rows), ""]
     return [*lines, "</details>"]
+
+
+def _largest_first(cells: pl.DataFrame) -> pl.DataFrame:
+    """Return differing cells, the largest changes of numbers first, then the others by key."""
+    was, now = (pl.col(side).cast(pl.Float64, strict=False) for side in ("before", "after"))
+    return cells.sort((now - was).abs(), descending=True, nulls_last=True, maintain_order=True)
 
 
 def _rows(rows: pl.DataFrame) -> list[str]:

@@ -17,7 +17,7 @@ import polars as pl
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DEFAULT_JOB, Request, command_line
 from orders_lakehouse.cli.formatting import console, grid, program
 from orders_lakehouse.cli.parameters import DATE
-from orders_lakehouse.cli.runs import BackfillError, run_range
+from orders_lakehouse.cli.runs import BackfillError, require_runnable, run_range
 from orders_lakehouse.cli.status import look, show_tables
 from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW
 from orders_lakehouse.delta.configured import configured_lake
@@ -66,6 +66,7 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
         BackfillError: The request cannot be run, a run failed, or a table has lost many rows on the way; the message
             names the steps, checks, dates and values.
     """
+    require_runnable(request.job, request.first, request.last)
     outcomes = []
     out = sys.__stderr__ if as_json else sys.__stdout__
     date_spans = _with_data(ranges(request), out)
@@ -76,7 +77,8 @@ def backfill(request: Request, *, as_json: bool = False) -> None:
             break
     if as_json:
         click.echo(json.dumps(_as_json(request, outcomes), default=str, indent=2))
-    else:
+    elif outcomes[-1].success or any(outcome.checks for outcome in outcomes):
+        # After a failed connection, for example, the tables are as they were, and the error alone matters.
         _summary(outcomes)
     if not outcomes[-1].success:
         raise BackfillError(explain_failure(request, outcomes[-1]))

@@ -77,8 +77,8 @@ def command(
     """Show the results of checks, by date.
 
     Shows a line for each table and check: the number of judged dates, the first and the last of them, and the last
-    evaluation (UTC). Failing dates follow below. With --failed, a line for each check says since when it fails and what
-    was found last; a date, a table or a check shows all details. For scripts, --failed ends with status 1 if a check
+    evaluation (UTC). Failing dates follow below. With --failed, a line for each check has the dates and what was found
+    last; a date, a table or a check shows all details. For scripts, --failed ends with status 1 if a check
     fails with severity ERROR, or if nothing was judged. An unusual volume does not count, because people must judge it.
     """
     wanted = Selection(day.date() if day else None, table, check, failed, warnings, history)

@@ -1,15 +1,21 @@
-"""`lakehouse dev`: Dagster's UI and daemon, which replace this process."""
+"""`lakehouse dev`: Dagster's UI and daemon, and the end of all their processes with this one."""
 
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
+import psutil
 
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.machine import environment
 from orders_lakehouse.settings import PROJECT
+
+# Seconds that processes get to end by themselves.
+_ENDING_SECONDS = 4
 
 
 @click.command("dev")
@@ -19,9 +25,43 @@ def command(port: int) -> None:
     prepare_instance()
     if find_spec("dagster_dg_cli") is None:
         raise click.ClickException("`dg` is not installed; install it with: pip install dagster-dg-cli")
-    os.chdir(PROJECT)
     os.environ["VIRTUAL_ENV"] = sys.prefix
     programs = Path(sys.executable).parent
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"
     arguments = [sys.executable, "-m", "orders_lakehouse.runtime.webserver", "dev", "--port", str(port)]
-    os.execve(sys.executable, arguments, environment.for_dagster())  # noqa: S606 (our own environment's program)
+    # A terminal that closes and a service manager end this process like Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    # In a session of their own, the processes get no signal of the terminal, and end in the order below.
+    process = psutil.Popen(arguments, cwd=PROJECT, env=environment.for_dagster(), start_new_session=True)
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        _end_family(process)
+    raise SystemExit(status)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_family(process: psutil.Popen) -> None:
+    """End a process and all that it has started, because code servers outlive the UI that started them."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        _signal(member, signal.SIGINT if member.pid == process.pid else signal.SIGTERM)
+    _, survivors = psutil.wait_procs(family, timeout=_ENDING_SECONDS)
+    for survivor in survivors:
+        _signal(survivor, signal.SIGKILL)
+
+
+def _signal(member: psutil.Process, number: int) -> None:
+    try:
+        member.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

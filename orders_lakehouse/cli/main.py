@@ -24,10 +24,12 @@ _COMMANDS = {
     "checks": "Show the results of checks, by date.",
     "config": "Print the current settings; for a database, its host, name and user.",
     "contracts": "Compare the contracts with the published ones, and with the tables that read them.",
+    "dbt": "Run dbt on the warehouse in force: `lakehouse dbt show --select dim_date`.",
     "demo": "Load the sample shop, build everything, and show the result.",
     "dev": "Start Dagster's UI and daemon for this lakehouse.",
     "dictionary": "Describe what each table holds; with TABLE, describe its columns.",
     "doctor": "Find problems, and name the command that repairs each.",
+    "find": "Find TEXT in the names and descriptions of tables, columns and rules.",
     "maintain": "Maintain the tables: compact files, shorten logs, and remove old files.",
     "migrate": "Migrate the tables of a lake that an older version made to the present contracts, once.",
     "prune": "Remove events, logs, ticks and dbt artifacts of older runs.",
@@ -46,8 +48,24 @@ _COMMANDS = {
     "url": "Print the current URL; an embedded server is started.",
 }
 
+# Commands under each heading of the help.
+_SECTIONS = {
+    "Begin": ("demo", "dev", "shop", "config", "url", "psql", "stop"),
+    "Run and watch": ("backfill", "status", "checks", "doctor"),
+    "Look at rows": ("read", "sql", "find", "dictionary", "dbt", "quarantine"),
+    "Repair": ("reconcile", "recapture", "rebuild-key-dates", "reset"),
+    "Keep": ("maintain", "prune", "migrate", "calendar", "contracts", "register"),
+}
 
-@click.group(cls=LazyGroup, package=__package__, table=_COMMANDS)
+
+@click.group(
+    cls=LazyGroup,
+    package=__package__,
+    table=_COMMANDS,
+    sections=_SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="orders-lakehouse", message="%(prog)s %(version)s")
 def cli() -> None:
     """The orders lakehouse: from a shop's Postgres to a tested star schema."""
 

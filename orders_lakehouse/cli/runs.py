@@ -40,12 +40,22 @@ def run_range(job_name: str, first: date, last: date, progress: Callable[[str, s
     Raises:
         BackfillError: The range is not within the partitions.
     """
+    require_runnable(job_name, first, last)
+    return run_job(job_name, progress, _range_tags(first, last))
+
+
+def require_runnable(job_name: str, first: date, last: date) -> None:
+    """Refuse a range of dates that cannot be run.
+
+    Raises:
+        BackfillError: There is no such job, or the range is not within the partitions.
+    """
     from orders_lakehouse.definitions import defs
 
     jobs = sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__"))
     if job_name not in jobs:
         raise BackfillError(f"there is no job {job_name!r}; the jobs are {', '.join(jobs)}")
-    return run_job(job_name, progress, _range_tags(first, last))
+    _range_tags(first, last)
 
 
 def run_selection(

@@ -1,5 +1,6 @@
 """The `lakehouse` command: what it prints, and how it refuses what it cannot do."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_without_urls_the_embedded_server_starts_and_stops(tmp_path: Path) -> No
     assert stopped.stdout == "The embedded Postgres is stopped.\n"
     assert command_line(["stop"], **home).stdout == "The embedded Postgres was not running.\n"
     remove_embedded_server(tmp_path)
+
+
+def test_dbt_by_hand_uses_the_warehouse_in_force(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> None:
+    given = {"LAKEHOUSE_HOME": str(tmp_path), "WAREHOUSE_DATABASE_URL": postgres_url_factory("by_hand")}
+    shown = command_line(["dbt", "show", "--quiet", "--inline", "select current_database() as here"], **given)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "by_hand" in shown.stdout
+    assert command_line(["dbt", "nonsense"], **given).returncode == 2
+    assert list(tmp_path.glob("dbt-by-hand/dbt.log"))
 
 
 @pytest.mark.parametrize(

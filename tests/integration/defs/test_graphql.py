@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from adbc_driver_postgresql import dbapi
 
@@ -57,8 +58,8 @@ query ($key: AssetKeyInput!) {
 class Webserver:
     """A webserver and a daemon on a lakehouse of their own."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, pid: int) -> None:
+        self.port, self.pid = port, pid
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, query: str, **variables: Any) -> Any:
@@ -98,7 +99,7 @@ def webserver(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Ite
         start_new_session=True,
     )
     try:
-        server = Webserver(port)
+        server = Webserver(port, process.pid)
         _wait(180, lambda: _answers(server), lambda: (tmp_path / "dev.log").read_text())
         yield server
     finally:
@@ -158,6 +159,18 @@ def test_range_launched_for_any_selection_is_one_run(webserver: Webserver) -> No
     for key in everything:
         statuses = webserver.ask(MATERIALIZED, key=key)["assetNodeOrError"]["assetPartitionStatuses"]
         assert statuses["ranges"] == [{"status": "MATERIALIZED", "startKey": DATES[0], "endKey": DATES[-1]}], key
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_every_process_ends_soon_after_a_request_to_end(webserver: Webserver) -> None:
+    dev = psutil.Process(webserver.pid)
+    family = [dev, *dev.children(recursive=True)]
+    # The command, Dagster's UI and daemon, and their code servers.
+    assert len(family) >= 5
+    dev.terminate()
+    _, survivors = psutil.wait_procs(family, timeout=5)
+    assert survivors == []
 
 
 @pytest.mark.slow

@@ -7,15 +7,16 @@ import polars as pl
 import pytest
 
 from pr_checks.contracts import differences
-from pr_checks.difference import compare, moved
+from pr_checks.difference import compare, moved, restated
 from pr_checks.report import markdown
-from tests.support.findings import CHECK, HOLDS, JUDGED, LINES, NOTHING
+from tests.support.findings import CHECK, HOLDS, JUDGED, LINES, NOTHING, SALES
 
 
 def test_change_without_effect_has_a_short_report() -> None:
     said = markdown(NOTHING)
     assert NOTHING.holds
     assert "**✅ 1 check: none fails. No table differs.**" in said
+    assert "**Net sales are the same on every date.**" in said
     assert "1 table compared, 2 rows: no difference." in said
     assert "`fedcba9876` against `0123456789`, on the sample shop from 2017-01-01 to 2017-01-31." in said
     assert "nothing was built again" in said
@@ -204,3 +205,31 @@ def test_changed_column_of_a_contract_shows_only_differences(facets: dict[str, o
     table = {"version": "1", "key": [], "partitioned_by": None, "rules": {}}
     before, after = ({**table, "columns": {"order_id": of}} for of in (column, {**column, **facets}))
     assert differences({"t": before}, {"t": after}) == [f"`t`: column `order_id`: {told}."]
+
+
+def test_headline_says_on_how_many_dates_net_sales_change() -> None:
+    after = SALES.with_columns(
+        net=pl.when(currency="USD", net=300).then(pl.lit("300.24")).otherwise("net").cast(pl.Decimal(38, 2))
+    )
+    said = markdown(replace(NOTHING, restated=restated(SALES, after, "currency", "net")))
+    headline, verdict = said.splitlines()[2:5:2]
+    assert headline == "**Net sales are restated on 1 of 2 dates, +0.06 % (+0.24) in USD**"
+    assert verdict.startswith("**✅ 1 check")
+    without = restated(SALES, pl.DataFrame(), "currency", "net")
+    assert without.select("currency", "dates", "changed", "before").rows() == [("EUR", 1, 1, 5), ("USD", 2, 2, 400)]
+
+
+def test_failure_of_the_base_is_no_finding_of_the_change() -> None:
+    fails = {**HOLDS, "passed": False}
+    said = markdown(replace(NOTHING, checks=[fails], checks_before=[fails]))
+    assert "In the base, too: `cleansed/orders` orders_contract." in said
+    warned = {**fails, "severity": "WARN"}
+    assert "| warned |" in markdown(replace(NOTHING, checks=[fails], checks_before=[warned]))
+
+
+def test_largest_changes_are_shown_first() -> None:
+    rows = pl.DataFrame({"order_id": [f"o{number}" for number in range(20)], "total_price": [100] * 20})
+    after = rows.with_columns(total_price=pl.when(order_id="o19").then(900).otherwise(pl.col("total_price") + 1))
+    said = markdown(replace(NOTHING, tables=[compare("curated/order_lines", rows, after, ["order_id"])]))
+    cells = [line for line in said.splitlines() if "| total_price |" in line]
+    assert cells[0] == "| o19 | total_price | 100 | 900 |"
