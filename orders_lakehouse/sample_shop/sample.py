@@ -5,12 +5,14 @@ What in them is real and what is made up stands in `complete_journey.py`.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from orders_lakehouse.runtime import adbc_pool
+from orders_lakehouse.sample_shop.as_of import RECORDED, moved, snapshot_of
 from orders_lakehouse.sample_shop.complete_journey import (
     CompleteJourney,
     baskets,
@@ -44,11 +46,15 @@ _KEYS = {
 }
 
 
-def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame]:
+def build_shop(
+    journey: CompleteJourney | None = None, *, as_of: date = RECORDED, timezone: str = "UTC"
+) -> dict[str, pl.DataFrame]:
     """Build the shop's tables, the same at every call.
 
     Args:
         journey: what to build them from; the whole data set if not given.
+        as_of: date before which the shop ends, a whole number of weeks after it was recorded.
+        timezone: zone in which that date begins.
 
     Returns:
         The frames of `TABLES`, with the columns of `schema.sql`.
@@ -57,13 +63,16 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
         ModuleNotFoundError: the extra `local` is not installed.
     """
     journey = journey or read_complete_journey()
-    lines = sale_lines(journey.transactions)
-    sold = baskets(lines)
-    events = order_events(sold)
-    sent = parcels(events)
-    return {
-        "customers": customers(sold, journey.demographics),
-        "products": products(journey.products, lines),
+    until = snapshot_of(as_of, timezone)
+    # Households and prices come from all lines, so that they do not depend on the date.
+    all_lines = sale_lines(journey.transactions)
+    lines = all_lines.filter(pl.col("ordered_at") <= until)
+    people = customers(baskets(all_lines), journey.demographics).filter(pl.col("registered_at") <= until)
+    events = order_events(baskets(lines), until)
+    sent = parcels(events, until)
+    shop = {
+        "customers": people,
+        "products": products(journey.products, all_lines),
         "orders": orders(events),
         "order_items": order_items(lines),
         "payments": payments(events),
@@ -71,6 +80,7 @@ def build_shop(journey: CompleteJourney | None = None) -> dict[str, pl.DataFrame
         "shipments": shipments(sent),
         "shipment_items": shipment_items(sent, lines),
     }
+    return {table: moved(frame, as_of) for table, frame in shop.items()}
 
 
 def load_sample_shop(
@@ -78,6 +88,8 @@ def load_sample_shop(
     *,
     copies: int = 1,
     shop: Mapping[str, pl.DataFrame] | None = None,
+    as_of: date = RECORDED,
+    timezone: str = "UTC",
     report: Callable[[str], None] = _logger.info,
 ) -> dict[str, int]:
     """Load the sample shop into a Postgres database, in one transaction, unless it has orders already.
@@ -89,6 +101,8 @@ def load_sample_shop(
         copies: how many times the customers stand in it, with their orders, lines and payments. The keys of the second
             copy end in `-2`, and so on; products and warehouses are the same for all.
         shop: what `build_shop` made of a part of the data set; the whole of it if not given.
+        as_of: date before which the whole data set ends, as for `build_shop`.
+        timezone: zone in which that date begins.
         report: called with a line about the result.
 
     Returns:
@@ -113,7 +127,7 @@ def load_sample_shop(
                 f"Found rows in {found}, but none in shop.orders: expected an empty shop to load the sample into. "
                 "Give another database, or empty the tables of the schema `shop` first."
             )
-        for table, frame in (shop or build_shop()).items():
+        for table, frame in (shop or build_shop(as_of=as_of, timezone=timezone)).items():
             cursor.adbc_ingest(table, frame, mode="append", db_schema_name="shop")
             if copies > 1 and table in _KEYS:
                 cursor.execute(_copy(table, frame.columns, copies))

@@ -30,7 +30,7 @@ def shop_url(postgres_url_factory: Callable[[str], str], monkeypatch: pytest.Mon
     sold = journey.transactions.filter(pl.col("household_id") <= 100, pl.col("transaction_timestamp") < LAST_MOMENT)
     few = CompleteJourney(sold, journey.products.join(sold, on="product_id", how="semi"), journey.demographics)
     shop = sample.build_shop(few)
-    monkeypatch.setattr(sample, "build_shop", lambda: shop)
+    monkeypatch.setattr(sample, "build_shop", lambda **_: shop)
     url = postgres_url_factory("bench_shop")
     sample.load_sample_shop(url)
     return url

@@ -1,14 +1,16 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import resources
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.sample_shop import sample
+from orders_lakehouse.sample_shop.as_of import move, moved
 from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.sample_shop.sample import build_shop, load_sample_shop
 
@@ -92,6 +94,24 @@ def test_whole_sample_is_loaded_once(postgres_url_factory: UrlFactory) -> None:
     assert "left alone" in told[1]
 
 
+def test_moved_shop_knows_nothing_of_the_date_and_later(few_households: CompleteJourney) -> None:
+    recorded = build_shop(few_households)
+    as_of = date(2026, 12, 1)
+    shop = build_shop(few_households, as_of=as_of)
+    midnight = datetime(2026, 12, 1, tzinfo=UTC)
+    for table, frame in shop.items():
+        assert frame.schema == recorded[table].schema
+        latest = frame.select(pl.max_horizontal(cs.datetime().max())).item()
+        assert latest < midnight, table
+    # What had happened by then is the same, and what had not is missing.
+    by = midnight - move(as_of)
+    before = recorded["orders"].filter(pl.col("updated_at") < by)
+    assert before.height > 1_000
+    assert moved(before, as_of).rows() == shop["orders"].filter(pl.col("order_id").is_in(before["order_id"])).rows()
+    assert shop["orders"].height == recorded["orders"].filter(pl.col("ordered_at") < by).height
+    assert shop["products"].drop("updated_at").equals(recorded["products"].drop("updated_at"))
+
+
 def test_frames_have_the_columns_of_the_tables(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory
 ) -> None:
@@ -113,7 +133,7 @@ def test_copies_of_the_shop_have_own_customers_and_same_products(
     few_households: CompleteJourney, postgres_url_factory: UrlFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = build_shop(few_households)
-    monkeypatch.setattr(sample, "build_shop", lambda: shop)
+    monkeypatch.setattr(sample, "build_shop", lambda **_: shop)
     url = postgres_url_factory("sample_copies")
 
     loaded = load_sample_shop(url, copies=3)
@@ -142,7 +162,7 @@ def test_two_loaders_at_once_load_it_once(
 ) -> None:
     url = postgres_url_factory("sample_race")
     shop = build_shop(few_households)
-    monkeypatch.setattr(sample, "build_shop", lambda: shop)
+    monkeypatch.setattr(sample, "build_shop", lambda **_: shop)
     told: list[str] = []
 
     with ThreadPoolExecutor(4) as pool:
@@ -158,7 +178,7 @@ def test_load_that_fails_leaves_nothing_behind(
     url = postgres_url_factory("sample_fails")
     shop = build_shop(few_households)
     twice = pl.concat([shop["payments"], shop["payments"]])
-    monkeypatch.setattr(sample, "build_shop", lambda: {**shop, "payments": twice})
+    monkeypatch.setattr(sample, "build_shop", lambda **_: {**shop, "payments": twice})
 
     with pytest.raises(dbapi.Error, match="payments_pkey"):
         load_sample_shop(url)
