@@ -24,7 +24,7 @@ help: ## This list
 install: $(READY) ## Create .venv with everything in it
 
 demo: $(READY) ## Load the sample shop and build the whole lakehouse
-	@$(BIN)/lakehouse demo
+	@$(BIN)/lakehouse demo $(if $(AS_OF),--as-of $(AS_OF))
 
 dev: $(READY) ## UI and daemon at http://localhost:3000; another port: make dev PORT=3001
 	@$(BIN)/lakehouse dev $(if $(PORT),--port $(PORT))

@@ -25,7 +25,7 @@ from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server
 from orders_lakehouse.postgres.server_folders import data_directory
 from orders_lakehouse.sample_shop.sample import load_sample_shop
-from orders_lakehouse.settings import PROJECT, Settings
+from orders_lakehouse.settings import DEFAULT_START, PROJECT, Settings
 
 # Environment of the runs. Events are timed in the run's process; run_results.json has the times of dbt's models.
 _OBSERVABLE = {"LAKEHOUSE_EXECUTOR": "threads", "LAKEHOUSE_DBT_ARTIFACTS": "all"}
@@ -54,7 +54,7 @@ class Bench:
         home: Its own LAKEHOUSE_HOME.
         socket: Directory of the socket of its embedded server.
         shop_url: Database of the shop.
-        start: First partition; the configured one if not given.
+        start: First partition; that of the environment, if it names one.
         beside: Suffix for folder and database of a second lakehouse on the same server.
     """
 
@@ -86,6 +86,7 @@ class Bench:
         # Paths are left out of results, because they belong to this machine; the environment may still set them.
         for name in ("LAKEHOUSE_HOME", "LAKEHOUSE_WAIVERS"):
             del defaults[name]
+        defaults["LAKEHOUSE_START_DATE"] = str(DEFAULT_START)
         start = {} if self.start is None else {"LAKEHOUSE_START_DATE": str(self.start)}
         return {
             **defaults,

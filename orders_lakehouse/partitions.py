@@ -27,6 +27,7 @@ class _Daily(dg.DailyPartitionsDefinition):
 
 # Partitions for capture dates (raw) and business dates (all later layers), so that one run can cover all layers.
 # `end_offset=2` includes today and tomorrow, because rows change today, and a clock up to a day ahead writes tomorrow.
+# The first date is that of the lake, as noted on this machine: an import must not read the lake.
 # Dates follow the lake's time zone, so "today" begins at the shop's midnight.
 DAILY = _Daily(start_date=settings().start_date.isoformat(), timezone=settings().timezone, end_offset=2)
 

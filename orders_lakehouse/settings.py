@@ -28,10 +28,13 @@ from orders_lakehouse.setting_types import (
     TimeZone,
     UpperCase,
 )
+from orders_lakehouse.start_notes import noted_start
 
 PROJECT = Path(__file__).resolve().parents[1]
 DBT_PROJECT = PROJECT / "dbt_project"
 _PREFIX = "LAKEHOUSE_"
+# First partition of a new lake for which nothing else is known.
+DEFAULT_START = date(2017, 1, 1)
 _KMS = ("aws:kms", "aws:kms:dsse")
 # URL of Spark Connect: host and port, and parameters after a slash.
 _SPARK_REMOTE = re.compile(r"(sc://[^/\s;?@#]+)(?:/|/;.*)?")
@@ -88,12 +91,13 @@ class Settings(BaseSettings):
         validation_alias="LAKEHOUSE_READERS",
         description="Roles of the warehouse, with commas between them, that may read the dimensions and facts.",
     )
-    start_date: StartDate = Field(
-        default=date(2017, 1, 1),
+    start_date_given: StartDate | None = Field(
+        default=None,
         validation_alias="LAKEHOUSE_START_DATE",
         description=(
             "First partition. Earlier changes are captured on it. Written into the tables; `lakehouse migrate` moves "
-            "it to an earlier date."
+            f"it to an earlier date. Default: that of the lake; of a new lake, {DEFAULT_START}, and of the demo, the "
+            "shop's first day."
         ),
     )
     timezone: TimeZone = Field(
@@ -347,6 +351,11 @@ class Settings(BaseSettings):
         branch = os.environ.get("DAGSTER_CLOUD_DEPLOYMENT_NAME")
         is_branch = os.environ.get("DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT") == "1"
         return f"{root}/branches/{branch}" if is_branch and branch else root
+
+    @property
+    def start_date(self) -> date:
+        """Return the first partition: the given one, else the one noted for the lake, else the default."""
+        return self.start_date_given or noted_start(self.home, self.lake_url) or DEFAULT_START
 
     @property
     def dagster_home(self) -> Path:

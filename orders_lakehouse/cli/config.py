@@ -51,7 +51,9 @@ def show() -> None:
     table.add_column("value", overflow="fold")
     for name, field in Settings.model_fields.items():
         value = getattr(in_force, name)
-        if value is None:
+        if name == "start_date_given" and value is None:
+            cell = Text(f"{in_force.start_date} (of the lake)", style="dim")
+        elif value is None:
             cell = Text(f"{_default(field).replace('`', '')} (default)", style="dim")
         elif name in in_force.model_fields_set:
             cell = Text(_in_force(in_force, name))

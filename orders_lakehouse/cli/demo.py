@@ -11,7 +11,7 @@ from orders_lakehouse.cli.backfill import backfill
 from orders_lakehouse.cli.backfill_request import Request
 from orders_lakehouse.cli.chart import show_revenue
 from orders_lakehouse.cli.formatting import program
-from orders_lakehouse.cli.shop import ShopError, load_shop_if_embedded
+from orders_lakehouse.cli.shop import AS_OF, ShopError, load_shop_if_embedded
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.machine.private_files import make_home
@@ -23,15 +23,23 @@ from orders_lakehouse.tables import RAW, VOLUMES
 
 
 @click.command("demo")
-def command() -> None:
-    """Load the sample shop, build everything, and show the result."""
-    demo()
+@AS_OF
+def command(as_of: datetime | None) -> None:
+    """Load the sample shop, build everything, and show the result.
+
+    The sample's dates are moved by whole weeks, so that it ends yesterday, and the lake begins on its first day.
+    """
+    demo(as_of)
 
 
-def demo() -> None:
-    """Load the sample shop (a configured shop is used unchanged), build everything, and show the result."""
+def demo(as_of: datetime | None = None) -> None:
+    """Load the sample shop (a configured shop is used unchanged), build everything, and show the result.
+
+    Args:
+        as_of: Date before which the sample ends; today if not given.
+    """
     with _one_at_a_time():
-        load_shop_if_embedded()
+        load_shop_if_embedded(as_of=as_of)
         first, last = settings().start_date, last_change()
         backfill(Request(first, last))
         show_revenue(rows_of(configured_lake().scan(VOLUMES[0][0].table)))
@@ -82,6 +90,7 @@ def _next_steps(first: date, last: date) -> str:
     outside = data_elsewhere(settings().home)
     postgres = f"\nPostgres   {outside}" if outside else ""
     return f"""
+Dates      {first} to {last}
 Lake       {settings().lake_url}
 Warehouse  {without_password(database_url("warehouse"))}{postgres}
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import psutil
 
+from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.machine import environment
 from orders_lakehouse.settings import PROJECT
@@ -23,6 +24,8 @@ _ENDING_SECONDS = 4
 def command(port: int) -> None:
     """Start Dagster's UI and daemon for this lakehouse."""
     prepare_instance()
+    # Partitions of the UI begin where the lake does, and importing the definitions only reads the note of it.
+    configured_lake()
     if find_spec("dagster_dg_cli") is None:
         raise click.ClickException("`dg` is not installed; install it with: pip install dagster-dg-cli")
     os.environ["VIRTUAL_ENV"] = sys.prefix

@@ -5,8 +5,11 @@ import click
 from orders_lakehouse.cli.backfill_request import FROM_RAW, Request, command_line
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import first_and_last_date
+from orders_lakehouse.machine.private_files import make_home
 from orders_lakehouse.pipeline.start_date import Moved, move_start
 from orders_lakehouse.pipeline.stored_calendar import calendar_of
+from orders_lakehouse.settings import settings
+from orders_lakehouse.start_notes import note_start
 from orders_lakehouse.tables import CLEANSED, QUARANTINE, RAW, TABLES
 
 
@@ -35,6 +38,7 @@ def migrate() -> None:
     lake = configured_lake()
     moved = move_start(lake)
     if moved is not None:
+        note_start(make_home(settings().home), lake.url, moved.start)
         _show_moved(moved)
     migrations = [migrated for table in TABLES if (migrated := lake.migrate(table)) is not None]
     if not migrations and moved is None:

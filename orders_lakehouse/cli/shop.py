@@ -2,13 +2,22 @@
 
 import time
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 import click
 
+from orders_lakehouse.cli.parameters import DATE
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.postgres.connections import database_url, without_password
+from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
 from orders_lakehouse.settings import settings
+
+AS_OF = click.option(
+    "--as-of",
+    type=DATE,
+    metavar="DATE",
+    help="The sample ends the day before DATE. Default: today. As recorded: 2018-01-01.",
+)
 
 
 class ShopError(ExpectedError):
@@ -28,9 +37,13 @@ def command() -> None:
     show_default=True,
     help="Factor for the size of the shop.",
 )
-def _load(copies: int) -> None:
-    """Fill the embedded shop with the sample: a year of real orders. A shop that has orders stays as it is."""
-    load_shop_if_embedded(copies)
+@AS_OF
+def _load(copies: int, as_of: datetime | None) -> None:
+    """Fill the embedded shop with the sample: a year of real orders. A shop that has orders stays as it is.
+
+    Dates of the sample are moved by whole weeks, so weekdays stay. A new lake begins on the shop's first day.
+    """
+    load_shop_if_embedded(copies, as_of)
 
 
 @command.command("simulate")
@@ -54,8 +67,12 @@ def _simulate(days: int, speed: float, seed: int) -> None:
     simulate(days, speed, seed)
 
 
-def load_shop_if_embedded(copies: int = 1) -> None:
-    """Fill the embedded shop with copies of the sample, unless it has orders already.
+def load_shop_if_embedded(copies: int = 1, as_of: datetime | None = None) -> None:
+    """Fill the embedded shop with copies of the sample, unless it has orders already; let a new lake begin with it.
+
+    Args:
+        copies: Factor for the size of the shop.
+        as_of: Date before which the sample ends; today in the shop's zone if not given.
 
     Raises:
         ShopError: The sample is not installed, or cannot be loaded.
@@ -66,12 +83,28 @@ def load_shop_if_embedded(copies: int = 1) -> None:
     click.echo("Starting the embedded Postgres and loading the sample shop ...")
     started = time.monotonic()
     try:
+        from orders_lakehouse.delta.configured import propose_start
         from orders_lakehouse.sample_shop.sample import load_sample_shop
 
-        load_sample_shop(database_url("shop"), copies=copies, report=lambda line: click.echo(f"  {line}"))
+        zone = settings().timezone
+        load_sample_shop(
+            database_url("shop"),
+            copies=copies,
+            as_of=(as_of or datetime.now(ZoneInfo(zone))).date(),
+            timezone=zone,
+            report=lambda line: click.echo(f"  {line}"),
+        )
     except (ModuleNotFoundError, ValueError) as error:
         raise ShopError(str(error)) from error
+    propose_start(_first_day())
     click.echo(f"  {time.monotonic() - started:.1f} s")
+
+
+def _first_day() -> date:
+    """Return the date of the shop's first order. A calendar would be written into the lake, which has no start yet."""
+    with connect("shop") as connection, connection.cursor() as cursor:
+        first: datetime = value_of(cursor, "SELECT min(ordered_at) FROM shop.orders")
+    return first.astimezone(ZoneInfo(settings().timezone)).date()
 
 
 def simulate(days: int, per_minute: float, seed: int) -> None:

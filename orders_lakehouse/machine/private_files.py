@@ -19,6 +19,7 @@ _OWN_ENTRIES = frozenset(
         "dbt",
         "sensors",
         "demo.lock",
+        "start_dates.json",
         "pr-checks",
         "pr_checks.lock",
     ]

@@ -41,7 +41,7 @@ def test_everything_has_a_default() -> None:
     assert found.dagster_home == PROJECT / ".lakehouse" / "dagster"
     assert found.shop_database_url is None
     assert found.warehouse_database_url is None
-    assert found.start_date == date(2017, 1, 1)
+    assert found.start_date_given is None
     assert found.timezone == "UTC"
     assert found.holidays_country == "US"
     assert found.waivers == PROJECT / "waivers.toml"
