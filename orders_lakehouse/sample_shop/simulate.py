@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from importlib import resources
+from itertools import count
 from typing import Any
 
 import psycopg2
@@ -16,7 +17,7 @@ from psycopg2.errors import UndefinedTable
 
 # Each stretch is one transaction: of several changes to a row within it, readers see only the last.
 STRETCH = timedelta(hours=6)
-_YEAR, _WEEK = timedelta(days=364), timedelta(days=7)
+_YEAR, _WEEK, _DAY = timedelta(days=364), timedelta(days=7), timedelta(days=1)
 _SECTION = re.compile(r"^-- :: (.+)$", re.MULTILINE)
 
 # Random draws depend only on a key, a purpose and the seed, and are the same on every server.
@@ -41,6 +42,10 @@ _LATEST = " UNION ALL ".join(
     f"SELECT max(updated_at) AS latest FROM shop.{table}"
     for table in ("customers", "products", "orders", "order_items", "payments")
 )
+# Instants of the first order, and of the last one that is not in the future.
+_ORDERED = """
+    (SELECT min(ordered_at) FROM shop.orders), (SELECT max(ordered_at) FROM shop.orders WHERE ordered_at <= now())
+"""
 # Kind of what happens to a table that a shop of an earlier version lacks, and the table.
 _OF_LATER_TABLES = {"shipments": "shop.shipment_items"}
 
@@ -50,7 +55,7 @@ _EMPTY = "found no orders in the shop, and new ones are like old ones: load the 
 def simulate(
     url: str, days: int, *, seed: int = 1, per_minute: float = 0, report: Callable[[date, Counter[str]], None]
 ) -> None:
-    """Simulate some days in a shop, from its latest change on.
+    """Simulate some days in a shop, from its latest change on; the last of them at most until now.
 
     Args:
         url: Database of the shop; it has orders.
@@ -60,7 +65,7 @@ def simulate(
         report: Called after each day with its changed rows by kind.
 
     Raises:
-        ValueError: The shop has no orders, or the days are not over yet.
+        ValueError: The shop has no orders, or the last of the days has not begun yet.
     """
     statements = _statements()
     began = time.monotonic()
@@ -69,20 +74,13 @@ def simulate(
         with connection, connection.cursor() as cursor:
             cursor.execute("SET TIME ZONE 'UTC'")
             try:
-                cursor.execute(
-                    f"SELECT max(latest), now(), (SELECT min(ordered_at) FROM shop.orders) FROM ({_LATEST}) AS t"
-                )
+                cursor.execute(f"SELECT max(latest), now(), {_ORDERED} FROM ({_LATEST}) AS t")
             except UndefinedTable as error:
                 raise ValueError(_EMPTY) from error
-            latest, now, first = cursor.fetchone()
+            latest, now, first, last = cursor.fetchone()
             if first is None:
                 raise ValueError(_EMPTY)
-            begin = _next_stretch(latest)
-            if begin + timedelta(days=days) > now:
-                raise ValueError(
-                    f"the shop has changes until {latest:%Y-%m-%d %H:%M}, and {days} days after that are not over yet: "
-                    f"expected at most {(now - begin).days}"
-                )
+            begin, end = _period(latest, last or now, days, now)
             shift = _YEAR if first <= begin - _YEAR else _WEEK
             cursor.execute("SELECT set_config('simulation.seed', %s, false)", [str(seed)])
             cursor.execute(_FUNCTIONS)
@@ -90,19 +88,43 @@ def simulate(
                 cursor.execute("SELECT to_regclass(%s) IS NULL", [table])
                 if cursor.fetchone()[0]:
                     statements = [statement for statement in statements if statement[0] != kind]
-        stretches = round(timedelta(days=days) / STRETCH)
         of_day: Counter[str] = Counter()
-        for number in range(stretches):
-            since, until = begin + number * STRETCH, begin + (number + 1) * STRETCH
+        since = begin
+        for number in count(1):
+            until = min(begin + number * STRETCH, end)
             of_day += _live(connection, statements, since, until, shift)
-            if (number + 1) % round(timedelta(days=1) / STRETCH) == 0:
-                report(since.date(), of_day)
+            if number % round(_DAY / STRETCH) == 0 or until == end:
+                report((until - timedelta(microseconds=1)).date(), of_day)
                 of_day = Counter()
             if per_minute:
-                due = began + (number + 1) / stretches * days / per_minute * 60
+                due = began + (until - begin) / _DAY / per_minute * 60
                 time.sleep(max(0.0, due - time.monotonic()))
+            if until == end:
+                break
+            since = until
     finally:
         connection.close()
+
+
+def _period(latest: datetime, last_order: datetime, days: int, now: datetime) -> tuple[datetime, datetime]:
+    """Return begin and end of some days after the latest change of a shop.
+
+    If these days are not over, they begin with the last order instead, because rows may have been edited since, and
+    end now.
+
+    Raises:
+        ValueError: The last day has not begun.
+    """
+    begin = _next_stretch(latest)
+    if begin + timedelta(days=days) <= now:
+        return begin, begin + timedelta(days=days)
+    most = -((last_order - now) // _DAY)
+    if days > most:
+        raise ValueError(
+            f"the shop has orders until {last_order:%Y-%m-%d %H:%M}, and {days} days after that have not begun yet: "
+            f"expected at most {most}. For more, load a shop that ends earlier: `lakehouse shop load --as-of DATE`"
+        )
+    return last_order, min(last_order + timedelta(days=days), now)
 
 
 def _live(

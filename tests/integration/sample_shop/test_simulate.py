@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
 import psycopg2
 import pytest
@@ -48,6 +48,11 @@ def played(url: str, *days: int, seed: int = 1) -> tuple[list[date], Counter[str
     return told, changed, stands
 
 
+def now(url: str) -> datetime:
+    instant: datetime = rows_of(url, "SELECT now() AT TIME ZONE 'UTC'")[0][0]
+    return instant
+
+
 def test_same_shop_is_simulated_in_the_same_way(shop: Callable[[], str]) -> None:
     told, _, at_once = played(shop(), 6)
     assert told == [date(2017, 1, day) for day in range(8, 14)]
@@ -85,13 +90,34 @@ def test_shop_without_orders_or_without_time_is_refused(
     shop: Callable[[], str], postgres_url_factory: Callable[[str], str]
 ) -> None:
     url = shop()
-    with pytest.raises(ValueError, match=r"100000 days after that are not over yet: expected at most \d+"):
+    with pytest.raises(ValueError, match=r"100000 days after that have not begun yet: expected at most \d+"):
         played(url, 100_000)
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE shop.orders")
     for without_orders in (url, postgres_url_factory("without_tables")):
         with pytest.raises(ValueError, match="found no orders"):
             simulate(without_orders, 1, report=lambda *_: None)
+
+
+def test_day_that_is_not_over_is_simulated_until_now(shop: Callable[[], str]) -> None:
+    url = shop()
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        # The last order was placed twelve hours ago; somebody has just edited a row.
+        cursor.execute("""
+            CREATE TEMP TABLE moved AS
+                SELECT date_trunc('second', now() - interval '12 hours' - max(ordered_at)) AS by FROM shop.orders;
+            UPDATE shop.orders SET ordered_at = ordered_at + by, updated_at = updated_at + by FROM moved;
+            UPDATE shop.order_items SET updated_at = updated_at + by FROM moved;
+            UPDATE shop.customers SET updated_at = now() WHERE customer_id = 'c1'
+        """)
+    reported, _, _ = played(url, 1)
+    assert reported == [now(url).date()]
+    # An order every fourteen minutes, like seven hours of a week ago.
+    new = "FROM shop.orders WHERE order_id LIKE 'S1-%'"
+    assert 26 <= rows_of(url, f"SELECT count(*) {new}")[0][0] <= 32
+    assert rows_of(url, f"SELECT count(*) {new} AND updated_at > now()") == [(0,)]
+    with pytest.raises(ValueError, match="2 days after that have not begun yet: expected at most 1"):
+        played(url, 2)
 
 
 def test_foreign_shop_is_left_alone(command: Command, shop: Callable[[], str]) -> None:
