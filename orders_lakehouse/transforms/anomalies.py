@@ -26,6 +26,8 @@ _LEAST_VALUE = 0.5
 # Values below this share on both sides count as one: many small shares add up to a shift by chance alone.
 _RARE_SHARE = 0.02
 RARE = "(rare)"
+# Number of rows usual for a value on a date from which none at all is no chance, even among hundreds of values.
+GONE_ROWS = 20
 
 
 def against_weekdays(
@@ -109,7 +111,8 @@ def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
 
     The measure is the population stability index, the sum of `shift` over the values: (share - usual share) *
     ln(share / usual share). Below 0.1 a mix is usually called stable, above 0.25 changed. Half a row is added to each
-    value, because a share of zero has no logarithm.
+    value, because a share of zero has no logarithm. Among many values, one that is gone hardly moves the index. So a
+    value without rows, whose usual share of the date would be `GONE_ROWS`, is marked.
 
     Args:
         counts: date, value (text), rows: number of occurrences of each value, from `DAYS` days before `first` to
@@ -118,8 +121,8 @@ def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
         last: Last date to judge.
 
     Returns:
-        date, value (`RARE` for those with less than 2 % on both sides), rows, rows_before, total, total_before, shift;
-        only for dates that have `ENOUGH_ROWS` rows, as do the days before.
+        date, value (`RARE` for those with less than 2 % on both sides that are not gone), is_gone, rows, rows_before,
+        total, total_before, shift; only for dates that have `ENOUGH_ROWS` rows, as do the days before.
     """
     nothing = nw.lit(0).cast(nw.Int64)
     of_date = counts.select("date", "value", rows=nw.col("rows").cast(nw.Int64), rows_before=nothing)
@@ -135,15 +138,17 @@ def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
         .with_columns(total=nw.col("rows").sum().over("date"), total_before=nw.col("rows_before").sum().over("date"))
         .filter(nw.col("total") >= ENOUGH_ROWS, nw.col("total_before") >= ENOUGH_ROWS)
     )
+    is_gone = (nw.col("rows") == 0) & (nw.col("rows_before") * nw.col("total") >= nw.col("total_before") * GONE_ROWS)
     is_rare = (nw.col("rows") < nw.col("total") * _RARE_SHARE) & (
         nw.col("rows_before") < nw.col("total_before") * _RARE_SHARE
     )
     share = (nw.col("rows") + 0.5) / nw.col("total")
     usual = (nw.col("rows_before") + 0.5) / nw.col("total_before")
     return (
-        both.with_columns(value=nw.when(is_rare).then(nw.lit(RARE)).otherwise(nw.col("value")))
-        .group_by("date", "value", "total", "total_before")
+        both.with_columns(is_gone=is_gone)
+        .with_columns(value=nw.when(is_rare & ~nw.col("is_gone")).then(nw.lit(RARE)).otherwise(nw.col("value")))
+        .group_by("date", "value", "is_gone", "total", "total_before")
         .agg(nw.col("rows").sum(), nw.col("rows_before").sum())
         .with_columns(shift=(share - usual) * (share / usual).log())
-        .select("date", "value", "rows", "rows_before", "total", "total_before", "shift")
+        .select("date", "value", "is_gone", "rows", "rows_before", "total", "total_before", "shift")
     )

@@ -196,9 +196,9 @@ def test_worst_value_of_a_date_counts_and_usual_is_silent() -> None:
     assert said["found"] == "EUR orders 150 (5 deviations); USD orders -10 (-11 deviations)"
 
 
-def shift(value: str, rows: int, rows_before: int, index: float) -> dict[str, Any]:
-    totals = {"total": 1_000, "total_before": 10_000}
-    return {"date": DAY, "value": value, "rows": rows, "rows_before": rows_before, **totals, "shift": index}
+def shift(value: str, rows: int, rows_before: int, index: float, *, is_gone: bool = False) -> dict[str, Any]:
+    counts = {"rows": rows, "rows_before": rows_before, "total": 1_000, "total_before": 10_000}
+    return {"date": DAY, "value": value, "is_gone": is_gone, **counts, "shift": index}
 
 
 def test_mix_that_shifted_names_what_moved_most() -> None:
@@ -210,9 +210,22 @@ def test_mix_that_shifted_names_what_moved_most() -> None:
     )
 
 
+def test_value_that_is_gone_fails_within_a_stable_mix() -> None:
+    shifts = [
+        shift("card", 1_000, 9_000, 0.05),
+        shift("cash", 0, 300, 0.02, is_gone=True),
+        shift("paypal", 0, 700, 0.04, is_gone=True),
+    ]
+    (said,) = mix_verdicts(pl.DataFrame(shifts)).to_dicts()
+    assert not said["passed"]
+    assert said["found"] == "0.11 over 1000 rows; none of paypal (usually 70); none of cash (usually 30)"
+    assert said["detail"].startswith("largest shifts: paypal 0.0 % (usually 7.0 %), cash 0.0 %")
+
+
 def test_usual_mix_passes_silently() -> None:
     (said,) = mix_verdicts(pl.DataFrame([shift("card", 500, 5_500, 0.25)])).to_dicts()
     assert (said["passed"], said["detail"]) == (True, None)
+    assert said["found"] == "0.25 over 1000 rows"
 
 
 def test_catalogue_lists_exactly_the_defined_checks() -> None:

@@ -39,7 +39,7 @@ from orders_lakehouse.pipeline.stored_calendar import calendar_of, days_with_hol
 from orders_lakehouse.pipeline.watermark import running_date
 from orders_lakehouse.settings import settings
 from orders_lakehouse.tables import DATED, FACTS, QUARANTINE_OF, ROOT, VOLUMES
-from orders_lakehouse.transforms.anomalies import DAYS, DAYS_BEFORE, WEEKS, against_weekdays, mix_shifts
+from orders_lakehouse.transforms.anomalies import DAYS, DAYS_BEFORE, GONE_ROWS, WEEKS, against_weekdays, mix_shifts
 from orders_lakehouse.warehouse.facts import fact_rows, fact_totals_by_state
 
 _WARN, _ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -207,7 +207,7 @@ def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
     column = mix.column
     description = (
         f"The shares of {column} on a date are the same as on the {DAYS} days before: their population stability index "
-        f"is at most {_SHIFTED}. {mix.why}"
+        f"is at most {_SHIFTED}, and no value is gone of which {GONE_ROWS} rows or more are usual. {mix.why}"
     )
 
     @_monitor(table, MIX_AS_USUAL.format(column), description)
@@ -239,15 +239,16 @@ def mix_verdicts(shifts: pl.DataFrame) -> pl.DataFrame:
         for rows, total in (("rows", "total"), ("rows_before", "total_before"))
     )
     index = pl.col("shift").sum()
-    moved = pl.format("{} {} % (usually {} %)", "value", share, usual).sort_by(
-        "shift", "value", descending=[True, False]
-    )
+    moved = pl.format("{} {} % (usually {} %)", "value", share, usual)
+    usual_rows = (pl.col("rows_before") * pl.col("total") / pl.col("total_before")).round().cast(pl.Int64)
+    gone = pl.format("; none of {} (usually {})", "value", usual_rows).filter("is_gone").head(FEW)
     return (
-        shifts.group_by("date")
+        shifts.sort("is_gone", "shift", "value", descending=[True, True, False])
+        .group_by("date")
         .agg(
-            passed=index <= _SHIFTED,
-            expected=pl.lit(f"a stability index of at most {_SHIFTED}"),
-            found=pl.format("{} over {} rows", index.round(3), pl.col("total").first()),
+            passed=(index <= _SHIFTED) & ~pl.col("is_gone").any(),
+            expected=pl.lit(f"a stability index of at most {_SHIFTED}, no value gone"),
+            found=pl.format("{} over {} rows{}", index.round(3), pl.col("total").first(), gone.str.join("")),
             detail=pl.format(
                 "largest shifts: {}; check whether sales really changed, or only names or use of the column",
                 moved.head(3).str.join(", "),

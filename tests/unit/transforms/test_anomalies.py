@@ -1,6 +1,7 @@
 """What is unusual about a date, against plain Python and its statistics."""
 
 import math
+import random
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -15,7 +16,14 @@ from hypothesis import strategies as st
 import tests.support
 from orders_lakehouse.curated.daily_sales import DAILY_SALES
 from orders_lakehouse.settings import Settings
-from orders_lakehouse.transforms.anomalies import DAYS, DAYS_BEFORE, RARE, against_weekdays, mix_shifts
+from orders_lakehouse.transforms.anomalies import (
+    DAYS,
+    DAYS_BEFORE,
+    GONE_ROWS,
+    RARE,
+    against_weekdays,
+    mix_shifts,
+)
 from tests.support.frames import collected, on_polars
 from tests.support.rows import on, rows
 
@@ -131,7 +139,7 @@ def test_range_judges_each_date_as_a_run_of_it_alone(orders: dict[int, int], day
 def _year_of_sales() -> tuple[pl.DataFrame, list[date]]:
     """Orders and net sales of each date of the sample shop's year; its public holidays and the days next to them."""
     sales = pl.read_csv(SUPPORT / "year_of_sales.csv", try_parse_dates=True).with_columns(currency=pl.lit("USD"))
-    around = {day + timedelta(days=days) for day in holidays.US(years=2017) for days in (-1, 0, 1)}
+    around = {day + timedelta(days=days) for day in holidays.US(years=(2017, 2018)) for days in (-1, 0, 1)}
     return sales, sorted(around)
 
 
@@ -144,7 +152,7 @@ def _scores(sales: pl.DataFrame, special: Sequence[date]) -> pl.DataFrame:
 
 def test_few_ordinary_dates_of_the_sample_are_unusual() -> None:
     scores = _scores(*_year_of_sales())
-    assert scores.height == 306
+    assert scores.height == 305
     usual = Settings().unusual
     assert scores.filter(pl.col("score") > usual).height / scores.height <= 0.02
     # The standard deviations of the textbook would flag every fifth date.
@@ -191,6 +199,37 @@ def test_index_of_two_values() -> None:
 def test_new_and_missing_values_are_shifts() -> None:
     shifts = _shifts({"a": 500, "new": 500}, {"a": 5_000, "gone": 5_000})
     assert [shift > 1 for shift in shifts["shift"]] == [False, True, True]
+    assert shifts["is_gone"].to_list() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("of_date", "usual", "is_gone"),
+    [(0, GONE_ROWS, True), (0, GONE_ROWS - 1, False), (1, 10 * GONE_ROWS, False)],
+)
+def test_value_is_gone_if_none_is_left_of_many(of_date: int, usual: int, is_gone: bool) -> None:
+    # The days before have ten times the rows of the date.
+    before = {"a": 10 * (4_000 - usual), "small": 10 * usual}
+    shifts = _shifts({"a": 4_000 - of_date, **({"small": of_date} if of_date else {})}, before)
+    assert shifts["is_gone"].any() is is_gone
+    assert shifts.filter("is_gone")["value"].to_list() == (["small"] if is_gone else [])
+    # Neither is a shift of the mix as a whole.
+    assert shifts["shift"].sum() < 0.25
+
+
+def test_each_category_that_is_gone_is_found() -> None:
+    # Sales by date of a hundred categories, whose shares are as unlike as those of the sample shop.
+    chance = random.Random(7)  # noqa: S311 (a sample, not a secret)
+    dates = [DAY + timedelta(days=days) for days in range(DAYS + 30)]
+    usual = {f"category {number:03}": 180 / (1 + number / 10) for number in range(100)}
+    sold = [(day, name, max(round(chance.gauss(rows, rows**0.5)), 0)) for day in dates for name, rows in usual.items()]
+    counts = pl.DataFrame(sold, schema={"date": pl.Date, "value": pl.String, "rows": pl.Int64}, orient="row")
+    planted = dict(zip(dates[DAYS:], list(usual)[::2], strict=False))
+    planted_rows = pl.DataFrame({"date": planted.keys(), "value": planted.values()})
+    first, last = dates[DAYS], dates[-1]
+    assert not collected(mix_shifts(on_polars(counts), first, last))["is_gone"].any()
+    broken = collected(mix_shifts(on_polars(counts.join(planted_rows, on=["date", "value"], how="anti")), first, last))
+    found = broken.filter("is_gone").select("date", "value").sort("date")
+    assert found.equals(planted_rows.filter(pl.col("value").replace_strict(usual) > 1.2 * GONE_ROWS))
 
 
 @pytest.mark.parametrize(("of_date", "before"), [(199, 10_000), (10_000, 199)])
@@ -220,7 +259,8 @@ def test_index_is_that_of_plain_arithmetic(of_date: dict[str, int], before: dict
     bins: dict[str, list[int]] = {}
     for value in {*of_date, *before}:
         ours, usual = of_date.get(value, 0), before.get(value, 0)
-        rare = ours < total * 0.02 and usual < total_before * 0.02
+        gone = ours == 0 and usual * total >= 20 * total_before
+        rare = ours < total * 0.02 and usual < total_before * 0.02 and not gone
         known = bins.setdefault(RARE if rare else value, [0, 0])
         known[0], known[1] = known[0] + ours, known[1] + usual
     pairs = [((ours + 0.5) / total, (usual + 0.5) / total_before) for ours, usual in bins.values()]
