@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from orders_lakehouse.machine import environment
 from orders_lakehouse.settings import PROJECT
 
 # Seconds that processes get to end by themselves.
-_ENDING_SECONDS = 4
+_ENDING_SECONDS = 3
+# Seconds between two looks whether they have ended.
+_LOOK_SECONDS = 0.05
 
 
 @click.command("dev")
@@ -58,9 +61,19 @@ def _end_family(process: psutil.Popen) -> None:
         return
     for member in family:
         _signal(member, signal.SIGINT if member.pid == process.pid else signal.SIGTERM)
-    _, survivors = psutil.wait_procs(family, timeout=_ENDING_SECONDS)
-    for survivor in survivors:
+    until = time.monotonic() + _ENDING_SECONDS
+    while any(map(_works, family)) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    for survivor in filter(_works, family):
         _signal(survivor, signal.SIGKILL)
+
+
+def _works(member: psutil.Process) -> bool:
+    """Return whether a process still works; one that has ended, and that nobody has asked for its status, does not."""
+    try:
+        return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(member: psutil.Process, number: int) -> None:

@@ -169,8 +169,10 @@ def test_every_process_ends_soon_after_a_request_to_end(webserver: Webserver) ->
     # The command, Dagster's UI and daemon, and their code servers.
     assert len(family) >= 5
     dev.terminate()
-    _, survivors = psutil.wait_procs(family, timeout=5)
-    assert survivors == []
+    time.sleep(5)
+    # A process that has ended may wait for its parent to ask for its status.
+    working = [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert working == []
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def test_build_that_fails_leaves_its_artifacts(stored: Lakehouse, tmp_path: Path
     assert not failed.success
     assert "full_up" in "".join(failures(failed))
     (left,) = [path for path in (tmp_path / "dbt").iterdir() if path.is_dir()]
-    assert left.name.startswith(f"facts-{failed.run_id[:7]}-")
+    assert left.name.startswith(f"marts-{failed.run_id[:7]}-")
     assert "full_up" in (left / "dbt.log").read_text()
 
 
