@@ -260,7 +260,7 @@ def _summary(outcomes: list[Outcome]) -> None:
     if broken:
         terminal.print(
             f"A dimension is broken, and facts have known or inferred members: {', '.join(broken)}. "
-            f"`{program()} checks --failed` shows the details."
+            f"`{program()} checks --failed --warnings` shows the details."
         )
     if failed and not any(check.failed and check.blocking for check in checks):
         terminal.print(

@@ -180,6 +180,7 @@ def _show_summary(results: pl.DataFrame) -> None:
     """Print a line for each table and check, then the dates on which checks do not hold."""
     terminal = console()
     table = grid(dense=True)
+    table.add_column(no_wrap=True)
     table.add_column("table and check", overflow="fold")
     for heading in ("dates", "first", "last", "judged"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -187,11 +188,12 @@ def _show_summary(results: pl.DataFrame) -> None:
     shown = ""
     for (asset, check), of_check in _by(results, _CHECK):
         if asset != shown:
-            table.add_row(f"[bold]{asset}[/]")
+            table.add_row("", f"[bold]{asset}[/]")
             shown = asset
         days = of_check["date"].drop_nulls()
         table.add_row(
-            Text.from_markup(f"{_mark(of_check)} ").append(check),
+            _mark(of_check),
+            Text(check),
             f"{len(days):,}" if len(days) else "",
             str(days.min() or ""),
             str(days.max() or ""),
@@ -204,19 +206,22 @@ def _show_summary(results: pl.DataFrame) -> None:
         words = in_words(failing["date"].drop_nulls()) or _WHOLE
         terminal.print(Text.from_markup(f"{_mark(failing)} ").append(f"{asset} {check}: {words}"))
     if broken:
-        terminal.print(f"\n`{program()} checks --failed` shows what was found, and what to do.", style="dim")
+        has_error = "ERROR" in results.filter(~pl.col("passed"))["severity"]
+        show = f"{program()} checks --failed{'' if has_error else ' --warnings'}"
+        terminal.print(f"\n`{show}` shows what was found, and what to do.", style="dim")
 
 
 def _show_date(results: pl.DataFrame) -> None:
     """Print the result of each check of a date, then details of failures."""
     table = grid(dense=True)
+    table.add_column(no_wrap=True)
     table.add_column("table and check", overflow="fold")
     table.add_column("found", overflow="fold")
     table.add_column("judged", justify="right", no_wrap=True)
     for (asset,), of_asset in _by(results, ["asset"]):
-        table.add_row(f"[bold]{asset}[/]")
+        table.add_row("", f"[bold]{asset}[/]")
         for (check,), row in _by(of_asset, ["check_name"]):
-            table.add_row(Text.from_markup(f"{_mark(row)} ").append(check), Text(row["found"].item() or ""), _when(row))
+            table.add_row(_mark(row), Text(check), Text(row["found"].item() or ""), _when(row))
     console().print(table)
     failing = results.filter(~pl.col("passed"))
     if failing.height:

@@ -169,7 +169,8 @@ def _checks(here: Here) -> Examination:
     # An unusual volume is left out, because people must judge it.
     failing = broken.filter(pl.col("check_name") != VOLUME_AS_USUAL)
     findings = []
-    for severity, kind in (("ERROR", ERROR), ("WARN", WARNING)):
+    show = "lakehouse checks --failed"
+    for severity, kind, command in (("ERROR", ERROR, show), ("WARN", WARNING, f"{show} --warnings")):
         rows = failing.filter(pl.col("severity") == severity)
         if rows.height:
             checks, dates = rows.select("asset", "check_name").n_unique(), rows["date"].n_unique()
@@ -177,13 +178,11 @@ def _checks(here: Here) -> Examination:
             named = rows.select(pl.format("{} of {}", "check_name", "asset")).to_series().unique().sort()
             few = ", ".join(named.head(5)) + (f" and {named.len() - 5} more" if named.len() > 5 else "")
             to_do = "This command shows each with its next step:"
-            findings.append(
-                Finding(kind, "checks", found + few, "checks that hold", to_do, ["lakehouse checks --failed"])
-            )
+            findings.append(Finding(kind, "checks", found + few, "checks that hold", to_do, [command]))
     judged = results.select("asset", "check_name").n_unique() if results.height else 0
     if not judged:
         return Examination("none has judged yet")
-    unusual = " except unusual volumes (`lakehouse checks --failed`)" if broken.height else ""
+    unusual = f" except unusual volumes (`{show} --warnings`)" if broken.height else ""
     return Examination(f"{judged} checks have judged, {'not all hold' if findings else f'all hold{unusual}'}", findings)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders_lakehouse.dates import bridged, days, from_words, in_words, spans
+from orders_lakehouse.dates import bridged, days, from_words, in_words, newest_in_words, spans
 
 DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
 
@@ -23,6 +23,19 @@ DAYS = {number: date(2017, 1, number) for number in range(1, 32)}
 )
 def test_consecutive_dates_are_a_stretch(numbers: list[int], said: str) -> None:
     assert in_words(DAYS[number] for number in numbers) == said
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([], ""),
+        ([1, 2, 5, 9], "2017-01-09, 2017-01-05, 2017-01-01 to 2017-01-02"),
+        ([1, 3, 5, 7], "2017-01-07, 2017-01-05, 2017-01-03, and 1 earlier date"),
+        ([1, 2, 4, 6, 8, 9], "2017-01-08 to 2017-01-09, 2017-01-06, 2017-01-04, and 2 earlier dates"),
+    ],
+)
+def test_newest_dates_come_first_and_old_ones_are_counted(numbers: list[int], said: str) -> None:
+    assert newest_in_words(DAYS[number] for number in numbers) == said
 
 
 def test_stretch_goes_on_over_the_end_of_a_month() -> None:

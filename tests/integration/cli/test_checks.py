@@ -45,6 +45,7 @@ class TestChecks:
         assert any(line.startswith("✗ rejected_share") and "5 2017-01-01 2017-01-05" in line for line in lines)
         assert any(line.startswith("✓ raw_matches_source") for line in lines)
         assert "✗ cleansed/order_items rejected_share: 2017-01-02 to 2017-01-03" in lines
+        assert "checks --failed` shows what was found" in lines[-1]
         assert max(map(len, lines)) <= 80
         assert "\x1b" not in output
 
@@ -95,6 +96,7 @@ class TestChecks:
         status, output, _ = command("checks", "--failed", "--warnings")
         assert status == 0
         assert output.startswith("! cleansed/order_items rejected_share: 2017-01-02 to 2017-01-03")
+        assert "checks --failed --warnings` shows what was found" in command("checks")[1]
 
     def test_unusual_value_is_shown_and_is_no_failure(self, command: Command, lake: Lake) -> None:
         self.judge(lake, "a-later-run", "ERROR", self.BROKEN, ())
