@@ -8,6 +8,11 @@ from rich.text import Text
 
 from orders_lakehouse.cli.dictionary_entries import Entry, entries
 from orders_lakehouse.cli.formatting import console, grid, program
+from orders_lakehouse.errors import ExpectedError
+
+
+class FindError(ExpectedError):
+    """Nothing has the text."""
 
 
 class Match(NamedTuple):
@@ -31,8 +36,7 @@ def command(text: str) -> None:
     """
     matches = list(find(text, entries()))
     if not matches:
-        click.echo(f"No table, column or rule has {text!r}; `{program()} dictionary` lists all tables.")
-        raise SystemExit(1)
+        raise FindError(f"no table, column or rule has {text!r}; `{program()} dictionary` lists all tables")
     table = grid(dense=True)
     table.add_column("where", no_wrap=True)
     table.add_column("what it says")

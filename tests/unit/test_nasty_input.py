@@ -96,7 +96,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path / "home"))
     for name in ("SHOP_DATABASE_URL", "WAREHOUSE_DATABASE_URL"):
         monkeypatch.setenv(name, "postgresql://nobody@127.0.0.1:1/nothing")
-    monkeypatch.setattr(os, "execv", lambda *_: sys.exit(0))
+    for name in ("execv", "execve"):
+        monkeypatch.setattr(os, name, lambda *_: sys.exit(0))
     # Both change the whole process.
     monkeypatch.setattr(program, "keep_private", lambda: None)
     settings.cache_clear()

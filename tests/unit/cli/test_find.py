@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from orders_lakehouse.cli.dictionary_entries import entries
-from orders_lakehouse.cli.find import command, find
+from orders_lakehouse.cli.find import FindError, command, find
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ def test_matches_are_printed_and_nothing_is_an_error() -> None:
     assert found.exit_code == 0
     assert "marts.fct_orders.hours_to_ship" in found.output
     nothing = CliRunner().invoke(command, ["no such words"])
-    assert nothing.exit_code == 1
-    assert "'no such words'" in nothing.output
+    assert isinstance(nothing.exception, FindError)
+    assert "'no such words'" in str(nothing.exception)
