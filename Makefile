@@ -23,14 +23,14 @@ help: ## This list
 
 install: $(READY) ## Create .venv with everything in it
 
-demo: $(READY) ## Load the sample shop and build the whole lakehouse
+demo: $(READY) ## Load the sample shop and build the whole lakehouse: make demo, or make demo AS_OF=2018-01-01
 	@$(BIN)/lakehouse demo $(if $(AS_OF),--as-of $(AS_OF))
 
 dev: $(READY) ## UI and daemon at http://localhost:3000; another port: make dev PORT=3001
 	@$(BIN)/lakehouse dev $(if $(PORT),--port $(PORT))
 
-backfill: $(READY) ## Run a range of dates: make backfill FROM=2017-03-01 TO=2017-03-31
-	@test -n "$(FROM)" && test -n "$(TO)" || { echo "The dates are missing; expected: make backfill FROM=2017-03-01 TO=2017-03-31"; exit 2; }
+backfill: $(READY) ## Run a range of dates: make backfill FROM=yesterday TO=today
+	@test -n "$(FROM)" && test -n "$(TO)" || { echo "The dates are missing; expected: make backfill FROM=yesterday TO=today"; exit 2; }
 	@$(BIN)/lakehouse backfill $(FROM) $(TO) $(addprefix --without ,$(WITHOUT))
 
 bench: $(READY) ## Measure: the year and its rivals, one date, a skewed shop, the daemon, a long history

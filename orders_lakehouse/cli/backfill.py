@@ -41,18 +41,18 @@ _ACCOUNTS = ("captured", "current", "superseded", "deleted", "quarantined", "mis
 
 @click.command("backfill")
 @click.argument("first", type=DATE, metavar="FIRST")
-@click.argument("last", type=DATE, metavar="LAST")
+@click.argument("last", type=DATE, metavar="[LAST]", required=False)
 @click.option("--without", type=DATE, multiple=True, metavar="DATE", help="Date to leave out; may be given again.")
 @click.option("--job", default="refresh_all_job", show_default=True, help="Job to run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and the progress to stderr.")
-def command(first: datetime, last: datetime, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
+def command(first: datetime, last: datetime | None, without: tuple[datetime, ...], job: str, as_json: bool) -> None:
     """Run everything for the dates from FIRST to LAST.
 
-    Dates are written 2017-03-01. There is one run, in this process. With --without, there is one run for each span of
-    the remaining dates, up to the first that fails.
+    A date is written 2026-11-30, today or yesterday; without LAST, it is one date. There is one run, in this process.
+    With --without, there is one run for each span of the remaining dates, up to the first that fails.
     """
     left_out = frozenset(day.date() for day in without)
-    backfill(Request(first.date(), last.date(), left_out, job), as_json=as_json)
+    backfill(Request(first.date(), (last or first).date(), left_out, job), as_json=as_json)
 
 
 def backfill(request: Request, *, as_json: bool = False) -> None:

@@ -17,7 +17,7 @@ from orders_lakehouse.tables import TABLES
 @click.command("read")
 @click.argument("table")
 @click.option("--version", type=click.IntRange(0, 2**53), metavar="N", help="Version; the latest by default.")
-@click.option("--as-of", metavar="T", help="The version at an instant: 2017-03-01T12:00:00Z; in UTC by default.")
+@click.option("--as-of", metavar="T", help="The version at an instant: 2026-11-30T12:00:00Z; in UTC by default.")
 @click.option("--date", "day", type=DATE, metavar="DATE", help="One partition.")
 @output_options
 def command(
@@ -64,7 +64,7 @@ def _instant(text: str) -> datetime:
         instant = datetime.fromisoformat(text)
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except ValueError:
-        raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2017-03-01T12:00:00Z") from None
+        raise QueryError(f"{text!r} is no instant; expected ISO 8601, such as 2026-11-30T12:00:00Z") from None
     except OverflowError:
         raise QueryError(f"{text!r} is no instant in UTC; expected one of the years 1 to 9999 there") from None
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from orders_lakehouse.cli.parameters import DATE
+from orders_lakehouse.cli.parameters import DATE, today
 from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.postgres.connections import connect, database_url, value_of, without_password
 from orders_lakehouse.settings import settings
@@ -16,7 +16,7 @@ AS_OF = click.option(
     "--as-of",
     type=DATE,
     metavar="DATE",
-    help="The sample ends the day before DATE. Default: today. As recorded: 2018-01-01.",
+    help="The sample ends the day before DATE, at most today, which is the default. As recorded: 2018-01-01.",
 )
 
 
@@ -80,6 +80,8 @@ def load_shop_if_embedded(copies: int = 1, as_of: datetime | None = None) -> Non
     if settings().shop_database_url is not None:
         click.echo(f"The shop is {without_password(settings().shop_database_url or '')}; no sample is loaded.")
         return
+    if as_of is not None and as_of > today():
+        raise ShopError(f"the shop would end on the day before {as_of:%Y-%m-%d}; expected today or an earlier date")
     click.echo("Starting the embedded Postgres and loading the sample shop ...")
     started = time.monotonic()
     try:
@@ -90,7 +92,7 @@ def load_shop_if_embedded(copies: int = 1, as_of: datetime | None = None) -> Non
         load_sample_shop(
             database_url("shop"),
             copies=copies,
-            as_of=(as_of or datetime.now(ZoneInfo(zone))).date(),
+            as_of=(as_of or today()).date(),
             timezone=zone,
             report=lambda line: click.echo(f"  {line}"),
         )

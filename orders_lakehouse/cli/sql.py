@@ -21,7 +21,7 @@ def command(query: str, limit: int | None, form: Form) -> None:
     """Query the Delta tables by their names, with the SQL of Polars.
 
     \b
-    lakehouse sql "select * from cleansed.orders where order_date = '2017-03-01'"
+    lakehouse sql "select * from cleansed.orders where order_date = '2026-11-30'"
     lakehouse sql "select currency, sum(net) as net from curated.daily_sales
                    group by currency"
 

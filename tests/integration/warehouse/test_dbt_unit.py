@@ -43,6 +43,16 @@ def test_empty_shop_makes_an_empty_star_schema(empty: Lakehouse) -> None:
     assert empty.wrong_marts() == {}
 
 
+def test_dates_without_rows_are_materialized(empty: Lakehouse) -> None:
+    assert empty.instance is not None
+    graph = empty.definitions.resolve_asset_graph()
+    dates = {
+        key.to_user_string(): empty.instance.get_materialized_partitions(key) for key in graph.materializable_asset_keys
+    }
+    assert {asset: days for asset, days in dates.items() if days != {"2017-01-01", "2017-01-02", "2017-01-03"}} == {}
+    assert len(dates) > len(MARTS)
+
+
 @pytest.mark.usefixtures("empty")
 def test_build_reuses_the_parse_made_ahead() -> None:
     (log,) = (settings().home / "dbt").glob("marts-*/dbt.log")
