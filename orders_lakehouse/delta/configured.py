@@ -23,9 +23,12 @@ def configured_lake() -> Lake:
     """
     current = settings()
     lake = Lake(current.lake_url, current.timezone, current.start_date, engine_named(current.engine))
-    if _is_known():
+    if current.start_date_given or noted_start(current.home, current.lake_url):
         return lake
-    recorded = _recorded_start(lake.url)
+    recorded = None
+    # The caller meets the same error where it uses the lake.
+    with suppress(LakeError, StorageUnavailableError):
+        recorded = _recorded_start(lake.url)
     if recorded is None or recorded == lake.start:
         return lake
     # A home that cannot be written holds no note, and every process looks again.
@@ -35,28 +38,23 @@ def configured_lake() -> Lake:
 
 
 def propose_start(start: date) -> None:
-    """Note a first partition for the lake, if it is new and nothing names another one."""
+    """Note a first partition for a new lake, unless it is set; an earlier proposal no longer counts.
+
+    Raises:
+        LakeError: The lake cannot be used.
+        StorageUnavailableError: Its storage does not answer.
+    """
     current = settings()
-    lake = configured_lake()
-    if not _is_known() and _recorded_start(lake.url) is None:
+    if current.start_date_given is None and _recorded_start(current.lake_url) is None:
         note_start(make_home(current.home), current.lake_url, start)
-
-
-def _is_known() -> bool:
-    current = settings()
-    return current.start_date_given is not None or noted_start(current.home, current.lake_url) is not None
 
 
 @lru_cache(maxsize=8)
 def _recorded_start(url: str) -> date | None:
-    """Return the first partition that a lake records; None for a new lake, and for one that records or answers nothing.
+    """Return the first partition that a lake records; None for a new lake, and for one of an older program.
 
     One look for each process is enough, because this process itself or a note knows of what comes later.
     """
-    # The caller meets the same error where it uses the lake.
-    with suppress(LakeError, StorageUnavailableError):
-        for table in RAW:
-            handle = find(Lake(url, timezone="UTC"), table)
-            if handle is not None:
-                return TableProperties.of(handle).start
-    return None
+    lake = Lake(url, timezone="UTC")
+    handles = (find(lake, table) for table in RAW)
+    return next((TableProperties.of(handle).start for handle in handles if handle is not None), None)

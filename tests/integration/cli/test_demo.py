@@ -1,14 +1,21 @@
 """Which dates the demo builds: those of the shop that it finds."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import polars as pl
 import psycopg2
 import pytest
 
 from orders_lakehouse.cli.demo import last_change
-from orders_lakehouse.cli.shop import ShopError
+from orders_lakehouse.cli.parameters import today
+from orders_lakehouse.cli.shop import ShopError, load_shop_if_embedded
+from orders_lakehouse.delta.configured import configured_lake
+from orders_lakehouse.postgres import connections
+from orders_lakehouse.sample_shop import sample
+from orders_lakehouse.sample_shop.complete_journey import CompleteJourney, read_complete_journey
 from orders_lakehouse.settings import settings
 from tests.support.lakehouse import SHOP_SCHEMA, rows_of
 
@@ -44,3 +51,44 @@ def test_demo_ends_with_latest_change_and_refuses_an_empty_shop(
     settings.cache_clear()
     run_script(url, "UPDATE shop.orders SET updated_at = now() + interval '9 days'")
     assert last_change() == rows_of(url, "SELECT now()::date")[0][0]
+
+
+@pytest.fixture
+def few_households(
+    postgres_url_factory: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    clean_settings: None,  # noqa: ARG001 (restores the settings afterwards)
+) -> None:
+    """Make an empty database the embedded shop, and the sample a small one."""
+    url = postgres_url_factory("shop")
+    monkeypatch.setenv("LAKEHOUSE_HOME", str(tmp_path))
+    monkeypatch.setattr(connections, "embedded_server", lambda _: "")
+    monkeypatch.setattr(connections, "embedded_url", lambda *_: url)
+    journey = read_complete_journey()
+    few = CompleteJourney(
+        journey.transactions.filter(pl.col("household_id") <= 200), journey.products.head(100), journey.demographics
+    )
+    monkeypatch.setattr(sample, "build_shop", partial(sample.build_shop, few))
+
+
+@pytest.mark.usefixtures("few_households")
+def test_lake_begins_with_the_sample_which_ends_yesterday() -> None:
+    load_shop_if_embedded()
+    yesterday = (today() - timedelta(days=1)).date()
+    assert last_change() == yesterday
+    # The sample has a year, less up to two weeks.
+    begin = settings().start_date
+    assert timedelta(days=350) < yesterday - begin <= timedelta(days=364)
+    assert configured_lake().start == begin
+    # A shop that has orders stays, whatever the date.
+    load_shop_if_embedded(as_of=datetime(2018, 1, 1))  # noqa: DTZ001 (as click reads dates)
+    assert (settings().start_date, last_change()) == (begin, yesterday)
+
+
+@pytest.mark.usefixtures("few_households")
+def test_sample_as_of_a_date_is_fixed_and_not_of_the_future() -> None:
+    with pytest.raises(ShopError, match="expected today or an earlier date"):
+        load_shop_if_embedded(as_of=today() + timedelta(days=1))
+    load_shop_if_embedded(as_of=datetime(2018, 1, 1))  # noqa: DTZ001 (as click reads dates)
+    assert (settings().start_date, last_change()) == (date(2017, 1, 1), date(2018, 1, 1))

@@ -70,10 +70,10 @@ def test_given_start_differs_from_recorded_and_is_refused(home: Path, monkeypatc
 
 
 @pytest.mark.usefixtures("home")
-def test_new_lake_begins_on_the_first_proposed_date() -> None:
+def test_new_lake_begins_on_the_last_proposed_date() -> None:
     for proposed in (LATER, OTHER):
         propose_start(proposed)
-        assert configured_lake().start == settings().start_date == LATER
+        assert configured_lake().start == settings().start_date == proposed
 
 
 def test_proposal_changes_no_lake_and_no_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
