@@ -73,7 +73,10 @@ def few_households(
 
 
 @pytest.mark.usefixtures("few_households")
-def test_lake_begins_with_the_sample_which_ends_yesterday() -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/New_York"])
+def test_lake_begins_with_the_sample_which_ends_yesterday(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_TIMEZONE", zone)
+    settings.cache_clear()
     load_shop_if_embedded()
     yesterday = (today() - timedelta(days=1)).date()
     assert last_change() == yesterday
