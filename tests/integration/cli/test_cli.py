@@ -59,7 +59,7 @@ def test_invalid_date_is_a_usage_error(command: Command) -> None:
 
 def test_usage_names_the_arguments(command: Command) -> None:
     _, output, _ = command("backfill", "--help")
-    assert "FIRST LAST" in output
+    assert "FIRST [LAST]" in output
 
 
 def test_urls_in_force_are_printed(command: Command, tmp_path: Path) -> None:
