@@ -13,6 +13,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from orders_lakehouse.instance.home import prepare_instance
 from orders_lakehouse.runtime.event_log import _KEPT, KeptSqliteEventLogStorage
+from orders_lakehouse.runtime.executor import execute_here
 from orders_lakehouse.settings import settings
 
 DATA_VERSION = "dagster/data_version"
@@ -44,7 +45,8 @@ def is_heavy() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)
 
 
-RANGE = dg.Definitions([stones, sand], asset_checks=[is_heavy], jobs=[dg.define_asset_job("grind", "*")])
+GRIND = dg.define_asset_job("grind", "*")
+RANGE = dg.Definitions([stones, sand], asset_checks=[is_heavy], jobs=[GRIND], executor=dg.in_process_executor)
 
 
 @pytest.fixture
@@ -186,6 +188,19 @@ def test_range_stored_in_batches_reads_like_single_events(home: Path, monkeypatc
     assert len(batches) == 5
     assert together == alone
     assert together[-5:-3] == [["2017-01-01", "2017-01-02"], 0]
+
+
+@pytest.mark.usefixtures("home")
+def test_check_of_a_range_has_one_row() -> None:
+    tags = {"dagster/asset_partition_range_start": "2017-01-03", "dagster/asset_partition_range_end": "2017-01-05"}
+    with dg.DagsterInstance.get() as instance:
+        run = execute_here(RANGE.resolve_job_def("grind"), instance, tags=tags)
+        assert run.success
+        # Dagster gives the run its dates, because all of its assets have the same.
+        assert instance.get_run_by_id(run.run_id).partitions_subset
+        check = dg.AssetCheckKey(stones.key, "is_heavy")
+        rows = instance.event_log_storage.get_asset_check_execution_history(check, limit=9)
+        assert [(row.run_id, row.status.value, row.partition) for row in rows] == [(run.run_id, "SUCCEEDED", None)]
 
 
 @pytest.mark.usefixtures("home")
