@@ -27,7 +27,14 @@ _TABLES = {name: copy.table for copy in COPIES for name in (copy.name, copy.keys
 
 
 class Translator(DagsterDbtTranslator):
-    """Marts become assets `[marts, <model>]`; descriptions and tests come from the models' yml."""
+    """Marts become assets `[marts, <model>]`; descriptions and tests come from the models' yml.
+
+    dagster-dbt asks for a model's spec at each of its events, so each spec is made once for a manifest.
+    """
+
+    def __init__(self, settings: DagsterDbtTranslatorSettings) -> None:
+        super().__init__(settings)
+        self._specs: dict[tuple[int, str], dg.AssetSpec] = {}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """Return layer and name of a model; staging views and sources have keys, too, but are no assets."""
@@ -37,18 +44,11 @@ class Translator(DagsterDbtTranslator):
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
         """Return the spec of a model; a mart depends on lake tables and other marts."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        if not is_mart(manifest, unique_id):
-            return spec
-        upstream = models.node_of(manifest, unique_id)["depends_on"]["nodes"]
-        return spec.replace_attributes(
-            deps=list(dict.fromkeys(asset_of(manifest, node) for node in upstream))
-        ).merge_attributes(
-            metadata={
-                "dagster/column_schema": model_schema(manifest, unique_id),
-                "dagster/column_lineage": column_lineage(manifest, unique_id),
-            }
-        )
+        known = (id(manifest), unique_id)
+        if known not in self._specs:
+            spec = super().get_asset_spec(manifest, unique_id, project)
+            self._specs[known] = _of_mart(spec, manifest, unique_id) if is_mart(manifest, unique_id) else spec
+        return self._specs[known]
 
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
@@ -96,6 +96,19 @@ def asset_of(manifest: models.Manifest, node_id: str) -> dg.AssetKey:
         return key_of(_TABLES.get(node["name"], ROOT.cleansed))
     (source,) = node["depends_on"]["nodes"]
     return asset_of(manifest, source)
+
+
+def _of_mart(spec: dg.AssetSpec, manifest: models.Manifest, node_id: str) -> dg.AssetSpec:
+    """Return the spec of a mart with the assets that it depends on, and with its columns and their lineage."""
+    upstream = models.node_of(manifest, node_id)["depends_on"]["nodes"]
+    return spec.replace_attributes(
+        deps=list(dict.fromkeys(asset_of(manifest, node) for node in upstream))
+    ).merge_attributes(
+        metadata={
+            "dagster/column_schema": model_schema(manifest, node_id),
+            "dagster/column_lineage": column_lineage(manifest, node_id),
+        }
+    )
 
 
 def model_schema(manifest: models.Manifest, node_id: str) -> dg.TableSchema:

@@ -16,7 +16,7 @@ from orders_lakehouse.entities.base import ByOwnDate, Entity
 from orders_lakehouse.entities.children import with_order
 from orders_lakehouse.entities.cleansing import within
 from orders_lakehouse.pipeline.key_index import VersionLocator, count_by_date, versions_by_date
-from orders_lakehouse.tables import KEY_DATES, QUARANTINE_OF, RAW_OF, entity_of
+from orders_lakehouse.tables import CLEANSED, KEY_DATES, QUARANTINE_OF, RAW_OF, entity_of
 from orders_lakehouse.transforms.versions import current_versions, last_versions
 
 
@@ -183,6 +183,14 @@ def dates_without_entries(lake: Lake, table: Table) -> list[date]:
     entries = lake.scan(KEY_DATES).filter(nw.col("table_name") == table.name).select("captured_on").unique()
     captured = files_of(lake.open(RAW_OF[table.name]), RAW_OF[table.name])["date"]
     return sorted(set(captured) - set(rows_of(entries)["captured_on"]))
+
+
+def was_never_captured(lake: Lake, table: Table) -> bool:
+    """Return whether a cleansed table is of an optional table of the shop, and raw has never had a row of it."""
+    if table not in CLEANSED or not entity_of(table).is_optional:
+        return False
+    raw = RAW_OF[table.name]
+    return files_of(lake.open(raw), raw).is_empty()
 
 
 def row_count(lake: Lake, table: Table, dates: tuple[date, date] | None = None) -> int:

@@ -1,4 +1,8 @@
-"""Compare a date with the dates before it: how much was sold, and of what."""
+"""Compare a date with the dates before it: how much was sold, and of what.
+
+The functions take few rows in memory and compute at once. A lazy plan would compute each shared step again: ten times
+the work.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,8 +10,10 @@ from datetime import date
 from typing import Any
 
 import narwhals as nw
+import polars as pl
 
-from orders_lakehouse.contracts.types import Frame
+# Rows in memory; every step is computed once.
+Rows = nw.DataFrame[pl.DataFrame]
 
 # Number of weeks whose same weekday is compared, and minimum number of those with sales.
 WEEKS, ENOUGH_WEEKS = 8, 4
@@ -31,8 +37,8 @@ GONE_ROWS = 20
 
 
 def against_weekdays(
-    rows: Frame, by: str, measures: Sequence[str], first: date, last: date, special: Sequence[date] = ()
-) -> Frame:
+    rows: pl.DataFrame, by: str, measures: Sequence[str], first: date, last: date, special: Sequence[date] = ()
+) -> pl.DataFrame:
     """Compare measures of each date with what is usual for its weekday, at the level of the week before it.
 
     All steps use logarithms, so that they compare ratios. The usual value of a date is the median of the same weekday
@@ -54,9 +60,9 @@ def against_weekdays(
         deviation (share of the usual value), weekdays (number of weekdays with rows), score (deviations from the usual
         value); only for dates where at least `ENOUGH_WEEKS` weekdays had rows of the group.
     """
-    key = ["order_date", by, "measure"]
+    key, given = ["order_date", by, "measure"], nw.from_native(rows, eager_only=True)
     measured = nw.concat(
-        [rows.select("order_date", by, measure=nw.lit(name), value=nw.col(name).cast(nw.Float64)) for name in measures]
+        [given.select("order_date", by, measure=nw.lit(name), value=nw.col(name).cast(nw.Float64)) for name in measures]
     ).with_columns(size=nw.max_horizontal("value", nw.lit(_LEAST_VALUE)).log())
     ordinary = ~nw.col("order_date").is_in(list(special))
     usual = (
@@ -85,10 +91,11 @@ def against_weekdays(
             usual=expected.exp(), deviation=deviation.exp() - 1, score=(nw.col("size") - expected) / deviation
         )
         .select(*key, "value", "usual", "deviation", "weekdays", "score")
+        .to_native()
     )
 
 
-def _shifted(rows: Frame, days: Iterable[int], name: str | None = None) -> Frame:
+def _shifted(rows: Rows, days: Iterable[int], name: str | None = None) -> Rows:
     """Return rows once for each number of days, that many days later; the number is in the column `name`."""
     return nw.concat(
         [
@@ -100,13 +107,13 @@ def _shifted(rows: Frame, days: Iterable[int], name: str | None = None) -> Frame
     )
 
 
-def _enough(groups: Any, **aggregates: nw.Expr) -> Frame:
+def _enough(groups: Any, **aggregates: nw.Expr) -> Rows:
     """Aggregate groups of days, and leave out those of too few."""
-    aggregated: Frame = groups.agg(counted=nw.len(), **aggregates)
+    aggregated: Rows = groups.agg(counted=nw.len(), **aggregates)
     return aggregated.filter(nw.col("counted") >= _ENOUGH_DAYS).drop("counted")
 
 
-def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
+def mix_shifts(counts: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
     """Compute by how much the mix of values of each date differs from the `DAYS` days before.
 
     The measure is the population stability index, the sum of `shift` over the values: (share - usual share) *
@@ -125,7 +132,9 @@ def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
         total, total_before, shift; only for dates that have `ENOUGH_ROWS` rows, as do the days before.
     """
     nothing = nw.lit(0).cast(nw.Int64)
-    of_date = counts.select("date", "value", rows=nw.col("rows").cast(nw.Int64), rows_before=nothing)
+    of_date = nw.from_native(counts, eager_only=True).select(
+        "date", "value", rows=nw.col("rows").cast(nw.Int64), rows_before=nothing
+    )
     before = [
         of_date.select(nw.col("date").dt.offset_by(f"{days}d"), "value", rows=nothing, rows_before="rows")
         for days in range(1, DAYS + 1)
@@ -144,11 +153,13 @@ def mix_shifts(counts: Frame, first: date, last: date) -> Frame:
     )
     share = (nw.col("rows") + 0.5) / nw.col("total")
     usual = (nw.col("rows_before") + 0.5) / nw.col("total_before")
-    return (
+    shifts: pl.DataFrame = (
         both.with_columns(is_gone=is_gone)
         .with_columns(value=nw.when(is_rare & ~nw.col("is_gone")).then(nw.lit(RARE)).otherwise(nw.col("value")))
         .group_by("date", "value", "is_gone", "total", "total_before")
         .agg(nw.col("rows").sum(), nw.col("rows_before").sum())
         .with_columns(shift=(share - usual) * (share / usual).log())
         .select("date", "value", "is_gone", "rows", "rows_before", "total", "total_before", "shift")
+        .to_native()
     )
+    return shifts

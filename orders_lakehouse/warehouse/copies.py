@@ -1,6 +1,7 @@
 """The lake tables of which the warehouse has copies, and the columns of the copies."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -59,7 +60,7 @@ class Copy:
         """Return the date column by which rows are replaced."""
         return str(self.table.partitioned_by)
 
-    @property
+    @cached_property
     def types(self) -> dict[str, str]:
         """Return Postgres types by column name."""
         return {name: _postgres_type(dtype) for name, dtype in self.table.schema.items() if name not in self.without}

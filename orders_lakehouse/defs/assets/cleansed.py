@@ -10,11 +10,9 @@ import dagster as dg
 import narwhals as nw
 import polars as pl
 
-from orders_lakehouse.contracts.checks import NO_WARNINGS
 from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.defs.charts import RED, Series, as_picture, bars_by_name
-from orders_lakehouse.defs.checks.check_reporting import report
-from orders_lakehouse.defs.checks.dimensions import as_before, gets_through, report_step, spared
+from orders_lakehouse.defs.checks.dimensions import gets_through, report_step, spared
 from orders_lakehouse.defs.execution import derive_in_step
 from orders_lakehouse.defs.metadata import (
     ROWS_OF_DATE,
@@ -31,7 +29,6 @@ from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.partitions import DAILY, run_dates
 from orders_lakehouse.pipeline.quarantine import by_reason, has_reason, quarantined
-from orders_lakehouse.pipeline.row_warnings import can_warn, warnings_by_date
 from orders_lakehouse.runtime.metadata_by_date import add_metadata_by_date
 from orders_lakehouse.tables import CLEANSED, DIMENSIONS, QUARANTINE_OF
 
@@ -48,37 +45,23 @@ lakehouse quarantine replay --table {table}    # after a waiver
 
 
 def _cleansed(table: Table) -> dg.AssetsDefinition:
-    check = dg.AssetCheckSpec(
-        NO_WARNINGS,
-        asset=key_of(table),
-        description=(
-            "No row has a warning: for a value that was removed, for one that stayed although it breaks a rule, or for "
-            "a code on a date on which it was not valid."
-        ),
-    )
-
-    through = gets_through(key_of(table))
-
     @dg.asset(
         **describe(table, kinds={"polars", "deltalake", "pandera"}),
         partitions_def=DAILY,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[*([check] if can_warn(table) else []), *([through] if table in DIMENSIONS else [])],
+        check_specs=[gets_through(key_of(table))] if table in DIMENSIONS else [],
     )
     def cleansed(context: dg.AssetExecutionContext, lake: dg.ResourceParam[Lake]) -> dg.MaterializeResult:
+        failure = None
         try:
             with failures(context):
                 _derive(context, lake, table)
-                warns = [_warns(context, lake, table, check.key)] if can_warn(table) else []
-        except dg.Failure as failure:
+        except dg.Failure as raised:
             if not spared(context, table):
                 raise
-            kept = [as_before(lake, check.key)] if can_warn(table) else []
-            return dg.MaterializeResult(
-                check_results=[*kept, report_step(context, lake, key_of(table), failure.description)]
-            )
-        got_through = [report_step(context, lake, key_of(table), None)] if table in DIMENSIONS else []
-        return dg.MaterializeResult(check_results=[*warns, *got_through])
+            failure = raised.description or str(raised)
+        results = [report_step(context, lake, key_of(table), failure)] if table in DIMENSIONS else []
+        return dg.MaterializeResult(check_results=results)
 
     asset: dg.AssetsDefinition = cleansed
     return asset
@@ -101,39 +84,6 @@ def _derive(context: dg.AssetExecutionContext, lake: Lake, table: Table) -> None
     _report_quarantine(context, table, in_quarantine, counts_by_reason, shown)
     report_rows_by_date(context, {ROWS_OF_DATE: good.by_date, "quarantined": bad.by_date})
     _report_reasons_by_date(context, counts_by_reason.filter(pl.col("date").is_between(first, last)))
-
-
-def _warns(context: dg.AssetExecutionContext, lake: Lake, table: Table, check: dg.AssetCheckKey) -> dg.AssetCheckResult:
-    """Report the check of warnings for the run's dates."""
-    dates = run_dates(context)
-    verdicts = verdicts_on(warnings_by_date(lake, table, *dates), table)
-    return report(context, lake, check, verdicts, dates, severity=dg.AssetCheckSeverity.WARN)
-
-
-def verdicts_on(warned: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """Return the verdicts on dates on which rows of a cleansed table warn.
-
-    Args:
-        warned: date, warning, rows, sample (keys).
-        table: The table.
-
-    Returns:
-        date, passed, expected, found, detail; a row for each date.
-    """
-    keys = pl.col("sample").list.join(", ")
-    verdicts = warned.group_by("date").agg(
-        passed=pl.lit(value=False),
-        expected=pl.lit("no row with a warning"),
-        found=pl.format("{}: {} rows", "warning", "rows").str.join("; "),
-        detail=pl.format("{} ({})", "warning", keys).str.join("; "),
-    )
-    return verdicts.with_columns(
-        detail=pl.format(
-            '{}. The rows: lakehouse sql "select * from cleansed.{} where warnings is not null"',
-            "detail",
-            pl.lit(table.name),
-        )
-    ).sort("date")
 
 
 def _report_reasons_by_date(context: dg.AssetExecutionContext, counts_by_reason: pl.DataFrame) -> None:

@@ -8,6 +8,7 @@ After the run, `in_force` shows the worst result in Dagster.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import dagster as dg
@@ -31,7 +32,13 @@ Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 def started(context: Context) -> datetime:
     """Return when the run of a step started."""
-    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return _started(context.instance, context.run.run_id)
+
+
+# Each step of a run asks, and Dagster takes a hundredth of a second to read the run.
+@lru_cache(maxsize=1)
+def _started(instance: dg.DagsterInstance, run_id: str) -> datetime:
+    record = instance.get_run_record_by_id(run_id)
     assert record is not None  # noqa: S101 (the run is active)
     return datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp
 

@@ -21,7 +21,7 @@ from orders_lakehouse.defs.checks.check_reporting import Judged, report, report_
 from orders_lakehouse.defs.checks.failing_requests import gets_through_checks
 from orders_lakehouse.defs.metadata import FEW, LAST, few_of, key_of
 from orders_lakehouse.defs.resources import failures
-from orders_lakehouse.delta.frames import fetch, rows_of
+from orders_lakehouse.delta.frames import rows_of
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.registry import ENTITIES
 from orders_lakehouse.partitions import run_dates
@@ -146,9 +146,9 @@ def _volume_as_usual(table: Table, volume: Volume) -> dg.AssetChecksDefinition:
     def volume_as_usual(lake: Lake, first: date, last: date) -> Judged:
         last = _last_complete(lake, last, settled_after=0)
         begin = first - timedelta(days=DAYS_BEFORE)
-        rows = fetch(lake.scan(table, between=(begin, max(first, last))))
+        rows = rows_of(lake.scan(table, between=(begin, max(first, last))))
         special = _around_holidays(lake, begin, last)
-        compared = rows_of(against_weekdays(rows, volume.by, volume.measures, first, last, special))
+        compared = against_weekdays(rows, volume.by, volume.measures, first, last, special)
         compared = compared.sort("order_date", volume.by, "measure")
         return volume_verdicts(compared, volume.by), {"judged until": str(last), **few_of(compared.filter(_unusual()))}
 
@@ -218,8 +218,7 @@ def _mix_as_usual(table: Table, mix: Mix) -> dg.AssetChecksDefinition:
             rows = rows.filter(~nw.col("is_deleted"))
         value = nw.col(column).fill_null("(none)")
         counts = rows.with_columns(value=value).group_by(nw.col("order_date").alias("date"), "value")
-        # The counts are fetched once, because the days before a date are the same table, shifted day by day.
-        shifts = rows_of(mix_shifts(fetch(counts.agg(rows=nw.len())), first, last))
+        shifts = mix_shifts(rows_of(counts.agg(rows=nw.len())), first, last)
         return mix_verdicts(shifts), {"judged until": str(last)}
 
     return mix_as_usual

@@ -7,7 +7,7 @@ import narwhals as nw
 import pytest
 
 from orders_lakehouse.contracts.table import Table
-from orders_lakehouse.defs.assets.cleansed import verdicts_on
+from orders_lakehouse.defs.checks.row_warnings import verdicts_on
 from orders_lakehouse.delta.tables import Lake
 from orders_lakehouse.entities.customers import CUSTOMERS
 from orders_lakehouse.entities.order_items import ORDER_ITEMS

@@ -24,7 +24,6 @@ from orders_lakehouse.transforms.anomalies import (
     against_weekdays,
     mix_shifts,
 )
-from tests.support.frames import collected, on_polars
 from tests.support.rows import on, rows
 
 DAY = on("2020-03-02")
@@ -38,7 +37,7 @@ def _judged(
 ) -> pl.DataFrame:
     """Judged sales of so many orders by date."""
     sales = rows(DAILY_SALES, *({"order_date": day, "orders": number} for day, number in orders.items()))
-    judged = collected(against_weekdays(on_polars(sales), *MEASURED, first, last, special))
+    judged = against_weekdays(sales, *MEASURED, first, last, special)
     return judged.filter(measure="orders").sort("order_date")
 
 
@@ -90,7 +89,7 @@ def test_currencies_are_judged_apart() -> None:
         for days in range(DAYS_BEFORE)
         for currency, number in (("EUR", 100), ("USD", 10 if days else 100))
     ]
-    judged = collected(against_weekdays(on_polars(rows(DAILY_SALES, *sales)), *MEASURED, DAY, DAY))
+    judged = against_weekdays(rows(DAILY_SALES, *sales), *MEASURED, DAY, DAY)
     scores = dict(judged.filter(measure="orders").select("currency", pl.col("score") > 4).iter_rows())
     assert scores == {"EUR": False, "USD": True}
 
@@ -146,7 +145,7 @@ def _year_of_sales() -> tuple[pl.DataFrame, list[date]]:
 def _scores(sales: pl.DataFrame, special: Sequence[date]) -> pl.DataFrame:
     """The largest score of each date and group: order_date, currency, score."""
     year = (on("2017-01-01"), on("2017-12-31"))
-    judged = collected(against_weekdays(on_polars(sales), *MEASURED, *year, special))
+    judged = against_weekdays(sales, *MEASURED, *year, special)
     return judged.group_by("order_date", "currency").agg(pl.col("score").abs().max())
 
 
@@ -185,7 +184,7 @@ def _shifts(of_date: Mapping[str, int], before: Mapping[str, int]) -> pl.DataFra
     # Neither what comes later nor what is longer ago counts.
     counts += [(DAY + timedelta(days=1), "other", 10_000), (DAY - timedelta(days=DAYS + 1), "other", 10_000)]
     frame = pl.DataFrame(counts, schema={"date": pl.Date, "value": pl.String, "rows": pl.UInt32}, orient="row")
-    return collected(mix_shifts(on_polars(frame), DAY, DAY)).sort("value")
+    return mix_shifts(frame, DAY, DAY).sort("value")
 
 
 def test_index_of_two_values() -> None:
@@ -226,8 +225,8 @@ def test_each_category_that_is_gone_is_found() -> None:
     planted = dict(zip(dates[DAYS:], list(usual)[::2], strict=False))
     planted_rows = pl.DataFrame({"date": planted.keys(), "value": planted.values()})
     first, last = dates[DAYS], dates[-1]
-    assert not collected(mix_shifts(on_polars(counts), first, last))["is_gone"].any()
-    broken = collected(mix_shifts(on_polars(counts.join(planted_rows, on=["date", "value"], how="anti")), first, last))
+    assert not mix_shifts(counts, first, last)["is_gone"].any()
+    broken = mix_shifts(counts.join(planted_rows, on=["date", "value"], how="anti"), first, last)
     found = broken.filter("is_gone").select("date", "value").sort("date")
     assert found.equals(planted_rows.filter(pl.col("value").replace_strict(usual) > 1.2 * GONE_ROWS))
 
