@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 READY := $(INSTALLED) $(MANIFEST)
 PIN := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links --quiet
 
-.PHONY: help install demo dev backfill bench test test-long test-all test-spark torture check pr-checks format docs pictures lock stop clean
+.PHONY: help install demo dev backfill bench test test-long test-all test-ui test-spark torture check pr-checks format docs pictures lock stop clean
 
 help: ## This list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,7 +48,10 @@ test-long: $(READY) ## The long tests, which `make test` leaves out
 	@$(BIN)/pytest -m "long and not thorough"
 
 test-all: $(READY) ## All tests, with their thorough variants
-	@$(BIN)/pytest -m "thorough or not thorough"
+	@$(BIN)/pytest -m "not ui"
+
+test-ui: $(READY) ## The pages of the UI in headless Chromium; skipped without it (on Debian: apt-get install chromium)
+	@$(BIN)/pytest -n 0 -rs -m ui tests/ui
 
 test-spark: $(READY) ## The tests of everything that derives, on a Spark Connect server
 	@ENGINE=spark $(BIN)/pytest -n 2 -m "either_engine and not thorough and not long"
@@ -82,7 +85,7 @@ docs: $(READY) ## Write docs/configuration.md from the settings, docs/dictionary
 	@$(BIN)/lakehouse dictionary --write
 
 pictures: $(READY) ## Take the screenshots in docs/pictures again (needs Chromium)
-	@$(BIN)/python docs/screenshots.py
+	@$(BIN)/python -m docs.screenshots
 
 lock: $(INSTALLED) ## Upgrade the pinned requirements, with the hash of every file
 	@$(BIN)/uv pip compile pyproject.toml --extra local --extra spark --extra postgres --extra dev $(PIN) --upgrade -o requirements-dev.txt

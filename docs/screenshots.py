@@ -5,8 +5,6 @@ date, which fails, and without it. It needs Chromium. `make pictures` runs it, i
 """
 
 import argparse
-import base64
-import json
 import os
 import shutil
 import socket
@@ -18,14 +16,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import psutil
-from websockets.sync.client import ClientConnection, connect
 
 from orders_lakehouse.postgres.embedded import embedded_server, remove_embedded_server, stop_embedded_server
 from orders_lakehouse.sample_shop.sample import load_sample_shop
+from tests.support.browser import Browser, browser, wait_for
 
 PROJECT = Path(__file__).resolve().parents[1]
 PICTURES = PROJECT / "docs" / "pictures"
@@ -64,8 +62,7 @@ PAGES = {
     "partitions": Page(f"/assets/curated/order_lines?view=partitions&partition={BROKEN}", "Missing", 680),
     "daily_sales": Page("/assets/curated/daily_sales", "by_date", 900, click="[Show Markdown]"),
 }
-WIDTH = 1400
-_PATIENCE = 120
+_PATIENCE = 120.0
 
 
 def own_lakehouse(home: Path) -> None:
@@ -118,7 +115,7 @@ def user_interface() -> Iterator[str]:
         [LAKEHOUSE, "dev", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait(lambda: _listens(port), f"nothing listens at port {port}")
+        wait_for(lambda: _listens(port), lambda: f"nothing listens at port {port}", _PATIENCE)
         yield f"http://127.0.0.1:{port}"
     finally:
         # The code servers outlive the command that started them.
@@ -147,79 +144,15 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _wait(ready: Any, problem: str) -> None:
-    until = time.monotonic() + _PATIENCE
-    while not ready():
-        if time.monotonic() > until:
-            raise SystemExit(f"waited {_PATIENCE} s: {problem}")
-        time.sleep(0.5)
-
-
-class Browser:
-    """A tab of Chromium, controlled by its debugging protocol."""
-
-    def __init__(self, connection: ClientConnection):
-        self._connection, self._sent, self._session = connection, 0, None
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def _call(self, method: str, **parameters: Any) -> Any:
-        self._sent += 1
-        message = {"id": self._sent, "method": method, "params": parameters}
-        self._connection.send(json.dumps({**message, **({"sessionId": self._session} if self._session else {})}))
-        while (answer := json.loads(self._connection.recv())).get("id") != self._sent:
-            pass
-        if "error" in answer:
-            raise SystemExit(f"{method}: {answer['error']}")
-        return answer["result"]
-
-    def value(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression on the page."""
-        return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def picture(self, url: str, page: Page) -> bytes:
-        """Return a page as PNG, once it shows its text."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=WIDTH, height=page.height, deviceScaleFactor=1, mobile=False
-        )
-        self._call("Page.navigate", url=url + page.path)
-        _wait(lambda: page.text in (self.value("document.body.innerText") or ""), f"{page.path} lacks {page.text!r}")
-        time.sleep(4)
-        if page.click:
-            element = f"[...document.querySelectorAll('*')].find(e => e.textContent === {json.dumps(page.click)})"
-            self.value(f"{element}.click()")
-            time.sleep(2)
-        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
-
-
-@contextmanager
-def browser() -> Iterator[Browser]:
-    """Start a headless Chromium with a profile of its own."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if executable is None:
-        raise SystemExit("Chromium was not found; on Debian: apt-get install chromium")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--hide-scrollbars",
-        ]
-        chromium = subprocess.Popen(  # noqa: S603
-            [executable, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            port_file = Path(profile) / "DevToolsActivePort"
-            _wait(lambda: port_file.exists() and len(port_file.read_text().split()) == 2, "Chromium does not start")
-            port, path = port_file.read_text().split()
-            with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as connection:
-                yield Browser(connection)
-        finally:
-            chromium.terminate()
-            chromium.wait()
+def picture(tab: Browser, url: str, page: Page) -> bytes:
+    """Return a page as PNG, once it shows its text."""
+    tab.resize(page.height)
+    tab.open(url + page.path, page.text, seconds=_PATIENCE)
+    time.sleep(4)
+    if page.click:
+        tab.click(page.click)
+        time.sleep(2)
+    return tab.picture()
 
 
 def main() -> None:
@@ -241,7 +174,7 @@ def main() -> None:
         PICTURES.mkdir(exist_ok=True)
         with user_interface() as url, browser() as tab:
             for name in given.pictures or PAGES:
-                size = (PICTURES / f"{name}.png").write_bytes(tab.picture(url, PAGES[name]))
+                size = (PICTURES / f"{name}.png").write_bytes(picture(tab, url, PAGES[name]))
                 print(f"docs/pictures/{name}.png: {size / 1000:.0f} kB")
     finally:
         stop_embedded_server(home)

@@ -73,6 +73,10 @@ class Translator(DagsterDbtTranslator):
         """Return the layer: marts."""
         return models.layer_of(dbt_resource_props)
 
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """Return the description of the yml alone; dagster-dbt would add all SQL, and the page links to the file."""
+        return str(dbt_resource_props["description"])
+
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (Dagster passes it)
         """Return the owners of the lake."""
         return OWNERS

@@ -1,16 +1,8 @@
 """The way of the UI: a range launched over the webserver's GraphQL, executed by the daemon."""
 
-import contextlib
 import http.client
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +12,8 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from orders_lakehouse.sample_shop.edge_cases import edge_cases
-from orders_lakehouse.settings import PROJECT
 from tests.support.lakehouse import SHOP_SCHEMA
+from tests.support.webserver import ASSETS, Webserver, materialized_spans, wait, webserver_on
 
 DATES = ["2017-01-01", "2017-01-02", "2017-01-03"]
 
@@ -41,36 +33,6 @@ query ($id: String!) {
   }
 }
 """
-ASSETS = "{ assetNodes { assetKey { path } groupName isMaterializable } }"
-MATERIALIZED = """
-query ($key: AssetKeyInput!) {
-  assetNodeOrError(assetKey: $key) {
-    ... on AssetNode {
-      assetPartitionStatuses {
-        ... on TimePartitionStatuses { ranges { status startKey endKey } }
-      }
-    }
-  }
-}
-"""
-
-
-class Webserver:
-    """A webserver and a daemon on a lakehouse of their own."""
-
-    def __init__(self, port: int, pid: int) -> None:
-        self.port, self.pid = port, pid
-        self.url = f"http://127.0.0.1:{port}"
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(  # noqa: S310 (our own server)
-            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            found = json.load(answer)
-        assert "errors" not in found, found
-        return found["data"]
 
 
 @pytest.fixture
@@ -79,61 +41,13 @@ def webserver(tmp_path: Path, postgres_url_factory: Callable[[str], str]) -> Ite
     with dbapi.connect(shop) as connection, connection.cursor() as cursor:
         cursor.executescript(SHOP_SCHEMA + edge_cases())
         connection.commit()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "LAKEHOUSE_HOME": str(tmp_path),
-        "SHOP_DATABASE_URL": shop,
-        "WAREHOUSE_DATABASE_URL": warehouse,
-        "LAKEHOUSE_SENSORS": "stopped",
-    }
-    log = (tmp_path / "dev.log").open("w")
-    process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("lakehouse")), "dev", "--port", str(port)],
-        cwd=PROJECT,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        server = Webserver(port, process.pid)
-        _wait(180, lambda: _answers(server), lambda: (tmp_path / "dev.log").read_text())
+    with webserver_on(tmp_path, shop, warehouse) as server:
         yield server
-    finally:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        _end_group(process.pid)
-        log.close()
 
 
-def _answers(server: Webserver) -> bool:
-    try:
-        return len(server.ask(ASSETS)["assetNodes"]) > 0
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-
-
-def _end_group(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _wait(seconds: float, done: Callable[[], bool], explain: Callable[[], str]) -> None:
-    until = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > until:
-            pytest.fail(f"not done after {seconds} s: {explain()}")
-        time.sleep(1)
-
-
+# The tests of pages launch ranges in the browser; this one needs no browser.
 @pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.thorough
 def test_range_launched_for_any_selection_is_one_run(webserver: Webserver) -> None:
     nodes = webserver.ask(ASSETS)["assetNodes"]
     everything = [node["assetKey"] for node in nodes if node["isMaterializable"]]
@@ -148,7 +62,7 @@ def test_range_launched_for_any_selection_is_one_run(webserver: Webserver) -> No
         def backfill(backfill_id: str = launched["backfillId"]) -> Any:
             return webserver.ask(BACKFILL, id=backfill_id)["partitionBackfillOrError"]
 
-        _wait(240, lambda: backfill()["status"] not in ("REQUESTED", "COMPLETING"), lambda: str(backfill()))
+        wait(240, lambda: backfill()["status"] not in ("REQUESTED", "COMPLETING"), lambda: str(backfill()))
         done = backfill()
         assert done["status"] == "COMPLETED_SUCCESS", done
         (run,) = done["runs"]
@@ -157,8 +71,7 @@ def test_range_launched_for_any_selection_is_one_run(webserver: Webserver) -> No
         assert tags["dates"] == f"{DATES[0]} to {DATES[-1]}"
         assert tags["trigger"] == "backfill in the UI"
     for key in everything:
-        statuses = webserver.ask(MATERIALIZED, key=key)["assetNodeOrError"]["assetPartitionStatuses"]
-        assert statuses["ranges"] == [{"status": "MATERIALIZED", "startKey": DATES[0], "endKey": DATES[-1]}], key
+        assert materialized_spans(webserver, key) == [f"{DATES[0]} to {DATES[-1]}"], key
 
 
 @pytest.mark.slow
