@@ -23,7 +23,7 @@ from orders_lakehouse.contracts.checks import GETS_THROUGH, LOSSES_ARE_FEW
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.log import first_and_last_date
 from orders_lakehouse.errors import ExpectedError
-from orders_lakehouse.instance.outcome import Outcome, causes, stopped_by
+from orders_lakehouse.instance.outcome import Outcome, blamed_dates, causes
 from orders_lakehouse.pipeline.check_results import failing, of_checks
 from orders_lakehouse.pipeline.losses import ordered_before_start
 from orders_lakehouse.pipeline.next_steps import next_steps
@@ -216,14 +216,6 @@ def explain_losses(lost: pl.DataFrame) -> str:
             *next_steps(lost, program()),
         ]
     )
-
-
-def blamed_dates(outcome: Outcome) -> frozenset[date]:
-    """Return the dates without which the run would have gone on; none if it failed for another reason, too."""
-    failed = stopped_by(outcome).values()
-    if outcome.errors or not all(check.failed_dates for check in failed):
-        return frozenset()
-    return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
 
 
 def _any_left(request: Request) -> bool:

@@ -7,8 +7,9 @@ from datetime import date
 from typing import Any, Final
 
 import dagster as dg
+import polars as pl
 
-from orders_lakehouse.defs.checks.check_reporting import record_tests
+from orders_lakehouse.defs.checks.check_reporting import key_of_test, record_tests, value_of
 from orders_lakehouse.defs.mart_pages import with_state
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.delta.tables import Lake
@@ -17,6 +18,7 @@ from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres.connections import error_from_output
 from orders_lakehouse.runtime.dagster_dbt_light import DbtCliInvocation
 from orders_lakehouse.warehouse import models
+from orders_lakehouse.warehouse.contents import failing_rows_by_date
 
 # Name of dbt's file with the results of a build.
 _RESULTS: Final = "run_results.json"
@@ -50,6 +52,7 @@ def build_models(
         *(["--exclude", " ".join(without)] if without else []),
     ]
     tests: list[dg.AssetCheckResult | dg.AssetCheckEvaluation] = []
+    invocation = None
     try:
         invocation = dbt.cli(arguments, variables, context=context, raise_on_error=False)
         for event in invocation.stream():
@@ -61,9 +64,25 @@ def build_models(
     finally:
         # Results are stored even if dbt fails, because then they matter most.
         with failures(context):
-            record_tests(context, lake, tests, dates, facts)
+            record_tests(context, lake, tests, dates, facts, _failing_rows(invocation, tests, facts))
     keep_what_dbt_parsed(invocation.target_path)
     return invocation
+
+
+def _failing_rows(
+    invocation: DbtCliInvocation | None,
+    tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
+    facts: Sequence[dg.AssetKey],
+) -> dict[str, pl.DataFrame]:
+    """Return date and number of failing rows of each failing test of a fact that selects dates, by dbt's id."""
+    failing = {
+        str(value_of(test, "unique_id")) for test in tests if not test.passed and key_of_test(test).asset_key in facts
+    }
+    if invocation is None or not failing:
+        return {}
+    compiled = {result["unique_id"]: result.get("compiled_code") for result in _results(invocation)["results"]}
+    by_date = {test: failing_rows_by_date(compiled[test]) for test in sorted(failing) if compiled.get(test)}
+    return {test: rows for test, rows in by_date.items() if rows is not None}
 
 
 def run_models(context: dg.AssetExecutionContext, dbt: Dbt, names: Sequence[str]) -> DbtCliInvocation:

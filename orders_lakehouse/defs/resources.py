@@ -16,6 +16,7 @@ from orders_lakehouse.defs.checks.in_force import show_what_is_in_force
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.errors import ExpectedError, TransientError
 from orders_lakehouse.instance.orphaned_runs import sign_run
+from orders_lakehouse.instance.outcome import explain_failed_run
 from orders_lakehouse.instance.retention import dbt_folder
 from orders_lakehouse.machine import environment
 from orders_lakehouse.postgres import connections
@@ -170,13 +171,17 @@ RESOURCES = {
 }
 
 
-def _show_checks(instance: dg.DagsterInstance, run_id: str, checks: Collection[dg.AssetCheckKey]) -> None:
+def _after_run(instance: dg.DagsterInstance, run_id: str, checks: Collection[dg.AssetCheckKey]) -> None:
+    """Show the checks in force, and say why the run fails if it does, in one of its last events."""
+    run = instance.get_run_by_id(run_id)
     try:
         show_what_is_in_force(instance, configured_lake(), run_id, checks)
     except ExpectedError as error:
         # The results of the run are stored; the next run that evaluates the same checks reports them.
-        run = instance.get_run_by_id(run_id)
         instance.report_engine_event(f"Dagster does not show the check results of all dates: {error}", dagster_run=run)
+    failure = explain_failed_run(instance, run) if run else None
+    if failure:
+        instance.report_engine_event(f"The run fails.\n{failure}", dagster_run=run)
 
 
 # Executors by name. The default runs all steps in one process: a process for each step costs seconds, and the engine
@@ -186,6 +191,6 @@ _EXECUTORS = {
     "in_process": dg.in_process_executor,
     "multiprocess": dg.multiprocess_executor,
 }
-EXECUTOR = around(_EXECUTORS[settings().executor], before=sign_run, after=_show_checks)
+EXECUTOR = around(_EXECUTORS[settings().executor], before=sign_run, after=_after_run)
 # Executor of a run that is executed in the process that asks for it, without further processes.
-EXECUTOR_HERE = around(_EXECUTORS[settings().executor.replace("multiprocess", "threads")], after=_show_checks)
+EXECUTOR_HERE = around(_EXECUTORS[settings().executor.replace("multiprocess", "threads")], after=_after_run)

@@ -1,12 +1,14 @@
 """Read the outcome of a run from its events in Dagster: check results, durations, errors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from orders_lakehouse.dates import from_words
+from orders_lakehouse.instance.run_tags import dates_of
 
 STEP_EVENTS = {
     dg.DagsterEventType.STEP_START: "started",
@@ -28,6 +30,7 @@ class CheckOutcome:
         failed_dates: Dates (ISO 8601) on which it does not hold, for a check by date.
         blocking: Whether it stops its run.
         accounts: Number of versions in each account, for a check of the row accounting.
+        found: What it found on the latest of the failed dates.
     """
 
     passed: bool
@@ -35,6 +38,7 @@ class CheckOutcome:
     failed_dates: tuple[str, ...] = ()
     blocking: bool = True
     accounts: Mapping[str, int] = field(default_factory=dict)
+    found: str = ""
 
     @property
     def failed(self) -> bool:
@@ -85,13 +89,15 @@ def read_events(instance: dg.DagsterInstance, outcome: Outcome) -> None:
 def _check_outcome(check: dg.AssetCheckEvaluation) -> CheckOutcome:
     dates = check.metadata.get("failed_dates")
     failed_dates = from_words(str(dates.value)) if dates is not None else []
-    accounts = check.metadata.get("accounts")
+    accounts, fails = check.metadata.get("accounts"), check.metadata.get("fails")
+    rows = fails.records if isinstance(fails, dg.TableMetadataValue) else ()
     return CheckOutcome(
         check.passed,
         check.severity.value,
         tuple(str(day) for day in failed_dates),
         bool(check.blocking),
         accounts.value if isinstance(accounts, dg.JsonMetadataValue) and isinstance(accounts.value, Mapping) else {},
+        str(rows[0].data.get("found") or "") if rows else "",
     )
 
 
@@ -117,7 +123,31 @@ def causes(outcome: Outcome) -> list[str]:
         by_cause.setdefault(message, []).append(step.replace("__", "/"))
     lines = [f"{', '.join(steps)}: {message}" for message, steps in by_cause.items()]
     failed = sorted(stopped_by(outcome).items())
-    return [*lines, *(f"check {name} on {asset} failed{_on(check.failed_dates)}" for (asset, name), check in failed)]
+    return [*lines, *(f"check {name} on {asset} failed{_on(check)}" for (asset, name), check in failed)]
+
+
+def blamed_dates(outcome: Outcome) -> frozenset[date]:
+    """Return the dates without which the run would have gone on; none if it failed for another reason, too."""
+    failed = stopped_by(outcome).values()
+    if outcome.errors or not all(check.failed_dates for check in failed):
+        return frozenset()
+    return frozenset(date.fromisoformat(day) for check in failed for day in check.failed_dates)
+
+
+def explain_failed_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """Return why a run fails, and the commands that go on, for its page in the UI; None if nothing has failed."""
+    outcome = Outcome(run.run_id)
+    read_events(instance, outcome)
+    dates, lines = dates_of(run), causes(outcome)
+    if not lines or dates is None:
+        return "\n".join(lines) or None
+    bad = sorted(blamed_dates(outcome))
+    first, last = map(date.fromisoformat, dates)
+    backfill = f"lakehouse backfill {first} {last}"
+    if bad and len(bad) <= (last - first).days:
+        without = "".join(f" --without {day}" for day in bad)
+        lines.append(f"The other dates run without {'it' if len(bad) == 1 else 'them'}: {backfill}{without}")
+    return "\n".join([*lines, f"Once the cause is fixed, run the dates again: {backfill}"])
 
 
 def stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
@@ -125,9 +155,9 @@ def stopped_by(outcome: Outcome) -> dict[tuple[str, str], CheckOutcome]:
     return {key: check for key, check in outcome.checks.items() if check.failed and check.blocking}
 
 
-def _on(dates: Iterable[str]) -> str:
-    days = list(dates)
-    return f" for {len(days)} date{'s' if len(days) > 1 else ''}: {', '.join(days)}" if days else ""
+def _on(check: CheckOutcome) -> str:
+    days, found = check.failed_dates, f" ({check.found})" if check.found else ""
+    return f" for {len(days)} date{'s' if len(days) > 1 else ''}: {', '.join(days)}{found}" if days else found
 
 
 def failure_in_words(instance: dg.DagsterInstance, run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Count and read rows of marts, for their pages."""
+"""Count and read rows of marts, for their pages and for the dates on which a test fails."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -40,6 +40,30 @@ def rows_of_fact_by_date(fact: str, first: date, last: date) -> pl.DataFrame:
             "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) AS rows "
             f"FROM {settings().marts_schema}.{fact} "
             f"WHERE date_id BETWEEN {first:%Y%m%d} AND {last:%Y%m%d} GROUP BY date_id"
+        )
+        return pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
+
+
+def failing_rows_by_date(test: str) -> pl.DataFrame | None:
+    """Return the number of rows that a test of a fact selects on each date.
+
+    Args:
+        test: The compiled SQL of the test.
+
+    Returns:
+        date, rows; None if the test selects no `date_id`.
+
+    Raises:
+        DatabaseError: The warehouse refuses the statement.
+        DatabaseUnavailableError: The warehouse cannot be reached.
+    """
+    with connect("warehouse") as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM ({test}) AS failing LIMIT 0")
+        if "date_id" not in cursor.fetch_arrow_table().column_names:
+            return None
+        cursor.execute(
+            "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) AS rows "
+            f"FROM ({test}) AS failing GROUP BY date_id"
         )
         return pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
 

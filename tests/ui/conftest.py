@@ -43,6 +43,11 @@ class Lakehouse:
         """Return the keys of all assets that can be materialized."""
         return [node["assetKey"] for node in self._server.ask(ASSETS)["assetNodes"] if node["isMaterializable"]]
 
+    def last_run(self) -> str:
+        """Return the id of the newest run."""
+        runs = self._server.ask("{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }")
+        return str(runs["runsOrError"]["results"][0]["runId"])
+
     def materialized(self, key: Any) -> list[str]:
         """Return the materialized dates of an asset, as spans."""
         return materialized_spans(self._server, key)

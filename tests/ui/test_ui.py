@@ -65,6 +65,8 @@ def test_check_names_failing_dates_until_they_are_corrected(lakehouse: Lakehouse
     assert result.split("\n")[1] == "Failed"
     for text in (DAY, "expected", "found", "to_do", "lakehouse backfill"):
         assert text in result, text
+    # One of the last events of the run says why it failed.
+    tab.open(f"{lakehouse.url}/runs/{lakehouse.last_run()}", "The run fails.", f"failed for 1 date: {DAY}")
 
     lakehouse.change(broken.format(1, DAY, "12:00"))
     assert lakehouse.run(DAY, DAY) == 0

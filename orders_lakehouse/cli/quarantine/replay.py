@@ -7,7 +7,7 @@ from datetime import date, datetime
 import click
 import polars as pl
 
-from orders_lakehouse.cli.backfill import blamed_dates, run_span
+from orders_lakehouse.cli.backfill import run_span
 from orders_lakehouse.cli.backfill_request import CAPTURE_JOB, DERIVE_JOB, Request
 from orders_lakehouse.cli.formatting import show_rows
 from orders_lakehouse.cli.quarantine.list import count
@@ -17,7 +17,7 @@ from orders_lakehouse.contracts.table import Table
 from orders_lakehouse.dates import days, in_words, spans
 from orders_lakehouse.delta.configured import configured_lake
 from orders_lakehouse.delta.tables import Lake
-from orders_lakehouse.instance.outcome import Outcome, causes
+from orders_lakehouse.instance.outcome import Outcome, blamed_dates, causes
 from orders_lakehouse.pipeline.affected_dates import affected_dates, versions_now
 from orders_lakehouse.pipeline.check_results import bad_dates, evaluations, in_force
 from orders_lakehouse.pipeline.date_queue import GAP, ranges

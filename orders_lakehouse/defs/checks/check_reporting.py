@@ -26,6 +26,8 @@ VERDICT = {"date": pl.Date, "passed": pl.Boolean, "expected": pl.String, "found"
 Judged = tuple[pl.DataFrame, Mapping[str, Any]]
 
 _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN.value
+# Expectation of every test of dbt.
+NO_SELECTED_ROW = "no row that the test selects"
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
@@ -171,8 +173,9 @@ def record_tests(
     tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
     dates: tuple[date, date],
     facts: Collection[dg.AssetKey],
+    failing_rows: Mapping[str, pl.DataFrame],
 ) -> None:
-    """Store the results of dbt's tests. A test judges a fact's dates together, so each date gets the same result.
+    """Store the results of dbt's tests.
 
     Args:
         context: Context of the running step.
@@ -180,26 +183,52 @@ def record_tests(
         tests: dbt's results.
         dates: First and last date of the run.
         facts: Keys of the models that have dates; tests of other models judge them as a whole.
+        failing_rows: date, rows: the failing rows of a fact's test, by dbt's id of the test. A failing test that is not
+            listed judges the dates together, so each date gets the same result.
     """
     results = []
     for test in tests:
-        key = dg.AssetCheckKey(dg.AssetKey.from_coercible(test.asset_key or []), str(test.check_name))
+        key = key_of_test(test)
         is_by_date = key.asset_key in facts
-        rows = test.metadata.get("dagster_dbt/failed_row_count")
-        verdict = {
-            "passed": test.passed,
-            "expected": None if test.passed else "no row that the test selects",
-            "found": None if test.passed or rows is None else f"{getattr(rows, 'value', rows)} rows",
-            "detail": None if test.passed or not is_by_date else f"tested {dates[0]} to {dates[1]} as a whole",
-        }
-        days = (
-            pl.select(date=pl.date_range(*dates)) if is_by_date else pl.DataFrame({"date": [None]}, {"date": pl.Date})
-        )
-        columns = {**verdict, "severity": test.severity.value}
-        judged = days.with_columns(pl.lit(value).alias(name) for name, value in columns.items())
-        results.append(_as_results(context, key, judged))
+        of_dates = failing_rows.get(str(value_of(test, "unique_id")))
+        if of_dates is not None and not test.passed:
+            judged = _tested_by_date(of_dates, dates)
+        else:
+            rows = value_of(test, "dagster_dbt/failed_row_count")
+            is_together = is_by_date and not test.passed
+            judged = pl.select(date=pl.date_range(*dates) if is_by_date else pl.lit(None, pl.Date)).with_columns(
+                passed=pl.lit(test.passed),
+                expected=pl.lit(None if test.passed else NO_SELECTED_ROW),
+                found=pl.lit(None if test.passed or rows is None else f"{rows} rows"),
+                detail=pl.lit(f"tested {dates[0]} to {dates[1]} as a whole" if is_together else None),
+            )
+        results.append(_as_results(context, key, judged.with_columns(severity=pl.lit(test.severity.value))))
     if results:
         record(lake, pl.concat(results))
+
+
+def key_of_test(test: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> dg.AssetCheckKey:
+    """Return the key of the check that a test is."""
+    return dg.AssetCheckKey(dg.AssetKey.from_coercible(test.asset_key or []), str(test.check_name))
+
+
+def value_of(test: dg.AssetCheckResult | dg.AssetCheckEvaluation, name: str) -> Any:
+    """Return the value of an entry in the metadata of a test; None if there is none."""
+    entry = test.metadata.get(name)
+    return getattr(entry, "value", entry)
+
+
+def _tested_by_date(failing_rows: pl.DataFrame, dates: tuple[date, date]) -> pl.DataFrame:
+    """Return the verdicts of a failing test on each date of a run: only dates with failing rows fail."""
+    days = pl.select(date=pl.date_range(*dates))
+    has_failed = pl.col("rows").is_not_null()
+    return days.join(failing_rows, on="date", how="left").select(
+        "date",
+        passed=~has_failed,
+        expected=pl.when(has_failed).then(pl.lit(NO_SELECTED_ROW)),
+        found=pl.when(has_failed).then(pl.format("{} rows", "rows")),
+        detail=pl.lit(None, pl.String),
+    )
 
 
 def _as_results(context: Context, check: dg.AssetCheckKey, judged: pl.DataFrame) -> pl.DataFrame:

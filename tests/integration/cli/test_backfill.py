@@ -79,6 +79,7 @@ class TestBackfill:
                 "failed_dates": ["2017-03-04"],
                 "blocking": True,
                 "accounts": {},
+                "found": "",
             }
         ]
         assert run["errors"] == {}

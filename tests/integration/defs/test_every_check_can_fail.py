@@ -382,6 +382,14 @@ def test_every_check_fails_for_some_mutation(built: Lakehouse, failed: Failed) -
     )
 
 
+def test_fact_test_that_selects_dates_fails_on_these_alone(failed: Failed) -> None:
+    wrong = {mutation.on for mutation in mutations() if mutation.check[1] == "fct_order_lines_total_price"}
+    failing = {day for asset, check, day in failed if check == "fct_order_lines_total_price"}
+    assert wrong <= failing
+    dates = pl.date_range(on(FIRST), on(LAST), eager=True).cast(pl.String).to_list()
+    assert failing < set(dates)
+
+
 @pytest.mark.parametrize("test", OTHERWISE.values())
 def test_check_failing_elsewhere_has_a_test_there(test: str) -> None:
     path, _, name = test.partition("::")
