@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.browser import Browser
-from tests.ui.conftest import DAY, Lakehouse
+from tests.support.ui import DAY, LakehouseWithUI
 
 pytestmark = pytest.mark.ui
 
@@ -24,7 +24,7 @@ def launch(tab: Browser, first: str, last: str) -> None:
     tab.wait(without="Partition selection")
 
 
-def require_one_run(tab: Browser, lakehouse: Lakehouse, first: str, last: str) -> None:
+def require_one_run(tab: Browser, lakehouse: LakehouseWithUI, first: str, last: str) -> None:
     """Require that exactly one run comes for a range, and that it succeeds."""
     tab.open(
         f"{lakehouse.url}/runs?view=runs", f"dates: {first} to {last}", "trigger: backfill in the UI", seconds=_RUN
@@ -36,7 +36,7 @@ def require_one_run(tab: Browser, lakehouse: Lakehouse, first: str, last: str) -
     assert "Failure" not in shown
 
 
-def test_range_from_the_lineage_is_one_run(lakehouse: Lakehouse, tab: Browser) -> None:
+def test_range_from_the_lineage_is_one_run(lakehouse: LakehouseWithUI, tab: Browser) -> None:
     tab.open(f"{lakehouse.url}/asset-groups", "Materialize all (28)")
     tab.click("Materialize all (28)…")
     tab.wait("Launch runs to materialize 28 assets")
@@ -46,7 +46,7 @@ def test_range_from_the_lineage_is_one_run(lakehouse: Lakehouse, tab: Browser) -
         assert lakehouse.materialized(key) == ["2017-01-01 to 2017-01-03"], key
 
 
-def test_range_from_an_asset_is_one_run(lakehouse: Lakehouse, tab: Browser) -> None:
+def test_range_from_an_asset_is_one_run(lakehouse: LakehouseWithUI, tab: Browser) -> None:
     tab.open(f"{lakehouse.url}/assets/curated/order_lines", "Materialize…")
     tab.click("Materialize…")
     tab.wait("Launch runs to materialize curated / order_lines")
@@ -54,7 +54,7 @@ def test_range_from_an_asset_is_one_run(lakehouse: Lakehouse, tab: Browser) -> N
     require_one_run(tab, lakehouse, "2017-01-04", "2017-01-06")
 
 
-def test_check_names_failing_dates_until_they_are_corrected(lakehouse: Lakehouse, tab: Browser) -> None:
+def test_check_names_failing_dates_until_they_are_corrected(lakehouse: LakehouseWithUI, tab: Browser) -> None:
     check = f"{lakehouse.url}/assets/cleansed/order_items?view=checks&checkDetail=rejected_share"
     broken = "UPDATE shop.order_items SET quantity = {}, updated_at = '{} {}+00' WHERE order_id LIKE 'ui %'"
     lakehouse.change(broken.format(-1, DAY, "11:00"))
@@ -76,7 +76,7 @@ def test_check_names_failing_dates_until_they_are_corrected(lakehouse: Lakehouse
     assert "failed_dates" not in result
 
 
-def test_mart_shows_rows_sample_chart_and_tests(lakehouse: Lakehouse, tab: Browser) -> None:
+def test_mart_shows_rows_sample_chart_and_tests(lakehouse: LakehouseWithUI, tab: Browser) -> None:
     assert lakehouse.run(DAY, DAY) == 0
     tab.resize(3000)
     shown = tab.open(f"{lakehouse.url}/assets/marts/fct_orders", "Row count", "sample", "One row per order")
@@ -88,7 +88,7 @@ def test_mart_shows_rows_sample_chart_and_tests(lakehouse: Lakehouse, tab: Brows
     assert "Failed" not in shown
 
 
-def test_search_finds_a_table(lakehouse: Lakehouse, tab: Browser) -> None:
+def test_search_finds_a_table(lakehouse: LakehouseWithUI, tab: Browser) -> None:
     tab.open(f"{lakehouse.url}/asset-groups", "Materialize all (28)")
     tab.click("Search")
     tab.type("fct_order_lines")
