@@ -176,9 +176,10 @@ def of_dbt_tests() -> list[Mutation]:
         where = (test["config"]["where"] or "true").replace("__run_dates__", "true")
         if test["column_name"]:
             where += f" AND {test['column_name']} IS NOT NULL"
-        script = one_more(f"{model['schema']}.{model['name']}", broken_row(test), where)
-        check = (f"{model['schema']}/{model['name']}", test["name"])
         dated = "partitioned" in model["tags"]
+        on_first = {"date_id": int(FIRST.replace("-", ""))} if dated else {}
+        script = one_more(f"{model['schema']}.{model['name']}", {**on_first, **broken_row(test)}, where)
+        check = (f"{model['schema']}/{model['name']}", test["name"])
         mutations.append(Mutation(check, FIRST if dated else None, in_warehouse, (script,)))
     return mutations
 
