@@ -74,8 +74,8 @@ def test_range_launched_for_any_selection_is_one_run(webserver: Webserver) -> No
         assert materialized_spans(webserver, key) == [f"{DATES[0]} to {DATES[-1]}"], key
 
 
-@pytest.mark.slow
-@pytest.mark.long
+# It measures seconds, and the tests of pages run one after the other.
+@pytest.mark.ui
 def test_every_process_ends_soon_after_a_request_to_end(webserver: Webserver) -> None:
     dev = psutil.Process(webserver.pid)
     family = [dev, *dev.children(recursive=True)]
@@ -88,8 +88,7 @@ def test_every_process_ends_soon_after_a_request_to_end(webserver: Webserver) ->
     assert working == []
 
 
-@pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.ui
 def test_ui_answers_to_local_names_and_keeps_its_files_private(webserver: Webserver, tmp_path: Path) -> None:
     body = json.dumps({"query": "{ version }"})
 
