@@ -13,6 +13,7 @@ from orders_lakehouse.defs.checks.check_reporting import key_of_test, record_tes
 from orders_lakehouse.defs.mart_pages import with_state
 from orders_lakehouse.defs.resources import Dbt, dates_for_dbt, failures, keep_what_dbt_parsed, warehouse_for_dbt
 from orders_lakehouse.delta.tables import Lake
+from orders_lakehouse.errors import ExpectedError
 from orders_lakehouse.instance.retention import tidy_after_dbt
 from orders_lakehouse.partitions import run_dates
 from orders_lakehouse.postgres.connections import error_from_output
@@ -64,25 +65,40 @@ def build_models(
     finally:
         # Results are stored even if dbt fails, because then they matter most.
         with failures(context):
-            record_tests(context, lake, tests, dates, facts, _failing_rows(invocation, tests, facts))
+            record_tests(context, lake, tests, dates, facts, _failing_rows(context, invocation, tests, facts))
     keep_what_dbt_parsed(invocation.target_path)
     return invocation
 
 
 def _failing_rows(
+    context: dg.AssetExecutionContext,
     invocation: DbtCliInvocation | None,
     tests: Sequence[dg.AssetCheckResult | dg.AssetCheckEvaluation],
     facts: Sequence[dg.AssetKey],
 ) -> dict[str, pl.DataFrame]:
-    """Return date and number of failing rows of each failing test of a fact that selects dates, by dbt's id."""
-    failing = {
-        str(value_of(test, "unique_id")) for test in tests if not test.passed and key_of_test(test).asset_key in facts
-    }
+    """Return date and number of failing rows of each failing test of a fact, by dbt's id of the test.
+
+    Tests are left out if they select no dates, or dates outside of the run, or if the warehouse does not answer any
+    more. Such tests judge the dates of the run together, so that no failure is lost.
+    """
+    failing = {str(value_of(test, "unique_id")) for test in tests if not test.passed and _asset_of(test) in facts}
     if invocation is None or not failing:
         return {}
     compiled = {result["unique_id"]: result.get("compiled_code") for result in _results(invocation)["results"]}
-    by_date = {test: failing_rows_by_date(compiled[test]) for test in sorted(failing) if compiled.get(test)}
-    return {test: rows for test, rows in by_date.items() if rows is not None}
+    by_test = {}
+    for test in sorted(failing):
+        try:
+            rows = failing_rows_by_date(compiled[test]) if compiled.get(test) else None
+        except ExpectedError as error:
+            context.log.warning("The dates on which %s fails cannot be read: %s", test, error)
+            continue
+        if rows is not None and rows.height and rows["date"].is_between(*run_dates(context)).fill_null(False).all():
+            by_test[test] = rows
+    return by_test
+
+
+def _asset_of(test: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> dg.AssetKey:
+    return key_of_test(test).asset_key
 
 
 def run_models(context: dg.AssetExecutionContext, dbt: Dbt, names: Sequence[str]) -> DbtCliInvocation:

@@ -58,12 +58,13 @@ def failing_rows_by_date(test: str) -> pl.DataFrame | None:
         DatabaseUnavailableError: The warehouse cannot be reached.
     """
     with connect("warehouse") as connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT * FROM ({test}) AS failing LIMIT 0")
+        # The line breaks end a comment in the last line of the test.
+        cursor.execute(f"SELECT * FROM (\n{test}\n) AS failing LIMIT 0")
         if "date_id" not in cursor.fetch_arrow_table().column_names:
             return None
         cursor.execute(
             "SELECT to_date(date_id::text, 'YYYYMMDD') AS date, count(*) AS rows "
-            f"FROM ({test}) AS failing GROUP BY date_id"
+            f"FROM (\n{test}\n) AS failing GROUP BY date_id"
         )
         return pl.DataFrame(cursor.fetch_arrow_table()).cast({"date": pl.Date, "rows": pl.Int64})
 

@@ -72,7 +72,7 @@ class Browser:
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": parameters}
         self._connection.send(json.dumps({**message, **({"sessionId": self._session} if self._session else {})}))
-        while (answer := json.loads(self._connection.recv())).get("id") != self._sent:
+        while (answer := json.loads(self._connection.recv(timeout=_PATIENCE))).get("id") != self._sent:
             pass
         if "error" in answer:
             raise BrowserError(f"{method}: {answer['error']}")

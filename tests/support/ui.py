@@ -36,6 +36,12 @@ class LakehouseWithUI:
         """Return the keys of all assets that can be materialized."""
         return [node["assetKey"] for node in self._server.ask(ASSETS)["assetNodes"] if node["isMaterializable"]]
 
+    def statuses(self, dates: str) -> list[str]:
+        """Return the status of each run that is about a range of dates."""
+        query = "query ($f: RunsFilter!) { runsOrError(filter: $f) { ... on Runs { results { status } } } }"
+        runs = self._server.ask(query, f={"tags": [{"key": "dates", "value": dates}]})["runsOrError"]["results"]
+        return [run["status"] for run in runs]
+
     def last_run(self) -> str:
         """Return the id of the newest run."""
         runs = self._server.ask("{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }")
